@@ -1,0 +1,145 @@
+"""Reads the parts of an open_clip image tower, or says which feature is not supported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from clip_lens_plugin.components.attention import Attention
+from clip_lens_plugin.components.block import Block
+from clip_lens_plugin.components.embed import PatchEmbed
+from clip_lens_plugin.components.layer_norm import LayerNorm
+from clip_lens_plugin.components.mlp import MLP
+from clip_lens_plugin.components.pooling import ClassTokenPooling, Pooling
+from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.config import HookedCLIPConfig
+
+
+class UnsupportedTowerError(ValueError):
+    """The image tower has a feature that this version cannot decompose exactly."""
+
+
+@dataclass(frozen=True)
+class TowerParts:
+    """Everything that a ``HookedCLIP`` is assembled from."""
+
+    cfg: HookedCLIPConfig
+    embed: PatchEmbed
+    blocks: list[Block]
+    ln_final: LayerNorm
+    pooling: Pooling
+    tower: nn.Module
+
+    def projection(self) -> Tensor:
+        """P [d, e], the identity where the tower has none."""
+        if self.tower.proj is None:
+            return torch.eye(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
+        return self.tower.proj
+
+
+def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
+    """The parts of ``clip.visual``. Nothing is copied: each part refers to the source's own parameters.
+
+    Raises:
+        UnsupportedTowerError: for any feature other than the plain class-token ``VisionTransformer``'s; the
+            message names it.
+    """
+    tower = getattr(clip, "visual", None)
+    if not isinstance(tower, VisionTransformer):
+        kind = "no `visual` tower" if tower is None else type(tower).__name__
+        raise UnsupportedTowerError(
+            f"{model_name}: expected an open_clip model whose image tower is a VisionTransformer, got {kind}. "
+            f"{_FAMILIES.get(kind, 'Other towers are not supported.')}"
+        )
+    _refuse_unsupported(tower, model_name)
+    first = tower.transformer.resblocks[0]
+    n_heads = first.attn.num_heads
+    d_model = tower.conv1.out_channels
+    cfg = HookedCLIPConfig(
+        model_name=model_name,
+        n_layers=len(tower.transformer.resblocks),
+        n_heads=n_heads,
+        d_model=d_model,
+        d_head=d_model // n_heads,
+        d_mlp=first.mlp.c_fc.out_features,
+        n_ctx=tower.positional_embedding.shape[0],
+        d_embed=d_model if tower.proj is None else tower.proj.shape[1],
+        image_size=_pair(tower.image_size),
+        patch_size=_pair(tower.patch_size),
+        act_fn="quick_gelu" if isinstance(first.mlp.gelu, QuickGELU) else "gelu",
+        pooling=ClassTokenPooling.name,
+        device=tower.conv1.weight.device,
+        dtype=tower.conv1.weight.dtype,
+    )
+    return TowerParts(
+        cfg=cfg,
+        embed=PatchEmbed(tower, tower.conv1, tower.ln_pre),
+        blocks=[_block(block) for block in tower.transformer.resblocks],
+        ln_final=LayerNorm(Norm(tower.ln_post)),
+        pooling=ClassTokenPooling(),
+        tower=tower,
+    )
+
+
+_FAMILIES = {
+    "TimmModel": "timm towers (SigLIP, EVA, PE, MobileCLIP, ConvNeXt, ViTamin) are not supported.",
+    "ModifiedResNet": "CLIP ResNets have no residual stream of tokens and are not supported.",
+}
+
+
+def _refuse_unsupported(tower: VisionTransformer, model_name: str) -> None:
+    def refuse(feature: str) -> UnsupportedTowerError:
+        return UnsupportedTowerError(
+            f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain "
+            f"VisionTransformers with class-token pooling."
+        )
+
+    if tower.attn_pool is not None:
+        raise refuse("attentional pooling (attn_pool, as in CoCa)")
+    if tower.pool_type != "tok":
+        raise refuse(f"pool_type={tower.pool_type!r} instead of the class token ('tok')")
+    if tower.output_tokens:
+        raise refuse("output_tokens=True (it returns a tuple)")
+    if not isinstance(tower.ln_post, nn.LayerNorm):
+        raise refuse(f"{type(tower.ln_post).__name__} instead of a LayerNorm before the projection")
+    for block in tower.transformer.resblocks:
+        if type(block) is not ResidualAttentionBlock:
+            raise refuse(
+                f"{type(block).__name__} (qk_norm, scaled cosine attention or head, attention and MLP scales)"
+            )
+        if not isinstance(block.attn, nn.MultiheadAttention) or block.attn.in_proj_weight is None:
+            raise refuse(f"attention of type {type(block.attn).__name__} without a packed projection")
+        if block.attn.bias_k is not None or block.attn.add_zero_attn:
+            raise refuse("attention with an added key and value (bias_k or add_zero_attn)")
+
+
+def _block(source: ResidualAttentionBlock) -> Block:
+    attention = source.attn
+    return Block(
+        ln1=LayerNorm(Norm(source.ln_1)),
+        attn=Attention(
+            qkv=Affine(attention, "in_proj_weight", "in_proj_bias"),
+            out=Affine(attention.out_proj),
+            scale=_layer_scale(source.ls_1),
+            n_heads=attention.num_heads,
+        ),
+        ln2=LayerNorm(Norm(source.ln_2)),
+        mlp=MLP(
+            into=Affine(source.mlp.c_fc),
+            act=source.mlp.gelu,
+            out=Affine(source.mlp.c_proj),
+            scale=_layer_scale(source.ls_2),
+        ),
+    )
+
+
+def _layer_scale(source: nn.Module) -> Scale:
+    return Scale(None if isinstance(source, nn.Identity) else source)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)

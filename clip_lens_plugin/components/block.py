@@ -1,0 +1,35 @@
+"""One pre-norm transformer block."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+
+from clip_lens_plugin.components.attention import Attention
+from clip_lens_plugin.components.layer_norm import LayerNorm
+from clip_lens_plugin.components.mlp import MLP
+
+
+class Block(nn.Module):
+    """``mid = pre + attn(ln1(pre))``, ``post = mid + mlp(ln2(mid))``."""
+
+    hook_out_is_single_residual_stream = True
+    """Tells TransformerLens's logit lens that ``hook_resid_post`` is the stream that is read out."""
+
+    def __init__(self, ln1: LayerNorm, attn: Attention, ln2: LayerNorm, mlp: MLP) -> None:
+        super().__init__()
+        self.hook_resid_pre = HookPoint()
+        self.ln1 = ln1
+        self.attn = attn
+        self.hook_attn_out = HookPoint()
+        self.hook_resid_mid = HookPoint()
+        self.ln2 = ln2
+        self.mlp = mlp
+        self.hook_mlp_out = HookPoint()
+        self.hook_resid_post = HookPoint()
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        pre = self.hook_resid_pre(x)
+        mid = self.hook_resid_mid(pre + self.hook_attn_out(self.attn(self.ln1(pre))))
+        return self.hook_resid_post(mid + self.hook_mlp_out(self.mlp(self.ln2(mid))))

@@ -1,0 +1,30 @@
+"""From pixels to the stream that enters the first block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PatchEmbed:
+    """Patches by a convolution, a class token before them, learned positions, then ``ln_pre``.
+
+    Args:
+        tower: source module that holds ``class_embedding`` [d] and ``positional_embedding`` [n, d].
+        patches: convolution whose stride is the patch size.
+        ln_pre: LayerNorm, or the identity where the source has none.
+    """
+
+    tower: nn.Module
+    patches: nn.Conv2d
+    ln_pre: nn.Module
+
+    def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        class_token = self.tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        x = torch.cat([class_token, x], dim=1)
+        return self.ln_pre(x + self.tower.positional_embedding.to(x.dtype))

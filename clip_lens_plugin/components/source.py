@@ -1,0 +1,70 @@
+"""References into the source model. They hold modules, not tensors, so nothing is copied and ``.to`` is followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Affine:
+    """``y = x Wᵀ + b`` with W [out, in] and b [out] read from ``module`` at each use."""
+
+    module: nn.Module
+    weight_name: str = "weight"
+    bias_name: str = "bias"
+
+    @property
+    def weight(self) -> Float[Tensor, "out in"]:
+        return getattr(self.module, self.weight_name)
+
+    @property
+    def bias(self) -> Float[Tensor, " out"] | None:
+        return getattr(self.module, self.bias_name)
+
+    def bias_or_zeros(self) -> Float[Tensor, " out"]:
+        """The bias, or zeros where the source has none."""
+        bias, weight = self.bias, self.weight
+        return weight.new_zeros(weight.shape[0]) if bias is None else bias
+
+    def __call__(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """LayerScale: a factor a channel, read from ``module.<name>``; no factor where ``module`` is None."""
+
+    module: nn.Module | None = None
+    name: str = "gamma"
+
+    def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """``x`` times the factor; weights and biases that write to the stream are folded the same way."""
+        return x if self.module is None else x * getattr(self.module, self.name)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A source LayerNorm; its module runs the fused form."""
+
+    module: nn.LayerNorm
+
+    def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return self.module(x)
+
+    def centred_and_scale(
+        self, x: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch 1"]]:
+        """``x`` less its mean, and σ = √(variance + ε), in float32 or better as the fused form has them."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        centred = wide - wide.mean(-1, keepdim=True)
+        return centred, (centred.square().mean(-1, keepdim=True) + self.module.eps).sqrt()
+
+    def apply_affine(
+        self, normalized: Float[Tensor, "*batch d"], dtype: torch.dtype
+    ) -> Float[Tensor, "*batch d"]:
+        """``normalized`` ⊙ γ + β, cast to ``dtype``."""
+        return (normalized * self.module.weight + self.module.bias).to(dtype)

@@ -1,0 +1,51 @@
+"""What a :class:`~clip_lens_plugin.hooked_clip.HookedCLIP` knows of its own shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class HookedCLIPConfig:
+    """Shape of a wrapped image tower, under the names that TransformerLens uses.
+
+    Attributes:
+        model_name: what the model was loaded as.
+        n_layers, n_heads, d_model, d_head, d_mlp: as in TransformerLens.
+        n_ctx: tokens of an image: the class token and one a patch.
+        d_embed: width of the joint embedding space.
+        image_size: (height, width) of the input in pixels.
+        patch_size: (height, width) of a patch in pixels.
+        act_fn: "gelu" or "quick_gelu".
+        pooling: how the tokens become one embedding.
+        device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
+        normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
+            every tower.
+    """
+
+    model_name: str
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    n_ctx: int
+    d_embed: int
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    act_fn: str
+    pooling: str
+    device: torch.device
+    dtype: torch.dtype
+    normalization_type: str = "LN"
+    attn_only: bool = False
+    final_rms: bool = False
+    n_key_value_heads: int | None = None
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
+        return height // patch_height, width // patch_width

@@ -1,0 +1,323 @@
+"""What the parts of an image embedding are, and that they sum to it.
+
+Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
+ICLR 2024, equations 1 to 4. With LayerNorm's statistics frozen, ``M(I) = Σ_q ω[b,q] (C Z_L[b,q] ⊙ γ) P + βP``
+is linear in the last stream Z_L, and the stream is a sum over components. C removes a vector's own mean, so no
+mean has to be shared out; β and the attention's output biases are components of their own.
+"""
+
+from __future__ import annotations
+
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
+from clip_lens_plugin.readout import Constants, Readout
+
+TOLERANCE = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.float16: 1e-2,
+    torch.bfloat16: 5e-2,
+}
+"""Greatest relative completeness error that is taken for rounding, by the dtype of the weights."""
+
+
+class CompletenessError(ArithmeticError):
+    """The parts do not sum to the embedding."""
+
+
+class TokensNotAvailableError(ValueError):
+    """The contributions of single tokens were not kept, or a hook made them meaningless."""
+
+
+class Contributions:
+    """What every component adds to the embedding M(I) of b images, kept as factors until it is asked for.
+
+    Made by :func:`decompose` or :func:`decompose_images`. l layers, h heads, n tokens, e joint width, t texts. Every
+    tensor is float32, or float64 for a float64 model. The unit is that of the unnormalised embedding, or that of
+    a cosine after :meth:`normalized`; see :attr:`unit`.
+
+    Attributes:
+        embedding: M(I) as the model gave it [b, e], in the current unit.
+        constants: "apart", or "spread" as in the paper: see :func:`decompose`.
+    """
+
+    def __init__(
+        self, readout: Readout, factors: Factors, constants: Constants, divisor: Tensor | None = None
+    ) -> None:
+        dtype = readout.W_P.dtype
+        self._readout, self._factors, self.constants = readout, factors, constants
+        self._divisor = factors.embedding.new_ones(len(factors.embedding), dtype=dtype)
+        if divisor is not None:
+            self._divisor = divisor
+        self._omega = readout.pooling.omega(factors.scale.to(dtype)) / self._divisor[:, None]
+        self.embedding: Float[Tensor, "b e"] = factors.embedding.to(dtype) / self._divisor[:, None]
+        self._is_normalized = divisor is not None
+
+    # ------------------------------------------------------------------ components
+
+    @property
+    def unit(self) -> str:
+        """"embedding" or "cosine"."""
+        return "cosine" if self._is_normalized else "embedding"
+
+    @property
+    def omega(self) -> Float[Tensor, "b r"]:
+        """ω: the weight of each pooled position, the readout's only dependence on the image."""
+        return self._omega
+
+    @property
+    def head_coordinates(self) -> Float[Tensor, "b l h k"]:
+        """y = Σ_q ω z: each head's coordinates; its contribution is ``y M_{l,h}``."""
+        return torch.stack([self._pool(z) for z in self._factors.z], dim=1)
+
+    @property
+    def heads(self) -> Float[Tensor, "b l h e"]:
+        """c[b, l, h], the contribution of each head (equation 4 summed over tokens)."""
+        by_layer = [self._to_joint(self._head_streams(l)) for l in range(self.n_layers)]
+        return torch.stack(by_layer, dim=1) + self._spread_head()
+
+    @property
+    def mlps(self) -> Float[Tensor, "b l e"]:
+        """The contribution of each MLP, its output bias included."""
+        pooled = torch.stack([self._pool(out) for out in self._factors.mlp_out], dim=1)
+        return self._to_joint(pooled) + self._spread_term()[:, None]
+
+    @property
+    def embed(self) -> Float[Tensor, "b e"]:
+        """The contribution of the stream that enters block 0."""
+        return self._to_joint(self._pool(self._factors.embed)) + self._spread_term()
+
+    @property
+    def attn_bias(self) -> Float[Tensor, "b l e"]:
+        """The contribution of each layer's b_O; zero if the constants are spread over the heads."""
+        biases = self._readout.b_O @ self._readout.W_fold(self.constants)
+        pooled = self._omega.sum(1)[:, None, None] * biases
+        return pooled if self.constants == "apart" else torch.zeros_like(pooled)
+
+    @property
+    def ln_bias(self) -> Float[Tensor, "b e"]:
+        """βP, the same for all images; zero if the constants are spread."""
+        constant = self._readout.beta_P / self._divisor[:, None]
+        return constant if self.constants == "apart" else torch.zeros_like(constant)
+
+    @property
+    def edits(self) -> Float[Tensor, "b l e"]:
+        """What hooks added to the stream in each layer beside heads and MLPs (``hook_attn_out``, ``hook_resid_*``).
+
+        Zero, or rounding where it was measured from a full cache, if no hook did.
+        """
+        factors = self._factors
+        if not factors.resid_pre:
+            shape = (len(self.embedding), self.n_layers, self.embedding.shape[-1])
+            return self.embedding.new_zeros(shape)
+        stops = [*factors.resid_pre[1:], factors.final]
+        starts = [factors.embed, *factors.resid_pre[1:]]
+        by_layer = []
+        for l, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            written = self._pool(stop) - self._pool(start) - self._pool(factors.mlp_out[l])
+            bias = self._omega.sum(1)[:, None] * self._readout.b_O[l]
+            by_layer.append(self._to_joint(written - bias - self._head_streams(l).sum(1)))
+        return torch.stack(by_layer, dim=1)
+
+    def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
+        """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
+
+        Raises:
+            TokensNotAvailableError: if they were not kept, or a hook replaced the head's output.
+            IndexError: if there is no such layer or head.
+        """
+        layer, head = self._checked(layer, head)
+        weighted = self._token_coordinates(layer)[:, :, head]
+        stream = weighted @ self._readout.W_O[layer, head]
+        constant = self._spread_head() / weighted.shape[1]
+        return self._to_joint(stream) + constant
+
+    def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
+        """The contribution of each neuron; they sum to the layer's MLP less its output bias.
+
+        Raises:
+            MissingActivationsError: if they were not kept.
+            IndexError: if there is no such layer.
+        """
+        layer, _ = self._checked(layer, 0)
+        if not self._factors.post:
+            raise MissingActivationsError(
+                "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
+            )
+        weights = self._readout.W_out(layer) @ self._readout.W_fold(self.constants)
+        return self._pool(self._factors.post[layer])[..., None] * weights
+
+    # ------------------------------------------------------------------ towards texts
+
+    def towards(
+        self, text_embeddings: Float[Tensor, "t e"], per_token: bool = False
+    ) -> Float[Tensor, "b l h t"] | Float[Tensor, "b l h n t"]:
+        """Dot products of the contributions of heads, or of tokens, with text embeddings.
+
+        ``M_{l,h} e_t`` has k numbers, so nothing of width e is built.
+
+        Args:
+            text_embeddings: unit vectors, as ``model.encode_text`` returns them.
+            per_token: split each head's score over the source tokens.
+
+        Raises:
+            TokensNotAvailableError: see :meth:`tokens`.
+            ValueError: if the width is not e.
+        """
+        texts = self._readout.checked_texts(text_embeddings)
+        directions = self._readout.directions(texts, self.constants)
+        constant = self._spread_head() @ texts.T
+        layers = range(self.n_layers)
+        if per_token:
+            split = [
+                torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), directions[l]) for l in layers
+            ]
+            by_token = torch.stack(split, dim=1)
+            return by_token + (constant / by_token.shape[3])[..., None, :]
+        whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
+        for l, edit in enumerate(self._factors.result_edit):
+            if edit is not None:
+                whole[:, l] += self._to_joint(self._pool(edit)) @ texts.T
+        return whole + constant
+
+    def normalized(self) -> Contributions:
+        """The same divided by ‖M(I)‖, so that dot products with a unit text embedding add up to the cosine.
+
+        Times ``model.logit_scale`` they add up to CLIP's logit. The norm is frozen: ablations do not change it.
+        """
+        if self._is_normalized:
+            return self
+        norm = self.embedding.norm(dim=-1)
+        return Contributions(self._readout, self._factors, self.constants, divisor=norm)
+
+    # ------------------------------------------------------------------ sums
+
+    def stack(self) -> tuple[Float[Tensor, "b c e"], list[str]]:
+        """Every component and its label: embed, each head, each layer's bias and MLP, edits, ln_bias."""
+        parts = [self.embed[:, None], self.heads.flatten(1, 2), self.attn_bias, self.mlps]
+        layers = range(self.n_layers)
+        labels = ["embed"]
+        labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.W_O.shape[1])]
+        labels += [f"{l}_attn_bias" for l in layers] + [f"{l}_mlp" for l in layers]
+        if self._factors.resid_pre:
+            parts.append(self.edits)
+            labels += [f"{l}_edits" for l in layers]
+        return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
+
+    def total(self) -> Float[Tensor, "b e"]:
+        """The sum of all components."""
+        return self.stack()[0].sum(1)
+
+    def completeness_error(self) -> float:
+        """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images."""
+        difference = (self.total() - self.embedding).norm(dim=-1)
+        return float((difference / self.embedding.norm(dim=-1)).max())
+
+    def check(self) -> Contributions:
+        """Returns itself.
+
+        Raises:
+            CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`.
+        """
+        error, allowed = self.completeness_error(), TOLERANCE[self._readout.model_dtype]
+        if not error <= allowed:
+            raise CompletenessError(
+                f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
+                f"{allowed:.0e} for {self._readout.model_dtype}. Either a hook changed ln_final's output, or the "
+                f"cache is not from this model, or it holds NaN."
+            )
+        return self
+
+
+    def __repr__(self) -> str:
+        batch, width = self.embedding.shape
+        heads = self._readout.W_O.shape[1]
+        return (
+            f"Contributions(images={batch}, layers={self.n_layers}, heads={heads}, width={width}, unit={self.unit!r}, "
+            f"constants={self.constants!r}, completeness_error={self.completeness_error():.1e})"
+        )
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    @property
+    def n_layers(self) -> int:
+        """l."""
+        return len(self._factors.z)
+
+    @property
+    def readout(self) -> Readout:
+        """The folded weights."""
+        return self._readout
+
+    # ------------------------------------------------------------------ pieces
+
+    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *rest"]:
+        return torch.einsum("br,br...->b...", self._omega, x.to(self._omega.dtype))
+
+    def _to_joint(self, stream: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:
+        return stream @ self._readout.W_fold(self.constants)
+
+    def _head_streams(self, layer: int) -> Float[Tensor, "b h d"]:
+        """Pooled outputs of the heads in the stream's space."""
+        coordinates, edit = self._pool(self._factors.z[layer]), self._factors.result_edit[layer]
+        exact = torch.einsum("bhk,hkd->bhd", coordinates, self._readout.W_O[layer])
+        return exact if edit is None else exact + self._pool(edit)
+
+    def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h k"]:
+        """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
+        if not self._factors.v:
+            raise TokensNotAvailableError(
+                "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
+                "attn.hook_v."
+            )
+        pattern = self._factors.pattern[layer].to(self._omega.dtype)
+        effective = torch.einsum("br,bhrn->bnh", self._omega, pattern)
+        split = effective[..., None] * self._factors.v[layer].to(effective.dtype)
+        coordinates, edit = self._pool(self._factors.z[layer]), self._factors.result_edit[layer]
+        ablated = (coordinates == 0).all(-1)
+        allowed = same_up_to(self._readout.model_dtype) * split.norm(dim=-1).sum(1)
+        replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
+        if edit is not None:
+            replaced |= (edit != 0).any(-1).any(1)
+        if bool(replaced.any()):
+            heads = [f"L{layer}H{h}" for h in replaced.any(0).nonzero().flatten().tolist()]
+            raise TokensNotAvailableError(
+                f"A hook replaced the output of {heads}, so it cannot be split over tokens. Edit hook_v or "
+                f"hook_pattern instead, or ask for whole heads."
+            )
+        return split.masked_fill(ablated[:, None, :, None], 0.0)
+
+    def _spread_constant(self) -> Float[Tensor, "b e"]:
+        """βP less what the means of the stream contribute, which the paper shares out equally over terms."""
+        final = self._factors.final.to(self._omega.dtype)
+        mean = (self._omega * final.mean(-1)).sum(1)
+        beta = self._readout.beta_P / self._divisor[:, None]
+        return beta - mean[:, None] * self._readout.gamma_P.sum(0)
+
+    def _spread_term(self) -> Float[Tensor, "b e"]:
+        if self.constants == "apart":
+            return torch.zeros_like(self.embedding)
+        return self._spread_constant() / (2 * self.n_layers + 1)
+
+    def _spread_head(self) -> Float[Tensor, "b l h e"]:
+        n_heads = self._readout.W_O.shape[1]
+        shape = (len(self.embedding), self.n_layers, n_heads, self.embedding.shape[-1])
+        if self.constants == "apart":
+            return self.embedding.new_zeros(1).expand(shape)
+        biases = self._omega.sum(1)[:, None, None] * (self._readout.b_O @ self._readout.gamma_P)
+        share = (biases + self._spread_term()[:, None]) / n_heads
+        return share[:, :, None].expand(shape)
+
+    def _checked(self, layer: int, head: int) -> tuple[int, int]:
+        n_heads = self._readout.W_O.shape[1]
+        if not (-self.n_layers <= layer < self.n_layers and -n_heads <= head < n_heads):
+            raise IndexError(
+                f"There is no layer {layer}, head {head}: the model has layers 0 to {self.n_layers - 1} and heads "
+                f"0 to {n_heads - 1}."
+            )
+        return layer % self.n_layers, head % n_heads

@@ -1,0 +1,268 @@
+"""The few activations that a decomposition needs: taken from a cache, or while the model runs.
+
+Only token positions that the pooling reads are kept ("rows", r of them: one for a class token), and never a
+per-head output or an n × n pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import ActivationCache
+from transformer_lens.hook_points import HookPoint
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+
+class MissingActivationsError(KeyError):
+    """The cache lacks activations that were asked for."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass
+class Factors:
+    """Raw activations at the pooled rows. Lists have an entry a layer.
+
+    Attributes:
+        embedding: M(I) [b, e].
+        scale: ``ln_final.hook_scale`` [b, r, 1].
+        embed: ``hook_embed`` [b, r, d].
+        z: ``hook_z`` [b, r, h, k].
+        mlp_out: ``hook_mlp_out`` [b, r, d].
+        final: ``hook_resid_post`` of the last block [b, r, d].
+        pattern: rows of ``hook_pattern`` [b, h, r, n]; empty if tokens were not asked for.
+        v: ``hook_v`` [b, n, h, k]; or, where text directions were given, ``v · M_{l,h} e_t`` [b, n, h, t].
+        post: ``mlp.hook_post`` [b, r, d_mlp]; empty if neurons were not asked for.
+        result_edit: what a hook on ``hook_result`` added to the heads' outputs [b, r, h, d]; None for a layer
+            where none did. A head that such a hook set to zero has z = 0 instead.
+        resid_pre: ``hook_resid_pre`` [b, r, d] of each layer; empty if edits were not asked for.
+    """
+
+    embedding: Tensor
+    scale: Tensor
+    embed: Tensor
+    z: list[Tensor]
+    mlp_out: list[Tensor]
+    final: Tensor
+    pattern: list[Tensor] = field(default_factory=list)
+    v: list[Tensor] = field(default_factory=list)
+    post: list[Tensor] = field(default_factory=list)
+    result_edit: list[Tensor | None] = field(default_factory=list)
+    resid_pre: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def cat(cls, parts: list[Factors]) -> Factors:
+        """The factors of several runs as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        joined: dict[str, Tensor | list] = {}
+        for each in fields(cls):
+            values = [getattr(part, each.name) for part in parts]
+            if isinstance(values[0], Tensor):
+                joined[each.name] = torch.cat(values)
+            else:
+                by_layer = zip(*values, strict=True)
+                joined[each.name] = [_cat_edits(layer, parts) for layer in by_layer]
+        return cls(**joined)  # type: ignore[arg-type]
+
+
+def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
+    """Slices of a full cache of ``model.run_with_cache``; what is optional is taken if it is there.
+
+    Raises:
+        MissingActivationsError: if a required activation is not in the cache; the message names them.
+        ValueError: if the batch dimension was removed, or positions were sliced away.
+    """
+    rows, layers = model.pooling.rows, range(model.cfg.n_layers)
+    required = [
+        "hook_embed",
+        "ln_final.hook_scale",
+        "ln_final.hook_normalized",
+        f"blocks.{model.cfg.n_layers - 1}.hook_resid_post",
+        *(f"blocks.{l}.attn.hook_z" for l in layers),
+        *(f"blocks.{l}.hook_mlp_out" for l in layers),
+    ]
+    missing = [name for name in required if name not in cache.cache_dict]
+    if missing:
+        raise MissingActivationsError(
+            f"The cache lacks {len(missing)} activations that a decomposition needs, among them {missing[:4]}. Let "
+            f"names_filter keep {sorted({name.split('.')[-1] for name in required})}, or call "
+            f"model.decompose(images), which keeps only what is needed."
+        )
+    if not cache.has_batch_dim:
+        raise ValueError("The cache has no batch dimension; run with remove_batch_dim=False to decompose it.")
+    if cache["hook_embed"].shape[1:] != (model.cfg.n_ctx, model.cfg.d_model):
+        raise ValueError(
+            f"The cache holds hook_embed of shape {list(cache['hook_embed'].shape)}, expected [batch, "
+            f"{model.cfg.n_ctx}, {model.cfg.d_model}]: run without pos_slice, on this model."
+        )
+
+    def everywhere(name: str) -> list[Tensor]:
+        names = [f"blocks.{l}.{name}" for l in layers]
+        return [cache[full] for full in names] if all(n in cache.cache_dict for n in names) else []
+
+    normalized = cache["ln_final.hook_normalized"]
+    pooled = model.pooling.pool_normalized(model.ln_final.norm.apply_affine(normalized, model.cfg.dtype))
+    pattern, v = everywhere("attn.hook_pattern"), everywhere("attn.hook_v")
+    result = everywhere("attn.hook_result") or [None for _ in layers]
+    z, result_edit = _fold_results(
+        model,
+        [z[:, rows] for z in everywhere("attn.hook_z")],
+        [None if each is None else each[:, rows] for each in result],
+    )
+    return Factors(
+        embedding=pooled @ model.W_P.to(pooled.dtype),
+        scale=cache["ln_final.hook_scale"][:, rows],
+        embed=cache["hook_embed"][:, rows],
+        z=z,
+        mlp_out=[out[:, rows] for out in everywhere("hook_mlp_out")],
+        final=cache[f"blocks.{layers[-1]}.hook_resid_post"][:, rows],
+        pattern=[a[:, :, rows] for a in pattern] if v else [],
+        v=v if pattern else [],
+        post=[post[:, rows] for post in everywhere("mlp.hook_post")],
+        result_edit=result_edit,
+        resid_pre=[pre[:, rows] for pre in everywhere("hook_resid_pre")],
+    )
+
+
+def factors_from_images(
+    model: HookedCLIP,
+    images: Float[Tensor, "b 3 height width"],
+    tokens: bool,
+    neurons: bool,
+    directions: Float[Tensor, "l h k t"] | None = None,
+) -> Factors:
+    """Runs the model once and keeps copies of the needed slices only.
+
+    The rows of the pattern are computed from ``hook_q`` and ``hook_k``, without the n × n pattern, unless
+    somebody else listens to the pattern and so makes the model compute it.
+    """
+    saved: dict[str, Tensor] = {}
+    rows = model.pooling.rows
+    edited = any(
+        point.has_hooks(dir="fwd")
+        for name, point in model.hook_dict.items()
+        if name.endswith(("hook_attn_out", "hook_resid_pre", "hook_resid_mid", "hook_resid_post"))
+    )
+
+    def keep(tensor: Tensor, hook: HookPoint, take: Callable[[Tensor], Tensor]) -> None:
+        assert hook.name is not None
+        saved[hook.name] = take(tensor.detach())
+
+    def hooks() -> Iterator[tuple[str, Callable[..., None]]]:
+        def at_rows(name: str) -> tuple[str, Callable[..., None]]:
+            return name, partial(keep, take=lambda x: x[:, rows].clone())
+
+        yield at_rows("hook_embed")
+        yield at_rows("ln_final.hook_scale")
+        yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
+        for l, block in enumerate(model.blocks):
+            yield at_rows(f"blocks.{l}.attn.hook_z")
+            yield at_rows(f"blocks.{l}.hook_mlp_out")
+            if block.attn.hook_result.has_hooks():
+                yield at_rows(f"blocks.{l}.attn.hook_result")
+            if edited:
+                yield at_rows(f"blocks.{l}.hook_resid_pre")
+            if neurons:
+                yield at_rows(f"blocks.{l}.mlp.hook_post")
+            if tokens:
+                yield from token_hooks(l, block)
+
+    def token_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
+        if directions is None:
+            take_v = torch.clone
+        else:
+            take_v = partial(_towards, directions=directions[l])
+        yield f"blocks.{l}.attn.hook_v", partial(keep, take=take_v)
+        pattern_name = f"blocks.{l}.attn.hook_pattern"
+        if block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
+            yield pattern_name, partial(keep, take=lambda a: a[:, :, rows].clone())
+            return
+        q_rows: list[Tensor] = []
+
+        def save_pattern(key: Tensor, hook: HookPoint) -> None:
+            saved[pattern_name] = block.attn.pattern(block.attn.scores(q_rows.pop(), key.detach()))
+
+        def save_queries(q: Tensor, hook: HookPoint) -> None:
+            q_rows.append(q.detach()[:, rows])
+
+        yield f"blocks.{l}.attn.hook_q", save_queries
+        yield f"blocks.{l}.attn.hook_k", save_pattern
+
+    with model.hooks(fwd_hooks=list(hooks())):
+        embedding = model(images).detach()
+
+    def everywhere(name: str) -> list[Tensor]:
+        names = [f"blocks.{l}.{name}" for l in range(model.cfg.n_layers)]
+        return [saved[full] for full in names] if names[0] in saved else []
+
+    layers = range(model.cfg.n_layers)
+    result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
+    z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result)
+    return Factors(
+        embedding=embedding,
+        scale=saved["ln_final.hook_scale"],
+        embed=saved["hook_embed"],
+        z=z,
+        mlp_out=everywhere("hook_mlp_out"),
+        final=saved[f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"],
+        pattern=everywhere("attn.hook_pattern"),
+        v=everywhere("attn.hook_v"),
+        post=everywhere("mlp.hook_post"),
+        result_edit=result_edit,
+        resid_pre=everywhere("hook_resid_pre"),
+    )
+
+
+def _towards(
+    v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]
+) -> Float[Tensor, "b n h t"]:
+    wide = v.to(directions.dtype)
+    return (wide.transpose(1, 2) @ directions).transpose(1, 2)
+
+
+def _cat_edits(layer: Sequence[Tensor | None], parts: list[Factors]) -> Tensor | None:
+    """One layer's tensors of several runs; a run without an edit has zeros where another has one."""
+    present = [tensor for tensor in layer if tensor is not None]
+    if not present:
+        return None
+    filled = [
+        present[0].new_zeros(len(part.embedding), *present[0].shape[1:]) if tensor is None else tensor
+        for tensor, part in zip(layer, parts, strict=True)
+    ]
+    return torch.cat(filled)
+
+
+def same_up_to(dtype: torch.dtype) -> float:
+    """Relative difference up to which two ways to the same activation agree."""
+    return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 3e-2)
+
+
+def _fold_results(
+    model: HookedCLIP, z: list[Tensor], result: list[Tensor | None]
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """z, with a head that was ablated at ``hook_result`` set to zero, and any other edit made there."""
+    coordinates, edits = [], []
+    for block, z_rows, result_rows in zip(model.blocks, z, result, strict=True):
+        edit = None
+        if result_rows is not None:
+            ablated = (result_rows == 0).all(-1).all(1)
+            z_rows = z_rows.masked_fill(ablated[:, None, :, None], 0.0)
+            exact = torch.einsum("brhk,hkd->brhd", z_rows, block.attn.W_O)
+            difference = result_rows - exact
+            allowed = same_up_to(model.cfg.dtype) * exact.norm(dim=-1)
+            same = (difference.norm(dim=-1) <= allowed).all(1)
+            if not bool(same.all()):
+                edit = difference.masked_fill(same[:, None, :, None], 0.0)
+        coordinates.append(z_rows)
+        edits.append(edit)
+    return coordinates, edits

@@ -1,0 +1,375 @@
+"""A CLIP image encoder as a TransformerLens model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens import ActivationCache
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.HookedRootModule import HookedRootModule
+from transformer_lens.utilities import Slice
+
+from clip_lens_plugin.adapters.open_clip import open_clip_parts
+from clip_lens_plugin.labels import Labels
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.decomposition import Contributions
+
+TEXT_BATCH = 256
+
+
+class HookedCLIP(HookedRootModule):
+    """An open_clip image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
+
+    ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
+    weights' dtype. No weight is copied. Hook points, for layer l (b images, n tokens, h heads, k head width,
+    d model width)::
+
+        hook_embed                                    [b, n, d]    the stream that enters block 0, after ln_pre
+        blocks.{l}.hook_{resid_pre,attn_out,resid_mid,mlp_out,resid_post}    [b, n, d]
+        blocks.{l}.attn.hook_{q,k,v,z}                [b, n, h, k]
+        blocks.{l}.attn.hook_{attn_scores,pattern}    [b, h, n, n]
+        blocks.{l}.attn.hook_result                   [b, n, h, d]
+        blocks.{l}.mlp.hook_{pre,post}                [b, n, d_mlp]
+        {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_scale         [b, n, 1]
+        {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_normalized    [b, n, d]
+
+    Token 0 is the class token; token 1 + r · columns + c is the patch in row r, column c.
+
+    Attributes:
+        clip: the open_clip model.
+        cfg: the tower's shape, see :class:`~clip_lens_plugin.config.HookedCLIPConfig`.
+        preprocess: PIL image to [3, height, width], or None.
+        tokenizer: texts to token ids, or None.
+        labels: text labels set by :meth:`set_labels`, or None.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        preprocess: Callable[..., Tensor] | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        model_name: str = "open_clip model",
+    ) -> None:
+        super().__init__()
+        _refuse_broken_weights(clip, model_name)
+        parts = open_clip_parts(clip, model_name)
+        self.clip = clip
+        self.cfg = parts.cfg
+        self.preprocess = preprocess
+        self.tokenizer = tokenizer
+        self.labels: Labels | None = None
+        self._parts = parts
+        self.hook_embed = HookPoint()
+        self.blocks = nn.ModuleList(parts.blocks)
+        self.ln_final = parts.ln_final
+        self.setup()
+        self.eval()
+
+    @classmethod
+    def from_open_clip(
+        cls,
+        clip: nn.Module,
+        preprocess: Callable[..., Tensor] | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        model_name: str = "open_clip model",
+    ) -> HookedCLIP:
+        """Wraps a loaded open_clip model; it is put into evaluation mode.
+
+        Raises:
+            UnsupportedTowerError: if the image tower is not a plain class-token ``VisionTransformer``.
+            ValueError: if a weight is NaN or infinite.
+        """
+        return cls(clip, preprocess, tokenizer, model_name)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        pretrained: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> HookedCLIP:
+        """Loads a model by open_clip's own factory, or the embedded model "scenes".
+
+        Args:
+            name: "scenes", one of ``open_clip.list_models()``, "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY".
+            pretrained: a tag of that model or the path of a checkpoint.
+            device: "cuda" where there is one, else "cpu", if not given.
+            dtype: float32 if not given; float16 and bfloat16 keep LayerNorm in float32 as open_clip does;
+                float64 for exact work.
+
+        Raises:
+            ModelNotFoundError: unknown name or tag (the nearest are suggested), weights that are neither
+                cached nor within reach, or a checkpoint that does not load.
+            UnsupportedTowerError: see :meth:`from_open_clip`.
+            ValueError: if a weight is NaN or infinite.
+        """
+        from clip_lens_plugin.loading import load_open_clip
+
+        return cls(*load_open_clip(name, pretrained, device, dtype))
+
+    # ------------------------------------------------------------------ running
+
+    def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
+        """The embedding M(I), not normalised, equal to open_clip's ``encode_image``.
+
+        Args:
+            images: preprocessed images; they are cast to the weights' dtype and moved to their device.
+
+        Raises:
+            ValueError: if the shape is not [b, 3, *cfg.image_size].
+        """
+        expected = (3, *self.cfg.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise ValueError(
+                f"{self.cfg.model_name} takes images of shape [batch, {expected[0]}, {expected[1]}, "
+                f"{expected[2]}], got {list(images.shape)}. Prepare them with model.preprocess(pil_image) and "
+                f"torch.stack."
+            )
+        x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
+        for block in self.blocks:
+            x = block(x)
+        return self._parts.pooling(x, self.ln_final) @ self.W_P.to(x.dtype)
+
+    def run_with_cache(  # type: ignore[override]
+        self,
+        *model_args: Any,
+        return_cache_object: bool = True,
+        remove_batch_dim: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Float[Tensor, "b e"], ActivationCache | dict[str, Tensor]]:
+        """As in TransformerLens: the embedding and an ``ActivationCache``, of ``names_filter``'s activations.
+
+        Slices that ``pos_slice`` takes are copied, so that they do not keep the whole activations in memory.
+        """
+        embedding, cached = super().run_with_cache(
+            *model_args, remove_batch_dim=remove_batch_dim, **kwargs
+        )
+        if not return_cache_object:
+            return embedding, cached
+        return embedding, ActivationCache(cached, self, has_batch_dim=not remove_batch_dim)
+
+    def get_caching_hooks(self, *args: Any, pos_slice: Any = None, **kwargs: Any):
+        """As in TransformerLens, except that what ``pos_slice`` takes is a copy."""
+        cache, forward, backward = super().get_caching_hooks(*args, pos_slice=pos_slice, **kwargs)
+        if Slice.unwrap(pos_slice).mode != "empty":
+            forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
+        return cache, forward, backward
+
+    def encode_text(
+        self, texts: str | Sequence[str], normalize: bool = True
+    ) -> Float[Tensor, "t e"]:
+        """Text embeddings in the weights' dtype, unit vectors unless ``normalize`` is False; no gradients.
+
+        Raises:
+            ValueError: if there is no tokenizer, or no text.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if self.tokenizer is None:
+            raise ValueError(
+                f"{self.cfg.model_name} was wrapped without a tokenizer, so it cannot encode text. Give one: "
+                f"HookedCLIP.from_open_clip(clip, preprocess, open_clip.get_tokenizer(name))."
+            )
+        if not texts:
+            raise ValueError("encode_text was given no text; give one or more.")
+        with torch.no_grad():
+            parts = [
+                self.clip.encode_text(
+                    self.tokenizer(texts[i : i + TEXT_BATCH]).to(self.cfg.device), normalize=normalize
+                )
+                for i in range(0, len(texts), TEXT_BATCH)
+            ]
+        return torch.cat(parts)
+
+    def decompose(self, images: Float[Tensor, "b 3 height width"], **kwargs: Any) -> Contributions:
+        """Runs the model and decomposes its output; see :func:`~clip_lens_plugin.decomposition.decompose_images`."""
+        from clip_lens_plugin.decomposition import decompose_images
+
+        return decompose_images(self, images, **kwargs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HookedCLIP:
+        super()._apply(fn, recurse)
+        weight = self._parts.embed.patches.weight
+        self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
+        if self.labels is not None:
+            self.labels = Labels(self.labels.names, fn(self.labels.embeddings))
+        return self
+
+    # ------------------------------------------------------------------ weights
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor from a cosine to CLIP's logit."""
+        return float(self.clip.logit_scale.detach().exp())
+
+    @property
+    def pooling(self):
+        """How the last stream is pooled, see :mod:`clip_lens_plugin.components.pooling`."""
+        return self._parts.pooling
+
+    @property
+    def W_P(self) -> Float[Tensor, "d e"]:
+        """The projection P from the normalised stream into the joint space."""
+        return self._parts.projection()
+
+    @property
+    def W_Q(self) -> Float[Tensor, "l h d k"]:
+        return self._stacked("attn", "W_Q")
+
+    @property
+    def W_K(self) -> Float[Tensor, "l h d k"]:
+        return self._stacked("attn", "W_K")
+
+    @property
+    def W_V(self) -> Float[Tensor, "l h d k"]:
+        return self._stacked("attn", "W_V")
+
+    @property
+    def W_O(self) -> Float[Tensor, "l h k d"]:
+        return self._stacked("attn", "W_O")
+
+    @property
+    def b_Q(self) -> Float[Tensor, "l h k"]:
+        return self._stacked("attn", "b_Q")
+
+    @property
+    def b_K(self) -> Float[Tensor, "l h k"]:
+        return self._stacked("attn", "b_K")
+
+    @property
+    def b_V(self) -> Float[Tensor, "l h k"]:
+        return self._stacked("attn", "b_V")
+
+    @property
+    def b_O(self) -> Float[Tensor, "l d"]:
+        return self._stacked("attn", "b_O")
+
+    @property
+    def W_in(self) -> Float[Tensor, "l d d_mlp"]:
+        return self._stacked("mlp", "W_in")
+
+    @property
+    def b_in(self) -> Float[Tensor, "l d_mlp"]:
+        return self._stacked("mlp", "b_in")
+
+    @property
+    def W_out(self) -> Float[Tensor, "l d_mlp d"]:
+        return self._stacked("mlp", "W_out")
+
+    @property
+    def b_out(self) -> Float[Tensor, "l d"]:
+        return self._stacked("mlp", "b_out")
+
+    def _stacked(self, part: str, name: str) -> Tensor:
+        return torch.stack([getattr(getattr(block, part), name) for block in self.blocks])
+
+    def accumulated_bias(
+        self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True
+    ) -> Float[Tensor, " d"]:
+        """Sum of the biases that blocks before ``layer`` write to the stream, as TransformerLens defines it.
+
+        Args:
+            layer: 0 to ``n_layers``.
+            mlp_input: add the attention bias of ``layer`` itself.
+            include_mlp_biases: add the MLPs' biases too.
+        """
+        total = torch.zeros(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
+        for block in self.blocks[:layer]:
+            total = total + block.attn.b_O
+            if include_mlp_biases:
+                total = total + block.mlp.b_out
+        return total + self.blocks[layer].attn.b_O if mlp_input else total
+
+    # ------------------------------------------------------------------ text labels as the vocabulary
+
+    def set_labels(
+        self, names: Sequence[str], embeddings: Float[Tensor, "t e"] | None = None
+    ) -> None:
+        """Makes texts the vocabulary: ``W_U``, ``to_single_token``, ``logit_attrs`` and the logit lens use them.
+
+        Args:
+            names: the labels, each once.
+            embeddings: their unit embeddings; those of the names themselves if not given.
+
+        Raises:
+            ValueError: see :class:`~clip_lens_plugin.labels.Labels`; or embeddings of another width.
+        """
+        if embeddings is None:
+            embeddings = self.encode_text(names)
+        if embeddings.shape[-1] != self.cfg.d_embed:
+            raise ValueError(
+                f"Label embeddings must be {self.cfg.d_embed} wide as {self.cfg.model_name}'s joint space, got "
+                f"{embeddings.shape[-1]}."
+            )
+        self.labels = Labels(tuple(names), embeddings.to(self.cfg.device, self.cfg.dtype))
+
+    def _required_labels(self) -> Labels:
+        if self.labels is None:
+            raise ValueError(
+                "No text labels are set. Call model.set_labels(['a dog', 'a cat']) first: they are to a CLIP "
+                "what the vocabulary is to a language model."
+            )
+        return self.labels
+
+    @property
+    def W_U(self) -> Float[Tensor, "d t"]:
+        """P Eᵀ: from ``ln_final``'s output to dot products of M(I) with the labels' unit embeddings."""
+        return self.W_P.to(self.cfg.dtype) @ self._required_labels().embeddings.T
+
+    @property
+    def b_U(self) -> Float[Tensor, " t"]:
+        """Zeros: a CLIP's dot products have no bias."""
+        embeddings = self._required_labels().embeddings
+        return embeddings.new_zeros(len(embeddings))
+
+    def unembed(self, normalized: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch t"]:
+        """Dot products with the labels' embeddings, from ``ln_final``'s output."""
+        return normalized @ self.W_U + self.b_U
+
+    def to_single_token(self, label: str) -> int:
+        """Position of a label. Raises ValueError for an unknown one."""
+        return self._required_labels().index(label)
+
+    def to_tokens(self, labels: str | list[str]) -> Int[Tensor, " t"]:
+        """Positions of labels. Raises ValueError for an unknown one."""
+        labels = [labels] if isinstance(labels, str) else labels
+        return torch.tensor([self.to_single_token(label) for label in labels])
+
+    def tokens_to_residual_directions(
+        self, tokens: str | int | list[str] | Int[Tensor, "..."]
+    ) -> Float[Tensor, "... d"]:
+        """γ ⊙ (P e_t): the stream's direction of a label, for a centred and scaled stream as in ``logit_attrs``.
+
+        Args:
+            tokens: a label, its position, or several of them.
+
+        Raises:
+            ValueError: no labels are set, or an unknown one.
+            IndexError: a position outside the labels.
+        """
+        labels = self._required_labels()
+        chosen = labels.embeddings[labels.indices(tokens)]
+        return (chosen @ self.W_P.to(chosen.dtype).T) * self.ln_final.w
+
+
+def _save_compact(
+    tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]
+) -> None:
+    save(tensor, hook=hook)
+    assert hook.name is not None
+    cache[hook.name] = cache[hook.name].clone()
+
+
+def _refuse_broken_weights(clip: nn.Module, model_name: str) -> None:
+    for name, weight in clip.named_parameters():
+        if not weight.is_meta and not bool(weight.isfinite().all()):
+            raise ValueError(
+                f"{model_name}: the weight {name!r} holds NaN or infinite values, so no output of this model "
+                f"would mean anything. Download or save the checkpoint again."
+            )

@@ -1,0 +1,63 @@
+"""Text labels with their embeddings: to a CLIP what the vocabulary is to a language model."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names and unit text embeddings, row for row.
+
+    Raises:
+        ValueError: if there are no names, a name occurs twice, or the rows do not match the names.
+    """
+
+    names: tuple[str, ...]
+    embeddings: Float[Tensor, "t e"]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("Labels need at least one name; none were given.")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Each label must occur once; these occur more often: {twice}.")
+        if len(self.embeddings) != len(self.names):
+            raise ValueError(
+                f"{len(self.names)} labels need as many embeddings, got {len(self.embeddings)}."
+            )
+
+    def index(self, name: str) -> int:
+        """Position of a label.
+
+        Raises:
+            ValueError: if there is no such label; the nearest ones are suggested.
+        """
+        if name not in self.names:
+            near = difflib.get_close_matches(name, self.names, n=3)
+            hint = f" Did you mean {near}?" if near else f" There are {len(self.names)} labels."
+            raise ValueError(f"{name!r} is not among the labels.{hint} Set them with set_labels.")
+        return self.names.index(name)
+
+    def indices(
+        self, tokens: str | int | list[str] | Int[Tensor, "..."]
+    ) -> int | Int[Tensor, "..."]:
+        """Positions of labels that are given by name or already by position.
+
+        Raises:
+            ValueError: for an unknown name.
+            IndexError: for a position outside the labels.
+        """
+        if isinstance(tokens, str):
+            return self.index(tokens)
+        if isinstance(tokens, list):
+            tokens = torch.tensor([self.index(name) for name in tokens])
+        positions = torch.as_tensor(tokens)
+        if bool(((positions < 0) | (positions >= len(self.names))).any()):
+            raise IndexError(f"A label's position must be 0 to {len(self.names) - 1}, got {tokens}.")
+        return int(positions) if positions.ndim == 0 else positions

@@ -1,0 +1,138 @@
+"""Draws a scene, and the mask of the pixels its shapes cover."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image, ImageDraw
+
+from clip_lens_plugin.scenes.attributes import SIDE, Placement, Scene
+
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (40, 170, 50),
+    "blue": (40, 80, 230),
+    "yellow": (245, 220, 40),
+    "purple": (135, 40, 180),
+    "orange": (250, 135, 20),
+    "cyan": (40, 210, 220),
+    "pink": (250, 130, 190),
+}
+BACKGROUNDS = {
+    "white": (250, 250, 250),
+    "black": (10, 10, 10),
+    "grey": (128, 128, 128),
+    "brown": (100, 62, 30),
+    "beige": (225, 205, 165),
+    "navy": (15, 20, 80),
+}
+_SCALE = 4  # drawn larger, then reduced, so that edges are smooth
+_PERIOD = 5.0  # pixels from one stripe, square or dot to the next
+_DARK_BACKGROUNDS = ("black", "brown", "navy")
+
+
+def draw(scene: Scene) -> Image.Image:
+    """The scene as an RGB picture of :data:`SIDE` x :data:`SIDE` pixels, the same for the same scene."""
+    rng = np.random.default_rng(scene.noise_seed)
+    size = (SIDE * _SCALE, SIDE * _SCALE)
+    canvas = Image.new("RGB", size, _jittered(BACKGROUNDS[scene.background], rng))
+    colour = _jittered(COLOURS[scene.colour], rng)
+    second = _second_colour(colour, scene.background)
+    for placement in scene.placements:
+        paint = Image.new("RGB", size, colour)
+        tone = _second_tone(scene.texture, placement, rng)
+        paint.paste(second, mask=Image.fromarray((tone * 255).astype(np.uint8)))
+        canvas.paste(paint, mask=_shape_mask(scene.shape, placement))
+    pixels = np.asarray(canvas.reduce(_SCALE), dtype=np.float64)
+    noisy = pixels + rng.normal(0.0, 5.0, pixels.shape)
+    return Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
+
+
+def shape_mask(scene: Scene) -> Bool[np.ndarray, "side side"]:
+    """True where at least half of a pixel is covered by a shape of the scene."""
+    cover = Image.new("L", (SIDE * _SCALE, SIDE * _SCALE), 0)
+    for placement in scene.placements:
+        cover.paste(255, mask=_shape_mask(scene.shape, placement))
+    return np.asarray(cover.reduce(_SCALE)) >= 128
+
+
+def _jittered(colour: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
+    return tuple(int(c) for c in (np.array(colour) + rng.integers(-10, 11, 3)).clip(0, 255))
+
+
+def _second_colour(colour: tuple[int, ...], background: str) -> tuple[int, ...]:
+    # Away from the background's brightness, or a striped shape would lose its outline.
+    if background in _DARK_BACKGROUNDS:
+        return tuple(int(255 - 0.4 * (255 - channel)) for channel in colour)
+    return tuple(int(0.35 * channel) for channel in colour)
+
+
+def _shape_mask(shape: str, at: Placement) -> Image.Image:
+    mask = Image.new("L", (SIDE * _SCALE, SIDE * _SCALE), 0)
+    pen = ImageDraw.Draw(mask)
+    x, y, r = at.x * _SCALE, at.y * _SCALE, at.radius * _SCALE
+    if shape in ("circle", "ring"):
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=255)
+        if shape == "ring":
+            hole = 0.55 * r
+            pen.ellipse((x - hole, y - hole, x + hole, y + hole), fill=0)
+    else:
+        turn = math.radians(at.rotation)
+        outline = [
+            (
+                x + r * (px * math.cos(turn) - py * math.sin(turn)),
+                y + r * (px * math.sin(turn) + py * math.cos(turn)),
+            )
+            for px, py in _OUTLINES[shape]
+        ]
+        pen.polygon(outline, fill=255)
+    return mask
+
+
+def _regular(corners: int, start: float) -> list[tuple[float, float]]:
+    angles = [math.radians(start + 360 * i / corners) for i in range(corners)]
+    return [(math.cos(a), math.sin(a)) for a in angles]
+
+
+def _star(points: int, inner: float) -> list[tuple[float, float]]:
+    ring = _regular(2 * points, -90)
+    return [(x, y) if i % 2 == 0 else (inner * x, inner * y) for i, (x, y) in enumerate(ring)]
+
+
+def _cross(arm: float) -> list[tuple[float, float]]:
+    quarter = [(arm, -1.0), (arm, -arm), (1.0, -arm)]
+    outline = []
+    for _ in range(4):
+        outline += quarter
+        quarter = [(-y, x) for x, y in quarter]
+    return outline
+
+
+_OUTLINES = {
+    "square": _regular(4, 45),
+    "triangle": _regular(3, -90),
+    "star": _star(5, 0.42),
+    "cross": _cross(0.32),
+}
+
+
+def _second_tone(
+    texture: str, at: Placement, rng: np.random.Generator
+) -> Float[np.ndarray, "drawn drawn"]:
+    axis = (np.arange(SIDE * _SCALE) + 0.5) / _SCALE
+    px, py = rng.uniform(0, _PERIOD, 2)
+    turn = math.radians(at.rotation)
+    dx, dy = axis[None, :] - at.x, axis[:, None] - at.y
+    u = (dx * math.cos(turn) + dy * math.sin(turn) + px) / _PERIOD
+    v = (-dx * math.sin(turn) + dy * math.cos(turn) + py) / _PERIOD
+    if texture == "striped":
+        tone = u % 1 < 0.5
+    elif texture == "checkered":
+        tone = (u % 1 < 0.5) != (v % 1 < 0.5)
+    elif texture == "dotted":
+        tone = (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.3**2
+    else:
+        tone = np.zeros_like(u, dtype=bool)
+    return tone.astype(np.float64)

@@ -133,8 +133,8 @@ class Contributions:
         layer, head = self._checked(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
         stream = weighted @ self._readout.W_O[layer, head]
-        constant = self._spread_head() / weighted.shape[1]
-        return self._to_joint(stream) + constant
+        constant = self._spread_head()[:, layer, head] / weighted.shape[1]
+        return self._to_joint(stream) + constant[:, None]
 
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
         """The contribution of each neuron; they sum to the layer's MLP less its output bias.

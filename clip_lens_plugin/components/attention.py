@@ -87,8 +87,9 @@ class Attention(nn.Module):
         return scores.softmax(-1, dtype=wide).to(scores.dtype)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        q, key, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).unbind(2)
-        q, key, v = self.hook_q(q), self.hook_k(key), self.hook_v(v)
+        packed = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
+        # Slices, not unbind or chunk: a hook may edit a slice in place while gradients are on.
+        q, key, v = self.hook_q(packed[:, :, 0]), self.hook_k(packed[:, :, 1]), self.hook_v(packed[:, :, 2])
         if self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks():
             pattern = self.pattern(self.hook_attn_scores(self.scores(q, key)))
             heads_first = self.hook_pattern(pattern) @ v.transpose(1, 2)

@@ -1,7 +1,22 @@
 """CLIP image encoders as TransformerLens models, decomposed exactly into heads, tokens, MLPs and constants."""
 
+from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.decomposition import decompose
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.patch_text import PatchTextMap, patch_text_map
+from clip_lens_plugin.text_span import text_span
+from clip_lens_plugin.texts.pool import TextPool
 
-__all__ = ["Contributions", "HookedCLIP", "decompose"]
+__all__ = [
+    "Contributions",
+    "HookedCLIP",
+    "Moments",
+    "PatchTextMap",
+    "TextPool",
+    "decompose",
+    "mean_ablation_curve",
+    "patch_text_map",
+    "text_span",
+]

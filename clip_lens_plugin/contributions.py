@@ -233,6 +233,15 @@ class Contributions:
         return self
 
 
+    def refuse_result_edits(self) -> None:
+        """Raises ValueError if a hook on ``hook_result`` moved a head out of what its coordinates can say."""
+        edited = [f"layer {l}" for l, edit in enumerate(self._factors.result_edit) if edit is not None]
+        if edited:
+            raise ValueError(
+                f"A hook on hook_result changed heads of {', '.join(edited)}, so their coordinates do not tell what "
+                f"they write. Edit hook_z instead."
+            )
+
     def __repr__(self) -> str:
         batch, width = self.embedding.shape
         heads = self._readout.W_O.shape[1]

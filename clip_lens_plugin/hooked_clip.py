@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -186,6 +187,15 @@ class HookedCLIP(HookedRootModule):
                 for i in range(0, len(texts), TEXT_BATCH)
             ]
         return torch.cat(parts)
+
+    def text_fingerprint(self) -> str:
+        """SHA-256 of what text embeddings depend on: the text tower's weights and the tokenizer's class."""
+        digest = hashlib.sha256(type(self.tokenizer).__name__.encode())
+        for name, weight in self.clip.state_dict().items():
+            if not name.startswith("visual."):
+                digest.update(name.encode())
+                digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def decompose(self, images: Float[Tensor, "b 3 height width"], **kwargs: Any) -> Contributions:
         """Runs the model and decomposes its output; see :func:`~clip_lens_plugin.decomposition.decompose_images`."""

@@ -72,3 +72,19 @@ def vocabulary() -> list[str]:
     several = [caption({"count": "two", "shape": shape}) for shape in ATTRIBUTES["shape"]]
     joined = caption({"shape": "star", "position": "centre", "background": "white"})
     return sorted({word for text in [*texts, *several, joined, *TEMPLATES] for word in text.split()} - {"{}"})
+
+
+def short_captions() -> dict[str, str]:
+    """Every caption that names one attribute, or two of which one is colour, shape or background; and which."""
+    found: dict[str, str] = {}
+    for name, values in ATTRIBUTES.items():
+        for value in values:
+            found.setdefault(caption({name: value}), name)
+    for first in ("colour", "shape", "background"):
+        for second in ATTRIBUTES:
+            if second == first:
+                continue
+            for value in ATTRIBUTES[first]:
+                for other in ATTRIBUTES[second]:
+                    found.setdefault(caption({first: value, second: other}), f"{first} and {second}")
+    return found

@@ -1,0 +1,101 @@
+"""What TextSpan and mean ablation need to know of a data set: its size, and each head's mean and covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clip_lens_plugin.contributions import Contributions
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over n images of each head's coordinates y = Σ_q ω z and of their products, in float64.
+
+    They add, so they stream and merge, and their size does not grow with n. The mean contribution of a head is
+    ``mean @ M_{l,h}``.
+
+    Attributes:
+        n: number of images.
+        sum_y: [l, h, k].
+        sum_yy: [l, h, k, k].
+    """
+
+    n: int
+    sum_y: Float[Tensor, "l h k"]
+    sum_yy: Float[Tensor, "l h k k"]
+
+    @classmethod
+    def from_contributions(cls, contributions: Contributions) -> Moments:
+        """The moments of a batch, in the batch's unit.
+
+        Raises:
+            ValueError: if a hook on ``hook_result`` moved a head out of its own span, or a value is not finite.
+        """
+        contributions.refuse_result_edits()
+        y = contributions.head_coordinates.double()
+        if not bool(y.isfinite().all()):
+            bad = (~y.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+            raise ValueError(f"The images at positions {bad[:5]} have NaN or infinite head coordinates.")
+        return cls(len(y), y.sum(0), torch.einsum("blhi,blhj->lhij", y, y))
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both data sets together.
+
+        Raises:
+            ValueError: if they are of models of different shape.
+        """
+        if self.sum_y.shape != other.sum_y.shape:
+            raise ValueError(
+                f"Moments of different models do not add: [layers, heads, d_head] is {list(self.sum_y.shape)} and "
+                f"{list(other.sum_y.shape)}."
+            )
+        device = self.sum_y.device
+        return Moments(
+            self.n + other.n,
+            self.sum_y + other.sum_y.to(device),
+            self.sum_yy + other.sum_yy.to(device),
+        )
+
+    @property
+    def mean(self) -> Float[Tensor, "l h k"]:
+        """E[y]."""
+        return self.sum_y / self.n
+
+    @property
+    def covariance(self) -> Float[Tensor, "l h k k"]:
+        """E[y yᵀ] − E[y] E[y]ᵀ, over n (not n − 1)."""
+        mean = self.mean
+        return self.sum_yy / self.n - mean[..., :, None] * mean[..., None, :]
+
+    def save(self, path: str | Path) -> None:
+        """Writes one safetensors file."""
+        tensors = {
+            "n": torch.tensor(self.n),
+            "sum_y": self.sum_y.cpu().contiguous(),
+            "sum_yy": self.sum_yy.cpu().contiguous(),
+        }
+        save_file(tensors, str(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it does not hold moments.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"There is no moments file {path}.")
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                values = {name: file.get_tensor(name) for name in ("n", "sum_y", "sum_yy")}
+        except SafetensorError as error:
+            raise ValueError(f"{path} holds no moments: {error}. Write it with Moments.save.") from error
+        return cls(int(values["n"]), values["sum_y"], values["sum_yy"])

@@ -1,0 +1,1 @@
+"""Pools of texts to describe heads with."""

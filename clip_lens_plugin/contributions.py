@@ -132,7 +132,7 @@ class Contributions:
         """
         layer, head = self._checked(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
-        stream = weighted @ self._readout.W_O[layer, head]
+        stream = weighted @ self._readout.W_O[layer][head]
         constant = self._spread_head()[:, layer, head] / weighted.shape[1]
         return self._to_joint(stream) + constant[:, None]
 
@@ -201,7 +201,7 @@ class Contributions:
         parts = [self.embed[:, None], self.heads.flatten(1, 2), self.attn_bias, self.mlps]
         layers = range(self.n_layers)
         labels = ["embed"]
-        labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.W_O.shape[1])]
+        labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.n_heads)]
         labels += [f"{l}_attn_bias" for l in layers] + [f"{l}_mlp" for l in layers]
         if self._factors.resid_pre:
             parts.append(self.edits)
@@ -244,7 +244,7 @@ class Contributions:
 
     def __repr__(self) -> str:
         batch, width = self.embedding.shape
-        heads = self._readout.W_O.shape[1]
+        heads = self._readout.n_heads
         return (
             f"Contributions(images={batch}, layers={self.n_layers}, heads={heads}, width={width}, unit={self.unit!r}, "
             f"constants={self.constants!r}, completeness_error={self.completeness_error():.1e})"
@@ -314,7 +314,7 @@ class Contributions:
         return self._spread_constant() / (2 * self.n_layers + 1)
 
     def _spread_head(self) -> Float[Tensor, "b l h e"]:
-        n_heads = self._readout.W_O.shape[1]
+        n_heads = self._readout.n_heads
         shape = (len(self.embedding), self.n_layers, n_heads, self.embedding.shape[-1])
         if self.constants == "apart":
             return self.embedding.new_zeros(1).expand(shape)
@@ -323,7 +323,7 @@ class Contributions:
         return share[:, :, None].expand(shape)
 
     def _checked(self, layer: int, head: int) -> tuple[int, int]:
-        n_heads = self._readout.W_O.shape[1]
+        n_heads = self._readout.n_heads
         if not (-self.n_layers <= layer < self.n_layers and -n_heads <= head < n_heads):
             raise IndexError(
                 f"There is no layer {layer}, head {head}: the model has layers 0 to {self.n_layers - 1} and heads "

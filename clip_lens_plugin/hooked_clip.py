@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,7 @@ class HookedCLIP(HookedRootModule):
     def get_caching_hooks(self, *args: Any, pos_slice: Any = None, **kwargs: Any):
         """As in TransformerLens, except that what ``pos_slice`` takes is a copy."""
         cache, forward, backward = super().get_caching_hooks(*args, pos_slice=pos_slice, **kwargs)
-        if Slice.unwrap(pos_slice).mode != "empty":
+        if Slice.unwrap(pos_slice).mode != "identity":
             forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
         return cache, forward, backward
 
@@ -378,7 +379,10 @@ def _save_compact(
 
 def _refuse_broken_weights(clip: nn.Module, model_name: str) -> None:
     for name, weight in clip.named_parameters():
-        if not weight.is_meta and not bool(weight.isfinite().all()):
+        if weight.is_meta or weight.numel() == 0:
+            continue
+        # Least and greatest carry a NaN, and unlike isfinite need no memory.
+        if not all(math.isfinite(extreme) for extreme in weight.detach().aminmax()):
             raise ValueError(
                 f"{model_name}: the weight {name!r} holds NaN or infinite values, so no output of this model "
                 f"would mean anything. Download or save the checkpoint again."

@@ -32,11 +32,17 @@ def load_open_clip(
     if dtype not in (*_PRECISIONS, torch.float64):
         known = [str(known) for known in (*_PRECISIONS, torch.float64)]
         raise ValueError(f"dtype must be one of {known}, got {dtype}.")
+    torch.empty(0, device=device)  # A device that is not there is refused here, in torch's own words.
     source, tag, title = _resolve(name, pretrained)
     with _quiet():
         try:
+            # Without require_pretrained, weights that open_clip cannot find leave random ones and a log line.
             clip, _, preprocess = open_clip.create_model_and_transforms(
-                source, pretrained=tag, precision=_PRECISIONS.get(dtype, "fp32"), device=device
+                source,
+                pretrained=tag,
+                precision=_PRECISIONS.get(dtype, "fp32"),
+                device=device,
+                require_pretrained=True,
             )
             tokenizer = _tokenizer(name, source)
         except Exception as error:
@@ -50,17 +56,18 @@ def load_open_clip(
 def _resolve(name: str, pretrained: str | None) -> tuple[str, str | None, str]:
     """What open_clip's factory is asked for, and the name that is shown."""
     if name == "scenes":
-        if pretrained is not None:
-            raise ModelNotFoundError(f"The embedded model 'scenes' has no tags, got {pretrained!r}.")
+        _refuse_tag(name, pretrained)
         return f"local-dir:{SCENES_FOLDER}", None, "scenes"
     if name.startswith("local-dir:"):
+        _refuse_tag(name, pretrained)
         folder = Path(name.removeprefix("local-dir:"))
         if not (folder / "open_clip_config.json").is_file():
             raise ModelNotFoundError(f"{folder} has no open_clip_config.json; it is not an open_clip model.")
-        if not [path for kind in ("*.safetensors", "*.bin", "*.pth", "*.pt") for path in folder.glob(kind)]:
-            raise ModelNotFoundError(f"{folder} has a config but no weights (*.safetensors, *.bin).")
+        if not [path for kind in ("*.safetensors", "*.bin", "*.pth") for path in folder.glob(kind)]:
+            raise ModelNotFoundError(f"{folder} has a config but no weights (*.safetensors, *.bin, *.pth).")
         return name, None, folder.name
     if name.startswith("hf-hub:"):
+        _refuse_tag(name, pretrained)
         return name, None, name
     known = open_clip.list_models()
     cleaned = name.replace("/", "-")
@@ -83,6 +90,11 @@ def _resolve(name: str, pretrained: str | None) -> tuple[str, str | None, str]:
             )
         return cleaned, pretrained, f"{name} {Path(pretrained).name}"
     return cleaned, pretrained, f"{name} {pretrained}"
+
+
+def _refuse_tag(name: str, pretrained: str | None) -> None:
+    if pretrained is not None:
+        raise ModelNotFoundError(f"{name!r} brings its own weights and has no tags, got {pretrained!r}.")
 
 
 def _nearest(given: str, known: list[str]) -> str:

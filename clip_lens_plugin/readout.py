@@ -25,7 +25,7 @@ class Readout:
         W_P: C diag(γ) P [d, e]: a component's pooled stream to its contribution.
         gamma_P: diag(γ) P [d, e], without the removal of the mean.
         beta_P: βP [e].
-        W_O: [l, h, k, d].
+        W_O: [h, k, d] of each layer; views where the dtype allows.
         b_O: [l, d].
         model_dtype: dtype of the model's weights.
         pooling: gives ω.
@@ -34,7 +34,7 @@ class Readout:
     W_P: Float[Tensor, "d e"]
     gamma_P: Float[Tensor, "d e"]
     beta_P: Float[Tensor, " e"]
-    W_O: Float[Tensor, "l h k d"]
+    W_O: tuple[Float[Tensor, "h k d"], ...]
     b_O: Float[Tensor, "l d"]
     model_dtype: torch.dtype
     pooling: Pooling
@@ -51,7 +51,7 @@ class Readout:
                 W_P=gamma_P - gamma_P.mean(0),
                 gamma_P=gamma_P,
                 beta_P=model.ln_final.b.to(dtype) @ projection,
-                W_O=model.W_O.to(dtype),
+                W_O=tuple(block.attn.W_O.detach().to(dtype) for block in model.blocks),
                 b_O=model.b_O.to(dtype),
                 model_dtype=model.cfg.dtype,
                 pooling=model.pooling,
@@ -68,7 +68,7 @@ class Readout:
 
     def head_map(self, layer: int, head: int) -> Float[Tensor, "k e"]:
         """M_{l,h} = W_O[l,h] W_P."""
-        return self.W_O[layer, head] @ self.W_P
+        return self.W_O[layer][head] @ self.W_P
 
     def checked_texts(self, text_embeddings: Float[Tensor, "t e"]) -> Float[Tensor, "t e"]:
         """The text embeddings in the readout's dtype and device.
@@ -88,4 +88,10 @@ class Readout:
         self, texts: Float[Tensor, "t e"], constants: Constants = "apart"
     ) -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
-        return self.W_O @ (self.W_fold(constants) @ texts.T)
+        stream = self.W_fold(constants) @ texts.T
+        return torch.stack([weight @ stream for weight in self.W_O])
+
+    @property
+    def n_heads(self) -> int:
+        """Heads a layer."""
+        return len(self.W_O[0])

@@ -105,6 +105,8 @@ def _refuse_unsupported(tower: VisionTransformer, model_name: str) -> None:
         raise refuse("output_tokens=True (it returns a tuple)")
     if not isinstance(tower.ln_post, nn.LayerNorm):
         raise refuse(f"{type(tower.ln_post).__name__} instead of a LayerNorm before the projection")
+    if tower.ln_post.weight is None or tower.ln_post.bias is None:
+        raise refuse("a LayerNorm without weight or bias")
     for block in tower.transformer.resblocks:
         if type(block) is not ResidualAttentionBlock:
             raise refuse(

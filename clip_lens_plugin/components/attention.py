@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from clip_lens_plugin.components.editable import editable
 from clip_lens_plugin.components.source import Affine, Scale
 
 
@@ -86,20 +87,23 @@ class Attention(nn.Module):
         wide = torch.promote_types(scores.dtype, torch.float32)
         return scores.softmax(-1, dtype=wide).to(scores.dtype)
 
+    def results(self, z: Float[Tensor, "b n h k"]) -> Float[Tensor, "b n h d"]:
+        """Each head's output, laid out head by head in memory."""
+        by_head = z.permute(2, 0, 1, 3).flatten(1, 2) @ self.W_O
+        return by_head.unflatten(1, z.shape[:2]).permute(1, 2, 0, 3)
+
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         packed = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
         # Slices, not unbind or chunk: a hook may edit a slice in place while gradients are on.
         q, key, v = self.hook_q(packed[:, :, 0]), self.hook_k(packed[:, :, 1]), self.hook_v(packed[:, :, 2])
         if self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks():
             pattern = self.pattern(self.hook_attn_scores(self.scores(q, key)))
-            heads_first = self.hook_pattern(pattern) @ v.transpose(1, 2)
+            heads_first = self.hook_pattern(editable(pattern, self.hook_pattern)) @ v.transpose(1, 2)
         else:
             heads_first = nn.functional.scaled_dot_product_attention(
                 q.transpose(1, 2), key.transpose(1, 2), v.transpose(1, 2)
             )
-        z = self.hook_z(heads_first.transpose(1, 2))
+        z = self.hook_z(editable(heads_first.transpose(1, 2), self.hook_z))
         if self.hook_result.has_hooks():
-            by_head = z.permute(2, 0, 1, 3).flatten(1, 2) @ self.W_O
-            result = by_head.unflatten(1, z.shape[:2]).permute(1, 2, 0, 3)
-            return self.hook_result(result).sum(2) + self.b_O
+            return self.hook_result(self.results(z)).sum(2) + self.b_O
         return self.scale(self.out(z.flatten(2)))

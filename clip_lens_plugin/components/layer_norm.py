@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
@@ -35,6 +36,10 @@ class LayerNorm(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         if not (self.hook_scale.has_hooks() or self.hook_normalized.has_hooks()):
             return self.norm(x)
-        centred, scale = self.norm.centred_and_scale(x)
-        normalized = self.hook_normalized(centred / self.hook_scale(scale))
-        return self.norm.apply_affine(normalized, x.dtype)
+        normalized, scale = self.norm.normalized_and_scale(x)
+        if self.hook_scale.has_hooks():
+            hooked = self.hook_scale(scale.clone())
+            # An equal value may still differ in gradient: a detached σ, a gate at one, a backward hook.
+            if scale.requires_grad or hooked.requires_grad or not torch.equal(hooked, scale):
+                normalized = normalized * (scale / hooked)
+        return self.norm.apply_affine(self.hook_normalized(normalized), x.dtype)

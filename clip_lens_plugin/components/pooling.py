@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from clip_lens_plugin.components.layer_norm import LayerNorm
 
 
+@runtime_checkable
 class Pooling(Protocol):
     """``M(I) = Σ_q ω[b,q] (C Z[b,q] ⊙ γ) P + βP``, with C the removal of a vector's own mean.
 

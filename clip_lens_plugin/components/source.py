@@ -55,16 +55,21 @@ class Norm:
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         return self.module(x)
 
-    def centred_and_scale(
+    def normalized_and_scale(
         self, x: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch 1"]]:
-        """``x`` less its mean, and σ = √(variance + ε), in float32 or better as the fused form has them."""
+        """(x − mean) / σ, and σ = √(variance + ε), in float32 or better as the fused form has them."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        centred = wide - wide.mean(-1, keepdim=True)
-        return centred, (centred.square().mean(-1, keepdim=True) + self.module.eps).sqrt()
+        if wide.requires_grad:  # the fused kernel's σ has no gradient
+            centred = wide - wide.mean(-1, keepdim=True)
+            scale = (centred.square().mean(-1, keepdim=True) + self.module.eps).sqrt()
+            return centred / scale, scale
+        normalized, _, inverse = torch.native_layer_norm(wide, wide.shape[-1:], None, None, self.module.eps)
+        return normalized, inverse.reciprocal()
 
     def apply_affine(
         self, normalized: Float[Tensor, "*batch d"], dtype: torch.dtype
     ) -> Float[Tensor, "*batch d"]:
         """``normalized`` ⊙ γ + β, cast to ``dtype``."""
-        return (normalized * self.module.weight + self.module.bias).to(dtype)
+        weight, bias = self.module.weight.to(normalized.dtype), self.module.bias.to(normalized.dtype)
+        return torch.addcmul(bias, normalized, weight).to(dtype)

@@ -16,6 +16,10 @@ from clip_lens_plugin.scenes.drawing import draw
 
 HARD_SHARE = 0.5
 GROUPS = 8
+FOCUS_FROM = 1750
+"""Step from which the captions of a hard batch all name one attribute, because these are learned last."""
+FOCUS = {"shape": 0.7, "size": 0.15, "texture": 0.15}
+"""Which attribute that is, and how often."""
 MEAN = STD = 0.5
 """Pixel statistics, as in the model's ``preprocess_cfg``."""
 
@@ -53,17 +57,21 @@ class Batch:
     also_true: Bool[Tensor, "b b"]
 
 
-def make_batch(drawn: DrawnScenes, size: int, rng: np.random.Generator) -> Batch:
+def make_batch(drawn: DrawnScenes, size: int, rng: np.random.Generator, step: int) -> Batch:
     """A batch of ``size`` scenes, hard with probability :data:`HARD_SHARE`.
 
     A hard batch has :data:`GROUPS` groups, each of scenes that agree in two or three attributes, so that the
-    rest (shape, position) has to be read off the picture.
+    rest (shape, position) has to be read off the picture. From step :data:`FOCUS_FROM` its captions all name one
+    attribute of :data:`FOCUS`.
     """
+    focus = None
     if rng.random() < HARD_SHARE:
-        rows = np.concatenate([_alike(drawn, size // GROUPS, rng) for _ in range(GROUPS)])
+        if step >= FOCUS_FROM:
+            focus = str(rng.choice(list(FOCUS), p=list(FOCUS.values())))
+        rows = np.concatenate([_alike(drawn, size // GROUPS, rng, focus) for _ in range(GROUPS)])
     else:
         rows = rng.integers(len(drawn.scenes), size=size)
-    pairs = [random_caption(drawn.scenes[row], rng) for row in rows]
+    pairs = [random_caption(drawn.scenes[row], rng, always=focus) for row in rows]
     named = np.full((len(rows), len(ATTRIBUTES)), -1)
     for j, (_, attributes) in enumerate(pairs):
         for a, (name, values) in enumerate(ATTRIBUTES.items()):
@@ -74,12 +82,14 @@ def make_batch(drawn: DrawnScenes, size: int, rng: np.random.Generator) -> Batch
     return Batch(drawn.images(rows), [text for text, _ in pairs], torch.from_numpy(holds))
 
 
-def _alike(drawn: DrawnScenes, size: int, rng: np.random.Generator) -> Int[np.ndarray, "size"]:
+def _alike(
+    drawn: DrawnScenes, size: int, rng: np.random.Generator, focus: str | None
+) -> Int[np.ndarray, " size"]:
     anchor = drawn.codes[rng.integers(len(drawn.scenes))]
     # Colour and background are learned first, so agreeing in them is what makes a group hard.
     names = ["colour", "background"]
     if rng.random() < 0.5:
-        names.append(str(rng.choice(["texture", "size", "count"])))
+        names.append(str(rng.choice([n for n in ("texture", "size", "count") if n != focus])))
     columns = [list(ATTRIBUTES).index(name) for name in names]
     candidates = np.flatnonzero((drawn.codes[:, columns] == anchor[columns]).all(-1))
     return rng.choice(candidates, size)

@@ -44,11 +44,13 @@ def caption(named: Mapping[str, str]) -> str:
     return " ".join(parts)
 
 
-def random_caption(scene: Scene, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
-    """A true caption of the scene, and the attributes it names (at least one)."""
+def random_caption(
+    scene: Scene, rng: np.random.Generator, always: str | None = None
+) -> tuple[str, dict[str, str]]:
+    """A true caption of the scene, and the attributes it names: at least one, and ``always`` if it is given."""
     mine = scene.attributes()
     rate = rng.choice(NAMING_RATES)
-    named = {name: value for name, value in mine.items() if rng.random() < rate}
+    named = {name: value for name, value in mine.items() if rng.random() < rate or name == always}
     if not named:
         name = str(rng.choice(list(mine)))
         named = {name: mine[name]}

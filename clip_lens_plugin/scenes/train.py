@@ -109,7 +109,7 @@ def train(
         training = progress.add_task("training", total=steps, completed=first)
         began = time.monotonic() - seconds
         for step in range(first, steps):
-            batch = make_batch(drawn, BATCH_SIZE, np.random.default_rng([seed, step]))
+            batch = make_batch(drawn, BATCH_SIZE, np.random.default_rng([seed, step]), step)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, steps)
             optimiser.zero_grad()

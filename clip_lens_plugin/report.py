@@ -1,0 +1,373 @@
+"""The report's analyses: shares of the parts, TextSpan, mean ablation and patch-text maps of a set of images.
+
+Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based
+Decomposition", ICLR 2024. Everything is computed here; :mod:`clip_lens_plugin.views` only draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.factors import Factors, factors_from_images
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.images import Skipped, shown_pictures
+from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.patch_text import patch_text_map
+from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.text_span import TextSpanResult, text_span
+from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.views.html import render
+
+BATCH_SIZE = 32
+N_DIRECTIONS = 8
+TEXTS_WITH_IMAGES = 3
+IMAGES_PER_TEXT = 4
+N_HEATMAPS = 6
+
+OnProgress = Callable[[str, int, int], object]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A zero-shot question with a known answer for some images.
+
+    Attributes:
+        name: what is asked, for example "colour".
+        classes: one phrase an answer.
+        answers: position of the true class of each image, -1 where the question does not apply.
+        templates: a class's embedding is the mean over them of its unit embeddings.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    answers: Int[Tensor, " b"]
+    templates: tuple[str, ...] = ("{}",)
+
+    def embeddings(self, model: HookedCLIP) -> Float[Tensor, "t e"]:
+        """Unit embeddings of the classes."""
+        filled = [template.format(text) for text in self.classes for template in self.templates]
+        each = model.encode_text(filled).unflatten(0, (len(self.classes), len(self.templates)))
+        return torch.nn.functional.normalize(each.mean(1), dim=-1)
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """One image's patch-text map; values in cosine units.
+
+    Attributes:
+        image: position of the image.
+        text: the text.
+        values: contribution of each patch, summed over all heads.
+        class_token: contribution of the class token as a source.
+        cosine: the image's whole cosine similarity with the text.
+    """
+
+    image: int
+    text: str
+    values: Float[Tensor, "rows columns"]
+    class_token: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Numbers and pictures of one report. Shares are parts of ‖M(I)‖², averaged over the images.
+
+    Attributes:
+        model_name, images_from, pool_name, pool_size: what it is about.
+        names: of the images.
+        completeness_error: greatest relative difference between the sum of the parts and the embedding.
+        layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer, share_mean, share_std.
+        heads: layer, head, share_mean, share_std.
+        text_span: layer, head, rank, text, explained_variance (cumulative share), total_variance (cosine²).
+        top_images: layer, head, rank, text, place, image, name, score (cosine, mean over images removed).
+        ablation: question, ablated, kind, layers, accuracy, classes, scored, means_from.
+        heatmaps: a few patch-text maps.
+        skipped: name, reason.
+        pictures: position of an image to the picture the model sees, for all images shown.
+    """
+
+    model_name: str
+    images_from: str
+    pool_name: str
+    pool_size: int
+    names: tuple[str, ...]
+    completeness_error: float
+    layers: pd.DataFrame
+    heads: pd.DataFrame
+    text_span: pd.DataFrame
+    top_images: pd.DataFrame
+    ablation: pd.DataFrame
+    heatmaps: tuple[Heatmap, ...]
+    skipped: pd.DataFrame
+    pictures: dict[int, Image.Image]
+
+    def save_tables(self, out: Path) -> None:
+        """Writes one parquet file a table; heat maps as image, name, text, row, column, value."""
+        maps = [
+            (each.image, self.names[each.image], each.text, row, column, float(value))
+            for each in self.heatmaps
+            for row, line in enumerate(each.values)
+            for column, value in enumerate(line)
+        ]
+        columns = ["image", "name", "text", "row", "column", "value"]
+        pd.DataFrame(maps, columns=columns).to_parquet(out / "heatmaps.parquet", index=False)
+        for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
+            getattr(self, name).to_parquet(out / f"{name}.parquet", index=False)
+
+
+def build_report(
+    model: HookedCLIP,
+    images: Float[Tensor, "b 3 height width"],
+    *,
+    names: Sequence[str],
+    out: str | Path,
+    pool: TextPool,
+    pool_name: str = "the given texts",
+    images_from: str = "the given images",
+    questions: Sequence[Question] = (),
+    captions: Sequence[str] | None = None,
+    skipped: Sequence[Skipped] = (),
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Path:
+    """Analyses the images and writes ``report.html`` and the tables; returns the page's path.
+
+    Args:
+        model: with tokenizer and preprocess.
+        images: preprocessed images, two or more.
+        names: of the images, shown and written to the tables.
+        out: folder, made if it is not there.
+        pool: texts for TextSpan.
+        pool_name, images_from: said in the page.
+        questions: whose accuracy under mean ablation is measured.
+        captions: a text for each image's patch-text map; the pool's nearest text if not given.
+        skipped: files that were not used.
+
+    Raises:
+        ValueError: if there are fewer than two images, or names or captions do not match them.
+        OSError: if the folder cannot be written.
+    """
+    Path(out).mkdir(parents=True, exist_ok=True)
+    report = analyse(
+        model,
+        images,
+        names=names,
+        pool=pool,
+        pool_name=pool_name,
+        images_from=images_from,
+        questions=questions,
+        captions=captions,
+        skipped=skipped,
+        on_progress=on_progress,
+    )
+    on_progress("writing the report", 0, 1)
+    report.save_tables(Path(out))
+    page = Path(out) / "report.html"
+    page.write_text(render(report), encoding="utf-8")
+    on_progress("writing the report", 1, 1)
+    return page
+
+
+def analyse(
+    model: HookedCLIP,
+    images: Float[Tensor, "b 3 height width"],
+    *,
+    names: Sequence[str],
+    pool: TextPool,
+    pool_name: str = "the given texts",
+    images_from: str = "the given images",
+    questions: Sequence[Question] = (),
+    captions: Sequence[str] | None = None,
+    skipped: Sequence[Skipped] = (),
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Report:
+    """The numbers of :func:`build_report`, not written anywhere."""
+    if len(images) < 2:
+        raise ValueError(f"A report needs at least two images, got {len(images)}.")
+    for what, given in (("names", names), ("captions", captions)):
+        if given is not None and len(given) != len(images):
+            raise ValueError(f"{len(images)} images need as many {what}, got {len(given)}.")
+    with torch.no_grad():
+        factors, shares, error = _decompose(model, images, on_progress)
+        every = _contributions(model, factors)
+        on_progress("encoding texts", 0, 1)
+        texts = pool.embed(model)
+        on_progress("encoding texts", 1, 1)
+        on_progress("finding texts for heads", 0, 1)
+        spans = text_span(model, Moments.from_contributions(every), pool, N_DIRECTIONS, "late", texts)
+        top_images = _top_images(every, spans, texts, names)
+        on_progress("finding texts for heads", 1, 1)
+        ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]
+        for done, question in enumerate(questions, start=1):
+            ablation += _ablated(model, factors, question)
+            on_progress("ablating", done, len(questions))
+        heatmaps = _heatmaps(model, images, every, pool, texts, captions, on_progress)
+    shown = {*top_images["image"], *(each.image for each in heatmaps)}
+    order = sorted(int(i) for i in shown)
+    return Report(
+        model_name=model.cfg.model_name,
+        images_from=images_from,
+        pool_name=pool_name,
+        pool_size=len(pool),
+        names=tuple(names),
+        completeness_error=error,
+        layers=_layer_table(shares),
+        heads=_head_table(shares),
+        text_span=_span_table(spans),
+        top_images=top_images,
+        ablation=pd.concat([each for each in ablation if len(each)] or ablation, ignore_index=True),
+        heatmaps=heatmaps,
+        skipped=pd.DataFrame([(each.name, each.reason) for each in skipped], columns=["name", "reason"]),
+        pictures=dict(zip(order, shown_pictures(images[order], model.preprocess), strict=True)),
+    )
+
+
+ABLATION_COLUMNS = ["question", "ablated", "kind", "layers", "accuracy", "classes", "scored", "means_from"]
+
+
+# ---------------------------------------------------------------------- contributions
+
+
+def _contributions(model: HookedCLIP, factors: Factors) -> Contributions:
+    """In cosine units, so that dot products with a text add up to the cosine similarity."""
+    return Contributions(Readout.of(model), factors, "apart").normalized()
+
+
+def _decompose(
+    model: HookedCLIP, images: Tensor, on_progress: OnProgress
+) -> tuple[Factors, dict[str, Float[Tensor, "b ..."]], float]:
+    """Factors; c · M / ‖M‖² of each part, which sum to 1 for every image; the completeness error."""
+    factors, shares, errors = [], [], []
+    for start in range(0, len(images), BATCH_SIZE):
+        part = factors_from_images(model, images[start : start + BATCH_SIZE], tokens=False, neurons=False)
+        c = _contributions(model, part)
+        parts = {
+            "embed": c.embed,
+            "heads": c.heads,
+            "attn_bias": c.attn_bias,
+            "mlp": c.mlps,
+            "ln_bias": c.ln_bias,
+        }
+        shares.append({n: torch.einsum("b...e,be->b...", x, c.embedding) for n, x in parts.items()})
+        errors.append(c.completeness_error())
+        factors.append(part)
+        on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
+    joined = {name: torch.cat([each[name] for each in shares]).double().cpu() for name in shares[0]}
+    return Factors.cat(factors), joined, max(errors)
+
+
+def _select(factors: Factors, rows: Int[Tensor, " s"]) -> Factors:
+    """The factors of some of the images."""
+
+    def pick(value):
+        if isinstance(value, list):
+            return [pick(each) for each in value]
+        return value if value is None else value[rows.to(value.device)]
+
+    return Factors(**{each.name: pick(getattr(factors, each.name)) for each in fields(Factors)})
+
+
+def _layer_table(shares: dict[str, Tensor]) -> pd.DataFrame:
+    """A row a part of a layer: share_mean and share_std over the images. The means sum to 1."""
+    by_layer = {"heads": shares["heads"].sum(-1), "attn_bias": shares["attn_bias"], "mlp": shares["mlp"]}
+    rows = [("embed", None, shares["embed"])]
+    for layer in range(shares["mlp"].shape[1]):
+        rows += [(part, layer, values[:, layer]) for part, values in by_layer.items()]
+    rows.append(("ln_bias", None, shares["ln_bias"]))
+    table = [(part, l, x.mean().item(), x.std(correction=0).item()) for part, l, x in rows]
+    columns = ["part", "layer", "share_mean", "share_std"]
+    return pd.DataFrame(table, columns=columns).astype({"layer": "Int64"})
+
+
+def _head_table(shares: dict[str, Tensor]) -> pd.DataFrame:
+    mean, std = shares["heads"].mean(0), shares["heads"].std(0, correction=0)
+    rows = [
+        (l, h, mean[l, h].item(), std[l, h].item())
+        for l in range(mean.shape[0])
+        for h in range(mean.shape[1])
+    ]
+    return pd.DataFrame(rows, columns=["layer", "head", "share_mean", "share_std"])
+
+
+# ---------------------------------------------------------------------- texts of heads
+
+
+def _span_table(spans: TextSpanResult) -> pd.DataFrame:
+    variances = [(l, h, spans[l, h].total_variance) for l, h in spans.heads]
+    totals = pd.DataFrame(variances, columns=["layer", "head", "total_variance"])
+    return totals.merge(spans.to_dataframe(), on=["layer", "head"], how="inner")
+
+
+def _top_images(
+    every: Contributions, spans: TextSpanResult, texts: Float[Tensor, "t e"], names: Sequence[str]
+) -> pd.DataFrame:
+    """For the first texts of each head, the images whose contribution through it leans most to the text."""
+    coordinates, readout, rows = every.head_coordinates, every.readout, []
+    for layer, head in spans.heads:
+        span = spans[layer, head]
+        chosen = readout.checked_texts(texts[span.indices[:TEXTS_WITH_IMAGES]])
+        scores = coordinates[:, layer, head] @ (readout.head_map(layer, head) @ chosen.T)
+        best = (scores - scores.mean(0)).topk(min(IMAGES_PER_TEXT, len(scores)), dim=0)
+        for rank in range(len(chosen)):
+            for place, (image, score) in enumerate(
+                zip(best.indices[:, rank].tolist(), best.values[:, rank].tolist(), strict=True)
+            ):
+                key = (layer, head, rank + 1, span.texts[rank])
+                rows.append((*key, place + 1, image, names[image], score))
+    columns = ["layer", "head", "rank", "text", "place", "image", "name", "score"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# ---------------------------------------------------------------------- accuracy and maps
+
+
+def _ablated(model: HookedCLIP, factors: Factors, question: Question) -> list[pd.DataFrame]:
+    """One table, or none where fewer than four images have an answer: every second image gives the means."""
+    known = (question.answers >= 0).nonzero().flatten()
+    if len(known) < 4:
+        return []
+    means, scored = known[0::2], known[1::2]
+    table = mean_ablation_curve(
+        _contributions(model, _select(factors, scored)),
+        question.embeddings(model),
+        question.answers[scored],
+        _contributions(model, _select(factors, means)),
+    )
+    sizes = {"classes": len(question.classes), "scored": len(scored), "means_from": len(means)}
+    return [table.assign(question=question.name, **sizes)[ABLATION_COLUMNS]]
+
+
+def _heatmaps(
+    model: HookedCLIP,
+    images: Tensor,
+    every: Contributions,
+    pool: TextPool,
+    texts: Float[Tensor, "t e"],
+    captions: Sequence[str] | None,
+    on_progress: OnProgress,
+) -> tuple[Heatmap, ...]:
+    """Maps of images that are evenly spaced over the set, so that none was picked for its look."""
+    number = min(N_HEATMAPS, len(images))
+    rows, maps = [i * len(images) // number for i in range(number)], []
+    for done, i in enumerate(rows, start=1):
+        if captions is not None:
+            text = captions[i]
+        else:
+            text = pool.texts[int((every.readout.checked_texts(texts) @ every.embedding[i]).argmax())]
+        scores = patch_text_map(model, images[i : i + 1], [text])
+        cosine = every.readout.checked_texts(model.encode_text(text))[0] @ every.embedding[i]
+        values = scores.values[0, 0].float().cpu()
+        maps.append(Heatmap(i, text, values, scores.class_token[0, 0].item(), cosine.item()))
+        on_progress("mapping patches", done, number)
+    return tuple(maps)

@@ -1,0 +1,1 @@
+"""Draws what the analyses return; computes nothing."""

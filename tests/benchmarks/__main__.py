@@ -1,0 +1,31 @@
+"""Prints the cost of what the package adds to a forward pass: ``python -m tests.benchmarks``.
+
+Times are paired ratios: both sides run in turn in one process, and the median of the ratios is shown. Peak memory is
+taken in a process of its own for each case.
+"""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.forward import time_cases
+from tests.benchmarks.memory import measure_memory
+from tests.benchmarks.text_span import time_text_span
+
+
+def main() -> None:
+    """Runs every benchmark and prints one table."""
+    table = Table("what", "measured", "bound", "against")
+    with torch.no_grad():
+        rows = [*time_cases(), *measure_memory(), *time_text_span()]
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=130)
+    console.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ViT-B-16 with random weights, batch 8")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The paper's formulas restated plainly, in the way the paper writes them, to check and to time against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def plain_text_span(contributions: Tensor, texts: Tensor, steps: int) -> tuple[list[int], list[float]]:
+    """Algorithm 1 of Gandelsman et al. (ICLR 2024) on the images themselves.
+
+    Args:
+        contributions: of one head [n, e].
+        texts: unit embeddings [t, e].
+        steps: texts to pick.
+
+    Returns:
+        Positions of the picked texts, and after each the share of the variance that is explained.
+    """
+    _, values, rows = torch.linalg.svd(contributions, full_matrices=False)
+    rows = rows[values > 1e-6 * values[0]]
+    left_texts = texts @ rows.T @ rows
+    left = contributions - contributions.mean(0)
+    total = left.square().sum()
+    picks, shares = [], []
+    for _ in range(steps):
+        projections = left @ left_texts.T
+        best = int(projections.var(0).argmax())
+        direction = left_texts[best] / left_texts[best].norm()
+        left = left - torch.outer(left @ direction, direction)
+        left_texts = left_texts - torch.outer(left_texts @ direction, direction)
+        picks.append(best)
+        shares.append(float(1 - left.square().sum() / total))
+        if shares[-1] > 1 - 1e-9:
+            break
+    return picks, shares

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 from torch import Tensor, nn
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
@@ -163,6 +164,21 @@ class HookedCLIP(HookedRootModule):
         if Slice.unwrap(pos_slice).mode != "identity":
             forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
         return cache, forward, backward
+
+    def prepare(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "b 3 height width"]:
+        """PIL pictures, converted to RGB and preprocessed as the model was trained, as one batch.
+
+        Raises:
+            ValueError: if there is no picture, or the model was wrapped without its preprocessing.
+        """
+        if self.preprocess is None:
+            raise ValueError(
+                f"{self.cfg.model_name} was wrapped without its preprocessing. Give it: "
+                f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
+            )
+        if len(pictures) == 0:
+            raise ValueError("prepare was given no picture; give one or more.")
+        return torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures])
 
     def encode_text(
         self, texts: str | Sequence[str], normalize: bool = True

@@ -97,7 +97,7 @@ def _regular(corners: int, start: float) -> list[tuple[float, float]]:
 
 
 def _star(points: int, inner: float) -> list[tuple[float, float]]:
-    ring = _regular(2 * points, -90)
+    ring = _regular(2 * points, -90.0)
     return [(x, y) if i % 2 == 0 else (inner * x, inner * y) for i, (x, y) in enumerate(ring)]
 
 
@@ -111,8 +111,8 @@ def _cross(arm: float) -> list[tuple[float, float]]:
 
 
 _OUTLINES = {
-    "square": _regular(4, 45),
-    "triangle": _regular(3, -90),
+    "square": _regular(4, 45.0),
+    "triangle": _regular(3, -90.0),
     "star": _star(5, 0.42),
     "cross": _cross(0.32),
 }

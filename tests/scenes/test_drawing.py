@@ -1,0 +1,60 @@
+"""Scenes are what they say they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clip_lens_plugin.scenes.attributes import ATTRIBUTES, SIDE, sample_scenes
+from clip_lens_plugin.scenes.drawing import BACKGROUNDS, COLOURS, draw, shape_mask
+
+SCENES = sample_scenes(150, seed=3)
+
+
+def test_same_seed_same_scenes_and_a_longer_list_begins_with_a_shorter():
+    assert sample_scenes(20, seed=3) == SCENES[:20]
+    assert sample_scenes(20, seed=4) != SCENES[:20]
+    assert np.array_equal(np.asarray(draw(SCENES[0])), np.asarray(draw(SCENES[0])))
+    with pytest.raises(ValueError, match="0 or more"):
+        sample_scenes(-1, seed=0)
+
+
+def test_every_value_occurs_and_only_single_shapes_have_a_position():
+    for name, values in ATTRIBUTES.items():
+        assert {scene.attributes().get(name) for scene in SCENES} >= set(values)
+    for scene in SCENES:
+        assert (scene.position is None) == (scene.count != "one")
+        assert len(scene.placements) == ATTRIBUTES["count"].index(scene.count) + 1
+        assert [ATTRIBUTES[n][c] for n, c in zip(ATTRIBUTES, scene.codes(), strict=True) if c >= 0] == list(
+            scene.attributes().values()
+        )
+
+
+@pytest.mark.parametrize("scene", SCENES[:40], ids=range(40))
+def test_pixels_have_the_named_colour_background_and_place(scene):
+    pixels, mask = np.asarray(draw(scene), dtype=float), shape_mask(scene)
+    assert pixels.shape == (SIDE, SIDE, 3)
+
+    def nearest(colour, table):
+        return min(table, key=lambda name: np.abs(np.array(table[name]) - colour).sum())
+
+    assert nearest(np.median(pixels[~mask], axis=0), BACKGROUNDS) == scene.background
+    if scene.texture == "plain":
+        assert nearest(np.median(pixels[mask], axis=0), COLOURS) == scene.colour
+    if scene.position is not None:
+        rows, columns = np.nonzero(mask)
+        y, x = rows.mean() / SIDE, columns.mean() / SIDE
+        expected = {"top": y < 0.42, "bottom": y > 0.58, "left": x < 0.42, "right": x > 0.58}
+        expected["centre"] = 0.38 < x < 0.62 and 0.38 < y < 0.62
+        assert all(expected[word] for word in scene.position.split())
+
+
+def test_shapes_do_not_touch_and_sizes_do_not_overlap():
+    extents = {name: [] for name in ATTRIBUTES["size"]}
+    for scene in SCENES:
+        for i, one in enumerate(scene.placements):
+            extents[scene.size].append(one.radius)
+            for other in scene.placements[i + 1 :]:
+                assert np.hypot(one.x - other.x, one.y - other.y) > one.radius + other.radius
+    assert max(extents["small"]) < min(extents["medium"])
+    assert max(extents["medium"]) < min(extents["large"])

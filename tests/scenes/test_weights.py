@@ -1,0 +1,55 @@
+"""The shipped model is as good as we say, and opens in open_clip itself."""
+
+from __future__ import annotations
+
+import open_clip
+import pytest
+import torch
+
+from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.loading import SCENES_FOLDER
+from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
+from clip_lens_plugin.scenes.attributes import sample_scenes
+from clip_lens_plugin.scenes.batches import DrawnScenes
+from clip_lens_plugin.scenes.drawing import draw
+
+LEAST = {
+    "colour": 0.95,
+    "background": 0.95,
+    "shape": 0.90,
+    "texture": 0.90,
+    "position": 0.90,
+    "size": 0.85,
+    "count": 0.85,
+}
+
+
+@pytest.fixture(scope="module")
+def scenes_model() -> HookedCLIP:
+    return HookedCLIP.from_pretrained("scenes")
+
+
+def test_zero_shot_accuracy_on_scenes_it_never_saw(scenes_model):
+    drawn = DrawnScenes.of(sample_scenes(2000, HELD_OUT_SEED))
+    accuracy = zero_shot_accuracy(scenes_model, scenes_model.encode_text, drawn)
+    assert {name: share for name, share in accuracy.items() if share < LEAST[name]} == {}
+
+
+def test_preprocessing_is_that_of_training(scenes_model):
+    scenes = sample_scenes(5, seed=9)
+    expected = DrawnScenes.of(scenes)
+    torch.testing.assert_close(
+        scenes_model.prepare([draw(scene) for scene in scenes]), expected.images(torch.arange(5).numpy())
+    )
+
+
+def test_open_clip_loads_the_folder_itself(scenes_model):
+    clip = open_clip.create_model(f"local-dir:{SCENES_FOLDER}").eval()
+    images = torch.randn(2, 3, 56, 56)
+    torch.testing.assert_close(clip.encode_image(images), scenes_model(images))
+
+
+def test_parts_sum_and_weights_are_small(scenes_model):
+    images = scenes_model.prepare([draw(scene) for scene in sample_scenes(16, seed=9)])
+    assert scenes_model.decompose(images, strict=True).completeness_error() < 1e-5
+    assert sum(file.stat().st_size for file in SCENES_FOLDER.iterdir()) < 12e6

@@ -1,0 +1,67 @@
+"""Moments are sums over images: they add, stream and survive a file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clip_lens_plugin import HookedCLIP, Moments
+from tests.conftest import random_clip, random_images
+
+
+def test_mean_and_covariance_are_those_of_the_images(model):
+    contributions = model.decompose(random_images(model, 20))
+    moments = Moments.from_contributions(contributions)
+    y = contributions.head_coordinates
+    for layer in range(3):
+        for head in range(4):
+            torch.testing.assert_close(moments.mean[layer, head], y[:, layer, head].mean(0))
+            expected = torch.cov(y[:, layer, head].T, correction=0)
+            torch.testing.assert_close(moments.covariance[layer, head], expected)
+    mean_contribution = moments.mean[1, 2] @ contributions.readout.head_map(1, 2)
+    torch.testing.assert_close(mean_contribution, contributions.heads[:, 1, 2].mean(0))
+
+
+def test_moments_of_parts_add_to_those_of_the_whole(model):
+    images = random_images(model, 11)
+    whole = Moments.from_contributions(model.decompose(images))
+    parts = Moments.from_contributions(model.decompose(images[:4])) + Moments.from_contributions(
+        model.decompose(images[4:])
+    )
+    assert parts.n == whole.n == 11
+    torch.testing.assert_close(parts.sum_y, whole.sum_y)
+    torch.testing.assert_close(parts.sum_yy, whole.sum_yy)
+
+
+def test_file_round_trip(model, tmp_path):
+    moments = Moments.from_contributions(model.decompose(random_images(model)))
+    moments.save(tmp_path / "moments.safetensors")
+    loaded = Moments.load(tmp_path / "moments.safetensors")
+    assert loaded.n == 3
+    assert torch.equal(loaded.sum_yy, moments.sum_yy)
+
+
+def test_bad_files_and_foreign_moments_are_refused(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        Moments.load(tmp_path / "none.safetensors")
+    (tmp_path / "text").write_text("no tensors here")
+    with pytest.raises(ValueError, match="holds no moments"):
+        Moments.load(tmp_path / "text")
+    other = HookedCLIP.from_open_clip(random_clip({"vision_cfg": {"layers": 2}}, torch.float64))
+    mine = Moments.from_contributions(model.decompose(random_images(model)))
+    theirs = Moments.from_contributions(other.decompose(random_images(other)))
+    with pytest.raises(ValueError, match="different models"):
+        mine + theirs
+
+
+def test_heads_that_left_their_span_and_nan_are_refused(model):
+    images = random_images(model)
+    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_result", lambda r, hook: r + 1)]):
+        edited = model.decompose(images)
+    with pytest.raises(ValueError, match="layer 1.*hook_z"):
+        Moments.from_contributions(edited)
+    images[1] = float("nan")
+    with pytest.warns(UserWarning, match="NaN"):
+        broken = model.decompose(images)
+    with pytest.raises(ValueError, match=r"positions \[1\]"):
+        Moments.from_contributions(broken)

@@ -53,20 +53,14 @@ def report(
         str,
         typer.Option(help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY."),
     ] = "scenes",
-    pretrained: Annotated[
-        str | None, typer.Option(help="Tag of the model's weights, or a checkpoint.")
-    ] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Tag of the model's weights, or a checkpoint.")] = None,
     texts: Annotated[
         Path | None, typer.Option(help="Texts for TextSpan, one a line; a pool of the package if not given.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.html and the tables.")] = Path(
-        "clip-lens-report"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for report.html and the tables.")] = Path("clip-lens-report"),
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=2, help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."
-        ),
+        typer.Option(min=2, help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one.")] = None,
 ) -> None:
@@ -158,9 +152,7 @@ def _report_on_folder(
     return page, len(images.skipped)
 
 
-def _report_on_scenes(
-    model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: _Bars
-) -> Path:
+def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: _Bars) -> Path:
     import torch
 
     from clip_lens_plugin.report import Question, build_report
@@ -183,9 +175,7 @@ def _report_on_scenes(
         pool=pool,
         pool_name=pool_name,
         images_from=f"{n:,} drawn scenes it was not trained on (seed {SCENES_SEED})",
-        questions=[
-            Question(name, tuple(prompts(name)), codes[:, a], TEMPLATES) for a, name in enumerate(ATTRIBUTES)
-        ],
+        questions=[Question(name, tuple(prompts(name)), codes[:, a], TEMPLATES) for a, name in enumerate(ATTRIBUTES)],
         captions=[caption({"colour": scene.colour, "shape": scene.shape}) for scene in scenes],
         on_progress=bars.on_progress,
     )

@@ -8,7 +8,6 @@ mean has to be shared out; β and the attention's output biases are components o
 
 from __future__ import annotations
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -45,11 +44,10 @@ class Contributions:
         constants: "apart", or "spread" as in the paper: see :func:`decompose`.
     """
 
-    def __init__(
-        self, readout: Readout, factors: Factors, constants: Constants, divisor: Tensor | None = None
-    ) -> None:
+    def __init__(self, readout: Readout, factors: Factors, constants: Constants, divisor: Tensor | None = None) -> None:
         dtype = readout.W_P.dtype
-        self._readout, self._factors, self.constants = readout, factors, constants
+        self._readout, self._factors = readout, factors
+        self.constants: Constants = constants
         self._divisor = factors.embedding.new_ones(len(factors.embedding), dtype=dtype)
         if divisor is not None:
             self._divisor = divisor
@@ -61,7 +59,7 @@ class Contributions:
 
     @property
     def unit(self) -> str:
-        """"embedding" or "cosine"."""
+        """ "embedding" or "cosine"."""
         return "cosine" if self._is_normalized else "embedding"
 
     @property
@@ -173,9 +171,7 @@ class Contributions:
         constant = self._spread_head() @ texts.T
         layers = range(self.n_layers)
         if per_token:
-            split = [
-                torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), directions[l]) for l in layers
-            ]
+            split = [torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), directions[l]) for l in layers]
             by_token = torch.stack(split, dim=1)
             return by_token + (constant / by_token.shape[3])[..., None, :]
         whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
@@ -232,7 +228,6 @@ class Contributions:
             )
         return self
 
-
     def refuse_result_edits(self) -> None:
         """Raises ValueError if a hook on ``hook_result`` moved a head out of what its coordinates can say."""
         edited = [f"layer {l}" for l, edit in enumerate(self._factors.result_edit) if edit is not None]
@@ -265,7 +260,7 @@ class Contributions:
 
     # ------------------------------------------------------------------ pieces
 
-    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *rest"]:
+    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, b * rest]:
         return torch.einsum("br,br...->b...", self._omega, x.to(self._omega.dtype))
 
     def _to_joint(self, stream: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:

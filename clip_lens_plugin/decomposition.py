@@ -83,9 +83,7 @@ def decompose_images(
     starts = range(0, len(images), batch_size)
     shown = track(starts, "decomposing", disable=not progress)
     with torch.no_grad():
-        parts = [
-            factors_from_images(model, images[start : start + batch_size], tokens, neurons) for start in shown
-        ]
+        parts = [factors_from_images(model, images[start : start + batch_size], tokens, neurons) for start in shown]
         return _finish(model, Factors.cat(parts), constants, strict)
 
 

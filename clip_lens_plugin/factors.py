@@ -178,10 +178,7 @@ def factors_from_images(
                 yield from token_hooks(l, block)
 
     def token_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
-        if directions is None:
-            take_v = torch.clone
-        else:
-            take_v = partial(_towards, directions=directions[l])
+        take_v = torch.clone if directions is None else partial(_towards, directions=directions[l])
         yield f"blocks.{l}.attn.hook_v", partial(keep, take=take_v)
         pattern_name = f"blocks.{l}.attn.hook_pattern"
         if block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
@@ -223,9 +220,7 @@ def factors_from_images(
     )
 
 
-def _towards(
-    v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]
-) -> Float[Tensor, "b n h t"]:
+def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]) -> Float[Tensor, "b n h t"]:
     wide = v.to(directions.dtype)
     return (wide.transpose(1, 2) @ directions).transpose(1, 2)
 

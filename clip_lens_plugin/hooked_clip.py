@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
-from transformer_lens.utilities import Slice
+from transformer_lens.utilities.slice import Slice
+from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
 from clip_lens_plugin.labels import Labels
@@ -62,14 +63,14 @@ class HookedCLIP(HookedRootModule):
         super().__init__()
         _refuse_broken_weights(clip, model_name)
         parts = open_clip_parts(clip, model_name)
-        self.clip = clip
+        self.clip: Any = clip
         self.cfg = parts.cfg
         self.preprocess = preprocess
         self.tokenizer = tokenizer
         self.labels: Labels | None = None
         self._parts = parts
         self.hook_embed = HookPoint()
-        self.blocks = nn.ModuleList(parts.blocks)
+        self.blocks = TypedModuleList(parts.blocks)
         self.ln_final = parts.ln_final
         self.setup()
         self.eval()
@@ -151,9 +152,7 @@ class HookedCLIP(HookedRootModule):
 
         Slices that ``pos_slice`` takes are copied, so that they do not keep the whole activations in memory.
         """
-        embedding, cached = super().run_with_cache(
-            *model_args, remove_batch_dim=remove_batch_dim, **kwargs
-        )
+        embedding, cached = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
         if not return_cache_object:
             return embedding, cached
         return embedding, ActivationCache(cached, self, has_batch_dim=not remove_batch_dim)
@@ -180,9 +179,7 @@ class HookedCLIP(HookedRootModule):
             raise ValueError("prepare was given no picture; give one or more.")
         return torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures])
 
-    def encode_text(
-        self, texts: str | Sequence[str], normalize: bool = True
-    ) -> Float[Tensor, "t e"]:
+    def encode_text(self, texts: str | Sequence[str], normalize: bool = True) -> Float[Tensor, "t e"]:
         """Text embeddings in the weights' dtype, unit vectors unless ``normalize`` is False; no gradients.
 
         Raises:
@@ -315,9 +312,7 @@ class HookedCLIP(HookedRootModule):
 
     # ------------------------------------------------------------------ text labels as the vocabulary
 
-    def set_labels(
-        self, names: Sequence[str], embeddings: Float[Tensor, "t e"] | None = None
-    ) -> None:
+    def set_labels(self, names: Sequence[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
         """Makes texts the vocabulary: ``W_U``, ``to_single_token``, ``logit_attrs`` and the logit lens use them.
 
         Args:
@@ -368,9 +363,7 @@ class HookedCLIP(HookedRootModule):
         labels = [labels] if isinstance(labels, str) else labels
         return torch.tensor([self.to_single_token(label) for label in labels])
 
-    def tokens_to_residual_directions(
-        self, tokens: str | int | list[str] | Int[Tensor, "..."]
-    ) -> Float[Tensor, "... d"]:
+    def tokens_to_residual_directions(self, tokens: str | int | list[str] | Int[Tensor, ...]) -> Float[Tensor, "... d"]:
         """γ ⊙ (P e_t): the stream's direction of a label, for a centred and scaled stream as in ``logit_attrs``.
 
         Args:
@@ -385,9 +378,7 @@ class HookedCLIP(HookedRootModule):
         return (chosen @ self.W_P.to(chosen.dtype).T) * self.ln_final.w
 
 
-def _save_compact(
-    tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]
-) -> None:
+def _save_compact(tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]) -> None:
     save(tensor, hook=hook)
     assert hook.name is not None
     cache[hook.name] = cache[hook.name].clone()

@@ -33,7 +33,7 @@ SUFFIXES = (
 """Files with other endings are passed over in silence."""
 
 GREATEST_ASPECT = 100
-"""Longer side over shorter side; beyond it, scaling the shorter side to the input size would fill the memory."""
+"""Longer side over shorter; beyond it, scaling the shorter side to the input size would fill the memory."""
 
 
 class ImageFolderError(ValueError):

@@ -28,9 +28,7 @@ class Labels:
         if twice:
             raise ValueError(f"Each label must occur once; these occur more often: {twice}.")
         if len(self.embeddings) != len(self.names):
-            raise ValueError(
-                f"{len(self.names)} labels need as many embeddings, got {len(self.embeddings)}."
-            )
+            raise ValueError(f"{len(self.names)} labels need as many embeddings, got {len(self.embeddings)}.")
 
     def index(self, name: str) -> int:
         """Position of a label.
@@ -44,9 +42,7 @@ class Labels:
             raise ValueError(f"{name!r} is not among the labels.{hint} Set them with set_labels.")
         return self.names.index(name)
 
-    def indices(
-        self, tokens: str | int | list[str] | Int[Tensor, "..."]
-    ) -> int | Int[Tensor, "..."]:
+    def indices(self, tokens: str | int | list[str] | Int[Tensor, ...]) -> int | Int[Tensor, ...]:
         """Positions of labels that are given by name or already by position.
 
         Raises:

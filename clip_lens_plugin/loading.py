@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import open_clip
 import torch
@@ -49,8 +50,7 @@ def load_open_clip(
             raise ModelNotFoundError(_explain(name, pretrained, error)) from error
     if dtype is torch.float64:
         clip = clip.double()
-    assert callable(preprocess)
-    return clip, preprocess, tokenizer, title
+    return clip, cast(Callable[..., Tensor], preprocess), tokenizer, title
 
 
 def _resolve(name: str, pretrained: str | None) -> tuple[str, str | None, str]:
@@ -113,18 +113,17 @@ def _tokenizer(name: str, source: str) -> Callable[[list[str]], Tensor]:
 
 def _explain(name: str, pretrained: str | None, error: Exception) -> str:
     asked = f"{name} {pretrained}" if pretrained else name
-    if pretrained and Path(pretrained).is_file() or name.startswith("local-dir:") or name == "scenes":
-        first_line = str(error).strip().splitlines()[:1]
+    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if (pretrained and Path(pretrained).is_file()) or name.startswith("local-dir:") or name == "scenes":
         return (
-            f"The checkpoint {asked} could not be loaded: {''.join(first_line) or type(error).__name__}. It must be "
-            f"a state dict of this very architecture, as safetensors or as a file that torch.load opens with "
-            f"weights_only=True."
+            f"The checkpoint {asked} could not be loaded: {reason}. It must be a state dict of this very "
+            f"architecture, as safetensors or as a file that torch.load opens with weights_only=True."
         )
     return (
-        f"The weights of {asked} are not in the local cache and could not be downloaded ({type(error).__name__}). "
-        f"Connect to the network, or download them elsewhere and give their path: "
-        f"HookedCLIP.from_pretrained({name!r}, '/path/to/open_clip_model.safetensors'); the embedded model needs no "
-        f"download: HookedCLIP.from_pretrained('scenes')."
+        f"The weights of {asked} are not in the local cache and could not be downloaded: {reason}. Connect to the "
+        f"network, or download them elsewhere and give their path: HookedCLIP.from_pretrained({name!r}, "
+        f"'/path/to/open_clip_model.safetensors'); the embedded model needs no download: "
+        f"HookedCLIP.from_pretrained('scenes')."
     )
 
 

@@ -102,9 +102,7 @@ def token_scores(
         return torch.stack(by_layer, dim=1)
 
 
-def _head_mask(
-    model: HookedCLIP, heads: Sequence[tuple[int, int]] | None
-) -> Float[Tensor, "l h"]:
+def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | None) -> Float[Tensor, "l h"]:
     n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
     if heads is None:
         return torch.ones(n_layers, n_heads)

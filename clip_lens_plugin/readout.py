@@ -84,9 +84,7 @@ class Readout:
             )
         return text_embeddings.to(self.W_P)
 
-    def directions(
-        self, texts: Float[Tensor, "t e"], constants: Constants = "apart"
-    ) -> Float[Tensor, "l h k t"]:
+    def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
         stream = self.W_fold(constants) @ texts.T
         return torch.stack([weight @ stream for weight in self.W_O])

@@ -292,11 +292,7 @@ def _layer_table(shares: dict[str, Tensor]) -> pd.DataFrame:
 
 def _head_table(shares: dict[str, Tensor]) -> pd.DataFrame:
     mean, std = shares["heads"].mean(0), shares["heads"].std(0, correction=0)
-    rows = [
-        (l, h, mean[l, h].item(), std[l, h].item())
-        for l in range(mean.shape[0])
-        for h in range(mean.shape[1])
-    ]
+    rows = [(l, h, mean[l, h].item(), std[l, h].item()) for l in range(mean.shape[0]) for h in range(mean.shape[1])]
     return pd.DataFrame(rows, columns=["layer", "head", "share_mean", "share_std"])
 
 
@@ -345,7 +341,7 @@ def _ablated(model: HookedCLIP, factors: Factors, question: Question) -> list[pd
         _contributions(model, _select(factors, means)),
     )
     sizes = {"classes": len(question.classes), "scored": len(scored), "means_from": len(means)}
-    return [table.assign(question=question.name, **sizes)[ABLATION_COLUMNS]]
+    return [table.assign(question=question.name, **sizes).reindex(columns=ABLATION_COLUMNS)]
 
 
 def _heatmaps(

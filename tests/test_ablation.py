@@ -14,7 +14,10 @@ def plain_accuracy(embeddings: torch.Tensor, classes: torch.Tensor, labels: torc
 
 
 def test_curve_is_that_of_replaced_contributions(model):
-    scored, others = model.decompose(random_images(model, 30)), model.decompose(random_images(model, 25, seed=1))
+    scored, others = (
+        model.decompose(random_images(model, 30)),
+        model.decompose(random_images(model, 25, seed=1)),
+    )
     classes = torch.nn.functional.normalize(torch.randn(5, 24, dtype=torch.float64), dim=-1)
     labels = (scored.embedding @ classes.T + 0.3 * torch.randn(30, 5)).argmax(-1)
     for means_from in (None, others):

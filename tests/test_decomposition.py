@@ -104,7 +104,14 @@ def test_ablated_head_contributes_nothing_and_the_sum_is_still_the_output(model,
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize(
     "name",
-    ["hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post", "attn.hook_result"],
+    [
+        "hook_resid_pre",
+        "hook_attn_out",
+        "hook_resid_mid",
+        "hook_mlp_out",
+        "hook_resid_post",
+        "attn.hook_result",
+    ],
 )
 def test_any_edit_of_the_stream_is_accounted_for(model, name, layer):
     images = random_images(model)

@@ -23,7 +23,8 @@ def documented_names(n_layers: int) -> set[str]:
     """The hook points as the class documents them."""
     in_block = (
         "hook_resid_pre hook_attn_out hook_resid_mid hook_mlp_out hook_resid_post "
-        "attn.hook_q attn.hook_k attn.hook_v attn.hook_z attn.hook_attn_scores attn.hook_pattern attn.hook_result "
+        "attn.hook_q attn.hook_k attn.hook_v attn.hook_z "
+        "attn.hook_attn_scores attn.hook_pattern attn.hook_result "
         "mlp.hook_pre mlp.hook_post "
         "ln1.hook_scale ln1.hook_normalized ln2.hook_scale ln2.hook_normalized"
     )
@@ -123,9 +124,7 @@ def test_output_equals_open_clip(variant: str, dtype: torch.dtype, tolerance: fl
 
 @pytest.mark.parametrize("precision", LOW_PRECISION)
 @pytest.mark.parametrize("variant", sorted(set(TOWERS) - {"layer_scale"}))  # there open_clip itself fails
-def test_low_precision_equals_open_clip(
-    variant: str, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_low_precision_equals_open_clip(variant: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dtype, tolerance = LOW_PRECISION[precision]
     clip = low_precision_clip(TOWERS[variant], precision, monkeypatch)
     model = HookedCLIP.from_open_clip(clip)
@@ -140,9 +139,7 @@ def test_low_precision_equals_open_clip(
 
 @pytest.mark.parametrize("form", EXPLICIT_FORMS)
 @pytest.mark.parametrize("precision", ["fp64", "fp32", "fp16", "bf16"])
-def test_explicit_forms_equal_open_clip(
-    form: str, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_explicit_forms_equal_open_clip(form: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if precision in LOW_PRECISION:
         dtype, tolerance = LOW_PRECISION[precision]
         clip = low_precision_clip({}, precision, monkeypatch)
@@ -388,7 +385,14 @@ def test_accumulated_bias(tower: HookedCLIP, mlp_input: bool, include_mlp_biases
 
 def test_config_is_the_towers(model: HookedCLIP) -> None:
     cfg = model.cfg
-    assert (cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, cfg.d_mlp, cfg.d_embed) == (3, 4, 48, 12, 192, 24)
+    assert (cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, cfg.d_mlp, cfg.d_embed) == (
+        3,
+        4,
+        48,
+        12,
+        192,
+        24,
+    )
     assert (cfg.n_ctx, cfg.grid_size, cfg.image_size, cfg.patch_size) == (17, (4, 4), (32, 32), (8, 8))
     assert model.logit_scale == pytest.approx(1 / 0.07, rel=1e-6)
 
@@ -397,9 +401,7 @@ def test_config_is_the_towers(model: HookedCLIP) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 3, 16, 32), (2, 3, 64, 64), (1, 1, 32, 32), (1, 32, 32, 3)])
-def test_a_wrong_shape_is_refused(
-    model: HookedCLIP, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
-) -> None:
+def test_a_wrong_shape_is_refused(model: HookedCLIP, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
     with pytest.raises(ValueError, match=r"\[batch, 3, 32, 32\]") as refusal:
         model(torch.zeros(shape))
@@ -408,9 +410,7 @@ def test_a_wrong_shape_is_refused(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize(
-    "name", ["visual.transformer.resblocks.1.mlp.c_fc.weight", "visual.proj", "text_projection"]
-)
+@pytest.mark.parametrize("name", ["visual.transformer.resblocks.1.mlp.c_fc.weight", "visual.proj", "text_projection"])
 def test_a_broken_weight_is_refused_by_name(name: str, value: float) -> None:
     clip = random_clip()
     with torch.no_grad():

@@ -90,5 +90,5 @@ def test_labels_are_needed_and_must_fit(model: HookedCLIP) -> None:
     for use in (lambda: model.W_U, lambda: model.b_U, lambda: model.to_tokens("a dog")):
         with pytest.raises(ValueError, match="set_labels"):
             use()
-    with pytest.raises(ValueError, match="24 wide.*got 7"):
+    with pytest.raises(ValueError, match=r"24 wide.*got 7"):
         model.set_labels(NAMES, torch.zeros(3, 7))

@@ -1,4 +1,4 @@
-"""TransformerLens on top, as it stands: its cache, hooks, patching and logit lens against open_clip's own modules."""
+"""TransformerLens on top, as it stands: cache, hooks, patching, logit lens, against open_clip's modules."""
 
 from __future__ import annotations
 
@@ -204,9 +204,7 @@ def test_accumulated_resid(model: HookedCLIP, images: Tensor, cache: ActivationC
 
 
 @pytest.mark.parametrize("cached_results", [True, False])
-def test_stack_head_results(
-    model: HookedCLIP, images: Tensor, cache: ActivationCache, cached_results: bool
-) -> None:
+def test_stack_head_results(model: HookedCLIP, images: Tensor, cache: ActivationCache, cached_results: bool) -> None:
     """From ``hook_result``, and recomputed from z and ``W_O`` where it was not cached."""
     if not cached_results:
         cache = model.run_with_cache(images, names_filter=lambda name: not name.endswith("result"))[1]
@@ -320,10 +318,8 @@ def corrupted(images: Tensor) -> Tensor:
     return images[1:2]
 
 
-def test_patching_heads_from_one_image_into_another(
-    model: HookedCLIP, clean: Tensor, corrupted: Tensor
-) -> None:
-    """TransformerLens's function as it is; directly: the difference of the heads' results added to the stream."""
+def test_patching_heads_from_one_image_into_another(model: HookedCLIP, clean: Tensor, corrupted: Tensor) -> None:
+    """TransformerLens's function as it is; directly: a head's two results' difference added to the stream."""
     direction = torch.randn(24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     effects = patching.get_act_patch_attn_head_out_all_pos(
         model, corrupted, model.run_with_cache(clean)[1], lambda embedding: (embedding @ direction).sum()

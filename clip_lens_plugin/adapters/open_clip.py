@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
@@ -31,7 +32,7 @@ class TowerParts:
     blocks: list[Block]
     ln_final: LayerNorm
     pooling: Pooling
-    tower: nn.Module
+    tower: Any  # an open_clip tower; its attributes are modules and parameters
 
     def projection(self) -> Tensor:
         """P [d, e], the identity where the tower has none."""
@@ -47,14 +48,7 @@ def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
         UnsupportedTowerError: for any feature other than the plain class-token ``VisionTransformer``'s; the
             message names it.
     """
-    tower = getattr(clip, "visual", None)
-    if not isinstance(tower, VisionTransformer):
-        kind = "no `visual` tower" if tower is None else type(tower).__name__
-        raise UnsupportedTowerError(
-            f"{model_name}: expected an open_clip model whose image tower is a VisionTransformer, got {kind}. "
-            f"{_FAMILIES.get(kind, 'Other towers are not supported.')}"
-        )
-    _refuse_unsupported(tower, model_name)
+    tower = _supported_tower(clip, model_name)
     first = tower.transformer.resblocks[0]
     n_heads = first.attn.num_heads
     d_model = tower.conv1.out_channels
@@ -90,7 +84,15 @@ _FAMILIES = {
 }
 
 
-def _refuse_unsupported(tower: VisionTransformer, model_name: str) -> None:
+def _supported_tower(clip: nn.Module, model_name: str) -> Any:
+    tower = getattr(clip, "visual", None)
+    if not isinstance(tower, VisionTransformer):
+        kind = "no `visual` tower" if tower is None else type(tower).__name__
+        raise UnsupportedTowerError(
+            f"{model_name}: expected an open_clip model whose image tower is a VisionTransformer, got "
+            f"{kind}. {_FAMILIES.get(kind, 'Other towers are not supported.')}"
+        )
+
     def refuse(feature: str) -> UnsupportedTowerError:
         return UnsupportedTowerError(
             f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain "
@@ -109,16 +111,15 @@ def _refuse_unsupported(tower: VisionTransformer, model_name: str) -> None:
         raise refuse("a LayerNorm without weight or bias")
     for block in tower.transformer.resblocks:
         if type(block) is not ResidualAttentionBlock:
-            raise refuse(
-                f"{type(block).__name__} (qk_norm, scaled cosine attention or head, attention and MLP scales)"
-            )
+            raise refuse(f"{type(block).__name__} (qk_norm, scaled cosine attention or head, attention and MLP scales)")
         if not isinstance(block.attn, nn.MultiheadAttention) or block.attn.in_proj_weight is None:
             raise refuse(f"attention of type {type(block.attn).__name__} without a packed projection")
         if block.attn.bias_k is not None or block.attn.add_zero_attn:
             raise refuse("attention with an added key and value (bias_k or add_zero_attn)")
+    return tower
 
 
-def _block(source: ResidualAttentionBlock) -> Block:
+def _block(source: Any) -> Block:
     attention = source.attn
     return Block(
         ln1=LayerNorm(Norm(source.ln_1)),

@@ -76,9 +76,7 @@ class Attention(nn.Module):
     def _split_bias(self, part: int) -> Float[Tensor, "h k"]:
         return self.qkv.bias_or_zeros().unflatten(0, (3, self.n_heads, -1))[part]
 
-    def scores(
-        self, q: Float[Tensor, "b m h k"], key: Float[Tensor, "b n h k"]
-    ) -> Float[Tensor, "b h m n"]:
+    def scores(self, q: Float[Tensor, "b m h k"], key: Float[Tensor, "b n h k"]) -> Float[Tensor, "b h m n"]:
         """``q kᵀ / √k`` for any number of queries."""
         return (q.transpose(1, 2) / math.sqrt(q.shape[-1])) @ key.permute(0, 2, 3, 1)
 

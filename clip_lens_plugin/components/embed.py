@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,7 @@ class PatchEmbed:
         ln_pre: LayerNorm, or the identity where the source has none.
     """
 
-    tower: nn.Module
+    tower: Any
     patches: nn.Conv2d
     ln_pre: nn.Module
 

@@ -25,9 +25,7 @@ class Pooling(Protocol):
     @property
     def rows(self) -> slice: ...
 
-    def __call__(
-        self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm
-    ) -> Float[Tensor, "b d"]:
+    def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
         """The pooled and normalised stream, before the projection P."""
         ...
 
@@ -50,9 +48,7 @@ class ClassTokenPooling:
     def rows(self) -> slice:
         return slice(0, 1)
 
-    def __call__(
-        self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm
-    ) -> Float[Tensor, "b d"]:
+    def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
         return self.pool_normalized(ln_final(stream))
 
     def pool_normalized(self, normalized: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:

@@ -67,9 +67,7 @@ class Norm:
         normalized, _, inverse = torch.native_layer_norm(wide, wide.shape[-1:], None, None, self.module.eps)
         return normalized, inverse.reciprocal()
 
-    def apply_affine(
-        self, normalized: Float[Tensor, "*batch d"], dtype: torch.dtype
-    ) -> Float[Tensor, "*batch d"]:
+    def apply_affine(self, normalized: Float[Tensor, "*batch d"], dtype: torch.dtype) -> Float[Tensor, "*batch d"]:
         """``normalized`` ⊙ γ + β, cast to ``dtype``."""
         weight, bias = self.module.weight.to(normalized.dtype), self.module.bias.to(normalized.dtype)
         return torch.addcmul(bias, normalized, weight).to(dtype)

@@ -62,9 +62,7 @@ class Scene:
     def codes(self) -> list[int]:
         """Index of each attribute's value in :data:`ATTRIBUTES`, -1 for a missing one."""
         mine = self.attributes()
-        return [
-            values.index(mine[name]) if name in mine else -1 for name, values in ATTRIBUTES.items()
-        ]
+        return [values.index(mine[name]) if name in mine else -1 for name, values in ATTRIBUTES.items()]
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:

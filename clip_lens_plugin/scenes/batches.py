@@ -42,7 +42,7 @@ class DrawnScenes:
         codes = np.array([scene.codes() for scene in scenes]).reshape(len(scenes), len(ATTRIBUTES))
         return cls(scenes, pixels, codes)
 
-    def images(self, rows: Int[np.ndarray, "b"]) -> Float[Tensor, "b 3 side side"]:
+    def images(self, rows: Int[np.ndarray, b]) -> Float[Tensor, "b 3 side side"]:
         """Normalised as the model's own preprocessing does it."""
         pixels = self.pixels[torch.from_numpy(rows)].permute(0, 3, 1, 2).float() / 255
         return (pixels - MEAN) / STD
@@ -82,9 +82,7 @@ def make_batch(drawn: DrawnScenes, size: int, rng: np.random.Generator, step: in
     return Batch(drawn.images(rows), [text for text, _ in pairs], torch.from_numpy(holds))
 
 
-def _alike(
-    drawn: DrawnScenes, size: int, rng: np.random.Generator, focus: str | None
-) -> Int[np.ndarray, " size"]:
+def _alike(drawn: DrawnScenes, size: int, rng: np.random.Generator, focus: str | None) -> Int[np.ndarray, " size"]:
     anchor = drawn.codes[rng.integers(len(drawn.scenes))]
     # Colour and background are learned first, so agreeing in them is what makes a group hard.
     names = ["colour", "background"]

@@ -26,7 +26,7 @@ def caption(named: Mapping[str, str]) -> str:
         ValueError: if nothing is named, or a name or value is not in :data:`ATTRIBUTES`.
     """
     if not named:
-        raise ValueError("A caption needs at least one attribute; choose from " f"{[*ATTRIBUTES]}.")
+        raise ValueError(f"A caption needs at least one attribute; choose from {[*ATTRIBUTES]}.")
     for name, value in named.items():
         if value not in ATTRIBUTES.get(name, ()):
             known = ATTRIBUTES.get(name, tuple(ATTRIBUTES))
@@ -44,9 +44,7 @@ def caption(named: Mapping[str, str]) -> str:
     return " ".join(parts)
 
 
-def random_caption(
-    scene: Scene, rng: np.random.Generator, always: str | None = None
-) -> tuple[str, dict[str, str]]:
+def random_caption(scene: Scene, rng: np.random.Generator, always: str | None = None) -> tuple[str, dict[str, str]]:
     """A true caption of the scene, and the attributes it names: at least one, and ``always`` if it is given."""
     mine = scene.attributes()
     rate = rng.choice(NAMING_RATES)

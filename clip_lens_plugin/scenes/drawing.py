@@ -118,9 +118,7 @@ _OUTLINES = {
 }
 
 
-def _second_tone(
-    texture: str, at: Placement, rng: np.random.Generator
-) -> Float[np.ndarray, "drawn drawn"]:
+def _second_tone(texture: str, at: Placement, rng: np.random.Generator) -> Float[np.ndarray, "drawn drawn"]:
     axis = (np.arange(SIDE * _SCALE) + 0.5) / _SCALE
     px, py = rng.uniform(0, _PERIOD, 2)
     turn = math.radians(at.rotation)

@@ -29,12 +29,12 @@ def write_merges(folder: Path) -> None:
     pieces = set()
     ranks = {"".join(pair): pair for pair in sorted(full.bpe_ranks, key=full.bpe_ranks.__getitem__)}
     for word in vocabulary():
-        waiting = full.bpe(word).split(" ")
+        waiting: list[str] = list(full.bpe(word).split(" "))
         while waiting:
             piece = waiting.pop()
             if piece in ranks and piece not in pieces:
                 pieces.add(piece)
-                waiting += ranks[piece]
+                waiting.extend(ranks[piece])
     kept = [pair for pair in full.bpe_ranks if "".join(pair) in pieces]
     text = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in kept)])
     (folder / BPE_FILE).write_bytes(gzip.compress(text.encode(), mtime=0))

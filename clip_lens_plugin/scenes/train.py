@@ -165,9 +165,7 @@ def _parameter_groups(model: torch.nn.Module) -> list[dict]:
     ]
 
 
-def _measure(
-    model: CLIP, tokenizer: open_clip.SimpleTokenizer, drawn: DrawnScenes, device: str
-) -> dict[str, float]:
+def _measure(model: CLIP, tokenizer: open_clip.SimpleTokenizer, drawn: DrawnScenes, device: str) -> dict[str, float]:
     return zero_shot_accuracy(
         lambda images: model.encode_image(images.to(device)),
         lambda texts: model.encode_text(tokenizer(texts).to(device)),

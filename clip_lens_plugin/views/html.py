@@ -52,9 +52,7 @@ def render(report: Report) -> str:
                 "patches": float(each.values.sum()),
                 "class_token": each.class_token,
                 "picture": _picture_uri(report.pictures[each.image], 320),
-                "overlay": _picture_uri(
-                    plots.patch_overlay(report.pictures[each.image], each.values, limit), 320
-                ),
+                "overlay": _picture_uri(plots.patch_overlay(report.pictures[each.image], each.values, limit), 320),
             }
             for each in report.heatmaps
         ],

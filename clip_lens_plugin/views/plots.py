@@ -63,15 +63,13 @@ def ablation_curves(ablation: pd.DataFrame) -> bytes:
     """
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    n_layers = int(ablation["layers"].max())
+    n_layers = max(ablation["layers"].tolist())
     for i, (question, rows) in enumerate(ablation.groupby("question", sort=False)):
         colour, marker = LINE_STYLES[i % len(LINE_STYLES)]
-        line = rows[rows["kind"] != "mlps"].sort_values("layers")
+        line = rows.query("kind != 'mlps'").sort_values("layers")
         axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, label=str(question))
-        mlps = rows[rows["kind"] == "mlps"]
-        axes.plot(
-            [n_layers + 1.5] * len(mlps), 100 * mlps["accuracy"], color=colour, marker=marker, ms=7, ls=""
-        )
+        mlps = rows.query("kind == 'mlps'")
+        axes.plot([n_layers + 1.5] * len(mlps), 100 * mlps["accuracy"], color=colour, marker=marker, ms=7, ls="")
     axes.axvline(n_layers + 0.75, color="0.7", lw=1)
     step = max(1, -(-n_layers // 12))
     ticks = list(range(0, n_layers + 1, step))
@@ -84,21 +82,18 @@ def ablation_curves(ablation: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def patch_overlay(
-    picture: Image.Image, values: Float[Tensor, "rows columns"], limit: float, side: int = 320
-) -> Image.Image:
+def patch_overlay(picture: Image.Image, values: Float[Tensor, "rows columns"], side: int = 320) -> Image.Image:
     """The map over its picture in grey; the stronger a value, the less of the picture shows through.
 
     Args:
         picture: what the model sees.
-        values: signed scores.
-        limit: score of the full colour, the same for maps that are to be compared.
+        values: signed scores; the greatest absolute one has the full colour.
         side: longer side of the result in pixels.
     """
     size = _scaled(picture.size, side)
     grey = picture.convert("L").resize(size, Image.Resampling.BICUBIC)
     light = 0.25 + 0.6 * np.asarray(grey, dtype=float)[..., None] / 255
-    relative = np.clip(values.numpy() / limit, -1, 1)
+    relative = values.numpy() / _limit(values.numpy())
     colours = matplotlib.colormaps[SIGNED](Normalize(-1, 1)(relative))[..., :3]
     alpha = 0.15 + 0.7 * np.abs(relative)
     paint = Image.fromarray(np.uint8(np.dstack([colours, alpha]) * 255), "RGBA")
@@ -107,12 +102,12 @@ def patch_overlay(
     return Image.fromarray(np.uint8(255 * mixed))
 
 
-def colour_bar(limit: float, label: str) -> bytes:
-    """A horizontal scale from −limit to limit."""
+def colour_bar(label: str) -> bytes:
+    """A horizontal scale from −1 to 1."""
     figure = Figure(figsize=(4.2, 0.75), layout="constrained")
     axes = figure.add_subplot()
-    ramp = np.linspace(-limit, limit, 256)[None]
-    axes.imshow(ramp, cmap=SIGNED, aspect="auto", extent=(-limit, limit, 0, 1))
+    ramp = np.linspace(-1, 1, 256)[None]
+    axes.imshow(ramp, cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
     axes.set_yticks([])
     axes.set_xlabel(label)
     return _png(figure)

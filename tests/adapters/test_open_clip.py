@@ -131,4 +131,11 @@ def test_parts_describe_the_tower() -> None:
     cfg = open_clip_parts(clip, "a name").cfg
     assert (cfg.model_name, cfg.act_fn, cfg.pooling) == ("a name", "quick_gelu", "class_token")
     assert (cfg.image_size, cfg.patch_size, cfg.grid_size) == ((32, 56), (8, 8), (4, 7))
-    assert (cfg.n_ctx, cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_mlp, cfg.d_embed) == (29, 3, 3, 20, 240, 24)
+    assert (cfg.n_ctx, cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_mlp, cfg.d_embed) == (
+        29,
+        3,
+        3,
+        20,
+        240,
+        24,
+    )

@@ -23,7 +23,9 @@ def main() -> None:
     for row in rows:
         table.add_row(*row)
     console = Console(width=130)
-    console.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ViT-B-16 with random weights, batch 8")
+    console.print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, ViT-B-16 with random weights, batch 8"
+    )
     console.print(table)
 
 

@@ -1,0 +1,148 @@
+"""The command: what it writes, and one line and exit code 2 for what a user can mend."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from clip_lens_plugin.cli import SCENES_SEED, app
+from clip_lens_plugin.loading import SCENES_FOLDER
+from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED
+from tests.conftest import TEXT_CFG, VISION_CFG, random_clip
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    monkeypatch.setenv("CLIP_LENS_CACHE", "")
+
+
+@pytest.fixture(scope="module")
+def local_model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    config = {"embed_dim": 24, "vision_cfg": VISION_CFG, "text_cfg": TEXT_CFG}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    weights = {name: weight.contiguous() for name, weight in random_clip().state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat/1", "cat/2", "cat/3", "dog/1", "dog/2", "dog/3"):
+        path = tmp_path / "photographs" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "photographs"
+
+
+@pytest.fixture
+def texts(tmp_path):
+    (tmp_path / "texts.txt").write_text("a red car\na dog\na house\nmany people\n")
+    return tmp_path / "texts.txt"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+def test_a_folder_of_photographs_becomes_a_report(tmp_path, photographs, local_model, texts):
+    (photographs / "cat" / "<img src=x onerror=alert(1)>.png").write_bytes(b"broken")
+    out = tmp_path / "out"
+    arguments = ("--images", photographs, "--model", local_model, "--texts", texts, "--out", out)
+    result = run("report", *arguments, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(out / "report.html")
+    assert "Skipped 1 file" in result.stderr
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "&lt;img src=x onerror=alert(1)&gt;.png" in page
+    assert "<img src=x" not in page
+    assert pd.read_parquet(out / "skipped.parquet")["name"].tolist() == ["cat/<img src=x onerror=alert(1)>.png"]
+    ablation = pd.read_parquet(out / "ablation.parquet")
+    assert set(ablation["question"]) == {"folder"}
+    assert set(ablation["classes"]) == {2}
+    assert set(pd.read_parquet(out / "text_span.parquet")["text"]) <= set(texts.read_text().splitlines())
+
+
+def test_limit_is_told(tmp_path, photographs, local_model, texts):
+    arguments = ("--images", photographs, "--model", local_model, "--texts", texts, "--out", tmp_path / "out")
+    result = run("report", *arguments, "--limit", 3)
+    assert result.exit_code == 0, result.stderr
+    assert "Using 3 of 6 images" in result.stderr
+
+
+def test_drawn_scenes_are_the_default(tmp_path, local_model, texts):
+    result = run("report", "--model", local_model, "--texts", texts, "--limit", 30, "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    questions = pd.read_parquet(tmp_path / "ablation.parquet")["question"].unique()
+    assert list(questions) == ["colour", "shape", "texture", "position", "background", "size", "count"]
+
+
+@pytest.mark.skipif(not (SCENES_FOLDER / "open_clip_config.json").is_file(), reason="no embedded weights")
+def test_the_embedded_model_is_the_default(tmp_path):
+    result = run("report", "--limit", 60, "--out", tmp_path, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    ablation = pd.read_parquet(tmp_path / "ablation.parquet").set_index(["question", "kind"])["accuracy"]
+    assert ablation["colour", "base"].item() > 0.9
+    assert (tmp_path / "report.html").stat().st_size < 15e6
+
+
+def test_the_report_is_on_scenes_that_are_not_trained_or_scored_on():
+    assert SCENES_SEED not in (0, HELD_OUT_SEED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--images", "MISSING"], "There is no folder"),
+        (["--images", "EMPTY"], "holds no image files"),
+        (["--images", "FILE"], "is a file, expected a folder"),
+        (["--model", "ViT-B-61"], "Unknown model 'ViT-B-61'. Did you mean"),
+        (["--model", "ViT-B-16", "--pretrained", "laion2b"], "no pretrained tag 'laion2b'"),
+        (["--texts", "MISSING"], "There is no text file"),
+        (["--texts", "FILE"], "at least one text"),
+        (["--out", "FILE"], "is a file, expected a folder"),
+        (["--device", "abacus"], "The device 'abacus' cannot be used"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "FILE").write_text("")
+    result = run("report", *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_only_unreadable_files(tmp_path, local_model, texts):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"")
+    arguments = ("--images", tmp_path / "pictures", "--model", local_model, "--texts", texts)
+    result = run("report", *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "None of the 1 image files" in result.stderr
+
+
+def test_a_limit_below_two_is_refused():
+    result = run("report", "--limit", 1)
+    assert result.exit_code == 2
+    assert "limit" in result.stderr
+
+
+def test_version_and_module():
+    assert run("--version").stdout == f"clip-lens {version('clip_lens_plugin')}\n"
+    command = [sys.executable, "-m", "clip_lens_plugin", "report", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--pretrained" in told.stdout

@@ -1,0 +1,147 @@
+"""The report's numbers against plain recomputations from the contributions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from open_clip.transform import image_transform
+
+from clip_lens_plugin import HookedCLIP, TextPool
+from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.report import Question, analyse, build_report
+from tests.conftest import random_clip, random_images
+
+N = 12
+TEXTS = [f"a {colour} {thing}" for colour in ("red", "blue", "old") for thing in ("car", "dog", "house", "cup")]
+ANSWERS = torch.tensor([0, 1, 2] * 3 + [-1] * 3)
+
+
+@pytest.fixture(scope="module")
+def clip(tokenizer) -> HookedCLIP:
+    return HookedCLIP.from_open_clip(random_clip(), image_transform(32, is_train=False), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def images(clip):
+    return random_images(clip, N)
+
+
+@pytest.fixture(scope="module")
+def report(clip, images):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP_LENS_CACHE", "")
+        return analyse(
+            clip,
+            images,
+            names=[f"{i}.png" for i in range(N)],
+            pool=TextPool.from_strings(TEXTS),
+            questions=[Question("thing", ("a car", "a dog", "a cup"), ANSWERS)],
+            skipped=[Skipped("broken.png", "cut off")],
+        )
+
+
+def test_shares_of_all_parts_sum_to_one(report):
+    assert report.layers["share_mean"].sum() == pytest.approx(1, abs=1e-5)
+    assert report.completeness_error < 1e-5
+
+
+def test_head_shares_are_projections_on_the_embedding(clip, images, report):
+    c = clip.decompose(images)
+    shares = torch.einsum("blhe,be->blh", c.heads, c.embedding) / c.embedding.square().sum(-1)[:, None, None]
+    got = report.heads.set_index(["layer", "head"])
+    for (layer, head), row in got.iterrows():
+        each = shares[:, layer, head].double()
+        assert row["share_mean"] == pytest.approx(each.mean().item(), abs=1e-6)
+        assert row["share_std"] == pytest.approx(each.numpy().std(), abs=1e-6)
+
+
+def test_layer_rows_are_sums_of_their_heads(report):
+    heads = report.heads.groupby("layer")["share_mean"].sum()
+    rows = report.layers[report.layers["part"] == "heads"].set_index("layer")["share_mean"]
+    np.testing.assert_allclose(rows.to_numpy(dtype=float), heads.to_numpy(), atol=1e-9)
+
+
+def test_top_images_are_those_of_a_plain_recomputation(clip, images, report):
+    c = clip.decompose(images).normalized()
+    assert len(report.top_images)
+    for (layer, head, _, text), rows in report.top_images.groupby(["layer", "head", "rank", "text"]):
+        scores = c.heads[:, layer, head] @ clip.encode_text(text)[0]
+        scores = scores - scores.mean()
+        best = scores.argsort(descending=True)[: len(rows)]
+        assert rows.sort_values("place")["image"].tolist() == best.tolist()
+        np.testing.assert_allclose(rows["score"], scores[best].numpy(), atol=1e-6)
+        assert rows["name"].tolist() == [f"{i}.png" for i in best.tolist()]
+
+
+def test_ablation_scores_one_half_with_the_means_of_the_other(clip, images, report):
+    table = report.ablation
+    assert set(table["scored"]) == {4}
+    assert set(table["means_from"]) == {5}
+    known = [i for i in range(N) if ANSWERS[i] >= 0]
+    means, scored = known[0::2], known[1::2]
+    texts = clip.encode_text(["a car", "a dog", "a cup"])
+    c = clip.decompose(images)
+    norm = c.embedding.norm(dim=-1, keepdim=True)
+    mlps = c.mlps.sum(1) / norm
+    changed = (c.embedding / norm)[scored] - mlps[scored] + mlps[means].mean(0)
+    expected = ((changed @ texts.T).argmax(-1) == ANSWERS[scored]).double().mean().item()
+    assert table.loc[table["kind"] == "mlps", "accuracy"].item() == pytest.approx(expected)
+    base = ((c.embedding[scored] @ texts.T).argmax(-1) == ANSWERS[scored]).double().mean().item()
+    assert table.loc[table["kind"] == "base", "accuracy"].item() == pytest.approx(base)
+
+
+def test_heatmaps_use_the_nearest_text_and_sum_to_what_heads_add(clip, images, report):
+    c = clip.decompose(images).normalized()
+    texts = clip.encode_text(TEXTS)
+    for each in report.heatmaps:
+        cosines = texts @ c.embedding[each.image]
+        assert each.text == TEXTS[int(cosines.argmax())]
+        assert each.cosine == pytest.approx(cosines.max().item(), abs=1e-6)
+        heads = c.heads[each.image].sum((0, 1)) @ texts[int(cosines.argmax())]
+        assert each.values.sum().item() + each.class_token == pytest.approx(heads.item(), abs=1e-5)
+
+
+def test_a_caption_an_image_replaces_the_nearest_text(clip, images):
+    captions = [f"picture {i}" for i in range(N)]
+    pool = TextPool.from_strings(TEXTS)
+    report = analyse(clip, images, names=captions, pool=pool, captions=captions)
+    assert [each.text for each in report.heatmaps] == [captions[each.image] for each in report.heatmaps]
+    assert report.ablation.empty
+
+
+def test_tables_on_disk_are_those_of_the_page(clip, images, report, tmp_path):
+    stages = []
+    page = build_report(
+        clip,
+        images,
+        names=report.names,
+        out=tmp_path / "new" / "folder",
+        pool=TextPool.from_strings(TEXTS),
+        questions=[Question("thing", ("a car", "a dog", "a cup"), ANSWERS)],
+        skipped=[Skipped("broken.png", "cut off")],
+        on_progress=lambda stage, done, total: stages.append((stage, done, total)),
+    )
+    assert page == tmp_path / "new" / "folder" / "report.html"
+    for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
+        pd.testing.assert_frame_equal(pd.read_parquet(page.parent / f"{name}.parquet"), getattr(report, name))
+    maps = pd.read_parquet(page.parent / "heatmaps.parquet")
+    assert len(maps) == sum(each.values.numel() for each in report.heatmaps)
+    assert ("decomposing images", N, N) in stages
+
+
+def test_identical_images_are_no_error(clip, images, tmp_path):
+    same = images[:1].expand(4, -1, -1, -1)
+    page = build_report(clip, same, names=["a", "b", "c", "d"], out=tmp_path, pool=TextPool.from_strings(TEXTS))
+    assert page.is_file()
+
+
+def test_inputs_that_do_not_fit_are_refused(clip, images):
+    pool = TextPool.from_strings(TEXTS)
+    with pytest.raises(ValueError, match="at least two images, got 1"):
+        analyse(clip, images[:1], names=["a"], pool=pool)
+    with pytest.raises(ValueError, match="12 images need as many names, got 1"):
+        analyse(clip, images, names=["a"], pool=pool)
+    with pytest.raises(ValueError, match="12 images need as many captions, got 2"):
+        analyse(clip, images, names=["a"] * N, pool=pool, captions=["a", "b"])

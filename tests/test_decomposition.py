@@ -145,7 +145,7 @@ def test_replaced_head_has_no_tokens(model):
     images = random_images(model)
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: z + 1)]):
         contributions = model.decompose(images, tokens=True)
-    with pytest.raises(TokensNotAvailableError, match="L1H0.*hook_v"):
+    with pytest.raises(TokensNotAvailableError, match=r"L1H0.*hook_v"):
         contributions.tokens(1, 0)
     assert contributions.tokens(0, 0).shape == (3, 17, 24)
 

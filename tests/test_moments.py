@@ -58,7 +58,7 @@ def test_heads_that_left_their_span_and_nan_are_refused(model):
     images = random_images(model)
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_result", lambda r, hook: r + 1)]):
         edited = model.decompose(images)
-    with pytest.raises(ValueError, match="layer 1.*hook_z"):
+    with pytest.raises(ValueError, match=r"layer 1.*hook_z"):
         Moments.from_contributions(edited)
     images[1] = float("nan")
     with pytest.warns(UserWarning, match="NaN"):

@@ -31,9 +31,9 @@ def test_random_captions_name_true_attributes_only():
 def test_unknown_attributes_are_refused():
     with pytest.raises(ValueError, match="at least one attribute"):
         caption({})
-    with pytest.raises(ValueError, match="'teal'.*'red'"):
+    with pytest.raises(ValueError, match=r"'teal'.*'red'"):
         caption({"colour": "teal"})
-    with pytest.raises(ValueError, match="'weight'.*'colour'"):
+    with pytest.raises(ValueError, match=r"'weight'.*'colour'"):
         prompts("weight")
 
 

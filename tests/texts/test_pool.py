@@ -101,7 +101,7 @@ def test_cache_is_keyed_by_weights_pool_and_template(counted, tokenizer):
 
 
 def test_broken_or_unwritable_cache_does_no_harm(counted, monkeypatch, tmp_path):
-    model, calls = counted
+    model, _ = counted
     pool = TextPool.from_strings(["a dog"])
     expected = pool.embed(model)
     for file in (tmp_path / "cache").iterdir():

@@ -65,7 +65,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 def train(
     out: Annotated[Path, typer.Option(help="Folder for the weights and what was measured.")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4500,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4000,
     scenes: Annotated[int, typer.Option(help="Number of training scenes.")] = 40_000,
     seed: Annotated[int, typer.Option(help="Seed of the scenes, weights and batches.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

@@ -29,10 +29,11 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"clip-lens {version('clip_lens_plugin')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

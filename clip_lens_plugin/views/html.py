@@ -31,7 +31,6 @@ _TEMPLATES = jinja2.Environment(
 
 def render(report: Report) -> str:
     """The page. Names and texts are escaped, so whatever they hold shows as text."""
-    limit = max((float(each.values.abs().max()) for each in report.heatmaps), default=0.0) or 1.0
     shown = set(report.top_images["image"])
     return _TEMPLATES.get_template("report.html.j2").render(
         report=report,
@@ -51,12 +50,13 @@ def render(report: Report) -> str:
                 "cosine": each.cosine,
                 "patches": float(each.values.sum()),
                 "class_token": each.class_token,
+                "greatest": float(each.values.abs().max()),
                 "picture": _picture_uri(report.pictures[each.image], 320),
-                "overlay": _picture_uri(plots.patch_overlay(report.pictures[each.image], each.values, limit), 320),
+                "overlay": _picture_uri(plots.patch_overlay(report.pictures[each.image], each.values), 320),
             }
             for each in report.heatmaps
         ],
-        colour_bar=_uri(plots.colour_bar(limit, "contribution of a patch (cosine)")),
+        colour_bar=_uri(plots.colour_bar("contribution, as a part of the full colour's")),
         skipped=report.skipped.to_dict("records"),
     )
 
@@ -71,12 +71,12 @@ def _layer_rows(layers: pd.DataFrame) -> list[dict]:
 
     by_layer = [
         {
-            "layer": int(l),
+            "layer": l,
             "heads": cell("heads", l),
             "mlp": cell("mlp", l),
             "attn_bias": cell("attn_bias", l),
         }
-        for l in sorted(layers["layer"].dropna().unique())
+        for l in sorted(layers["layer"].dropna().unique().tolist())
     ]
     single = {part: cell(part, None) for part in ("embed", "ln_bias")}
     first, last = ({"layer": part, "only": pair} for part, pair in single.items())
@@ -84,12 +84,8 @@ def _layer_rows(layers: pd.DataFrame) -> list[dict]:
 
 
 def _head_rows(heads: pd.DataFrame) -> list[dict]:
-    order = heads["share_mean"].abs().sort_values(ascending=False).index
-    rows = heads.loc[order].head(HEADS_LISTED)
-    return [
-        {"layer": int(row.layer), "head": int(row.head), "mean": row.share_mean, "std": row.share_std}
-        for row in rows.itertuples()
-    ]
+    rows = heads.sort_values("share_mean", key=abs, ascending=False).head(HEADS_LISTED)
+    return rows.to_dict("records")
 
 
 def _span_layers(report: Report) -> list[dict]:
@@ -115,7 +111,7 @@ def _span_layers(report: Report) -> list[dict]:
 def _ablation_rows(ablation: pd.DataFrame) -> list[dict]:
     rows = []
     for question, table in ablation.groupby("question", sort=False):
-        attention = table[table["kind"] == "attention"].sort_values("layers")
+        attention = table.query("kind == 'attention'").sort_values("layers")
         rows.append(
             {
                 "question": str(question),

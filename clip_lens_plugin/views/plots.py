@@ -109,6 +109,7 @@ def colour_bar(label: str) -> bytes:
     ramp = np.linspace(-1, 1, 256)[None]
     axes.imshow(ramp, cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
     axes.set_yticks([])
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.set_xlabel(label)
     return _png(figure)
 

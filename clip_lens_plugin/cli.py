@@ -122,7 +122,8 @@ def _report_on_folder(
     import torch
 
     from clip_lens_plugin.images import load_images
-    from clip_lens_plugin.report import Question, build_report
+    from clip_lens_plugin.report import Question, analyse
+    from clip_lens_plugin.views.html import write_report
 
     images = load_images(
         folder,
@@ -138,11 +139,10 @@ def _report_on_folder(
         readable = tuple(name.replace("_", " ") for name in classes)
         templates = ("{}", "a photo of a {}", "a picture of a {}")
         questions.append(Question("folder", readable, answers, templates))
-    page = build_report(
+    found = analyse(
         model,
         images.tensor,
         names=images.names,
-        out=out,
         pool=pool,
         pool_name=pool_name,
         images_from=f"{len(images.names):,} images of the folder {folder.resolve().name}",
@@ -150,16 +150,17 @@ def _report_on_folder(
         skipped=images.skipped,
         on_progress=bars.on_progress,
     )
-    return page, len(images.skipped)
+    return write_report(found, out), len(images.skipped)
 
 
 def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: _Bars) -> Path:
     import torch
 
-    from clip_lens_plugin.report import Question, build_report
+    from clip_lens_plugin.report import Question, analyse
     from clip_lens_plugin.scenes.attributes import ATTRIBUTES, sample_scenes
     from clip_lens_plugin.scenes.captions import TEMPLATES, caption, prompts
     from clip_lens_plugin.scenes.drawing import draw
+    from clip_lens_plugin.views.html import write_report
 
     if model.preprocess is None:
         raise ValueError("The model was loaded without preprocessing.")
@@ -168,11 +169,10 @@ def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str,
         tensors.append(model.preprocess(draw(scene)))
         bars.on_progress("drawing scenes", len(tensors), n)
     codes = torch.tensor([scene.codes() for scene in scenes])
-    return build_report(
+    found = analyse(
         model,
         torch.stack(tensors),
         names=[f"scene {i}: {caption(scene.attributes())}" for i, scene in enumerate(scenes)],
-        out=out,
         pool=pool,
         pool_name=pool_name,
         images_from=f"{n:,} drawn scenes it was not trained on (seed {SCENES_SEED})",
@@ -180,6 +180,7 @@ def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str,
         captions=[caption({"colour": scene.colour, "shape": scene.shape}) for scene in scenes],
         on_progress=bars.on_progress,
     )
+    return write_report(found, out)
 
 
 def _pool(texts: Path | None, model: str) -> tuple[TextPool, str]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
@@ -73,6 +73,16 @@ class Factors:
                 by_layer = zip(*values, strict=True)
                 joined[each.name] = [_cat_edits(layer, parts) for layer in by_layer]
         return cls(**joined)  # type: ignore[arg-type]
+
+    def select(self, rows: Int[Tensor, " s"]) -> Factors:
+        """The factors of some of the images."""
+
+        def pick(value):
+            if isinstance(value, list):
+                return [pick(each) for each in value]
+            return value if value is None else value[rows.to(value.device)]
+
+        return Factors(**{each.name: pick(getattr(self, each.name)) for each in fields(Factors)})
 
 
 def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:

@@ -7,7 +7,7 @@ Decomposition", ICLR 2024. Everything is computed here; :mod:`clip_lens_plugin.v
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,6 @@ from clip_lens_plugin.patch_text import patch_text_map
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.texts.pool import TextPool
-from clip_lens_plugin.views.html import render
 
 BATCH_SIZE = 32
 N_DIRECTIONS = 8
@@ -127,58 +126,6 @@ class Report:
             getattr(self, name).to_parquet(out / f"{name}.parquet", index=False)
 
 
-def build_report(
-    model: HookedCLIP,
-    images: Float[Tensor, "b 3 height width"],
-    *,
-    names: Sequence[str],
-    out: str | Path,
-    pool: TextPool,
-    pool_name: str = "the given texts",
-    images_from: str = "the given images",
-    questions: Sequence[Question] = (),
-    captions: Sequence[str] | None = None,
-    skipped: Sequence[Skipped] = (),
-    on_progress: OnProgress = lambda stage, done, total: None,
-) -> Path:
-    """Analyses the images and writes ``report.html`` and the tables; returns the page's path.
-
-    Args:
-        model: with tokenizer and preprocess.
-        images: preprocessed images, two or more.
-        names: of the images, shown and written to the tables.
-        out: folder, made if it is not there.
-        pool: texts for TextSpan.
-        pool_name, images_from: said in the page.
-        questions: whose accuracy under mean ablation is measured.
-        captions: a text for each image's patch-text map; the pool's nearest text if not given.
-        skipped: files that were not used.
-
-    Raises:
-        ValueError: if there are fewer than two images, or names or captions do not match them.
-        OSError: if the folder cannot be written.
-    """
-    Path(out).mkdir(parents=True, exist_ok=True)
-    report = analyse(
-        model,
-        images,
-        names=names,
-        pool=pool,
-        pool_name=pool_name,
-        images_from=images_from,
-        questions=questions,
-        captions=captions,
-        skipped=skipped,
-        on_progress=on_progress,
-    )
-    on_progress("writing the report", 0, 1)
-    report.save_tables(Path(out))
-    page = Path(out) / "report.html"
-    page.write_text(render(report), encoding="utf-8")
-    on_progress("writing the report", 1, 1)
-    return page
-
-
 def analyse(
     model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
@@ -192,7 +139,21 @@ def analyse(
     skipped: Sequence[Skipped] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
-    """The numbers of :func:`build_report`, not written anywhere."""
+    """Analyses the images; :func:`clip_lens_plugin.views.html.write_report` draws what it returns.
+
+    Args:
+        model: with tokenizer and preprocess.
+        images: preprocessed images, two or more.
+        names: of the images, shown and written to the tables.
+        pool: texts for TextSpan.
+        pool_name, images_from: said in the page.
+        questions: whose accuracy under mean ablation is measured.
+        captions: a text for each image's patch-text map; the pool's nearest text if not given.
+        skipped: files that were not used.
+
+    Raises:
+        ValueError: if there are fewer than two images, or names or captions do not match them.
+    """
     if len(images) < 2:
         raise ValueError(f"A report needs at least two images, got {len(images)}.")
     for what, given in (("names", names), ("captions", captions)):
@@ -267,17 +228,6 @@ def _decompose(
     return Factors.cat(factors), joined, max(errors)
 
 
-def _select(factors: Factors, rows: Int[Tensor, " s"]) -> Factors:
-    """The factors of some of the images."""
-
-    def pick(value):
-        if isinstance(value, list):
-            return [pick(each) for each in value]
-        return value if value is None else value[rows.to(value.device)]
-
-    return Factors(**{each.name: pick(getattr(factors, each.name)) for each in fields(Factors)})
-
-
 def _layer_table(shares: dict[str, Tensor]) -> pd.DataFrame:
     """A row a part of a layer: share_mean and share_std over the images. The means sum to 1."""
     by_layer = {"heads": shares["heads"].sum(-1), "attn_bias": shares["attn_bias"], "mlp": shares["mlp"]}
@@ -335,10 +285,10 @@ def _ablated(model: HookedCLIP, factors: Factors, question: Question) -> list[pd
         return []
     means, scored = known[0::2], known[1::2]
     table = mean_ablation_curve(
-        _contributions(model, _select(factors, scored)),
+        _contributions(model, factors.select(scored)),
         question.embeddings(model),
         question.answers[scored],
-        _contributions(model, _select(factors, means)),
+        _contributions(model, factors.select(means)),
     )
     sizes = {"classes": len(question.classes), "scored": len(scored), "means_from": len(means)}
     return [table.assign(question=question.name, **sizes).reindex(columns=ABLATION_COLUMNS)]

@@ -1,4 +1,4 @@
-"""Which heads does the colour of a shape go through? Direct effect, then total effect with a hook of your own.
+"""Which heads does the colour of a shape go through? Direct effects, then total effects with a hook of your own.
 
 Run it as it is on the embedded model; for any open_clip model, change the first line of ``main`` and the images.
 """
@@ -6,9 +6,12 @@ Run it as it is on the embedded model; for any open_clip model, change the first
 from __future__ import annotations
 
 import torch
+from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.scenes import ATTRIBUTES, draw, prompts, sample_scenes
+
+N_ABLATED = 10
 
 
 def accuracy(embeddings: torch.Tensor, texts: torch.Tensor, answers: torch.Tensor) -> float:
@@ -18,7 +21,7 @@ def accuracy(embeddings: torch.Tensor, texts: torch.Tensor, answers: torch.Tenso
 
 @torch.no_grad()
 def main() -> dict[str, float]:
-    """Prints and returns three accuracies: of the model, and without its best colour head, direct and total."""
+    """Prints and returns three accuracies: of the model, and without its best colour heads, direct and total."""
     model = HookedCLIP.from_pretrained("scenes")
     scenes = sample_scenes(400, seed=11)
     images = model.prepare([draw(scene) for scene in scenes])
@@ -29,22 +32,28 @@ def main() -> dict[str, float]:
     contributions = model.decompose(images)
     scores = contributions.towards(texts)  # [images, layers, heads, colours]
     alone = (scores - scores.mean(0)).argmax(-1).eq(answers[:, None, None]).double().mean(0)
-    layer, head = divmod(int(alone.argmax()), model.cfg.n_heads)
-    print(f"L{layer}H{head} alone tells {alone.max():.0%} of the colours (chance {1 / len(texts):.0%}).")
+    best = alone.flatten().topk(N_ABLATED).indices.tolist()
+    heads = [divmod(index, model.cfg.n_heads) for index in best]
+    shown = ", ".join(f"L{layer}H{head} {alone[layer, head]:.0%}" for layer, head in heads)
+    print(f"Colours told by one head alone (chance {1 / len(texts):.0%}): {shown}")
 
-    # Direct effect: its contribution is replaced by its mean, nothing is run again.
-    mean = contributions.heads[:, layer, head].mean(0)
-    direct = contributions.embedding - contributions.heads[:, layer, head] + mean
+    # Direct effect: these heads' contributions are replaced by their means, nothing is run again.
+    direct = contributions.embedding.clone()
+    for layer, head in heads:
+        contribution = contributions.heads[:, layer, head]
+        direct += contribution.mean(0) - contribution
 
-    # Total effect: its output is replaced by its mean while the model runs, so later layers react.
-    _, cache = model.run_with_cache(images, names_filter=f"blocks.{layer}.attn.hook_z")
-    mean_z = cache["z", layer][:, :, head].mean(0)
+    # Total effect: their outputs are replaced by their means while the model runs, so later layers react.
+    _, cache = model.run_with_cache(images, names_filter=lambda name: name.endswith("hook_z"))
 
-    def mean_ablate(z: torch.Tensor, hook: object) -> torch.Tensor:
-        z[:, :, head] = mean_z
+    def mean_ablate(z: torch.Tensor, hook: HookPoint) -> torch.Tensor:
+        for layer, head in heads:
+            if layer == hook.layer():
+                z[:, :, head] = cache["z", layer][:, :, head].mean(0)
         return z
 
-    total = model.run_with_hooks(images, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", mean_ablate)])
+    names = sorted({f"blocks.{layer}.attn.hook_z" for layer, _ in heads})
+    total = model.run_with_hooks(images, fwd_hooks=[(name, mean_ablate) for name in names])
     found = {
         "model": accuracy(contributions.embedding, texts, answers),
         "direct effect": accuracy(direct, texts, answers),

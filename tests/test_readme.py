@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+from clip_lens_plugin.loading import SCENES_FOLDER
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def test_snippets_run_in_order():
@@ -18,10 +22,13 @@ def test_snippets_run_in_order():
     assert namespace["maps"].values.shape[:2] == (4, 3)
 
 
-def test_tables_hold_what_was_measured():
-    import json
+def test_accuracy_table_is_what_was_measured():
+    measured = json.loads((SCENES_FOLDER / "measured.json").read_text())["zero_shot_accuracy"]
+    names, _, shares = README.split("as\n[measured]")[1].split("\n\n")[1].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (names, shares)]
+    assert dict(zip(*cells, strict=True)) == {name: f"{share:.3f}" for name, share in measured.items()}
 
-    weights = Path(__file__).parent.parent / "clip_lens_plugin" / "scenes" / "weights"
-    measured = json.loads((weights / "measured.json").read_text())["zero_shot_accuracy"]
-    for name, share in measured.items():
-        assert re.search(rf"{name}\b.*\b{share:.3f}", README.replace("\n", " ")), name
+
+def test_the_test_command_is_the_one_that_is_run_by_ci():
+    assert "<!-- tests -->\n```bash\n" in README
+    assert (ROOT / ".ci" / "run").read_text().count("<!-- tests -->") == 2

@@ -10,7 +10,8 @@ from open_clip.transform import image_transform
 
 from clip_lens_plugin import HookedCLIP, TextPool
 from clip_lens_plugin.images import Skipped
-from clip_lens_plugin.report import Question, analyse, build_report
+from clip_lens_plugin.report import Question, analyse
+from clip_lens_plugin.views.html import write_report
 from tests.conftest import random_clip, random_images
 
 N = 12
@@ -113,16 +114,16 @@ def test_a_caption_an_image_replaces_the_nearest_text(clip, images):
 
 def test_tables_on_disk_are_those_of_the_page(clip, images, report, tmp_path):
     stages = []
-    page = build_report(
+    found = analyse(
         clip,
         images,
         names=report.names,
-        out=tmp_path / "new" / "folder",
         pool=TextPool.from_strings(TEXTS),
         questions=[Question("thing", ("a car", "a dog", "a cup"), ANSWERS)],
         skipped=[Skipped("broken.png", "cut off")],
         on_progress=lambda stage, done, total: stages.append((stage, done, total)),
     )
+    page = write_report(found, tmp_path / "new" / "folder")
     assert page == tmp_path / "new" / "folder" / "report.html"
     for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
         pd.testing.assert_frame_equal(pd.read_parquet(page.parent / f"{name}.parquet"), getattr(report, name))
@@ -133,8 +134,8 @@ def test_tables_on_disk_are_those_of_the_page(clip, images, report, tmp_path):
 
 def test_identical_images_are_no_error(clip, images, tmp_path):
     same = images[:1].expand(4, -1, -1, -1)
-    page = build_report(clip, same, names=["a", "b", "c", "d"], out=tmp_path, pool=TextPool.from_strings(TEXTS))
-    assert page.is_file()
+    report = analyse(clip, same, names=["a", "b", "c", "d"], pool=TextPool.from_strings(TEXTS))
+    assert write_report(report, tmp_path).is_file()
 
 
 def test_inputs_that_do_not_fit_are_refused(clip, images):

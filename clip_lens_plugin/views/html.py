@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -27,6 +28,19 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def write_report(report: Report, out: str | Path) -> Path:
+    """Writes ``report.html`` and the tables into a folder, made if it is not there; returns the page's path.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    Path(out).mkdir(parents=True, exist_ok=True)
+    report.save_tables(Path(out))
+    page = Path(out) / "report.html"
+    page.write_text(render(report), encoding="utf-8")
+    return page
 
 
 def render(report: Report) -> str:

@@ -6,7 +6,7 @@ import open_clip
 import pytest
 import torch
 
-from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span
 from clip_lens_plugin.loading import SCENES_FOLDER
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import sample_scenes
@@ -53,3 +53,25 @@ def test_parts_sum_and_weights_are_small(scenes_model):
     images = scenes_model.prepare([draw(scene) for scene in sample_scenes(16, seed=9)])
     assert scenes_model.decompose(images, strict=True).completeness_error() < 1e-5
     assert sum(file.stat().st_size for file in SCENES_FOLDER.iterdir()) < 12e6
+
+
+@pytest.mark.parametrize(
+    ("layer", "head", "attribute"),
+    [(3, 6, "background"), (5, 0, "background"), (5, 4, "background"), (3, 7, "colour"), (4, 3, "position")],
+)
+def test_late_heads_are_about_one_attribute(scenes_model, layer, head, attribute):
+    """Most of the head's variance is between the attribute's values, and TextSpan's first text names it alone."""
+    scenes = [scene for scene in sample_scenes(800, seed=31) if attribute in scene.attributes()]
+    images = scenes_model.prepare([draw(scene) for scene in scenes])
+    contributions = scenes_model.decompose(images)
+    written = contributions.heads[:, layer, head].double()
+    values = [getattr(scene, attribute) for scene in scenes]
+    within = sum(
+        (rows - rows.mean(0)).square().sum()
+        for value in set(values)
+        for rows in [written[[v == value for v in values]]]
+    )
+    assert 1 - within / (written - written.mean(0)).square().sum() > 0.7
+    pool = TextPool.scenes()
+    first = text_span(scenes_model, Moments.from_contributions(contributions), pool, 1, [(layer, head)])[layer, head]
+    assert pool.themes[first.indices[0]] == attribute

@@ -24,7 +24,7 @@ from clip_lens_plugin.labels import Labels
 if TYPE_CHECKING:
     from clip_lens_plugin.decomposition import Contributions
 
-TEXT_BATCH = 256
+TEXT_BATCH = 128
 
 
 class HookedCLIP(HookedRootModule):
@@ -179,8 +179,18 @@ class HookedCLIP(HookedRootModule):
             raise ValueError("prepare was given no picture; give one or more.")
         return torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures])
 
-    def encode_text(self, texts: str | Sequence[str], normalize: bool = True) -> Float[Tensor, "t e"]:
-        """Text embeddings in the weights' dtype, unit vectors unless ``normalize`` is False; no gradients.
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        normalize: bool = True,
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> Float[Tensor, "t e"]:
+        """Text embeddings in the weights' dtype; no gradients.
+
+        Args:
+            texts: one or more.
+            normalize: make them unit vectors.
+            on_progress: called with (texts done, texts in all) after each batch.
 
         Raises:
             ValueError: if there is no tokenizer, or no text.
@@ -194,12 +204,11 @@ class HookedCLIP(HookedRootModule):
         if not texts:
             raise ValueError("encode_text was given no text; give one or more.")
         with torch.no_grad():
-            parts = [
-                self.clip.encode_text(
-                    self.tokenizer(texts[i : i + TEXT_BATCH]).to(self.cfg.device), normalize=normalize
-                )
-                for i in range(0, len(texts), TEXT_BATCH)
-            ]
+            parts = []
+            for start in range(0, len(texts), TEXT_BATCH):
+                tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.cfg.device)
+                parts.append(self.clip.encode_text(tokens, normalize=normalize))
+                on_progress(min(start + TEXT_BATCH, len(texts)), len(texts))
         return torch.cat(parts)
 
     def text_fingerprint(self) -> str:

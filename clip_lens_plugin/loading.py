@@ -113,7 +113,7 @@ def _tokenizer(name: str, source: str) -> Callable[[list[str]], Tensor]:
 
 def _explain(name: str, pretrained: str | None, error: Exception) -> str:
     asked = f"{name} {pretrained}" if pretrained else name
-    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    reason = next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
     if (pretrained and Path(pretrained).is_file()) or name.startswith("local-dir:") or name == "scenes":
         return (
             f"The checkpoint {asked} could not be loaded: {reason}. It must be a state dict of this very "

@@ -162,9 +162,9 @@ def analyse(
     with torch.no_grad():
         factors, shares, error = _decompose(model, images, on_progress)
         every = _contributions(model, factors)
-        on_progress("encoding texts", 0, 1)
-        texts = pool.embed(model)
-        on_progress("encoding texts", 1, 1)
+        on_progress("encoding texts", 0, len(pool))
+        texts = pool.embed(model, on_progress=lambda done, total: on_progress("encoding texts", done, total))
+        on_progress("encoding texts", len(pool), len(pool))
         on_progress("finding texts for heads", 0, 1)
         spans = text_span(model, Moments.from_contributions(every), pool, N_DIRECTIONS, "late", texts)
         top_images = _top_images(every, spans, texts, names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -93,7 +93,12 @@ class TextPool:
         """open_clip's 1,000 ImageNet class names; one that occurs twice is kept once."""
         return cls.from_strings(dict.fromkeys(IMAGENET_CLASSNAMES), theme="imagenet")
 
-    def embed(self, model: HookedCLIP, template: str = "{}") -> Float[Tensor, "t e"]:
+    def embed(
+        self,
+        model: HookedCLIP,
+        template: str = "{}",
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> Float[Tensor, "t e"]:
         """Unit embeddings of the texts, in the model's dtype, read from disk where they were computed before.
 
         The key is made of the text tower's weights, the texts and the template. The folder is the user's cache
@@ -102,6 +107,7 @@ class TextPool:
         Args:
             model: its text tower is used.
             template: a text with one "{}", for example "a photo of {}".
+            on_progress: called with (texts done, texts in all) while they are computed.
 
         Raises:
             ValueError: if the template has no "{}", or the model has no tokenizer.
@@ -116,7 +122,8 @@ class TextPool:
                 return load_file(file)["embeddings"].to(model.cfg.device)
             except (SafetensorError, KeyError):
                 file.unlink(missing_ok=True)
-        embeddings = model.encode_text([template.replace("{}", text) for text in self.texts])
+        filled = [template.replace("{}", text) for text in self.texts]
+        embeddings = model.encode_text(filled, on_progress=on_progress)
         if file is not None:
             _save_quietly(embeddings, file)
         return embeddings

@@ -85,6 +85,15 @@ def test_embeddings_are_computed_once(counted):
     torch.testing.assert_close(first, model.encode_text(["a dog", "a cat"]))
 
 
+def test_progress_is_told_while_texts_are_encoded(counted):
+    model, _ = counted
+    steps: list[tuple[int, int]] = []
+    TextPool.from_strings([f"text {i}" for i in range(300)]).embed(model, on_progress=lambda *step: steps.append(step))
+    assert len(steps) > 1
+    assert steps == sorted(steps)
+    assert steps[-1] == (300, 300)
+
+
 def test_cache_is_keyed_by_weights_pool_and_template(counted, tokenizer):
     model, calls = counted
     pool = TextPool.from_strings(["a dog", "a cat"])

@@ -20,6 +20,7 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
 from clip_lens_plugin.labels import Labels
+from clip_lens_plugin.stacked_weights import StackedWeights
 
 if TYPE_CHECKING:
     from clip_lens_plugin.decomposition import Contributions
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 TEXT_BATCH = 128
 
 
-class HookedCLIP(HookedRootModule):
+class HookedCLIP(StackedWeights, HookedRootModule):
     """An open_clip image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
@@ -250,74 +251,6 @@ class HookedCLIP(HookedRootModule):
     def W_P(self) -> Float[Tensor, "d e"]:
         """The projection P from the normalised stream into the joint space."""
         return self._parts.projection()
-
-    @property
-    def W_Q(self) -> Float[Tensor, "l h d k"]:
-        return self._stacked("attn", "W_Q")
-
-    @property
-    def W_K(self) -> Float[Tensor, "l h d k"]:
-        return self._stacked("attn", "W_K")
-
-    @property
-    def W_V(self) -> Float[Tensor, "l h d k"]:
-        return self._stacked("attn", "W_V")
-
-    @property
-    def W_O(self) -> Float[Tensor, "l h k d"]:
-        return self._stacked("attn", "W_O")
-
-    @property
-    def b_Q(self) -> Float[Tensor, "l h k"]:
-        return self._stacked("attn", "b_Q")
-
-    @property
-    def b_K(self) -> Float[Tensor, "l h k"]:
-        return self._stacked("attn", "b_K")
-
-    @property
-    def b_V(self) -> Float[Tensor, "l h k"]:
-        return self._stacked("attn", "b_V")
-
-    @property
-    def b_O(self) -> Float[Tensor, "l d"]:
-        return self._stacked("attn", "b_O")
-
-    @property
-    def W_in(self) -> Float[Tensor, "l d d_mlp"]:
-        return self._stacked("mlp", "W_in")
-
-    @property
-    def b_in(self) -> Float[Tensor, "l d_mlp"]:
-        return self._stacked("mlp", "b_in")
-
-    @property
-    def W_out(self) -> Float[Tensor, "l d_mlp d"]:
-        return self._stacked("mlp", "W_out")
-
-    @property
-    def b_out(self) -> Float[Tensor, "l d"]:
-        return self._stacked("mlp", "b_out")
-
-    def _stacked(self, part: str, name: str) -> Tensor:
-        return torch.stack([getattr(getattr(block, part), name) for block in self.blocks])
-
-    def accumulated_bias(
-        self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True
-    ) -> Float[Tensor, " d"]:
-        """Sum of the biases that blocks before ``layer`` write to the stream, as TransformerLens defines it.
-
-        Args:
-            layer: 0 to ``n_layers``.
-            mlp_input: add the attention bias of ``layer`` itself.
-            include_mlp_biases: add the MLPs' biases too.
-        """
-        total = torch.zeros(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
-        for block in self.blocks[:layer]:
-            total = total + block.attn.b_O
-            if include_mlp_biases:
-                total = total + block.mlp.b_out
-        return total + self.blocks[layer].attn.b_O if mlp_input else total
 
     # ------------------------------------------------------------------ text labels as the vocabulary
 

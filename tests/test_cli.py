@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from clip_lens_plugin.cli import SCENES_SEED, app
-from clip_lens_plugin.loading import SCENES_FOLDER
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED
 from tests.conftest import TEXT_CFG, VISION_CFG, random_clip
 
@@ -87,7 +86,6 @@ def test_drawn_scenes_are_the_default(tmp_path, local_model, texts):
     assert list(questions) == ["colour", "shape", "texture", "position", "background", "size", "count"]
 
 
-@pytest.mark.skipif(not (SCENES_FOLDER / "open_clip_config.json").is_file(), reason="no embedded weights")
 def test_the_embedded_model_is_the_default(tmp_path):
     result = run("report", "--limit", 60, "--out", tmp_path, "--device", "cpu")
     assert result.exit_code == 0, result.stderr

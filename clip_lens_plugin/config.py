@@ -49,3 +49,16 @@ class HookedCLIPConfig:
         """(rows, columns) of patches."""
         (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
         return height // patch_height, width // patch_width
+
+    def checked_head(self, layer: int, head: int) -> tuple[int, int]:
+        """The same (layer, head), counted from the start where a number is negative.
+
+        Raises:
+            IndexError: if there is no such head.
+        """
+        if not (-self.n_layers <= layer < self.n_layers and -self.n_heads <= head < self.n_heads):
+            raise IndexError(
+                f"There is no layer {layer}, head {head}: the model has layers 0 to {self.n_layers - 1} and heads 0 "
+                f"to {self.n_heads - 1}."
+            )
+        return layer % self.n_layers, head % self.n_heads

@@ -128,7 +128,7 @@ class Contributions:
             TokensNotAvailableError: if they were not kept, or a hook replaced the head's output.
             IndexError: if there is no such layer or head.
         """
-        layer, head = self._checked(layer, head)
+        layer, head = self._readout.model.cfg.checked_head(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
         stream = weighted @ self._readout.W_O[layer][head]
         constant = self._spread_head()[:, layer, head] / weighted.shape[1]
@@ -141,7 +141,7 @@ class Contributions:
             MissingActivationsError: if they were not kept.
             IndexError: if there is no such layer.
         """
-        layer, _ = self._checked(layer, 0)
+        layer, _ = self._readout.model.cfg.checked_head(layer, 0)
         if not self._factors.post:
             raise MissingActivationsError(
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
@@ -260,7 +260,7 @@ class Contributions:
 
     # ------------------------------------------------------------------ pieces
 
-    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, b * rest]:
+    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *rest"]:
         return torch.einsum("br,br...->b...", self._omega, x.to(self._omega.dtype))
 
     def _to_joint(self, stream: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:
@@ -316,12 +316,3 @@ class Contributions:
         biases = self._omega.sum(1)[:, None, None] * (self._readout.b_O @ self._readout.gamma_P)
         share = (biases + self._spread_term()[:, None]) / n_heads
         return share[:, :, None].expand(shape)
-
-    def _checked(self, layer: int, head: int) -> tuple[int, int]:
-        n_heads = self._readout.n_heads
-        if not (-self.n_layers <= layer < self.n_layers and -n_heads <= head < n_heads):
-            raise IndexError(
-                f"There is no layer {layer}, head {head}: the model has layers 0 to {self.n_layers - 1} and heads "
-                f"0 to {n_heads - 1}."
-            )
-        return layer % self.n_layers, head % n_heads

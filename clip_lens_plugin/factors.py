@@ -6,7 +6,7 @@ per-head output or an n × n pattern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING
@@ -116,10 +116,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
             f"{model.cfg.n_ctx}, {model.cfg.d_model}]: run without pos_slice, on this model."
         )
 
-    def everywhere(name: str) -> list[Tensor]:
-        names = [f"blocks.{l}.{name}" for l in layers]
-        return [cache[full] for full in names] if all(n in cache.cache_dict for n in names) else []
-
+    everywhere = partial(_by_layer, cache.cache_dict, model.cfg.n_layers)
     normalized = cache["ln_final.hook_normalized"]
     pooled = model.pooling.pool_normalized(model.ln_final.norm.apply_affine(normalized, model.cfg.dtype))
     pattern, v = everywhere("attn.hook_pattern"), everywhere("attn.hook_v")
@@ -208,10 +205,7 @@ def factors_from_images(
     with model.hooks(fwd_hooks=list(hooks())):
         embedding = model(images).detach()
 
-    def everywhere(name: str) -> list[Tensor]:
-        names = [f"blocks.{l}.{name}" for l in range(model.cfg.n_layers)]
-        return [saved[full] for full in names] if names[0] in saved else []
-
+    everywhere = partial(_by_layer, saved, model.cfg.n_layers)
     layers = range(model.cfg.n_layers)
     result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
     z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result)
@@ -228,6 +222,12 @@ def factors_from_images(
         result_edit=result_edit,
         resid_pre=everywhere("hook_resid_pre"),
     )
+
+
+def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Tensor]:
+    """One activation of every layer; none if a layer lacks it."""
+    names = [f"blocks.{l}.{name}" for l in range(n_layers)]
+    return [found[full] for full in names] if all(full in found for full in names) else []
 
 
 def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]) -> Float[Tensor, "b n h t"]:

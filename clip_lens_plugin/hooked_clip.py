@@ -305,7 +305,9 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         labels = [labels] if isinstance(labels, str) else labels
         return torch.tensor([self.to_single_token(label) for label in labels])
 
-    def tokens_to_residual_directions(self, tokens: str | int | list[str] | Int[Tensor, ...]) -> Float[Tensor, "... d"]:
+    def tokens_to_residual_directions(
+        self, tokens: str | int | list[str] | Int[Tensor, "..."]
+    ) -> Float[Tensor, "... d"]:
         """γ ⊙ (P e_t): the stream's direction of a label, for a centred and scaled stream as in ``logit_attrs``.
 
         Args:

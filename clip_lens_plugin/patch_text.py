@@ -110,10 +110,5 @@ def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | None) -> Fl
         raise ValueError("heads must hold at least one (layer, head) pair, or be None for all heads.")
     mask = torch.zeros(n_layers, n_heads)
     for layer, head in heads:
-        if not (-n_layers <= layer < n_layers and -n_heads <= head < n_heads):
-            raise IndexError(
-                f"There is no layer {layer}, head {head}: the model has layers 0 to {n_layers - 1} and heads 0 to "
-                f"{n_heads - 1}."
-            )
-        mask[layer, head] = 1.0
+        mask[model.cfg.checked_head(layer, head)] = 1.0
     return mask

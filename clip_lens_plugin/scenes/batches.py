@@ -42,7 +42,7 @@ class DrawnScenes:
         codes = np.array([scene.codes() for scene in scenes]).reshape(len(scenes), len(ATTRIBUTES))
         return cls(scenes, pixels, codes)
 
-    def images(self, rows: Int[np.ndarray, b]) -> Float[Tensor, "b 3 side side"]:
+    def images(self, rows: Int[np.ndarray, " b"]) -> Float[Tensor, "b 3 side side"]:
         """Normalised as the model's own preprocessing does it."""
         pixels = self.pixels[torch.from_numpy(rows)].permute(0, 3, 1, 2).float() / 255
         return (pixels - MEAN) / STD

@@ -8,11 +8,14 @@ mean has to be shared out; β and the attention's output biases are components o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
+from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Constants, Readout
 
 TOLERANCE = {
@@ -21,7 +24,7 @@ TOLERANCE = {
     torch.float16: 1e-2,
     torch.bfloat16: 5e-2,
 }
-"""Greatest relative completeness error that is taken for rounding, by the dtype of the weights."""
+"""Greatest relative completeness error that is taken for rounding, by the coarsest dtype that the parts went through."""
 
 
 class CompletenessError(ArithmeticError):
@@ -35,7 +38,8 @@ class TokensNotAvailableError(ValueError):
 class Contributions:
     """What every component adds to the embedding M(I) of b images, kept as factors until it is asked for.
 
-    Made by :func:`decompose` or :func:`decompose_images`. l layers, h heads, n tokens, e joint width, t texts. Every
+    Made by :func:`decompose` or :func:`decompose_images`, or read from a store; what a store does not keep (single
+    tokens, neurons, edits) only a run has. l layers, h heads, n tokens, e joint width, t texts. Every
     tensor is float32, or float64 for a float64 model. The unit is that of the unnormalised embedding, or that of
     a cosine after :meth:`normalized`; see :attr:`unit`.
 
@@ -44,16 +48,25 @@ class Contributions:
         constants: "apart", or "spread" as in the paper: see :func:`decompose`.
     """
 
-    def __init__(self, readout: Readout, factors: Factors, constants: Constants, divisor: Tensor | None = None) -> None:
-        dtype = readout.W_P.dtype
-        self._readout, self._factors = readout, factors
+    def __init__(
+        self,
+        readout: Readout,
+        parts: Parts,
+        factors: Factors | None = None,
+        constants: Constants = "apart",
+        divisor: Float[Tensor, " b"] | None = None,
+    ) -> None:
+        self._readout, self._parts, self._factors = readout, parts, factors
         self.constants: Constants = constants
-        self._divisor = factors.embedding.new_ones(len(factors.embedding), dtype=dtype)
-        if divisor is not None:
-            self._divisor = divisor
-        self._omega = readout.pooling.omega(factors.scale.to(dtype)) / self._divisor[:, None]
-        self.embedding: Float[Tensor, "b e"] = factors.embedding.to(dtype) / self._divisor[:, None]
+        self._divisor = parts.embedding.new_ones(len(parts.embedding)) if divisor is None else divisor
+        self._omega = parts.omega / self._divisor[:, None]
+        self.embedding: Float[Tensor, "b e"] = parts.embedding / self._divisor[:, None]
         self._is_normalized = divisor is not None
+
+    @classmethod
+    def of_run(cls, readout: Readout, factors: Factors, constants: Constants = "apart") -> Contributions:
+        """Of the model's run that left these factors."""
+        return cls(readout, Parts.of(readout, factors, constants), factors, constants)
 
     # ------------------------------------------------------------------ components
 
@@ -70,7 +83,7 @@ class Contributions:
     @property
     def head_coordinates(self) -> Float[Tensor, "b l h k"]:
         """y = Σ_q ω z: each head's coordinates; its contribution is ``y M_{l,h}``."""
-        return torch.stack([self._pool(z) for z in self._factors.z], dim=1)
+        return self._parts.coordinates / self._divisor[:, None, None, None]
 
     @property
     def heads(self) -> Float[Tensor, "b l h e"]:
@@ -81,13 +94,33 @@ class Contributions:
     @property
     def mlps(self) -> Float[Tensor, "b l e"]:
         """The contribution of each MLP, its output bias included."""
-        pooled = torch.stack([self._pool(out) for out in self._factors.mlp_out], dim=1)
-        return self._to_joint(pooled) + self._spread_term()[:, None]
+        return self._parts.mlps / self._divisor[:, None, None] + self._spread_term()[:, None]
 
     @property
     def embed(self) -> Float[Tensor, "b e"]:
         """The contribution of the stream that enters block 0."""
-        return self._to_joint(self._pool(self._factors.embed)) + self._spread_term()
+        return self._parts.embed / self._divisor[:, None] + self._spread_term()
+
+    @property
+    def has_self_attention(self) -> bool:
+        """Whether :attr:`self_attention` was kept."""
+        return self._parts.self_attention is not None
+
+    @property
+    def self_attention(self) -> Float[Tensor, "b l e"]:
+        """The part of each layer's heads that comes from the class token as a source (table 1 of the paper).
+
+        A part of :attr:`heads`, not a component beside them; without a share of the constants.
+
+        Raises:
+            TokensNotAvailableError: if it was not kept, or a hook replaced the output of a head.
+        """
+        if self._parts.self_attention is None:
+            raise TokensNotAvailableError(
+                "What the class token sends to itself was not kept: call decompose(images), or cache attn.hook_pattern "
+                "and attn.hook_v of every layer, without replacing what heads put out."
+            )
+        return self._parts.self_attention / self._divisor[:, None, None]
 
     @property
     def attn_bias(self) -> Float[Tensor, "b l e"]:
@@ -109,7 +142,7 @@ class Contributions:
         Zero, or rounding where it was measured from a full cache, if no hook did.
         """
         factors = self._factors
-        if not factors.resid_pre:
+        if factors is None or not factors.resid_pre:
             shape = (len(self.embedding), self.n_layers, self.embedding.shape[-1])
             return self.embedding.new_zeros(shape)
         stops = [*factors.resid_pre[1:], factors.final]
@@ -142,7 +175,7 @@ class Contributions:
             IndexError: if there is no such layer.
         """
         layer, _ = self._readout.model.cfg.checked_head(layer, 0)
-        if not self._factors.post:
+        if self._factors is None or not self._factors.post:
             raise MissingActivationsError(
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
             )
@@ -175,7 +208,7 @@ class Contributions:
             by_token = torch.stack(split, dim=1)
             return by_token + (constant / by_token.shape[3])[..., None, :]
         whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
-        for l, edit in enumerate(self._factors.result_edit):
+        for l, edit in enumerate(self._result_edits()):
             if edit is not None:
                 whole[:, l] += self._to_joint(self._pool(edit)) @ texts.T
         return whole + constant
@@ -188,7 +221,7 @@ class Contributions:
         if self._is_normalized:
             return self
         norm = self.embedding.norm(dim=-1)
-        return Contributions(self._readout, self._factors, self.constants, divisor=norm)
+        return Contributions(self._readout, self._parts, self._factors, self.constants, divisor=norm)
 
     # ------------------------------------------------------------------ sums
 
@@ -199,7 +232,7 @@ class Contributions:
         labels = ["embed"]
         labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.n_heads)]
         labels += [f"{l}_attn_bias" for l in layers] + [f"{l}_mlp" for l in layers]
-        if self._factors.resid_pre:
+        if self._factors is not None and self._factors.resid_pre:
             parts.append(self.edits)
             labels += [f"{l}_edits" for l in layers]
         return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
@@ -219,18 +252,18 @@ class Contributions:
         Raises:
             CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`.
         """
-        error, allowed = self.completeness_error(), TOLERANCE[self._readout.model_dtype]
+        error, allowed = self.completeness_error(), TOLERANCE[self._parts.rounding]
         if not error <= allowed:
             raise CompletenessError(
                 f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
-                f"{allowed:.0e} for {self._readout.model_dtype}. Either a hook changed ln_final's output, or the "
+                f"{allowed:.0e} for {self._parts.rounding}. Either a hook changed ln_final's output, or the "
                 f"cache is not from this model, or it holds NaN."
             )
         return self
 
     def refuse_result_edits(self) -> None:
         """Raises ValueError if a hook on ``hook_result`` moved a head out of what its coordinates can say."""
-        edited = [f"layer {l}" for l, edit in enumerate(self._factors.result_edit) if edit is not None]
+        edited = [f"layer {l}" for l, edit in enumerate(self._result_edits()) if edit is not None]
         if edited:
             raise ValueError(
                 f"A hook on hook_result changed heads of {', '.join(edited)}, so their coordinates do not tell what "
@@ -251,7 +284,7 @@ class Contributions:
     @property
     def n_layers(self) -> int:
         """l."""
-        return len(self._factors.z)
+        return self._parts.coordinates.shape[1]
 
     @property
     def readout(self) -> Readout:
@@ -268,13 +301,16 @@ class Contributions:
 
     def _head_streams(self, layer: int) -> Float[Tensor, "b h d"]:
         """Pooled outputs of the heads in the stream's space."""
-        coordinates, edit = self._pool(self._factors.z[layer]), self._factors.result_edit[layer]
+        coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
         exact = torch.einsum("bhk,hkd->bhd", coordinates, self._readout.W_O[layer])
         return exact if edit is None else exact + self._pool(edit)
 
+    def _result_edits(self) -> Sequence[Tensor | None]:
+        return [None] * self.n_layers if self._factors is None else self._factors.result_edit
+
     def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h k"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
-        if not self._factors.v:
+        if self._factors is None or not self._factors.v:
             raise TokensNotAvailableError(
                 "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
                 "attn.hook_v."
@@ -282,9 +318,9 @@ class Contributions:
         pattern = self._factors.pattern[layer].to(self._omega.dtype)
         effective = torch.einsum("br,bhrn->bnh", self._omega, pattern)
         split = effective[..., None] * self._factors.v[layer].to(effective.dtype)
-        coordinates, edit = self._pool(self._factors.z[layer]), self._factors.result_edit[layer]
+        coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
         ablated = (coordinates == 0).all(-1)
-        allowed = same_up_to(self._readout.model_dtype) * split.norm(dim=-1).sum(1)
+        allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
         replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
         if edit is not None:
             replaced |= (edit != 0).any(-1).any(1)
@@ -298,6 +334,7 @@ class Contributions:
 
     def _spread_constant(self) -> Float[Tensor, "b e"]:
         """βP less what the means of the stream contribute, which the paper shares out equally over terms."""
+        assert self._factors is not None
         final = self._factors.final.to(self._omega.dtype)
         mean = (self._omega * final.mean(-1)).sum(1)
         beta = self._readout.beta_P / self._divisor[:, None]

@@ -90,7 +90,7 @@ def decompose_images(
 def _finish(model: HookedCLIP, factors: Factors, constants: Constants, strict: bool) -> Contributions:
     if constants not in ("apart", "spread"):
         raise ValueError(f"constants must be 'apart' or 'spread', got {constants!r}.")
-    contributions = Contributions(Readout.of(model), factors, constants)
+    contributions = Contributions.of_run(Readout.of(model), factors, constants)
     try:
         return contributions.check()
     except CompletenessError as error:

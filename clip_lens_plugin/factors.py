@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
@@ -45,6 +45,8 @@ class Factors:
         result_edit: what a hook on ``hook_result`` added to the heads' outputs [b, r, h, d]; None for a layer
             where none did. A head that such a hook set to zero has z = 0 instead.
         resid_pre: ``hook_resid_pre`` [b, r, d] of each layer; empty if edits were not asked for.
+        self_message: what the class token sends to each pooled row, ``pattern[.., 0] · v[0]`` [b, r, h, k]; empty if
+            the pattern or v is missing, or a hook replaced what a head puts out.
     """
 
     embedding: Tensor
@@ -58,6 +60,7 @@ class Factors:
     post: list[Tensor] = field(default_factory=list)
     result_edit: list[Tensor | None] = field(default_factory=list)
     resid_pre: list[Tensor] = field(default_factory=list)
+    self_message: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def cat(cls, parts: list[Factors]) -> Factors:
@@ -70,7 +73,8 @@ class Factors:
             if isinstance(values[0], Tensor):
                 joined[each.name] = torch.cat(values)
             else:
-                by_layer = zip(*values, strict=True)
+                kept = all(len(value) == len(values[0]) for value in values)
+                by_layer = zip(*values, strict=True) if kept else ()
                 joined[each.name] = [_cat_edits(layer, parts) for layer in by_layer]
         return cls(**joined)  # type: ignore[arg-type]
 
@@ -126,6 +130,8 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         [z[:, rows] for z in everywhere("attn.hook_z")],
         [None if each is None else each[:, rows] for each in result],
     )
+    rows_of_pattern = [a[:, :, rows] for a in pattern] if v else []
+    messages = [_self_message(a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
     return Factors(
         embedding=pooled @ model.W_P.to(pooled.dtype),
         scale=cache["ln_final.hook_scale"][:, rows],
@@ -133,11 +139,12 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         z=z,
         mlp_out=[out[:, rows] for out in everywhere("hook_mlp_out")],
         final=cache[f"blocks.{layers[-1]}.hook_resid_post"][:, rows],
-        pattern=[a[:, :, rows] for a in pattern] if v else [],
+        pattern=rows_of_pattern,
         v=v if pattern else [],
         post=[post[:, rows] for post in everywhere("mlp.hook_post")],
         result_edit=result_edit,
         resid_pre=[pre[:, rows] for pre in everywhere("hook_resid_pre")],
+        self_message=_kept_messages(messages, z, result_edit),
     )
 
 
@@ -154,6 +161,8 @@ def factors_from_images(
     somebody else listens to the pattern and so makes the model compute it.
     """
     saved: dict[str, Tensor] = {}
+    passing: dict[str, Tensor] = {}
+    messages: list[Tensor | None] = []
     rows = model.pooling.rows
     edited = any(
         point.has_hooks(dir="fwd")
@@ -181,26 +190,38 @@ def factors_from_images(
                 yield at_rows(f"blocks.{l}.hook_resid_pre")
             if neurons:
                 yield at_rows(f"blocks.{l}.mlp.hook_post")
+            yield from attention_hooks(l, block)
+
+    def attention_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
+        name = f"blocks.{l}.attn.hook_"
+
+        def take_queries(q: Tensor, hook: HookPoint) -> None:
+            passing["q"] = q.detach()[:, rows]
+
+        def compute_pattern(key: Tensor, hook: HookPoint) -> None:
+            passing["pattern"] = block.attn.pattern(block.attn.scores(passing.pop("q"), key.detach()))
+
+        def take_pattern(pattern: Tensor, hook: HookPoint) -> None:
+            passing["pattern"] = pattern.detach()[:, :, rows]
+
+        def take_values(v: Tensor, hook: HookPoint) -> None:
+            passing["v"] = v.detach()
             if tokens:
-                yield from token_hooks(l, block)
+                saved[name + "v"] = v.detach().clone() if directions is None else _towards(v.detach(), directions[l])
 
-    def token_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
-        take_v = torch.clone if directions is None else partial(_towards, directions=directions[l])
-        yield f"blocks.{l}.attn.hook_v", partial(keep, take=take_v)
-        pattern_name = f"blocks.{l}.attn.hook_pattern"
+        def finish(z: Tensor, hook: HookPoint) -> None:
+            pattern = passing.pop("pattern")
+            if tokens:
+                saved[name + "pattern"] = pattern.clone()
+            messages.append(_self_message(pattern, passing.pop("v"), z.detach()[:, rows]))
+
+        yield name + "v", take_values
         if block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
-            yield pattern_name, partial(keep, take=lambda a: a[:, :, rows].clone())
-            return
-        q_rows: list[Tensor] = []
-
-        def save_pattern(key: Tensor, hook: HookPoint) -> None:
-            saved[pattern_name] = block.attn.pattern(block.attn.scores(q_rows.pop(), key.detach()))
-
-        def save_queries(q: Tensor, hook: HookPoint) -> None:
-            q_rows.append(q.detach()[:, rows])
-
-        yield f"blocks.{l}.attn.hook_q", save_queries
-        yield f"blocks.{l}.attn.hook_k", save_pattern
+            yield name + "pattern", take_pattern
+        else:
+            yield name + "q", take_queries
+            yield name + "k", compute_pattern
+        yield name + "z", finish
 
     with model.hooks(fwd_hooks=list(hooks())):
         embedding = model(images).detach()
@@ -221,6 +242,7 @@ def factors_from_images(
         post=everywhere("mlp.hook_post"),
         result_edit=result_edit,
         resid_pre=everywhere("hook_resid_pre"),
+        self_message=_kept_messages(messages, z, result_edit),
     )
 
 
@@ -228,6 +250,32 @@ def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Ten
     """One activation of every layer; none if a layer lacks it."""
     names = [f"blocks.{l}.{name}" for l in range(n_layers)]
     return [found[full] for full in names] if all(full in found for full in names) else []
+
+
+def _self_message(
+    pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"], z: Float[Tensor, "b r h k"]
+) -> Float[Tensor, "b r h k"] | None:
+    """What token 0 sends to each row; None where z is neither zero nor what the tokens send."""
+    sent = torch.einsum("bhrn,bnhk->brhk", pattern, v)
+    allowed = same_up_to(z.dtype) * (sent.norm(dim=-1) + z.norm(dim=-1))
+    same = ((sent - z).norm(dim=-1) <= allowed).all(1) | _ablated(z)
+    return pattern[..., 0].transpose(1, 2)[..., None] * v[:, None, 0] if bool(same.all()) else None
+
+
+def _kept_messages(
+    messages: Sequence[Tensor | None], z: Sequence[Tensor], result_edit: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """The messages, zero for ablated heads; none if a hook replaced the output of a head in any layer."""
+    if any(message is None for message in messages) or any(edit is not None for edit in result_edit):
+        return []
+    pairs = zip(messages, z, strict=False)
+    return [
+        message.masked_fill(_ablated(each)[:, None, :, None], 0.0) for message, each in pairs if message is not None
+    ]
+
+
+def _ablated(z: Float[Tensor, "b r h k"]) -> Bool[Tensor, "b h"]:
+    return (z == 0).all(-1).all(1)
 
 
 def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]) -> Float[Tensor, "b n h t"]:

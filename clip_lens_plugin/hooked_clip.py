@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from transformer_lens.utilities.slice import Slice
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
+from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.labels import Labels
 from clip_lens_plugin.stacked_weights import StackedWeights
 
@@ -214,12 +214,8 @@ class HookedCLIP(StackedWeights, HookedRootModule):
 
     def text_fingerprint(self) -> str:
         """SHA-256 of what text embeddings depend on: the text tower's weights and the tokenizer's class."""
-        digest = hashlib.sha256(type(self.tokenizer).__name__.encode())
-        for name, weight in self.clip.state_dict().items():
-            if not name.startswith("visual."):
-                digest.update(name.encode())
-                digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        text_weights = {n: w for n, w in self.clip.state_dict().items() if not n.startswith("visual.")}
+        return weights_digest(text_weights, start=type(self.tokenizer).__name__.encode())
 
     def decompose(self, images: Float[Tensor, "b 3 height width"], **kwargs: Any) -> Contributions:
         """Runs the model and decomposes its output; see :func:`~clip_lens_plugin.decomposition.decompose_images`."""

@@ -25,11 +25,13 @@ class Moments:
         n: number of images.
         sum_y: [l, h, k].
         sum_yy: [l, h, k, k].
+        unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
     """
 
     n: int
     sum_y: Float[Tensor, "l h k"]
     sum_yy: Float[Tensor, "l h k k"]
+    unit: str = "embedding"
 
     @classmethod
     def from_contributions(cls, contributions: Contributions) -> Moments:
@@ -43,25 +45,24 @@ class Moments:
         if not bool(y.isfinite().all()):
             bad = (~y.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
             raise ValueError(f"The images at positions {bad[:5]} have NaN or infinite head coordinates.")
-        return cls(len(y), y.sum(0), torch.einsum("blhi,blhj->lhij", y, y))
+        return cls(len(y), y.sum(0), torch.einsum("blhi,blhj->lhij", y, y), contributions.unit)
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both data sets together.
 
         Raises:
-            ValueError: if they are of models of different shape.
+            ValueError: if they are of models of different shape, or in different units.
         """
         if self.sum_y.shape != other.sum_y.shape:
             raise ValueError(
                 f"Moments of different models do not add: [layers, heads, d_head] is {list(self.sum_y.shape)} and "
                 f"{list(other.sum_y.shape)}."
             )
+        if self.unit != other.unit:
+            raise ValueError(f"Moments in {self.unit!r} and in {other.unit!r} units do not add.")
         device = self.sum_y.device
-        return Moments(
-            self.n + other.n,
-            self.sum_y + other.sum_y.to(device),
-            self.sum_yy + other.sum_yy.to(device),
-        )
+        sums = self.sum_y + other.sum_y.to(device), self.sum_yy + other.sum_yy.to(device)
+        return Moments(self.n + other.n, *sums, self.unit)
 
     @property
     def mean(self) -> Float[Tensor, "l h k"]:
@@ -81,7 +82,7 @@ class Moments:
             "sum_y": self.sum_y.cpu().contiguous(),
             "sum_yy": self.sum_yy.cpu().contiguous(),
         }
-        save_file(tensors, str(path))
+        save_file(tensors, str(path), metadata={"unit": self.unit})
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
@@ -96,6 +97,7 @@ class Moments:
         try:
             with safe_open(str(path), framework="pt") as file:
                 values = {name: file.get_tensor(name) for name in ("n", "sum_y", "sum_yy")}
+                unit = (file.metadata() or {}).get("unit", "embedding")
         except SafetensorError as error:
             raise ValueError(f"{path} holds no moments: {error}. Write it with Moments.save.") from error
-        return cls(int(values["n"]), values["sum_y"], values["sum_yy"])
+        return cls(int(values["n"]), values["sum_y"], values["sum_yy"], unit)

@@ -202,7 +202,7 @@ ABLATION_COLUMNS = ["question", "ablated", "kind", "layers", "accuracy", "classe
 
 def _contributions(model: HookedCLIP, factors: Factors) -> Contributions:
     """In cosine units, so that dot products with a text add up to the cosine similarity."""
-    return Contributions(Readout.of(model), factors, "apart").normalized()
+    return Contributions.of_run(Readout.of(model), factors).normalized()
 
 
 def _decompose(

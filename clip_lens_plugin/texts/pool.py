@@ -1,9 +1,7 @@
-"""A pool of short texts, each with a theme, and their embeddings kept on disk."""
+"""A pool of short texts, each with a theme."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,17 +10,13 @@ from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from open_clip import IMAGENET_CLASSNAMES
-from platformdirs import user_cache_path
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from clip_lens_plugin.texts.embedding import embed_texts
+from clip_lens_plugin.texts.templates import Template, fill
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
-
-CACHE_VARIABLE = "CLIP_LENS_CACHE"
-"""Environment variable that names the folder of cached text embeddings; "" turns the cache off."""
-
 
 @dataclass(frozen=True)
 class TextPool:
@@ -78,7 +72,19 @@ class TextPool:
     @classmethod
     def general(cls) -> TextPool:
         """Over 3,000 short image descriptions written for this package, each with its theme."""
-        return cls.from_file(Path(str(files("clip_lens_plugin") / "texts" / "general.tsv")))
+        return cls.from_file(_shipped("general.tsv"))
+
+    @classmethod
+    def common_words(cls) -> TextPool:
+        """3,498 common English words, commonest first: the control for a pool of descriptions.
+
+        They are the whole-word tokens of open_clip's byte-pair vocabulary in the order in which they were merged,
+        so far as they have three ASCII letters or more and stand in lower case in the word list of Debian's package
+        wamerican (SCOWL); three profane ones are left out.
+
+        Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figure 3, compares such a pool, of as many words.
+        """
+        return cls.from_file(_shipped("common_words.txt"))
 
     @classmethod
     def scenes(cls) -> TextPool:
@@ -96,57 +102,24 @@ class TextPool:
     def embed(
         self,
         model: HookedCLIP,
-        template: str = "{}",
+        template: Template = "{}",
         on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Float[Tensor, "t e"]:
         """Unit embeddings of the texts, in the model's dtype, read from disk where they were computed before.
 
-        The key is made of the text tower's weights, the texts and the template. The folder is the user's cache
-        folder, or what :data:`CACHE_VARIABLE` names.
+        The key is made of the text tower's weights and the filled texts; see
+        :func:`~clip_lens_plugin.texts.embedding.embed_texts`.
 
         Args:
             model: its text tower is used.
-            template: a text with one "{}", for example "a photo of {}".
-            on_progress: called with (texts done, texts in all) while they are computed.
+            template: for example "a photo of {}".
+            on_progress: called with (texts done, texts in all).
 
         Raises:
             ValueError: if the template has no "{}", or the model has no tokenizer.
         """
-        if "{}" not in template:
-            raise ValueError(f"A template must hold '{{}}' where the text goes, got {template!r}.")
-        folder = _cache_folder()
-        key = self._key(model, template)
-        file = folder / f"{key}.safetensors" if folder is not None else None
-        if file is not None and file.is_file():
-            try:
-                return load_file(file)["embeddings"].to(model.cfg.device)
-            except (SafetensorError, KeyError):
-                file.unlink(missing_ok=True)
-        filled = [template.replace("{}", text) for text in self.texts]
-        embeddings = model.encode_text(filled, on_progress=on_progress)
-        if file is not None:
-            _save_quietly(embeddings, file)
-        return embeddings
-
-    def _key(self, model: HookedCLIP, template: str) -> str:
-        digest = hashlib.sha256(repr((self.texts, template, str(model.cfg.dtype))).encode())
-        digest.update(model.text_fingerprint().encode())
-        return digest.hexdigest()[:32]
+        return embed_texts(model, [fill(template, text) for text in self.texts], on_progress)
 
 
-def _cache_folder() -> Path | None:
-    named = os.environ.get(CACHE_VARIABLE)
-    if named == "":
-        return None
-    return Path(named) if named else user_cache_path("clip_lens_plugin") / "texts"
-
-
-def _save_quietly(embeddings: Tensor, file: Path) -> None:
-    """A cache that cannot be written must not lose the embeddings."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        save_file({"embeddings": embeddings.detach().cpu().contiguous()}, partial)
-        os.replace(partial, file)
-    except OSError:
-        return
+def _shipped(name: str) -> Path:
+    return Path(str(files("clip_lens_plugin") / "texts" / name))

@@ -1,0 +1,78 @@
+"""The mean of every component over a data set: what mean ablation puts in a component's place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.contributions import Contributions
+
+
+@dataclass(frozen=True)
+class ComponentSums:
+    """Sums of components over n images, in float64. They add, so they stream and merge.
+
+    Attributes:
+        n: number of images.
+        unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
+        coordinates: of each head's y [l, h, k]; its mean contribution is ``mean().coordinates @ M_{l,h}``.
+        omega: of Σ_q ω [], which b_O and its mean contribution go with.
+        mlps: [l, e].
+        embed: [e].
+        self_attention: what the class token sends to itself [l, e]; NaN where it was not kept.
+    """
+
+    n: int
+    unit: str
+    coordinates: Float[Tensor, "l h k"]
+    omega: Float[Tensor, ""]
+    mlps: Float[Tensor, "l e"]
+    embed: Float[Tensor, " e"]
+    self_attention: Float[Tensor, "l e"]
+
+    @classmethod
+    def from_contributions(cls, contributions: Contributions) -> ComponentSums:
+        """The sums over a batch, in the batch's unit."""
+        c, mlps = contributions, contributions.mlps.double()
+        return cls(
+            n=len(c),
+            unit=c.unit,
+            coordinates=c.head_coordinates.double().sum(0),
+            omega=c.omega.double().sum(),
+            mlps=mlps.sum(0),
+            embed=c.embed.double().sum(0),
+            self_attention=c.self_attention.double().sum(0) if c.has_self_attention else mlps.sum(0) * float("nan"),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The sums by name."""
+        return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), Tensor)}
+
+    def __add__(self, other: ComponentSums) -> ComponentSums:
+        """The sums over both data sets.
+
+        Raises:
+            ValueError: if they are of models of different shape, or in different units.
+        """
+        if self.unit != other.unit:
+            raise ValueError(f"Sums in {self.unit!r} and in {other.unit!r} units do not add.")
+        if self.coordinates.shape != other.coordinates.shape:
+            raise ValueError(
+                f"Sums over different models do not add: [layers, heads, d_head] is {list(self.coordinates.shape)} "
+                f"and {list(other.coordinates.shape)}."
+            )
+        theirs = other.tensors()
+        summed = {name: value + theirs[name].to(value.device) for name, value in self.tensors().items()}
+        return replace(self, n=self.n + other.n, **summed)
+
+    def mean(self) -> ComponentSums:
+        """The means: sums of "one image".
+
+        Raises:
+            ValueError: if there is no image.
+        """
+        if self.n == 0:
+            raise ValueError("There is no mean over no images.")
+        return replace(self, n=1, **{name: value / self.n for name, value in self.tensors().items()})

@@ -8,6 +8,7 @@ from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.patch_text import PatchTextMap, patch_text_map
 from clip_lens_plugin.text_span import text_span
 from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "Contributions",
@@ -15,6 +16,7 @@ __all__ = [
     "Moments",
     "PatchTextMap",
     "TextPool",
+    "ZeroShotClassifier",
     "decompose",
     "mean_ablation_curve",
     "patch_text_map",

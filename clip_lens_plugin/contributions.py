@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
@@ -222,6 +222,12 @@ class Contributions:
             return self
         norm = self.embedding.norm(dim=-1)
         return Contributions(self._readout, self._parts, self._factors, self.constants, divisor=norm)
+
+    def select(self, rows: Int[Tensor, " s"]) -> Contributions:
+        """The contributions of some of the images, in the given order."""
+        factors = None if self._factors is None else self._factors.select(rows)
+        divisor = self._divisor[rows.to(self._divisor.device)] if self._is_normalized else None
+        return Contributions(self._readout, self._parts.select(rows), factors, self.constants, divisor)
 
     # ------------------------------------------------------------------ sums
 

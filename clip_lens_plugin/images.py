@@ -83,7 +83,9 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
         if Path(name).suffix.lower() in SUFFIXES
     ]
     # Folders that are links are not walked into, so that only a file that is a link can lead out.
-    found = [path for path in found if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside))]
+    found = [
+        path for path in found if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside))
+    ]
     if not found:
         raise ImageFolderError(f"{folder} holds no image files; looked for {' '.join(SUFFIXES)}.")
     found.sort(key=lambda path: path.relative_to(root).as_posix())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,8 +47,23 @@ class ComponentSums:
             self_attention=c.self_attention.double().sum(0) if c.has_self_attention else mlps.sum(0) * float("nan"),
         )
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The sums by name."""
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The fields as tensors, as they are written to a file."""
+        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8)
+        sums = {name: value.cpu().contiguous() for name, value in self._sums().items()}
+        return {"n": torch.tensor(self.n), "unit": unit, **sums}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> ComponentSums:
+        """Reads what :meth:`to_tensors` gave.
+
+        Raises:
+            KeyError: if one is missing.
+        """
+        values = {each.name: tensors[each.name] for each in fields(cls)}
+        return cls(**{**values, "n": int(values["n"]), "unit": bytes(values["unit"].tolist()).decode()})
+
+    def _sums(self) -> dict[str, Tensor]:
         return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), Tensor)}
 
     def __add__(self, other: ComponentSums) -> ComponentSums:
@@ -63,8 +79,8 @@ class ComponentSums:
                 f"Sums over different models do not add: [layers, heads, d_head] is {list(self.coordinates.shape)} "
                 f"and {list(other.coordinates.shape)}."
             )
-        theirs = other.tensors()
-        summed = {name: value + theirs[name].to(value.device) for name, value in self.tensors().items()}
+        theirs = other._sums()
+        summed = {name: value + theirs[name].to(value.device) for name, value in self._sums().items()}
         return replace(self, n=self.n + other.n, **summed)
 
     def mean(self) -> ComponentSums:
@@ -75,4 +91,4 @@ class ComponentSums:
         """
         if self.n == 0:
             raise ValueError("There is no mean over no images.")
-        return replace(self, n=1, **{name: value / self.n for name, value in self.tensors().items()})
+        return replace(self, n=1, **{name: value / self.n for name, value in self._sums().items()})

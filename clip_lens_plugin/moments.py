@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip_lens_plugin.contributions import Contributions
@@ -75,14 +75,25 @@ class Moments:
         mean = self.mean
         return self.sum_yy / self.n - mean[..., :, None] * mean[..., None, :]
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The fields as tensors, as they are written to a file."""
+        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8)
+        sums = {"sum_y": self.sum_y.cpu().contiguous(), "sum_yy": self.sum_yy.cpu().contiguous()}
+        return {"n": torch.tensor(self.n), "unit": unit, **sums}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
+        """Reads what :meth:`to_tensors` gave.
+
+        Raises:
+            KeyError: if one is missing.
+        """
+        unit = bytes(tensors["unit"].tolist()).decode()
+        return cls(int(tensors["n"]), tensors["sum_y"], tensors["sum_yy"], unit)
+
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file."""
-        tensors = {
-            "n": torch.tensor(self.n),
-            "sum_y": self.sum_y.cpu().contiguous(),
-            "sum_yy": self.sum_yy.cpu().contiguous(),
-        }
-        save_file(tensors, str(path), metadata={"unit": self.unit})
+        save_file(self.to_tensors(), str(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
@@ -95,9 +106,6 @@ class Moments:
         if not Path(path).is_file():
             raise FileNotFoundError(f"There is no moments file {path}.")
         try:
-            with safe_open(str(path), framework="pt") as file:
-                values = {name: file.get_tensor(name) for name in ("n", "sum_y", "sum_yy")}
-                unit = (file.metadata() or {}).get("unit", "embedding")
-        except SafetensorError as error:
+            return cls.from_tensors(load_file(str(path)))
+        except (SafetensorError, KeyError) as error:
             raise ValueError(f"{path} holds no moments: {error}. Write it with Moments.save.") from error
-        return cls(int(values["n"]), values["sum_y"], values["sum_yy"], unit)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.factors import Factors
@@ -57,3 +57,11 @@ class Parts:
             self_attention=torch.stack(messages, dim=1) @ fold if messages else None,
             rounding=factors.z[0].dtype,
         )
+
+    def select(self, rows: Int[Tensor, " s"]) -> Parts:
+        """The parts of some of the images."""
+
+        def pick(value):
+            return value[rows.to(value.device)] if isinstance(value, Tensor) else value
+
+        return Parts(**{each.name: pick(getattr(self, each.name)) for each in fields(Parts)})

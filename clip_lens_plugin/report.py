@@ -26,6 +26,7 @@ from clip_lens_plugin.patch_text import patch_text_map
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 BATCH_SIZE = 32
 N_DIRECTIONS = 8
@@ -43,7 +44,7 @@ class Question:
 
     Attributes:
         name: what is asked, for example "colour".
-        classes: one phrase an answer.
+        classes: one phrase an answer, each once.
         answers: position of the true class of each image, -1 where the question does not apply.
         templates: a class's embedding is the mean over them of its unit embeddings.
     """
@@ -55,9 +56,7 @@ class Question:
 
     def embeddings(self, model: HookedCLIP) -> Float[Tensor, "t e"]:
         """Unit embeddings of the classes."""
-        filled = [template.format(text) for text in self.classes for template in self.templates]
-        each = model.encode_text(filled).unflatten(0, (len(self.classes), len(self.templates)))
-        return torch.nn.functional.normalize(each.mean(1), dim=-1)
+        return ZeroShotClassifier.from_labels(model, self.classes, self.templates).embeddings
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
 from clip_lens_plugin.texts.embedding import embed_texts
-from clip_lens_plugin.texts.templates import Template, fill
+from clip_lens_plugin.texts.templates import fill
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
+
 
 @dataclass(frozen=True)
 class TextPool:
@@ -102,7 +103,7 @@ class TextPool:
     def embed(
         self,
         model: HookedCLIP,
-        template: Template = "{}",
+        template: str = "{}",
         on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Float[Tensor, "t e"]:
         """Unit embeddings of the texts, in the model's dtype, read from disk where they were computed before.
@@ -112,7 +113,7 @@ class TextPool:
 
         Args:
             model: its text tower is used.
-            template: for example "a photo of {}".
+            template: a text with one "{}", for example "a photo of {}".
             on_progress: called with (texts done, texts in all).
 
         Raises:

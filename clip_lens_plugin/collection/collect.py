@@ -1,0 +1,266 @@
+"""One pass over a data set of any size that keeps what analyses need; it can be cut off, resumed and shared out.
+
+Samples are run in blocks of fixed positions. After each block a process replaces its one progress file, which holds the
+sums so far and the numbers of the blocks they are of; so whatever ends the process, the rows of at most one block
+are computed again, and sums and rows come out as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+from safetensors.torch import save
+
+from clip_lens_plugin.collection.place import Place
+from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
+from clip_lens_plugin.collection.progress import Progress
+from clip_lens_plugin.collection.ranks import Ranks
+from clip_lens_plugin.collection.reading import Batch, read_batches
+from clip_lens_plugin.collection.rows import BlockRows, make_arrays
+from clip_lens_plugin.collection.store import (
+    FINISHED,
+    MOMENTS,
+    PLAN,
+    SKIPPED,
+    SUMS,
+    ContributionStore,
+    read_attributes,
+)
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.factors import factors_from_images
+from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.sources.choose import as_source
+from clip_lens_plugin.sources.source import ImageSource
+
+if TYPE_CHECKING:
+    import zarr
+
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+
+class NonFiniteActivationError(ArithmeticError):
+    """A sample's contributions are NaN, infinite, or too large for the store's dtype."""
+
+
+def collect(
+    model: HookedCLIP,
+    dataset: Any,
+    out: str | Path,
+    what: What = "moments",
+    *,
+    dtype: StoreDtype = "float16",
+    batch_size: int = 32,
+    workers: int = 0,
+    autocast: torch.dtype | None = None,
+    resume: bool = False,
+    strict: bool = False,
+    progress: bool = True,
+) -> ContributionStore:
+    """Runs every sample once and keeps the moments of every head and, on request, a compact row a sample.
+
+    Where torch.distributed is initialised, its processes share the blocks out among them.
+
+    Args:
+        model: without hooks on it.
+        dataset: a folder of images or of class folders, webdataset shards, a torch or Hugging Face map-style data
+            set, or an :class:`ImageSource`; see :func:`~clip_lens_plugin.sources.choose.as_source`.
+        out: a folder, or any fsspec address, that holds nothing else.
+        what: "moments", or "contributions" for a row a sample too: heads' coordinates, contributions of MLPs and
+            embedding, what the class token sends to itself, the embedding, LayerNorm's weight ω (which the biases'
+            contributions follow from), label and name.
+        dtype: "float16" or "float32", of the rows.
+        batch_size: samples a run of the model.
+        workers: processes that read and decode ahead.
+        autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
+        resume: go on with what an interrupted call with the same arguments left; the result is bit-identical to
+            that of an undisturbed one. What is finished is opened; where nothing is, collecting begins.
+        strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
+        progress: show a bar.
+
+    Raises:
+        ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
+            none of it can be read, or it is of no known kind; if there are hooks on the model.
+        CollectionMismatchError: resumed with another model, data set or setting.
+        CollectionInUseError: if another process is writing to ``out``.
+        UnreadableSampleError: in strict mode.
+        NonFiniteActivationError: if a sample's contributions are NaN or infinite; the message names it.
+        CompletenessError: if the parts of a batch do not sum to its embeddings.
+        OSError: if ``out`` cannot be written; what is done is kept.
+    """
+    if batch_size < 1 or workers < 0:
+        raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}.")
+    hooked = [name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd")]
+    if hooked:
+        raise ValueError(
+            f"There are hooks on {hooked[:3]}, so what is collected would not be of this model. Call "
+            f"model.reset_hooks() first; to decompose under a hook, use model.decompose."
+        )
+    source = as_source(dataset)
+    if len(source) == 0:
+        raise ValueError(f"{source.description} holds no sample.")
+    plan = Plan.of(model, source, what, dtype, batch_size, autocast)
+    place, ranks = Place(out), Ranks.current()
+    with ExitStack() as held:
+        finished = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
+        if not finished:
+            mine = _run_blocks(model, source, place, plan, ranks, workers, strict, progress)
+            everyones = ranks.gather(mine)
+            ranks.first_does(lambda: _finish(place, plan, everyones))
+    return ContributionStore.open(out, model)
+
+
+def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> bool:
+    """Makes the store or takes up what is there; whether it is finished."""
+    held.enter_context(place.locked())
+    attributes = read_attributes(place)
+    if PLAN in attributes and not resume:
+        raise ValueError(f"{place} holds a collection already. Go on with it (resume), or choose another place.")
+    if PLAN in attributes:
+        Plan.from_json(attributes[PLAN]).refuse_other_plan(plan, str(place))
+        place.remove_half_written()
+        if FINISHED in attributes:
+            Progress.remove_all(place)
+        return FINISHED in attributes
+    group_alone = {"coordinates", "mlps", "self_attention", "embed", "embedding", "omega", "label", "kept", "name"}
+    foreign = [key for key in place.keys() if key != "zarr.json" and key.split("/")[0] not in group_alone]
+    if foreign:
+        raise ValueError(f"{place} holds something else ({foreign[0]}): collect into an empty or new place.")
+    place.remove_half_written()
+    group = place.group(write=True)
+    if plan.what == "contributions":
+        make_arrays(group, plan)
+    group.attrs[PLAN] = plan.to_json()
+    return False
+
+
+def _run_blocks(
+    model: HookedCLIP,
+    source: ImageSource,
+    place: Place,
+    plan: Plan,
+    ranks: Ranks,
+    workers: int,
+    strict: bool,
+    progress: bool,
+) -> Progress:
+    """This process's share: every block whose number is its rank modulo the number of processes, less those done."""
+    earlier = Progress.load_all(place)
+    done = {block for each in earlier.values() for block in each.blocks}
+    mine = earlier.get(ranks.rank, Progress())
+    ranks.wait()  # Nobody writes before all have read.
+    left = [block for block in range(ranks.rank, plan.n_blocks, ranks.world) if block not in done]
+    group = place.group(write=True)
+    batches = read_batches(model, source, [batch for block in left for batch in plan.batches(block)], workers, strict)
+    for block in _shown(left, plan, progress and ranks.is_first):
+        _run_block(model, source, plan, block, batches, mine, group)
+        mine.blocks.append(block)
+        try:
+            mine.save(place, ranks.rank)
+        except OSError as error:
+            raise _not_written(place, error) from error
+    return mine
+
+
+def _run_block(
+    model: HookedCLIP,
+    source: ImageSource,
+    plan: Plan,
+    block: int,
+    batches: Iterator[Batch],
+    progress: Progress,
+    group: zarr.Group,
+) -> None:
+    rows = BlockRows(plan, block)
+    for position in rows.samples:
+        rows.name(position, source.name(position))
+    for _ in plan.batches(block):
+        batch = next(batches)
+        progress.skipped |= batch.skipped
+        if batch.images is None:
+            continue
+        contributions = _contributions(model, plan, batch.images)
+        _refuse_non_finite(contributions, batch.positions, source)
+        progress.add(contributions.check())
+        if plan.what == "contributions":
+            try:
+                rows.fill(batch.positions, batch.labels, contributions)
+            except OverflowError as error:
+                raise NonFiniteActivationError(
+                    f"The contributions of sample {source.name(int(error.args[0]))!r} are too large for float16. "
+                    f"Collect with dtype='float32'."
+                ) from error
+    if plan.what == "contributions":
+        try:
+            rows.write(group)
+        except OSError as error:
+            raise _not_written(group.store, error) from error
+
+
+def _contributions(model: HookedCLIP, plan: Plan, images: torch.Tensor) -> Contributions:
+    device = model.cfg.device.type
+    narrow = nullcontext() if plan.autocast == "none" else torch.autocast(device, getattr(torch, plan.autocast))
+    with torch.no_grad():
+        with narrow:
+            factors = factors_from_images(model, images, tokens=False, neurons=False)
+        return Contributions.of_run(Readout.of(model), factors)
+
+
+def _refuse_non_finite(contributions: Contributions, positions: list[int], source: ImageSource) -> None:
+    c = contributions
+    values = torch.cat([c.embedding, c.omega, c.head_coordinates.flatten(1), c.mlps.flatten(1)], dim=1)
+    bad = (~values.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise NonFiniteActivationError(
+            f"Sample {source.name(positions[bad[0]])!r} gives NaN or infinite activations. Look at the sample; in "
+            f"float16, load the model in float32 or bfloat16."
+        )
+
+
+def _finish(place: Place, plan: Plan, everyones: list[Progress]) -> None:
+    """Adds everyone's sums, those of processes of earlier calls among them, and marks the collection finished."""
+    present = dict(enumerate(everyones))
+    absent = {rank: each for rank, each in Progress.load_all(place).items() if rank not in present}
+    every = [*present.values(), *absent.values()]
+    missing = set(range(plan.n_blocks)) - {block for each in every for block in each.blocks}
+    if missing:
+        raise ValueError(f"{place} lacks {len(missing)} of {plan.n_blocks} blocks: go on with resume.")
+    whole = Progress()
+    for each in every:
+        whole.add_sums(each.moments, each.sums)
+        whole.skipped |= each.skipped
+    skipped = [(each.name, each.reason) for _, each in sorted(whole.skipped.items())]
+    if whole.moments is None or whole.sums is None:
+        raise ValueError(f"None of the {plan.n_samples} samples could be read; the first, {': '.join(skipped[0])}.")
+    try:
+        place.set(MOMENTS, save(whole.moments.to_tensors()))
+        place.set(SUMS, save(whole.sums.to_tensors()))
+        place.set(SKIPPED, json.dumps(skipped, indent=1).encode())
+        error = max(each.completeness_error for each in every)
+        place.group(write=True).attrs[FINISHED] = {"completeness_error": error}
+    except OSError as error:
+        raise _not_written(place, error) from error
+    Progress.remove_all(place)
+
+
+def _not_written(place: object, error: OSError) -> OSError:
+    return OSError(
+        f"{place} cannot be written: {error.strerror or error}. What was collected so far is kept; make room and go "
+        f"on with resume."
+    )
+
+
+def _shown(blocks: list[int], plan: Plan, visible: bool) -> Iterator[int]:
+    """The blocks, with a bar that counts samples of this process."""
+    columns = (TextColumn("collecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), disable=not visible) as bars:
+        task = bars.add_task("collecting", total=sum(len(plan.samples(block)) for block in blocks))
+        for block in blocks:
+            yield block
+            bars.advance(task, len(plan.samples(block)))

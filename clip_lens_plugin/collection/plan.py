@@ -1,0 +1,161 @@
+"""What a collection is of and how it is made: fixed before the first image, compared when it is resumed or opened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from clip_lens_plugin.contributions import TOLERANCE
+from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.sources.source import ImageSource
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+What = Literal["moments", "contributions"]
+StoreDtype = Literal["float16", "float32"]
+
+FORMAT = 1
+BLOCK_IMAGES = 256
+"""About how many images are run between two writes, and lie together in a store."""
+
+
+class CollectionMismatchError(ValueError):
+    """A collection was opened with another model, or resumed with another model, data set or setting."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that determines the content of a collection.
+
+    Attributes:
+        what: "moments", or "contributions" for a row a sample as well.
+        dtype: of the stored contributions.
+        autocast: dtype that matrix products ran in, or "none".
+        batch_size: images a run of the model.
+        block: samples between two writes, a multiple of the batch size.
+        n_samples: of the data set, with those that cannot be read.
+        dataset: what it is, in words.
+        dataset_fingerprint: of its samples' names, sizes and classes.
+        classes: names of the labels, None if unknown.
+        model_name: what the model was loaded as.
+        shape: layers, heads, d_head, d_embed, pooled positions.
+        fingerprints: of the model.
+        format: version of the layout on disk.
+    """
+
+    what: What
+    dtype: StoreDtype
+    autocast: str
+    batch_size: int
+    block: int
+    n_samples: int
+    dataset: str
+    dataset_fingerprint: str
+    classes: tuple[str, ...] | None
+    model_name: str
+    shape: tuple[int, int, int, int, int]
+    fingerprints: Fingerprints
+    format: int = FORMAT
+
+    @classmethod
+    def of(
+        cls,
+        model: HookedCLIP,
+        source: ImageSource,
+        what: What,
+        dtype: StoreDtype,
+        batch_size: int,
+        autocast: torch.dtype | None,
+    ) -> Plan:
+        """The plan of a new collection."""
+        rows = len(range(*model.pooling.rows.indices(model.cfg.n_ctx)))
+        cfg = model.cfg
+        return cls(
+            what=what,
+            dtype=dtype,
+            autocast=str(autocast or "none").removeprefix("torch."),
+            batch_size=batch_size,
+            block=batch_size * max(1, BLOCK_IMAGES // batch_size),
+            n_samples=len(source),
+            dataset=source.description,
+            dataset_fingerprint=source.fingerprint(),
+            classes=source.classes,
+            model_name=cfg.model_name,
+            shape=(cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_embed, rows),
+            fingerprints=Fingerprints.of(model),
+        )
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.n_samples // self.block)
+
+    @property
+    def rounding(self) -> torch.dtype:
+        """The coarsest dtype that stored contributions went through."""
+        names = {self.dtype, self.fingerprints.dtype, self.autocast} - {"none"}
+        return max((getattr(torch, name) for name in names), key=TOLERANCE.__getitem__)
+
+    def samples(self, block: int) -> range:
+        """Positions of a block's samples."""
+        return range(block * self.block, min((block + 1) * self.block, self.n_samples))
+
+    def batches(self, block: int) -> list[range]:
+        """A block's samples, as they are run."""
+        samples = self.samples(block)
+        return [samples[i : i + self.batch_size] for i in range(0, len(samples), self.batch_size)]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON's types."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Plan:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: if it is of another version, or is no plan.
+        """
+        if values.get("format") != FORMAT:
+            raise ValueError(
+                f"The collection has format {values.get('format')!r}, this version reads {FORMAT}. Collect it again."
+            )
+        try:
+            values = {**values, "fingerprints": Fingerprints(**values["fingerprints"]), "shape": tuple(values["shape"])}
+            classes = values["classes"]
+            return cls(**{**values, "classes": None if classes is None else tuple(classes)})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"The collection's description is damaged: {error}. Collect it again.") from error
+
+    def refuse_other_model(self, fingerprints: Fingerprints, place: str) -> None:
+        """Raises CollectionMismatchError, naming the parts that differ, if the model is not the one collected with."""
+        parts = self.fingerprints.differences(fingerprints)
+        if parts:
+            raise CollectionMismatchError(
+                f"{place} was collected with another model ({self.model_name}): {' and '.join(parts)} "
+                f"{'differs' if len(parts) == 1 else 'differ'}. Load that model, or collect again with this one."
+            )
+
+    def refuse_other_plan(self, asked: Plan, place: str) -> None:
+        """Raises CollectionMismatchError if a collection begun so cannot be gone on with as asked."""
+        self.refuse_other_model(asked.fingerprints, place)
+        settings = ("what", "dtype", "autocast", "batch_size", "n_samples", "dataset_fingerprint", "classes")
+        told = [
+            f"{name} was {_short(before)}, now {_short(now)}"
+            for name in settings
+            if (before := getattr(self, name)) != (now := getattr(asked, name))
+        ]
+        if told:
+            raise CollectionMismatchError(
+                f"{place} was begun otherwise: {'; '.join(told)}. Resume with the same data set and settings, or "
+                f"collect into another place."
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."

@@ -1,0 +1,117 @@
+"""Batches of preprocessed samples, read and decoded by worker processes if there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from clip_lens_plugin.images import Skipped, UnreadableImageError
+from clip_lens_plugin.sources.source import ImageSource
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+
+class UnreadableSampleError(ValueError):
+    """A sample could not be read, and none may be skipped."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of some positions that could be read, in order, and those that could not.
+
+    Attributes:
+        images: [b, 3, height, width]; None if none could be read.
+        positions, labels: of the images.
+        skipped: position to name and reason.
+    """
+
+    images: Float[Tensor, "b 3 height width"] | None
+    positions: list[int]
+    labels: list[int]
+    skipped: dict[int, Skipped]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What stops the collection. It is raised by the process that collects, without a worker's traceback."""
+
+    error: ValueError
+
+
+def read_batches(
+    model: HookedCLIP, source: ImageSource, batches: Sequence[range], workers: int, strict: bool
+) -> Iterator[Batch]:
+    """The batches in the given order.
+
+    Args:
+        batches: positions of each batch's samples.
+        workers: processes that read ahead; none for reading in this one.
+        strict: stop at the first sample that cannot be read.
+
+    Raises:
+        UnreadableSampleError: in strict mode.
+        ValueError: if a sample is no picture and no tensor of the model's input size.
+    """
+    prepared = _Prepared(model, source, strict)
+    loader = DataLoader(prepared, batch_sampler=batches, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+    for batch in loader:
+        if isinstance(batch, _Failure):
+            raise batch.error
+        yield batch
+
+
+class _Prepared(Dataset):
+    def __init__(self, model: HookedCLIP, source: ImageSource, strict: bool) -> None:
+        self.preprocess, self.size = model.preprocess, tuple(model.cfg.image_size)
+        self.model_name, self.source, self.strict = model.cfg.model_name, source, strict
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, position: int) -> tuple[int, Tensor | Skipped | _Failure, int]:
+        try:
+            sample = self.source.read(position)
+            return position, self._tensor(sample.image, position), sample.label
+        except UnreadableImageError as error:
+            name = self.source.name(position)
+            if not self.strict:
+                return position, Skipped(name, str(error)), -1
+            told = f"{name!r} cannot be read: {error}. Mend or remove it, or collect without strict to skip such samples."
+            return position, _Failure(UnreadableSampleError(told)), -1
+        except ValueError as error:
+            return position, _Failure(error), -1
+
+    def _tensor(self, image, position: int) -> Tensor:
+        if not isinstance(image, Tensor):
+            if self.preprocess is None:
+                raise ValueError(
+                    f"{self.model_name} was wrapped without its preprocessing, so it cannot take pictures. Give it: "
+                    f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
+                )
+            image = self.preprocess(image)
+        if tuple(image.shape) != (3, *self.size):
+            raise ValueError(
+                f"Sample {self.source.name(position)!r} has shape {list(image.shape)}, {self.model_name} takes "
+                f"{[3, *self.size]}. Let the data set return pictures, or tensors made by model.preprocess."
+            )
+        return image
+
+
+def _collate(samples: list[tuple[int, Tensor | Skipped | _Failure, int]]) -> Batch | _Failure:
+    failures = [each for _, each, _ in samples if isinstance(each, _Failure)]
+    if failures:
+        return failures[0]
+    read = [(position, image, label) for position, image, label in samples if isinstance(image, Tensor)]
+    return Batch(
+        images=torch.stack([image for _, image, _ in read]) if read else None,
+        positions=[position for position, _, _ in read],
+        labels=[label for _, _, label in read],
+        skipped={position: each for position, each, _ in samples if isinstance(each, Skipped)},
+    )

@@ -1,0 +1,185 @@
+"""A finished collection: the moments and means of a data set and, where they were kept, the rows of its samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import zarr
+from jaxtyping import Int
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from clip_lens_plugin.collection.place import Place
+from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.rows import read_contributions
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.readout import Readout
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+MOMENTS, SUMS, SKIPPED = "moments.safetensors", "sums.safetensors", "skipped.json"
+PLAN, FINISHED = "clip_lens_plan", "clip_lens_finished"
+"""Attributes of the zarr group."""
+
+
+class CollectionNotFoundError(ValueError):
+    """There is no collection, or an unfinished one."""
+
+
+class ContributionStore:
+    """What :func:`~clip_lens_plugin.collection.collect.collect` left, opened with the model it was collected with.
+
+    ``store[rows]`` are the :class:`Contributions` of samples, read when asked for; ``rows`` count the samples that
+    could be read, in the order of the data set. Everything that takes contributions takes such a slice.
+
+    Attributes:
+        plan: what was collected, and how.
+        model: the model.
+        completeness_error: greatest relative difference between the sum of the parts and the embedding over all
+            samples, before they were rounded to the store's dtype.
+    """
+
+    def __init__(self, place: Place, group: zarr.Group, plan: Plan, model: HookedCLIP, completeness: float) -> None:
+        self.plan, self.model, self.completeness_error = plan, model, completeness
+        self._place, self._group = place, group
+
+    @classmethod
+    def open(cls, address: str | Path, model: HookedCLIP) -> ContributionStore:
+        """Opens a folder or fsspec address; reads nothing but its description.
+
+        Raises:
+            CollectionNotFoundError: if there is none, or it is not finished.
+            CollectionMismatchError: if it was collected with another model; the message says which part differs.
+            ValueError: if its description is damaged or of another version.
+        """
+        place = Place(address)
+        attributes = read_attributes(place)
+        if PLAN not in attributes:
+            raise CollectionNotFoundError(
+                f"{address} holds no collection. Make one: clip_lens_plugin.collect(model, dataset, {str(address)!r})."
+            )
+        plan = Plan.from_json(attributes[PLAN])
+        plan.refuse_other_model(Fingerprints.of(model), str(address))
+        if FINISHED not in attributes:
+            raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with resume=True.")
+        return cls(place, place.group(), plan, model, float(attributes[FINISHED]["completeness_error"]))
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Of every head, in cosine units."""
+        return Moments.from_tensors(self._tensors(MOMENTS))
+
+    @cached_property
+    def sums(self) -> ComponentSums:
+        """Of every component, in cosine units."""
+        return ComponentSums.from_tensors(self._tensors(SUMS))
+
+    @cached_property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Samples that could not be read."""
+        return tuple(Skipped(*each) for each in json.loads(self._bytes(SKIPPED)))
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the labels."""
+        return self.plan.classes
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether samples were kept, and not the moments alone."""
+        return self.plan.what == "contributions"
+
+    def __len__(self) -> int:
+        """Samples that could be read."""
+        return self.moments.n
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Position in the data set of each row [n]."""
+        return np.flatnonzero(self._array("kept")[:])
+
+    @cached_property
+    def labels(self) -> Int[Tensor, " n"]:
+        """Position in :attr:`classes` of each row's class, -1 where unknown."""
+        return torch.from_numpy(np.asarray(self._array("label")[:])[self.positions])
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Identity of each row's sample in the data set."""
+        return tuple(str(name) for name in np.asarray(self._array("name")[:])[self.positions])
+
+    def __getitem__(self, rows: slice | range | Int[Tensor, " s"]) -> Contributions:
+        """Contributions in units of the unnormalised embedding, on the model's device.
+
+        Args:
+            rows: a slice or range, or positions in any order.
+
+        Raises:
+            IndexError: if there is no such row.
+            ValueError: if no rows were kept.
+        """
+        if isinstance(rows, range | slice):
+            picked = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, dtype=int)
+        else:
+            picked = rows.cpu().numpy()
+        if len(picked) and not (0 <= picked.min() and picked.max() < len(self)):
+            raise IndexError(f"Rows must be 0 to {len(self) - 1}, got {picked.min()} to {picked.max()}.")
+        unique, back = np.unique(picked, return_inverse=True)
+        self._array("coordinates")
+        found = read_contributions(self._group, self.positions[unique], Readout.of(self.model), self.plan)
+        in_order = len(unique) == len(picked) and bool((unique == picked).all())
+        return found if in_order else found.select(torch.from_numpy(back))
+
+    def blocks(self) -> Iterator[range]:
+        """All rows, in pieces that are read and held in memory well."""
+        bounds = np.searchsorted(self.positions, np.arange(self.plan.n_blocks + 1) * self.plan.block)
+        return (range(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a)
+
+    def __repr__(self) -> str:
+        rows = self.plan.dtype if self.has_rows else "moments only"
+        return (
+            f"ContributionStore({str(self._place)!r}, samples={len(self)}, skipped={len(self.skipped)}, {rows}, "
+            f"model={self.plan.model_name!r}, dataset={self.plan.dataset!r})"
+        )
+
+    def _array(self, name: str) -> zarr.Array:
+        if not self.has_rows:
+            raise ValueError(
+                f"{self._place} holds moments and means, but no rows of samples. Collect with what='contributions'."
+            )
+        return self._group[name]  # type: ignore[return-value]
+
+    def _bytes(self, key: str) -> bytes:
+        found = self._place.get(key)
+        if found is None:
+            raise CollectionNotFoundError(f"{self._place} lacks {key}: the collection is damaged. Collect it again.")
+        return found
+
+    def _tensors(self, key: str) -> dict[str, Tensor]:
+        try:
+            return load(self._bytes(key))
+        except SafetensorError as error:
+            raise CollectionNotFoundError(f"{key} in {self._place} is damaged: {error}. Collect it again.") from error
+
+
+def read_attributes(place: Place) -> dict:
+    """Attributes of the group, none where there is no group."""
+    found = place.get("zarr.json")
+    if found is None:
+        return {}
+    try:
+        return json.loads(found).get("attributes", {})
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{place} has a damaged zarr.json: {error}. Collect it again.") from error

@@ -1,0 +1,189 @@
+"""Shards of a webdataset: tar files read at the places where their images lie."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+from braceexpand import UnbalancedBracesError, braceexpand
+from fsspec.core import url_to_fs
+
+from clip_lens_plugin.images import printable
+from clip_lens_plugin.pictures import UnreadableImageError, open_upright
+from clip_lens_plugin.sources.source import GREATEST_LABEL, Sample, checked_label, fingerprint_of
+from clip_lens_plugin.sources.tar_index import TarIndex, index_tar
+
+
+class ShardSource:
+    """Samples of tar files, in their order; a name is the shard's name without ".tar", a slash and the key.
+
+    The label is the integer in the ``.cls`` member, else ``label`` or ``cls`` in the ``.json`` member. No file stays
+    open, so that the source can be used in forked and in spawned processes.
+    """
+
+    def __init__(self, urls: str | Path | Sequence[str | Path], classes: Sequence[str] | None = None) -> None:
+        """Reads the headers of every shard.
+
+        Args:
+            urls: a folder that holds .tar files, one file, or several; or in brace notation,
+                "shard-{000000..000009}.tar". Any address that fsspec opens will do for a file.
+            classes: names of the classes; the shards hold none.
+
+        Raises:
+            FileNotFoundError: if a shard, or any in the folder, is missing.
+            ValueError: if a shard is cut off, damaged, compressed or no tar file, a key is there twice, two shards
+                have the same name, or there is no sample.
+        """
+        self._urls = _addresses(urls)
+        self._shards = _shard_names(self._urls)
+        indices = [_indexed(url) for url in self._urls]
+        self._starts = np.cumsum([0] + [len(index.keys) for index in indices])
+        if not self._starts[-1]:
+            raise ValueError(f"No sample in {self.description}: no member has a key and a suffix, as in 000001.jpg.")
+        self._indices = indices
+        self._classes = None if classes is None else tuple(classes)
+
+    @property
+    def description(self) -> str:
+        first, last = self._shards[0], self._shards[-1]
+        return f"shard {first}" if len(self._shards) == 1 else f"{len(self._shards):,} shards from {first} to {last}"
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return self._classes
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def name(self, position: int) -> str:
+        shard, i = self._place(position)
+        return f"{self._shards[shard]}/{printable(self._indices[shard].keys[i])}"
+
+    def read(self, position: int) -> Sample:
+        """The sample, opened from its shard's bytes.
+
+        Raises:
+            UnreadableImageError: if the sample has no image or several, it is damaged, or its label is no integer.
+            OSError: if the shard cannot be reached or has changed; the sample may well be readable later.
+            ValueError: if the label is beyond the given classes.
+        """
+        shard, i = self._place(position)
+        index = self._indices[shard]
+        if i in index.problems:
+            raise UnreadableImageError(index.problems[i])
+        label = -1
+        if index.labels[i, 1] >= 0:
+            told = self._bytes(shard, index.labels[i])
+            label = _from_json(told) if i in index.json else _from_text(told)
+        label = checked_label(label, self._classes, self.name(position))
+        return Sample(open_upright(BytesIO(self._bytes(shard, index.images[i]))), label)
+
+    def fingerprint(self) -> str:
+        sizes = (int(size) for index in self._indices for size in index.images[:, 1])
+        names = (self.name(i) for i in range(len(self)))
+        return fingerprint_of("shards", self._classes, zip(names, sizes, strict=True))
+
+    def _place(self, position: int) -> tuple[int, int]:
+        shard = int(np.searchsorted(self._starts, position, side="right")) - 1
+        return shard, int(position - self._starts[shard])
+
+    def _bytes(self, shard: int, span: np.ndarray) -> bytes:
+        offset, size = map(int, span)
+        if not size:
+            return b""
+        url = self._urls[shard]
+        files, path = url_to_fs(url)
+        held = files.cat_file(path, start=offset, end=offset + size)
+        if len(held) != size:
+            raise OSError(f"The shard {url} is shorter than it was when the run began; bring the old one back.")
+        return held
+
+
+def _addresses(urls: str | Path | Sequence[str | Path]) -> list[str]:
+    if not isinstance(urls, str | Path):
+        listed = [address for each in urls for address in _addresses(each)]
+        if not listed:
+            raise ValueError("ShardSource was given an empty list; expected one or more tar files.")
+        return listed
+    text = os.fspath(urls)
+    if _is_remote(text):
+        return _expanded(text)
+    if Path(text).is_dir():
+        found = sorted(path.as_posix() for path in Path(text).resolve().glob("*.tar"))
+        if not found:
+            raise FileNotFoundError(f"The folder {text} holds no .tar files.")
+        return found
+    # Absolute, because a worker process may start elsewhere.
+    return [os.path.abspath(path) for path in ([text] if Path(text).exists() else _expanded(text))]
+
+
+def _is_remote(text: str) -> bool:
+    return "://" in text or "::" in text
+
+
+def _expanded(text: str) -> list[str]:
+    try:
+        return list(braceexpand(text))
+    except UnbalancedBracesError as error:
+        raise ValueError(f"Braces do not match in {text!r}; expected as in 'shard-{{000000..000009}}.tar'.") from error
+
+
+def _shard_names(urls: list[str]) -> list[str]:
+    seen: dict[str, str] = {}
+    for url in urls:
+        name = printable(url.rpartition("/")[2]).removesuffix(".tar")
+        if name in seen:
+            raise ValueError(
+                f"{seen[name]} and {url} have the same name, so that their samples would have; rename one."
+            )
+        seen[name] = url
+    return list(seen)
+
+
+def _indexed(url: str) -> TarIndex:
+    try:
+        with fsspec.open(url, "rb") as file:
+            return index_tar(file, url)  # pyright: ignore[reportArgumentType]
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(f"There is no shard {url}.") from error
+    except ImportError as error:
+        raise ValueError(f"The shard {url} cannot be opened: {error}") from error
+
+
+def _from_text(told: bytes) -> int:
+    try:
+        return _plausible(int(told.decode().strip()))
+    except ValueError:
+        raise _no_label(".cls", told.decode("utf-8", "replace")) from None
+
+
+def _from_json(told: bytes) -> int:
+    try:
+        record = json.loads(told)
+    except ValueError:
+        raise UnreadableImageError("its .json member is no JSON, so that its label is unknown") from None
+    if not isinstance(record, dict):
+        return -1
+    given: Any = next((record[key] for key in ("label", "cls") if record.get(key) is not None), -1)
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise _no_label(".json", str(given))
+    try:
+        return _plausible(given)
+    except ValueError:
+        raise _no_label(".json", str(given)) from None
+
+
+def _plausible(label: int) -> int:
+    if not -1 <= label <= GREATEST_LABEL:
+        raise ValueError
+    return label
+
+
+def _no_label(member: str, given: str) -> UnreadableImageError:
+    return UnreadableImageError(f"the label in its {member} member is {given[:40]!r}, expected an integer from -1 on")

@@ -1,0 +1,249 @@
+"""Zero-shot classification: the class whose text is nearest to the image.
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, section 3.1,
+with the templates of a class averaged in the joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
+from torch import Tensor
+
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.intervals import Interval, bootstrap_interval
+from clip_lens_plugin.labels import Labels
+from clip_lens_plugin.texts.embedding import embed_texts
+from clip_lens_plugin.texts.templates import Template, fill
+
+UNIT_TOLERANCE = 0.02
+"""A unit vector's norm in bfloat16 is this near to 1."""
+
+OnProgress = Callable[[int, int], object]
+"""Called with (texts done, texts in all)."""
+
+
+@dataclass(frozen=True)
+class ZeroShotClassifier:
+    """Classes and the unit embedding of each.
+
+    Attributes:
+        names: of the classes, each once.
+        embeddings: unit vectors: the mean over the templates of a class's unit text embeddings, normalised again.
+        logit_scale: factor from a cosine to CLIP's logit.
+
+    Raises:
+        ValueError: if there are no classes, a name occurs twice, or the embeddings do not match the names or are not
+            unit vectors.
+    """
+
+    names: tuple[str, ...]
+    embeddings: Float[Tensor, "t e"]
+    logit_scale: float
+
+    def __post_init__(self) -> None:
+        Labels(self.names, self.embeddings)  # Refuses what cannot be a vocabulary.
+        norms = self.embeddings.float().norm(dim=-1)
+        if not bool(((norms - 1).abs() <= UNIT_TOLERANCE).all()):
+            raise ValueError(
+                f"The classes' embeddings must be unit vectors, got norms from {norms.min():.4g} to "
+                f"{norms.max():.4g}. Use torch.nn.functional.normalize(embeddings, dim=-1)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def from_labels(
+        cls,
+        model: HookedCLIP,
+        labels: Sequence[str],
+        templates: Sequence[Template] = ("{}",),
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> ZeroShotClassifier:
+        """A classifier of the given labels, which are also its names.
+
+        Args:
+            model: its text tower is used; embeddings are kept on disk, see
+                :func:`~clip_lens_plugin.texts.embedding.embed_texts`.
+            labels: each once.
+            templates: texts with "{}", or functions from text to text.
+            on_progress: called with (texts done, texts in all).
+
+        Raises:
+            ValueError: if there are no labels or templates, one string stands for several, a label occurs twice, a
+                template has no "{}", or the model has no tokenizer.
+        """
+        for what, given in (("labels", labels), ("templates", templates)):
+            if isinstance(given, str) or len(given) == 0:
+                raise ValueError(f"A classifier takes a list of one or more {what}, got {given!r}.")
+        Labels(tuple(labels), torch.empty(len(labels), 0))  # Refuses one that occurs twice before any is encoded.
+        return cls._encoded(model, tuple(labels), labels, templates, on_progress)
+
+    @classmethod
+    def from_imagenet(cls, model: HookedCLIP, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
+        """ImageNet's 1,000 classes in their order, with open_clip's class names and its 80 templates.
+
+        Two class names stand for two classes each; the second is named with a number, "missile (2)", but its texts
+        are those of the plain name. Encoding 80,000 texts takes minutes the first time; it may be interrupted.
+
+        Raises:
+            ValueError: if the model has no tokenizer.
+        """
+        names = _distinct(IMAGENET_CLASSNAMES)
+        return cls._encoded(model, names, IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, on_progress)
+
+    @classmethod
+    def _encoded(
+        cls,
+        model: HookedCLIP,
+        names: tuple[str, ...],
+        words: Sequence[str],
+        templates: Sequence[Template],
+        on_progress: OnProgress,
+    ) -> ZeroShotClassifier:
+        texts = [fill(template, word) for word in words for template in templates]
+        return cls(names, embed_texts(model, texts, on_progress, mean_of=len(templates)), model.logit_scale)
+
+    def attach(self, model: HookedCLIP) -> None:
+        """Makes the classes the model's vocabulary: ``W_U``, ``logit_attrs`` and the logit lens speak of them.
+
+        Raises:
+            ValueError: if the model's joint space has another width.
+        """
+        model.set_labels(self.names, self.embeddings)
+
+    def cosines(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
+        """Cosine of each image with each class, in float32 or wider, where rounding makes no ties.
+
+        Args:
+            embedding: of images, of any length: they are normalised here.
+
+        Raises:
+            ValueError: if they are of another width than the classes', or hold NaN or infinite values.
+        """
+        if embedding.shape[-1] != self.embeddings.shape[-1]:
+            raise ValueError(
+                f"The classes' embeddings are {self.embeddings.shape[-1]} wide, the images' {embedding.shape[-1]}: "
+                f"both must come from the same model."
+            )
+        if not bool(embedding.isfinite().all()):
+            raise ValueError("The images' embeddings hold NaN or infinite values, so they have no nearest class.")
+        dtype = torch.promote_types(torch.promote_types(embedding.dtype, self.embeddings.dtype), torch.float32)
+        classes = self.embeddings.to(embedding.device, dtype)
+        return torch.nn.functional.normalize(embedding.to(dtype), dim=-1) @ classes.T
+
+    def logits(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
+        """CLIP's logits: :attr:`logit_scale` times :meth:`cosines`. Raises as those do."""
+        return self.logit_scale * self.cosines(embedding)
+
+    def ranks(self, embedding: Float[Tensor, "b e"], labels: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """How many classes come before the true one: 0 where it is the nearest, as ``argmax`` has it.
+
+        Of classes that are equally near, the earlier comes first.
+
+        Args:
+            embedding: of images, of any length.
+            labels: position of the true class of each image, -1 where it is not known; such an image's rank is -1.
+
+        Raises:
+            ValueError: if there are more or fewer labels than images, a label is not a class, or as :meth:`cosines`.
+        """
+        scores = self.cosines(embedding)
+        _check_labels(labels, len(scores), len(self))
+        truth = labels.to(scores.device).long().unsqueeze(1)
+        own = scores.gather(1, truth.clamp(min=0))
+        earlier = torch.arange(len(self), device=scores.device) < truth
+        before = ((scores > own) | ((scores == own) & earlier)).sum(1)
+        return torch.where(truth[:, 0] < 0, -1, before)
+
+    def accuracy(self, embedding: Float[Tensor, "b e"], labels: Int[Tensor, " b"]) -> ZeroShotAccuracy:
+        """How often the true class is the nearest, or among the five nearest.
+
+        Args:
+            embedding: of images, of any length.
+            labels: position of the true class of each image, -1 where it is not known: that image is left out.
+
+        Raises:
+            ValueError: as :meth:`ranks`, or if no label is known.
+        """
+        return ZeroShotAccuracy.from_ranks(self.ranks(embedding, labels), labels, self.names)
+
+
+@dataclass(frozen=True)
+class ZeroShotAccuracy:
+    """Shares of images, 0 to 1, with 95 % bootstrap intervals over the images.
+
+    Attributes:
+        n: images with a known class.
+        top1: share whose nearest class is the true one.
+        top5: share whose true class is among the five nearest, or among all where there are fewer.
+        per_class: a row a class: ``class`` (its name), ``label`` (its position), ``n``, ``top1``, ``top1_low``,
+            ``top1_high``, ``top5``; NaN where n is 0.
+    """
+
+    n: int
+    top1: Interval
+    top5: Interval
+    per_class: pd.DataFrame
+
+    @classmethod
+    def from_ranks(cls, ranks: Int[Tensor, " b"], labels: Int[Tensor, " b"], names: Sequence[str]) -> ZeroShotAccuracy:
+        """From :meth:`ZeroShotClassifier.ranks`, which may be gathered in parts and joined.
+
+        Args:
+            ranks: of the true class of each image.
+            labels: position of the true class of each image, -1 where it is not known: that image is left out.
+            names: of the classes.
+
+        Raises:
+            ValueError: if there are more or fewer labels than ranks, a label is not a class, a rank is none, or no
+                label is known.
+        """
+        _check_labels(labels, len(ranks), len(names))
+        truth, place = labels.cpu().numpy(), ranks.cpu().numpy()
+        known = truth >= 0
+        truth, place = truth[known], place[known]
+        if len(truth) == 0:
+            raise ValueError(f"No image has a known class: all {len(labels)} labels are -1.")
+        if place.min() < 0 or place.max() >= len(names):
+            raise ValueError(
+                f"Ranks among {len(names)} classes must be 0 to {len(names) - 1}, got {place.min()} to {place.max()}."
+            )
+        n, first, five = (
+            np.bincount(truth[chosen], minlength=len(names)) for chosen in (place >= 0, place < 1, place < 5)
+        )
+        low, high = bootstrap_interval(first, n)
+        some = np.where(n > 0, n, np.nan)
+        columns = {"class": list(names), "label": np.arange(len(names)), "n": n}
+        shares = {"top1": first / some, "top1_low": low, "top1_high": high, "top5": five / some}
+        total = len(truth)
+        return cls(
+            n=total,
+            top1=Interval.of_share(int(first.sum()), total),
+            top5=Interval.of_share(int(five.sum()), total),
+            per_class=pd.DataFrame(columns | shares),
+        )
+
+
+def _check_labels(labels: Tensor, n_images: int, n_classes: int) -> None:
+    if len(labels) != n_images:
+        raise ValueError(f"{n_images} images need as many labels, got {len(labels)}.")
+    if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
+        raise ValueError(
+            f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where the class is not "
+            f"known; got {int(labels.min())} to {int(labels.max())}."
+        )
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names; one that occurs again has the number of its occurrence behind it."""
+    return tuple(
+        name if name not in names[:i] else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)
+    )

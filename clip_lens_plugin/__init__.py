@@ -1,6 +1,7 @@
 """CLIP image encoders as TransformerLens models, decomposed exactly into heads, tokens, MLPs and constants."""
 
 from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.collection import ContributionStore, collect
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.decomposition import decompose
 from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -11,12 +12,14 @@ from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 __all__ = [
+    "ContributionStore",
     "Contributions",
     "HookedCLIP",
     "Moments",
     "PatchTextMap",
     "TextPool",
     "ZeroShotClassifier",
+    "collect",
     "decompose",
     "mean_ablation_curve",
     "patch_text_map",

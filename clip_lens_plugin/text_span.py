@@ -44,6 +44,8 @@ class HeadSpan:
             explain [m], from 0 to 1.
         total_variance: trace of the covariance of the head's contributions, in squared units of the
             contributions.
+        directions: orthonormal directions in the joint space, in which the picks are spelled [m, e], float64: the
+            first j span what the first j texts say of what the head writes.
     """
 
     layer: int
@@ -52,6 +54,7 @@ class HeadSpan:
     indices: list[int]
     explained_variance: list[float]
     total_variance: float
+    directions: Float[Tensor, "m e"]
 
 
 class TextSpanResult:
@@ -133,12 +136,12 @@ def text_span(
     spans = []
     for layer, head in _chosen(heads, *shape[:2]):
         head_map = readout.head_map(layer, head).detach().double()
-        frame, projected = _orthonormal(head_map, second[layer, head], columns)
+        frame, projected, axes = _orthonormal(head_map, second[layer, head], columns)
         x_mean = mean[layer, head] @ frame
         covariance = frame.T @ second[layer, head] @ frame - torch.outer(x_mean, x_mean)
-        indices, explained, total = _greedy(covariance, projected, n_directions)
+        indices, explained, total, picked = _greedy(covariance, projected, n_directions)
         names = [pool.texts[i] for i in indices]
-        spans.append(HeadSpan(layer, head, names, indices, explained, total))
+        spans.append(HeadSpan(layer, head, names, indices, explained, total, picked @ axes.T))
     return TextSpanResult(spans, model.cfg.n_layers)
 
 
@@ -163,8 +166,8 @@ def _orthonormal(
     head_map: Float[Tensor, "k e"],
     second_moment: Float[Tensor, "k k"],
     texts: Float[Tensor, "t e"],
-) -> tuple[Float[Tensor, "k r"], Float[Tensor, "t r"]]:
-    """The map from y to orthonormal coordinates of what the head writes, and the texts' projections on it.
+) -> tuple[Float[Tensor, "k r"], Float[Tensor, "t r"], Float[Tensor, "e r"]]:
+    """The map from y to orthonormal coordinates of what the head writes, the texts' projections on it, and its axes.
 
     With M = U S Vᵀ, x = y U S are orthonormal coordinates of the head's span. The paper projects on the row space
     of the data, which is smaller where the images are few or the head does not use all it has: so the coordinates
@@ -174,13 +177,14 @@ def _orthonormal(
     to_span = u * s
     values, axes = torch.linalg.eigh(to_span.T @ second_moment @ to_span)
     used = axes[:, values > SMALLEST * values.max().clamp(min=0)]
-    return to_span @ used, texts @ (vt.T @ used)
+    in_joint = vt.T @ used
+    return to_span @ used, texts @ in_joint, in_joint
 
 
 def _greedy(
     covariance: Float[Tensor, "r r"], residual: Float[Tensor, "t r"], n_directions: int
-) -> tuple[list[int], list[float], float]:
-    """Indices of the picked texts, cumulative share of the variance, total variance.
+) -> tuple[list[int], list[float], float, Float[Tensor, "m r"]]:
+    """Indices of the picked texts, cumulative share of the variance, total variance, the removed directions.
 
     The variance along text j is r_jᵀ Σ r_j. Removing a direction d from the texts leaves r_jᵀ (Q Σ Q) r_j with
     Q = I − d dᵀ; as the removed directions are orthonormal, it is enough to remove d from every r and keep Σ.
@@ -189,6 +193,7 @@ def _greedy(
     smallest = SMALLEST * float(residual.square().sum(1).max()) if residual.numel() else 0.0
     picked: list[int] = []
     explained: list[float] = []
+    removed = [residual[:0]]
     for _ in range(min(n_directions, residual.shape[1])):
         best = int(((residual @ covariance) * residual).sum(1).argmax())
         norm = residual[best].norm()
@@ -198,5 +203,6 @@ def _greedy(
         left -= float(direction @ covariance @ direction)
         residual = residual - torch.outer(residual @ direction, direction)
         picked.append(best)
+        removed.append(direction[None])
         explained.append(1.0 - max(left, 0.0) / total)
-    return picked, explained, total
+    return picked, explained, total, torch.cat(removed)

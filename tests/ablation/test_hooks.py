@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin import HookedCLIP, decompose
-from clip_lens_plugin.ablation_hooks import (
+from clip_lens_plugin.ablation.hooks import (
     ActivationMeans,
     activation_means,
     class_self_attention_hooks,

@@ -1,0 +1,98 @@
+"""How much of the accuracy survives when heads are replaced by their projections on the texts that describe them.
+
+Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 4 (figure 3). As in the paper's code, the attention of the
+layers that are not described is replaced by its mean, and the MLPs stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, means_of, pieces
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.intervals import bootstrap_interval
+from clip_lens_plugin.text_span import TextSpanResult
+from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.zero_shot import ZeroShotClassifier
+
+
+def random_directions(model: HookedCLIP, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
+    """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64)
+    pool = TextPool.from_strings([f"random direction {i}" for i in range(n)], theme="random")
+    return pool, torch.nn.functional.normalize(vectors, dim=-1).to(model.cfg.device)
+
+
+def text_span_completeness(
+    data: Data,
+    classes: ZeroShotClassifier | Float[Tensor, "t e"],
+    spans: Mapping[str, TextSpanResult],
+    labels: Int[Tensor, " b"] | None = None,
+    n_texts: Sequence[int] = (10, 20, 30, 40, 50, 60),
+    means_from: Any = None,
+) -> pd.DataFrame:
+    """Zero-shot accuracy with each described head replaced by its mean and its projection on its first m texts.
+
+    Args:
+        data, classes, labels: see :func:`~clip_lens_plugin.ablation.curve.mean_ablation_curve`.
+        spans: pool name to TextSpan's result, all of the same heads; controls among them, such as common words or
+            :func:`random_directions`.
+        n_texts: m; where a head has fewer texts, all of them.
+        means_from: contributions, a store or sums to take means from; ``data`` itself if not given.
+
+    Returns:
+        A row a measurement: ``pool``, ``n_texts``, ``accuracy`` (share of images, 0 to 1), ``low``, ``high`` (95 %
+        bootstrap interval), ``n``. The pool "model" is the model itself; "all directions" has the described heads whole
+        (n_texts 0 for both), and is what the others approach.
+
+    Raises:
+        ValueError: if there is no pool, the pools describe different heads, m is less than 1, or as the curve.
+    """
+    heads = {name: result.heads for name, result in spans.items()}
+    if not spans or len({tuple(sorted(each)) for each in heads.values()}) != 1:
+        raise ValueError(f"Give one or more pools that describe the same heads; got {heads}.")
+    if not n_texts or min(n_texts) < 1:
+        raise ValueError(f"n_texts must be numbers of at least 1, got {list(n_texts)}.")
+    texts = checked_classes(data, classes)
+    truth = checked_labels(data, labels, len(texts))
+    means = means_of(data if means_from is None else means_from)
+    described = sorted(next(iter(heads.values())))
+    steps = sorted(n_texts)
+    keys = [("model", 0), ("all directions", 0), *((name, m) for name in spans for m in steps)]
+    right = dict.fromkeys(keys, 0)
+    for rows, own in pieces(data):
+        own.refuse_result_edits()
+        readout = own.readout
+        at = truth[rows.start : rows.stop]
+        known = at >= 0
+
+        def count(key: tuple[str, int], embedding: Tensor, at=at, known=known) -> None:
+            nearest = (embedding @ texts.T).argmax(-1).cpu()
+            right[key] += int((nearest == at)[known].sum())
+
+        away = own.head_coordinates - means.coordinates.to(own.head_coordinates)
+        by_layer = [torch.einsum("bhk,hkd->bd", away[:, l], readout.W_O[l]) for l in range(own.n_layers)]
+        without = own.embedding - torch.stack(by_layer).sum(0) @ readout.W_P
+        whole = without + sum(away[:, l, h] @ readout.head_map(l, h) for l, h in described)
+        count(("model", 0), own.embedding)
+        count(("all directions", 0), whole)
+        for name, result in spans.items():
+            replaced, done = without, 0
+            for m in steps:
+                for l, h in described:
+                    directions = result[l, h].directions[done:m].to(away)
+                    replaced = replaced + (away[:, l, h] @ (readout.head_map(l, h) @ directions.T)) @ directions
+                done = m
+                count((name, m), replaced)
+    table = pd.DataFrame(keys, columns=["pool", "n_texts"])
+    n = int((truth >= 0).sum())
+    table["accuracy"] = [right[key] / n for key in keys]
+    table["low"], table["high"] = bootstrap_interval(torch.tensor([right[key] for key in keys]).numpy(), n)
+    return table.assign(n=n)

@@ -1,0 +1,143 @@
+"""Zero-shot accuracy with components replaced by their mean, by zero or by those of other images.
+
+Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 3 (figure 2 and table 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from rich.progress import track
+from torch import Tensor
+
+from clip_lens_plugin.ablation.components import Components, paper_components
+from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, donors
+from clip_lens_plugin.ablation.direct import direct_logits
+from clip_lens_plugin.ablation.total import image_batches, total_logits
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.intervals import bootstrap_interval
+from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.zero_shot import ZeroShotClassifier
+
+Ablation = Literal["mean", "zero", "resample"]
+Effect = Literal["direct", "total"]
+
+
+def mean_ablation_curve(
+    data: Data,
+    classes: ZeroShotClassifier | Float[Tensor, "t e"],
+    labels: Int[Tensor, " b"] | None = None,
+    means_from: Any = None,
+    *,
+    components: Sequence[Components] | None = None,
+    ablation: Ablation = "mean",
+    effect: Effect = "direct",
+    images: Any = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Zero-shot accuracy of the model, and with each set of components ablated.
+
+    A direct effect replaces components in the sum of cosine contributions, the norm of the embedding frozen, and runs
+    nothing; a store is read once. A total effect replaces them in the running model, at every token; later layers
+    react.
+
+    Args:
+        data: contributions, or a store, of the images that are scored.
+        classes: a classifier, or unit text embeddings of the classes.
+        labels: the true class of each image, -1 where unknown (left out); those of the store if not given.
+        means_from: where means, or resampled components, come from; ``data`` itself if not given. For direct effects
+            contributions, a store or :class:`ComponentSums`; for total effects images, as ``images``.
+        components: sets to ablate, each alone; those of the paper if not given: attention layers from the first on,
+            all MLPs and, where it was kept, the class token's attention to itself.
+        ablation: "mean", "zero", or "resample": components of another, random image.
+        effect: "direct" or "total".
+        images: for total effects the preprocessed images of ``data``, or the data set that the store is of.
+        seed: of resampling.
+        batch_size: images a run, for total effects.
+        progress: show a bar.
+
+    Returns:
+        A row a measurement, the first of nothing ablated: ``ablated`` (what was), ``kind`` ("base", or that of the
+        components), ``layers`` (how many are touched), ``accuracy`` (share of images, 0 to 1), ``low`` and ``high``
+        (95 % bootstrap interval over the images), ``n`` (images), ``ablation``, ``effect``.
+
+    Raises:
+        ValueError: if labels do not match the images or classes, there is nothing to take means from, ``images``
+            are missing or not those of ``data``, or a hook on ``hook_result`` changed a head.
+        TokensNotAvailableError: if the class token's attention to itself is asked for and was not kept.
+    """
+    texts = checked_classes(data, classes)
+    truth = checked_labels(data, labels, len(texts))
+    own = data.has_self_attention if isinstance(data, Contributions) else True
+    model = data.readout.model if isinstance(data, Contributions) else data.model
+    chosen = paper_components(model, own) if components is None else list(components)
+    if effect == "direct":
+        source = data if means_from is None else means_from
+        if not isinstance(source, Contributions | ContributionStore | ComponentSums):
+            raise ValueError(
+                f"Direct effects take means from contributions, a store or sums, got {type(source).__name__}."
+            )
+        if ablation == "mean" and source is data and len(data) < 2:
+            raise ValueError("The mean of one image is the image: give means_from, or more images.")
+        found = direct_logits(data, texts, chosen, ablation, source, seed)
+    else:
+        found = _total(data, texts, chosen, ablation, images, means_from, seed, batch_size)
+    known = truth >= 0
+    right = [0] * (len(chosen) + 1)
+    n = 0
+    for rows, number, logits in _shown(found, len(data), progress):
+        at = slice(rows.start, rows.stop)
+        right[number + 1] += int((logits.argmax(-1).cpu() == truth[at])[known[at]].sum())
+        n += int(known[at].sum()) if number == -1 else 0
+    described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
+    table = pd.DataFrame(described, columns=["ablated", "kind", "layers"])
+    table["accuracy"] = [each / n for each in right]
+    table["low"], table["high"] = bootstrap_interval(torch.tensor(right).numpy(), n)
+    return table.assign(n=n, ablation=ablation, effect=effect)
+
+
+def _total(
+    data: Data,
+    texts: Tensor,
+    components: Sequence[Components],
+    ablation: Ablation,
+    images: Any,
+    means_from: Any,
+    seed: int,
+    batch_size: int,
+) -> Iterator[tuple[range, int, Tensor]]:
+    if images is None:
+        raise ValueError(
+            "Total effects run the model: give images, the preprocessed ones of the data or the data set of the store."
+        )
+    if isinstance(means_from, Contributions | ContributionStore | ComponentSums):
+        raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
+    store = data if isinstance(data, ContributionStore) else None
+    model = data.model if store is not None else data.readout.model  # type: ignore[union-attr]
+    if isinstance(images, Tensor) and len(images) != len(data):
+        raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
+    scored = image_batches(model, images, batch_size, store)
+    source = scored if means_from is None else image_batches(model, means_from, batch_size, None)
+    donor_rows = None
+    if ablation == "resample":
+        if means_from is not None:
+            raise ValueError("Total effects resample among the images themselves; leave means_from out.")
+        donor_rows = donors(len(data), data, same=True, seed=seed)
+    return total_logits(model, scored, texts, components, ablation, source, donor_rows)
+
+
+def _shown(found: Iterator[tuple[range, int, Tensor]], n: int, progress: bool) -> Iterator[tuple[range, int, Tensor]]:
+    bar = iter(track(range(n), "ablating", disable=not progress))
+    for rows, number, logits in found:
+        if number == -1:
+            for _ in rows:
+                next(bar)
+        yield rows, number, logits
+    next(bar, None)

@@ -1,0 +1,102 @@
+"""What ablations are measured on: contributions in memory, or a store that is read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.zero_shot import ZeroShotClassifier
+
+Data = Contributions | ContributionStore
+DONOR_BLOCKS = 8
+"""A piece of a store takes its donors from at most so many other pieces, so that few are read for it."""
+
+
+def pieces(data: Data) -> Iterator[tuple[range, Contributions]]:
+    """All rows, in cosine units as in the paper."""
+    if isinstance(data, Contributions):
+        yield range(len(data)), data.normalized()
+    else:
+        for rows in data.blocks():
+            yield rows, data[rows].normalized()
+
+
+def rows_of(data: Data, rows: Int[Tensor, " s"]) -> Contributions:
+    """Some rows, in cosine units."""
+    return data.select(rows).normalized() if isinstance(data, Contributions) else data[rows].normalized()
+
+
+def means_of(source: Data | ComponentSums) -> ComponentSums:
+    """The means of all components, in cosine units.
+
+    Raises:
+        ValueError: if they are in other units.
+    """
+    if isinstance(source, Contributions):
+        source = ComponentSums.from_contributions(source.normalized())
+    sums = source.sums if isinstance(source, ContributionStore) else source
+    if sums.unit != "cosine":
+        raise ValueError(f"The means are in {sums.unit!r} units, expected 'cosine': sum normalized() contributions.")
+    return sums.mean()
+
+
+def donors(n: int, source: Data, same: bool, seed: int) -> Int[Tensor, " n"]:
+    """For each of n rows a random row of ``source`` to take components from; never itself in the same data.
+
+    Raises:
+        ValueError: if there is no other row.
+    """
+    if len(source) < 1 + same:
+        raise ValueError("Resampling needs another image to take components from.")
+    rng = np.random.default_rng(seed)
+    blocks = [np.arange(len(source))] if isinstance(source, Contributions) else [np.asarray(b) for b in source.blocks()]
+    size = n if isinstance(source, Contributions) else len(blocks[0])
+    chosen = np.empty(n, dtype=np.int64)
+    for start in range(0, n, size):
+        rows = np.arange(start, min(start + size, n))
+        few = rng.permutation(len(blocks))[:DONOR_BLOCKS]
+        pool = np.concatenate([blocks[b] for b in few])
+        if same and len(pool) == 1:
+            pool = np.arange(len(source))
+        picked = pool[rng.integers(len(pool), size=len(rows))]
+        while same and (clash := picked == rows).any():
+            picked[clash] = pool[rng.integers(len(pool), size=int(clash.sum()))]
+        chosen[rows] = picked
+    return torch.from_numpy(chosen)
+
+
+def checked_classes(data: Data, classes: ZeroShotClassifier | Float[Tensor, "t e"]) -> Float[Tensor, "t e"]:
+    """The classes' unit embeddings in the readout's dtype. Raises ValueError for another width."""
+    embeddings = classes.embeddings if isinstance(classes, ZeroShotClassifier) else classes
+    if isinstance(data, Contributions):
+        return data.readout.checked_texts(embeddings)
+    return data[range(0)].readout.checked_texts(embeddings)
+
+
+def checked_labels(data: Data, labels: Int[Tensor, " b"] | None, n_classes: int) -> Int[Tensor, " b"]:
+    """The label of each row, on the CPU; -1 where it is not known.
+
+    Raises:
+        ValueError: if none are given or known, their number differs, or one is not a class.
+    """
+    if labels is None:
+        if isinstance(data, Contributions):
+            raise ValueError("Contributions have no labels of their own: give labels, the true class of each image.")
+        labels = data.labels
+    if len(labels) != len(data):
+        raise ValueError(f"{len(data)} images need as many labels, got {len(labels)}.")
+    if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
+        raise ValueError(
+            f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where unknown; got "
+            f"{int(labels.min())} to {int(labels.max())}."
+        )
+    if not bool((labels >= 0).any()):
+        raise ValueError("No image has a known label, so there is no accuracy. Give labels, or collect class folders.")
+    return labels.cpu()

@@ -1,0 +1,136 @@
+"""Total effects: components are replaced while the model runs, at every token, and later layers react."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.ablation.components import Components
+from clip_lens_plugin.ablation.hooks import (
+    ActivationMeans,
+    Hook,
+    class_self_attention_hooks,
+    class_self_attention_messages,
+    mean_ablation,
+    resample_ablation,
+    zero_ablation,
+)
+from clip_lens_plugin.collection.reading import read_batches
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.sources.choose import as_source
+
+Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height width"]]]
+"""Batches of the images at some rows, or of all in order."""
+
+
+def image_batches(model: HookedCLIP, images: Any, batch_size: int, store: ContributionStore | None) -> Batches:
+    """Batches of a tensor of preprocessed images, or of a data set; of the rows of ``store`` if there is one.
+
+    Raises:
+        ValueError: if the data set is not the one that the store was collected from, or a sample cannot be read.
+    """
+    if isinstance(images, Tensor):
+        return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
+    source = as_source(images)
+    positions = range(len(source))
+    if store is not None:
+        if source.fingerprint() != store.plan.dataset_fingerprint:
+            raise ValueError(
+                f"The store was collected from {store.plan.dataset}, and the images given are {source.description}: "
+                f"other samples. Give the same data set."
+            )
+        positions = [int(position) for position in store.positions]
+
+    def batches(rows: Sequence[int] | None) -> Iterator[Tensor]:
+        chosen = positions if rows is None else [positions[row] for row in rows]
+        parts = [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
+        for batch in read_batches(model, source, parts, workers=0, strict=True):
+            assert batch.images is not None
+            yield batch.images
+
+    return batches
+
+
+def total_logits(
+    model: HookedCLIP,
+    scored: Batches,
+    classes: Float[Tensor, "t e"],
+    components: Sequence[Components],
+    ablation: str,
+    source: Batches,
+    donor_rows: Int[Tensor, " b"] | None,
+) -> Iterator[tuple[range, int, Float[Tensor, "s t"]]]:
+    """(rows, number of the set or -1 for nothing ablated, dot products of M(I) with the classes), batch by batch."""
+    points = sorted({name for each in components for name in _points(model, each)})
+    own_layers = sorted({l for each in components for l in each.self_attention})
+    means, own_means = _means(model, source, points, own_layers) if ablation == "mean" else ({}, {})
+    start = 0
+    with torch.no_grad():
+        for images in scored(None):
+            rows = range(start, start + len(images))
+            start = rows.stop
+            values, messages = means, own_means
+            if donor_rows is not None:
+                picked = donor_rows[rows.start : rows.stop].tolist()
+                donated = next(source(picked))
+                _, values = model.run_with_cache(donated, names_filter=points, return_cache_object=False)
+                messages = class_self_attention_messages(model, donated, own_layers) if own_layers else {}
+            yield rows, -1, model(images).to(classes) @ classes.T
+            for number, each in enumerate(components):
+                hooks = _hooks(model, each, ablation, values, messages)
+                yield rows, number, model.run_with_hooks(images, fwd_hooks=hooks).to(classes) @ classes.T
+
+
+def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:
+    """Hook point to the heads that are ablated there, None for all of it."""
+    points: dict[str, list[int] | None] = {f"blocks.{l}.hook_mlp_out": None for l in sorted(components.mlps)}
+    for l in range(model.cfg.n_layers):
+        heads = sorted(h for layer, h in components.heads if layer == l)
+        if l in components.biases:
+            if len(heads) != model.cfg.n_heads:
+                raise ValueError(
+                    f"{components.name!r}: a layer's bias is ablated with all of its heads, or not at all."
+                )
+            points[f"blocks.{l}.hook_attn_out"] = None
+        elif heads:
+            points[f"blocks.{l}.attn.hook_z"] = heads
+    return points
+
+
+def _hooks(
+    model: HookedCLIP, components: Components, ablation: str, values: Any, messages: Any
+) -> list[tuple[str, Hook]]:
+    hooks: list[tuple[str, Hook]] = []
+    for name, heads in _points(model, components).items():
+        if ablation == "zero":
+            hooks.append((name, zero_ablation(heads)))
+        elif ablation == "mean":
+            hooks.append((name, mean_ablation(values, heads)))
+        else:
+            hooks.append((name, resample_ablation(values, heads)))
+    if components.self_attention:
+        replacement = None if ablation == "zero" else messages
+        hooks += class_self_attention_hooks(model, sorted(components.self_attention), replacement)
+    return hooks
+
+
+def _means(
+    model: HookedCLIP, source: Batches, points: list[str], own_layers: list[int]
+) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
+    running = ActivationMeans(model, points) if points else None
+    sums: dict[int, Tensor] = {}
+    n = 0
+    for images in source(None):
+        n += len(images)
+        if running is not None:
+            running.add(images)
+        if own_layers:
+            for l, message in class_self_attention_messages(model, images, own_layers).items():
+                sums[l] = sums.get(l, 0.0) + message.double().sum(0)
+    dtype = torch.promote_types(model.cfg.dtype, torch.float32)
+    return running.means() if running is not None else {}, {l: (each / n).to(dtype) for l, each in sums.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -61,7 +61,9 @@ class Parts:
     def select(self, rows: Int[Tensor, " s"]) -> Parts:
         """The parts of some of the images."""
 
-        def pick(value):
-            return value[rows.to(value.device)] if isinstance(value, Tensor) else value
-
-        return Parts(**{each.name: pick(getattr(self, each.name)) for each in fields(Parts)})
+        tensors = {
+            each.name: value[rows.to(value.device)]
+            for each in fields(Parts)
+            if isinstance(value := getattr(self, each.name), Tensor)
+        }
+        return replace(self, **tensors)

@@ -82,8 +82,9 @@ def total_logits(
                 messages = class_self_attention_messages(model, donated, own_layers) if own_layers else {}
             yield rows, -1, model(images).to(classes) @ classes.T
             for number, each in enumerate(components):
-                hooks = _hooks(model, each, ablation, values, messages)
-                yield rows, number, model.run_with_hooks(images, fwd_hooks=hooks).to(classes) @ classes.T
+                with model.hooks(fwd_hooks=_hooks(model, each, ablation, values, messages)):
+                    embedding = model(images)
+                yield rows, number, embedding.to(classes) @ classes.T
 
 
 def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:

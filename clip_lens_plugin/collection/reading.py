@@ -46,7 +46,7 @@ class _Failure:
 
 
 def read_batches(
-    model: HookedCLIP, source: ImageSource, batches: Sequence[range], workers: int, strict: bool
+    model: HookedCLIP, source: ImageSource, batches: Sequence[Sequence[int]], workers: int, strict: bool
 ) -> Iterator[Batch]:
     """The batches in the given order.
 

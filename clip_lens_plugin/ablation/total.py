@@ -12,7 +12,6 @@ from torch import Tensor
 from clip_lens_plugin.ablation.components import Components
 from clip_lens_plugin.ablation.hooks import (
     ActivationMeans,
-    Hook,
     class_self_attention_hooks,
     class_self_attention_messages,
     mean_ablation,
@@ -103,10 +102,9 @@ def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | 
     return points
 
 
-def _hooks(
-    model: HookedCLIP, components: Components, ablation: str, values: Any, messages: Any
-) -> list[tuple[str, Hook]]:
-    hooks: list[tuple[str, Hook]] = []
+def _hooks(model: HookedCLIP, components: Components, ablation: str, values: Any, messages: Any) -> list[Any]:
+    """(name, hook) pairs."""
+    hooks: list[Any] = []
     for name, heads in _points(model, components).items():
         if ablation == "zero":
             hooks.append((name, zero_ablation(heads)))

@@ -404,6 +404,18 @@ def test_class_self_attention_ablation_is_that_of_open_clip(model, images, other
         assert_close(contributions.total(), expected)
 
 
+def test_only_z_of_the_class_token_changes_and_in_a_copy(model, images) -> None:
+    cache = model.run_with_cache(images)[1]
+    z = cache["z", 1].clone()
+    (_, see_value), (_, see_pattern), (name, replace) = class_self_attention_hooks(model, [1])
+    see_value(cache["v", 1], hook=point("blocks.1.attn.hook_v"))
+    see_pattern(cache["pattern", 1], hook=point("blocks.1.attn.hook_pattern"))
+    changed = replace(z, hook=point(name))
+    assert torch.equal(z, cache["z", 1])
+    assert torch.equal(changed[:, 1:], z[:, 1:])
+    assert_close(z[:, 0] - changed[:, 0], messages_by_open_clip(model.clip, images, 1))
+
+
 def test_the_messages_themselves_change_nothing(model, images) -> None:
     own = class_self_attention_messages(model, images, range(N_LAYERS))
     hooks = class_self_attention_hooks(model, range(N_LAYERS), own)
@@ -526,6 +538,7 @@ def test_bad_messages_and_layers_are_refused(model, images) -> None:
     with pytest.raises(ValueError, match=r"shape \[3, 4, 12\].*got \[1, 4, 12\]"):
         model.run_with_hooks(images, fwd_hooks=donors)
     hooks = class_self_attention_hooks(model, [0])
-    for incomplete in (hooks[2:], hooks[:1] + hooks[2:], hooks[1:], [*hooks, hooks[2]]):
+    model.run_with_hooks(images, fwd_hooks=hooks[:2])  # leaves a message that no later run may take
+    for incomplete in (hooks[:1] + hooks[2:], hooks[2:], hooks[1:], [*hooks, hooks[2]]):
         with pytest.raises(ValueError, match="Pass every pair"):
             model.run_with_hooks(images, fwd_hooks=incomplete)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -134,7 +135,7 @@ def _total(
 
 
 def _shown(found: Iterator[tuple[range, int, Tensor]], n: int, progress: bool) -> Iterator[tuple[range, int, Tensor]]:
-    bar = iter(track(range(n), "ablating", disable=not progress))
+    bar = iter(track(range(n), "ablating", console=Console(stderr=True), disable=not progress))
     for rows, number, logits in found:
         if number == -1:
             for _ in rows:

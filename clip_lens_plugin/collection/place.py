@@ -28,6 +28,8 @@ class Place:
     def __init__(self, address: str | Path) -> None:
         self.address = str(address)
         self.is_local = "://" not in self.address
+        if self.is_local:
+            self.address = str(Path(address).resolve())
         try:
             self.store: Store = LocalStore(self.address) if self.is_local else FsspecStore.from_url(self.address)
         except (ImportError, ValueError) as error:

@@ -83,7 +83,9 @@ class _Prepared(Dataset):
             name = self.source.name(position)
             if not self.strict:
                 return position, Skipped(name, str(error)), -1
-            told = f"{name!r} cannot be read: {error}. Mend or remove it, or collect without strict to skip such samples."
+            told = (
+                f"{name!r} cannot be read: {error}. Mend or remove it, or collect without strict to skip such samples."
+            )
             return position, _Failure(UnreadableSampleError(told)), -1
         except ValueError as error:
             return position, _Failure(error), -1

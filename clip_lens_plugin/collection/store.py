@@ -73,7 +73,7 @@ class ContributionStore:
         plan = Plan.from_json(attributes[PLAN])
         plan.refuse_other_model(Fingerprints.of(model), str(address))
         if FINISHED not in attributes:
-            raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with resume=True.")
+            raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
         return cls(place, place.group(), plan, model, float(attributes[FINISHED]["completeness_error"]))
 
     @cached_property

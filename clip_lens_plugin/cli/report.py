@@ -1,16 +1,17 @@
-"""The command ``clip-lens``."""
+"""``clip-lens report``: one page on a model, and its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from clip_lens_plugin.cli.bars import Bars
+from clip_lens_plugin.cli.dataset import SCENES_SEED
+from clip_lens_plugin.cli.errors import one_line_errors
+from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOption, check_device, check_out
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -18,43 +19,14 @@ if TYPE_CHECKING:
 
 N_SCENES = 600
 MOST_PHOTOGRAPHS = 2000
-SCENES_SEED = 20_261
-"""Neither the training scenes' seed nor that of the scenes that accuracy is measured on."""
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Takes CLIP image encoders apart.",
-)
 
 
-def _show_version(wanted: bool) -> bool:
-    if wanted:
-        typer.echo(f"clip-lens {version('clip_lens_plugin')}")
-        raise typer.Exit
-    return wanted
-
-
-@app.callback()
-def main(
-    show_version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Takes CLIP image encoders apart: heads, tokens, MLPs and constants that sum to the embedding."""
-
-
-@app.command()
 def report(
     images: Annotated[
         Path | None, typer.Option(help="Folder of images, with its subfolders; drawn scenes if not given.")
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY."),
-    ] = "scenes",
-    pretrained: Annotated[str | None, typer.Option(help="Tag of the model's weights, or a checkpoint.")] = None,
+    model: ModelOption = "scenes",
+    pretrained: PretrainedOption = None,
     texts: Annotated[
         Path | None, typer.Option(help="Texts for TextSpan, one a line; a pool of the package if not given.")
     ] = None,
@@ -63,15 +35,15 @@ def report(
         int | None,
         typer.Option(min=2, help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one.")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Writes one page, and its numbers as parquet, on what each layer and head of a CLIP does.
 
     Without options: the embedded model on drawn scenes, offline.
     """
     console = Console(stderr=True, highlight=False)
-    with _one_line_errors(console):
-        _check_out(out)
+    with one_line_errors(console):
+        check_out(out)
         # Folder and texts first: loading a model can take minutes.
         folder_given = images is not None
         if images is not None:
@@ -86,11 +58,11 @@ def report(
             from clip_lens_plugin.hooked_clip import HookedCLIP
 
             pool, pool_name = _pool(texts, model)
-            _check_device(device)
+            check_device(device)
             loaded = HookedCLIP.from_pretrained(model, pretrained, device)
         if folder_given and model == "scenes":
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
-        with _Bars(console) as bars:
+        with Bars(console) as bars:
             if images is not None:
                 page, n_skipped = _report_on_folder(loaded, images, paths, pool, pool_name, out, bars)
             else:
@@ -102,22 +74,8 @@ def report(
     typer.echo(page)
 
 
-class _Bars(Progress):
-    """One bar a stage, on stderr."""
-
-    def __init__(self, console: Console) -> None:
-        label = TextColumn("{task.description:<24}")
-        super().__init__(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
-        self._stages: dict[str, TaskID] = {}
-
-    def on_progress(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._stages:
-            self._stages[stage] = self.add_task(stage, total=total)
-        self.update(self._stages[stage], completed=done, total=total)
-
-
 def _report_on_folder(
-    model: HookedCLIP, folder: Path, paths: list[Path], pool: TextPool, pool_name: str, out: Path, bars: _Bars
+    model: HookedCLIP, folder: Path, paths: list[Path], pool: TextPool, pool_name: str, out: Path, bars: Bars
 ) -> tuple[Path, int]:
     import torch
 
@@ -153,7 +111,7 @@ def _report_on_folder(
     return write_report(found, out), len(images.skipped)
 
 
-def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: _Bars) -> Path:
+def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: Bars) -> Path:
     import torch
 
     from clip_lens_plugin.report import Question, analyse
@@ -184,36 +142,7 @@ def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str,
 
 
 def _pool(texts: Path | None, model: str) -> tuple[TextPool, str]:
+    from clip_lens_plugin.cli.texts import pool_for
     from clip_lens_plugin.texts.pool import TextPool
 
-    if texts is not None:
-        return TextPool.from_file(texts), f"the file {texts.name}"
-    if model == "scenes":
-        return TextPool.scenes(), "captions of drawn scenes"
-    return TextPool.general(), "general image descriptions"
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file, expected a folder.")
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def _check_device(device: str | None) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-
-
-@contextmanager
-def _one_line_errors(console: Console) -> Iterator[None]:
-    """What a user can mend ends in one line and exit code 2; what is a defect of ours keeps its traceback."""
-    try:
-        yield
-    except (ValueError, OSError, NotImplementedError) as error:
-        message = " ".join(str(error).split())
-        console.print(f"clip-lens: {message}", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+    return pool_for(model) if texts is None else (TextPool.from_file(texts), f"the file {texts.name}")

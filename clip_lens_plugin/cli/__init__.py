@@ -1,0 +1,38 @@
+"""The command ``clip-lens``, a file a subcommand."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from clip_lens_plugin.cli import ablate, collect, report, textspan
+from clip_lens_plugin.cli.dataset import SCENES_SEED as SCENES_SEED
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Takes CLIP image encoders apart.",
+)
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"clip-lens {version('clip_lens_plugin')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Takes CLIP image encoders apart: heads, tokens, MLPs and constants that sum to the embedding."""
+
+
+for command in (report.report, collect.collect, textspan.textspan, ablate.ablate):
+    app.command()(command)

@@ -1,0 +1,136 @@
+"""``clip-lens ablate``: zero-shot accuracy, whole and with components ablated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.cli.bars import Bars
+from clip_lens_plugin.cli.classes import class_names, classifier_of
+from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.options import (
+    AGAIN,
+    AttributeOption,
+    DeviceOption,
+    Format,
+    FormatOption,
+    LimitOption,
+    ModelOption,
+    PrecisionOption,
+    PretrainedOption,
+    SourceArgument,
+    check_device,
+    check_out,
+)
+from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.views.figures import ablation_figure, save_figure
+from clip_lens_plugin.zero_shot import ZeroShotAccuracy, ZeroShotClassifier
+
+Effect = Literal["direct", "total"]
+
+
+def ablate(
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
+    source: SourceArgument = None,
+    model: ModelOption = "scenes",
+    pretrained: PretrainedOption = None,
+    precision: PrecisionOption = "float32",
+    classes: Annotated[
+        str | None,
+        typer.Option(help="imagenet, or a file with a class name a line; the data set's own if not given."),
+    ] = None,
+    ablation: Annotated[
+        Literal["mean", "zero", "resample"],
+        typer.Option(help="Put the mean, zero, or what another image has in a component's place."),
+    ] = "mean",
+    effect: Annotated[
+        Effect, typer.Option(help="In the sum alone, or in the model, where later layers react.")
+    ] = "direct",
+    images: Annotated[
+        str | None, typer.Option(help="Data set that SOURCE was collected from, for total effects.")
+    ] = None,
+    figure_format: FormatOption = "png",
+    attribute: AttributeOption = None,
+    limit: LimitOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors(console), one_line_interrupt(console, AGAIN):
+        check_out(out)
+        data = data_set_of(source, None if images else limit, attribute)
+        pictures = _pictures(data, images, limit, effect)
+        names = None if data is None else class_names(classes, data.classes)
+        check_device(device)
+        loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
+        store = open_or_collect(source, data, loaded, out, "contributions")
+        if not bool((store.labels >= 0).any()):
+            raise ValueError(
+                f"No sample of the {store.plan.dataset} has a label: collect class folders or shards with labels."
+            )
+        if data is None:
+            names = class_names(classes, store.classes)
+        print_store(console, store)
+        with Bars(console) as bars:
+            classifier = classifier_of(loaded, names, lambda done, n: bars.on_progress("encoding classes", done, n))
+        with console.status("ablating"):
+            accuracy = _accuracy(store, classifier)
+            curve = mean_ablation_curve(store, classifier, ablation=ablation, effect=effect, images=pictures)
+        _print_accuracy(console, accuracy, curve)
+        for path in _write(accuracy, curve, out, figure_format):
+            typer.echo(path)
+
+
+def _pictures(data: ImageSource | None, images: str | None, limit: int | None, effect: Effect) -> ImageSource | None:
+    """The data set that a total effect runs the model on."""
+    if images is not None and (data is not None or effect == "direct"):
+        raise ValueError(f"--images {images} is for total effects on a collection; here nothing would read it.")
+    if effect == "direct" or data is not None:
+        return data
+    if images is None:
+        raise ValueError("Total effects run the model again: give the data set that was collected, --images DATASET.")
+    return source_of(images, limit, attribute=None)
+
+
+def _accuracy(store: ContributionStore, classifier: ZeroShotClassifier) -> ZeroShotAccuracy:
+    labels = store.labels
+    ranks = [classifier.ranks(store[rows].embedding, labels[rows.start : rows.stop]).cpu() for rows in store.blocks()]
+    return ZeroShotAccuracy.from_ranks(torch.cat(ranks), labels, classifier.names)
+
+
+def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.DataFrame) -> None:
+    for name, share in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
+        console.print(
+            f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {accuracy.n:,} samples, "
+            f"{len(accuracy.per_class):,} classes"
+        )
+    ablation, effect = curve["ablation"].iloc[0], curve["effect"].iloc[0]
+    table = Table("ablated", "accuracy (95 % interval)", title=f"{ablation} ablation, {effect} effect")
+    for row in curve.to_dict("records"):
+        table.add_row(row["ablated"], _per_cent(row["accuracy"], row["low"], row["high"]))
+    console.print(table)
+
+
+def _per_cent(share: float, low: float, high: float) -> str:
+    return f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _write(accuracy: ZeroShotAccuracy, curve: pd.DataFrame, out: Path, figure_format: Format) -> list[Path]:
+    names = ("ablation.parquet", "ablation.csv", "zero_shot.csv", f"ablation.{figure_format}")
+    paths = [out / name for name in names]
+    curve.to_parquet(paths[0], index=False)
+    curve.to_csv(paths[1], index=False)
+    accuracy.per_class.to_csv(paths[2], index=False)
+    save_figure(ablation_figure(curve), paths[3])
+    return paths

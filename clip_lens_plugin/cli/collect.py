@@ -1,0 +1,90 @@
+"""``clip-lens collect``: a data set is run once, and what analyses need is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+
+from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.options import (
+    AttributeOption,
+    DeviceOption,
+    LimitOption,
+    ModelOption,
+    PrecisionOption,
+    PretrainedOption,
+    check_device,
+)
+from clip_lens_plugin.cli.stores import print_store, workers_for
+from clip_lens_plugin.collection.collect import collect as run
+from clip_lens_plugin.collection.ranks import Ranks, joined
+from clip_lens_plugin.hooked_clip import HookedCLIP
+
+
+def collect(
+    out: Annotated[str, typer.Option(help="Empty folder, or address, for the collection.", show_default=False)],
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATASET]",
+            show_default=False,
+            help="Folder of images or of class folders, or .tar shards, braces allowed; drawn scenes if not given.",
+        ),
+    ] = None,
+    model: ModelOption = "scenes",
+    pretrained: PretrainedOption = None,
+    what: Annotated[
+        Literal["moments", "contributions"],
+        typer.Option(help="The moments of the heads, or a compact row a sample as well."),
+    ] = "contributions",
+    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the rows.")] = "float16",
+    precision: PrecisionOption = "float32",
+    autocast: Annotated[
+        Literal["bfloat16", "float16", "none"], typer.Option(help="Dtype of the model's matrix products.")
+    ] = "none",
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a run of the model.")] = 32,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read ahead; 0 on the CPU and 8 on a GPU if not given."),
+    ] = None,
+    attribute: AttributeOption = None,
+    limit: LimitOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted collection.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first sample that cannot be read.")] = False,
+    device: DeviceOption = None,
+) -> None:
+    """Runs a data set of any size once, and keeps what the other commands need.
+
+    Without a data set: drawn scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
+    """
+    console = Console(stderr=True, highlight=False)
+    with joined() as own_device:
+        ranks = Ranks.current()
+        who = "clip-lens" if ranks.world == 1 else f"clip-lens, process {ranks.rank}"
+        with (
+            one_line_errors(console, who),
+            one_line_interrupt(console, "go on with --resume", shown=ranks.is_first),
+        ):
+            source = source_of(dataset, limit, attribute)
+            check_device(device or own_device)
+            loaded = HookedCLIP.from_pretrained(model, pretrained, device or own_device, getattr(torch, precision))
+            store = run(
+                loaded,
+                source,
+                out if "://" in out else Path(out),
+                what,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers_for(loaded) if workers is None else workers,
+                autocast=None if autocast == "none" else getattr(torch, autocast),
+                resume=resume,
+                strict=strict,
+            )
+            if ranks.is_first:
+                print_store(console, store)
+                typer.echo(out)

@@ -1,0 +1,60 @@
+"""Options that several commands share, and the checks that need no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Format = Literal["png", "svg"]
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY."),
+]
+PretrainedOption = Annotated[
+    str | None, typer.Option("--pretrained", help="Tag of the model's weights, or a checkpoint.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda; cuda where there is one.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Dtype that the model is loaded in.")]
+AttributeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--attribute", help="What drawn scenes are labelled with, for example colour; background if not given."
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Most samples of the data set, evenly spaced; all if not given."),
+]
+AGAIN = "run the same command again to go on"
+"""After Ctrl-C, for commands that resume by themselves."""
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Of the figure.")]
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SOURCE]",
+        show_default=False,
+        help="What 'collect' wrote (a folder or an address), or a data set, which is collected into OUT/collected "
+        "first; drawn scenes if not given.",
+    ),
+]
+
+
+def check_out(out: Path) -> None:
+    """Makes the folder. Raises ValueError if it is a file."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file, expected a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def check_device(device: str | None) -> None:
+    """Raises ValueError if torch cannot use it."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,81 @@
+"""The collection that a command works on: one that is there, or one that is made first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.collection.collect import collect
+from clip_lens_plugin.collection.plan import What
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.sources.source import ImageSource
+
+COLLECTED = "collected"
+"""Folder inside a command's own that a data set is collected into."""
+
+MOST_SKIPPED = 20
+CPU_WORKERS, CUDA_WORKERS = 0, 8
+
+
+def is_store(source: str | None) -> bool:
+    """Whether it is the place of a collection, and no data set."""
+    if source is None:
+        return False
+    if "://" in source:
+        return not (source.endswith(".tar") or "{" in source)
+    return (Path(source) / "zarr.json").is_file()
+
+
+def data_set_of(source: str | None, limit: int | None, attribute: str | None) -> ImageSource | None:
+    """The data set that is to be collected; None if ``source`` is a collection.
+
+    Raises:
+        ValueError: if the options are of a data set and ``source`` is none, or as
+            :func:`~clip_lens_plugin.cli.dataset.source_of`.
+    """
+    if not is_store(source):
+        return source_of(source, limit, attribute)
+    if limit is not None or attribute is not None:
+        raise ValueError(f"{source} is collected already: --limit and --attribute are for data sets.")
+    return None
+
+
+def open_or_collect(
+    source: str | None, data: ImageSource | None, model: HookedCLIP, out: Path, what: What
+) -> ContributionStore:
+    """Opens ``source``, or collects ``data`` into a folder inside ``out``, going on where that was interrupted.
+
+    Raises:
+        ValueError: as ``ContributionStore.open`` and ``collect``.
+    """
+    if data is None:
+        return ContributionStore.open(str(source), model)
+    return collect(model, data, out / COLLECTED, what, workers=workers_for(model), resume=True)
+
+
+def workers_for(model: HookedCLIP) -> int:
+    """Processes that read ahead: a GPU waits for pictures, and a CPU is better left to the model."""
+    return CUDA_WORKERS if model.cfg.device.type == "cuda" else CPU_WORKERS
+
+
+def print_store(console: Console, store: ContributionStore) -> None:
+    """How many samples, how exact, and what was skipped."""
+    console.print(
+        f"{len(store):,} samples of the {store.plan.dataset}; the parts sum to the embedding with a relative error of "
+        f"{store.completeness_error:.1e}.",
+        markup=False,
+        soft_wrap=True,
+    )
+    if not store.skipped:
+        return
+    table = Table("sample", "reason", title=f"{len(store.skipped):,} skipped", title_justify="left")
+    for each in store.skipped[:MOST_SKIPPED]:
+        table.add_row(escape(each.name), escape(each.reason))
+    console.print(table)
+    if len(store.skipped) > MOST_SKIPPED:
+        console.print(f"and {len(store.skipped) - MOST_SKIPPED:,} more")

@@ -1,0 +1,88 @@
+"""``clip-lens textspan``: what each head writes, in texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from clip_lens_plugin.cli.bars import Bars
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.options import (
+    AGAIN,
+    DeviceOption,
+    Format,
+    FormatOption,
+    LimitOption,
+    ModelOption,
+    PrecisionOption,
+    PretrainedOption,
+    SourceArgument,
+    check_device,
+    check_out,
+)
+from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
+from clip_lens_plugin.cli.texts import pool_for, pool_named
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.text_span import TextSpanResult, text_span
+from clip_lens_plugin.views.figures import explained_variance_figure, save_figure
+
+TOLD_TEXTS = 3
+
+
+def textspan(
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
+    source: SourceArgument = None,
+    model: ModelOption = "scenes",
+    pretrained: PretrainedOption = None,
+    precision: PrecisionOption = "float32",
+    texts: Annotated[
+        str | None,
+        typer.Option(help="general, words, scenes, or a file with a text a line; one fit for the model if not given."),
+    ] = None,
+    directions: Annotated[int, typer.Option(min=1, help="Most texts a head.")] = 60,
+    heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
+    figure_format: FormatOption = "png",
+    limit: LimitOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Describes heads by texts (TextSpan), as tables and a figure of the variance that they explain."""
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors(console), one_line_interrupt(console, AGAIN):
+        check_out(out)
+        data = data_set_of(source, limit, attribute=None)
+        pool = pool_for(model)[0] if texts is None else pool_named(texts)
+        check_device(device)
+        loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
+        store = open_or_collect(source, data, loaded, out, "moments")
+        print_store(console, store)
+        with Bars(console) as bars:
+            embeddings = pool.embed(loaded, on_progress=lambda done, n: bars.on_progress("encoding texts", done, n))
+        with console.status("picking texts"):
+            found = text_span(loaded, store.moments, pool, directions, heads, embeddings)
+        _print_texts(console, found)
+        for path in _write(found, out, figure_format):
+            typer.echo(path)
+
+
+def _print_texts(console: Console, found: TextSpanResult) -> None:
+    table = Table("layer", "head", "first texts", "explained")
+    for span in found:
+        told = "\n".join(escape(text) for text in span.texts[:TOLD_TEXTS])
+        share = f"{span.explained_variance[-1]:.0%} by {len(span.texts)}" if span.texts else "nothing varies"
+        table.add_row(str(span.layer), str(span.head), told, share)
+    console.print(table)
+
+
+def _write(found: TextSpanResult, out: Path, figure_format: Format) -> list[Path]:
+    table = found.to_dataframe()
+    paths = [out / name for name in ("text_span.parquet", "text_span.csv", f"explained_variance.{figure_format}")]
+    table.to_parquet(paths[0], index=False)
+    table.to_csv(paths[1], index=False)
+    save_figure(explained_variance_figure(table), paths[2])
+    return paths

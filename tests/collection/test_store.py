@@ -1,0 +1,139 @@
+"""A store gives back the rows asked for, to the model it was collected with and to no other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from open_clip.transform import image_transform
+
+from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.collection import ContributionStore
+from clip_lens_plugin.collection.plan import CollectionMismatchError
+from clip_lens_plugin.collection.store import CollectionNotFoundError
+from tests.collection.conftest import BrokenScenes, collect_rows, preprocessed
+from tests.conftest import random_clip
+
+KEPT = [i for i in range(21) if i not in (5, 9)]
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished collection, to be damaged."""
+    return Path(shutil.copytree(str(finished._place), tmp_path / "copied"))
+
+
+@pytest.fixture(scope="module")
+def heads(clip) -> torch.Tensor:
+    """Of the readable samples [19, l, h, e]."""
+    return clip.decompose(preprocessed(clip, KEPT)).heads
+
+
+def test_slices_and_ranges_are_rows_of_readable_samples(finished, heads):
+    for rows in (slice(None), slice(3, 12), slice(-4, None), slice(1, 19, 5), slice(12, 3, -2), slice(4, 4)):
+        torch.testing.assert_close(finished[rows].heads, heads[torch.arange(19).numpy()[rows]], rtol=1e-4, atol=1e-5)
+    for rows in (range(2, 9), range(0, 19, 6), range(8, 2, -1)):
+        torch.testing.assert_close(finished[rows].heads, heads[list(rows)], rtol=1e-4, atol=1e-5)
+
+
+def test_positions_may_be_in_any_order_and_come_twice(finished, heads):
+    for rows in ([7], [4, 3, 18, 0], [2, 2, 2], [0, 5, 11], [16, 1, 16]):
+        found = finished[torch.tensor(rows)]
+        torch.testing.assert_close(found.heads, heads[rows], rtol=1e-4, atol=1e-5)
+        assert len(found) == len(rows)
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([0, 19]), torch.tensor([-1]), range(15, 25)])
+def test_rows_that_are_not_there_are_refused(finished, rows):
+    with pytest.raises(IndexError, match="0 to 18"):
+        finished[rows]
+
+
+def test_blocks_cover_all_rows_once(finished):
+    blocks = [list(block) for block in finished.blocks()]
+    assert blocks == [list(range(0, 7)), list(range(7, 14)), list(range(14, 19))]
+
+
+def test_names_and_labels_go_with_the_rows(finished):
+    assert finished.names == tuple(f"{i:08d}" for i in KEPT)
+    assert finished.positions.tolist() == KEPT
+    assert len(finished.labels) == len(finished) == 19
+
+
+def test_another_models_weights_are_told(finished, clip):
+    other = HookedCLIP.from_pretrained("scenes", device="cpu")
+    with torch.no_grad():
+        other.clip.visual.proj[0, 0] += 1
+    assert _refusal(finished, other) == ["image weights"]
+    with torch.no_grad():
+        clip_of_other_texts = HookedCLIP.from_pretrained("scenes", device="cpu")
+        clip_of_other_texts.clip.text_projection.mul_(2)
+    assert len(ContributionStore.open(str(finished._place), clip_of_other_texts)) == 19
+
+
+def test_another_preprocessing_is_told(finished, clip):
+    preprocess = image_transform(56, is_train=False, mean=(0.4, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert _refusal(finished, HookedCLIP.from_open_clip(clip.clip, preprocess)) == ["preprocessing"]
+    assert _refusal(finished, HookedCLIP.from_open_clip(clip.clip)) == ["preprocessing"]
+
+
+def test_another_dtype_is_told(finished):
+    other = HookedCLIP.from_pretrained("scenes", device="cpu", dtype=torch.float64)
+    assert "dtype" in _refusal(finished, other)
+    assert "architecture" not in _refusal(finished, other)
+
+
+def test_another_architecture_is_told(finished):
+    assert "architecture" in _refusal(finished, HookedCLIP.from_open_clip(random_clip()))
+
+
+def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):
+    with pytest.raises(CollectionNotFoundError, match="holds no collection"):
+        ContributionStore.open(tmp_path / "nowhere", clip)
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(KeyboardInterrupt):
+        collect_rows(clip, BrokenScenes(21, {12: KeyboardInterrupt()}), tmp_path / "begun")
+    with pytest.raises(CollectionNotFoundError, match="not finished.*resume=True"):
+        ContributionStore.open(tmp_path / "begun", clip)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "", '{"attributes": null}', '{"attributes": {"clip_lens_plan": 5}}'])
+def test_a_damaged_description_is_refused(copied, clip, text):
+    (copied / "zarr.json").write_text(text)
+    with pytest.raises(ValueError, match="damaged|format|holds no collection"):
+        ContributionStore.open(copied, clip)
+
+
+@pytest.mark.parametrize("lost", ["fingerprints", "shape", "block", "format"])
+def test_a_description_that_lacks_something_is_refused(copied, clip, lost):
+    description = json.loads((copied / "zarr.json").read_text())
+    del description["attributes"]["clip_lens_plan"][lost]
+    (copied / "zarr.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="Collect it again"):
+        ContributionStore.open(copied, clip)
+
+
+@pytest.mark.parametrize("name", ["moments", "sums", "skipped"])
+@pytest.mark.parametrize("damage", ["absent", "garbage", "cut short", "another file"])
+def test_damaged_files_are_named(copied, clip, name, damage):
+    path = next(copied.glob(f"{name}.*"))
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "absent":
+        other = (
+            b"{}" if name == "skipped" else next(copied.glob("sums.*" if name == "moments" else "mom*")).read_bytes()
+        )
+        path.write_bytes({"garbage": b"\xff garbage", "cut short": whole[:1], "another file": other}[damage])
+    with pytest.raises(ValueError, match=rf"{name}\.(safetensors|json).*Collect it again"):
+        getattr(ContributionStore.open(copied, clip), name)
+
+
+def _refusal(store: ContributionStore, model: HookedCLIP) -> list[str]:
+    """The parts that the refusal names."""
+    with pytest.raises(CollectionMismatchError) as caught:
+        ContributionStore.open(str(store._place), model)
+    told = str(caught.value).split("): ", 1)[1]
+    return told.split(" differ")[0].split(" and ")

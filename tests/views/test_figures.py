@@ -1,0 +1,68 @@
+"""What figures show is what the tables hold, and their files are the same each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, save_figure
+
+
+def ablation_table() -> pd.DataFrame:
+    table = pd.DataFrame(
+        [
+            ("nothing", "base", 0, 0.9),
+            ("attention 0", "attention", 1, 0.8),
+            ("attention 0-1", "attention", 2, 0.3),
+            ("all MLPs", "mlps", 2, 0.6),
+        ],
+        columns=["ablated", "kind", "layers", "accuracy"],
+    )
+    return table.assign(low=table["accuracy"] - 0.1, high=table["accuracy"] + 0.05, ablation="mean", effect="total")
+
+
+def explained_table(n_layers: int, n_heads: int) -> pd.DataFrame:
+    rows = [(l, h, r, 1 - 0.5**r / (1 + h)) for l in range(n_layers) for h in range(n_heads) for r in (1, 2, 3)]
+    return pd.DataFrame(rows, columns=["layer", "head", "rank", "explained_variance"])
+
+
+def test_the_curve_its_band_and_the_points_beside_it_are_those_of_the_table():
+    axes = ablation_figure(ablation_table()).axes[0]
+    curve = axes.get_lines()[0]
+    np.testing.assert_allclose(curve.get_xdata(), [0, 1, 2])
+    np.testing.assert_allclose(curve.get_ydata(), [90, 80, 30])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert {(0, 80), (0, 95), (2, 20), (2, 35)} <= {(round(x), round(y)) for x, y in band}
+    points = [line for line in axes.get_lines() if list(line.get_ydata()) == [60.0]]
+    assert len(points) == 1
+    assert points[0].get_xdata()[0] > 2
+    assert "all MLPs" in [label.get_text() for label in axes.get_xticklabels()]
+
+
+def test_each_layer_has_a_panel_and_each_head_a_line_of_its_own():
+    figure = explained_variance_figure(explained_table(5, 9))
+    panels = [axes for axes in figure.axes if axes.get_lines()]
+    assert [axes.get_title() for axes in panels] == [f"layer {l}" for l in range(5)]
+    lines = panels[4].get_lines()
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(lines) == len(looks) == 9
+    np.testing.assert_allclose(lines[1].get_ydata(), [75, 87.5, 93.75])
+    assert len(figure.legends[0].get_texts()) == 9
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_files_are_reproducible_and_tell_no_version(tmp_path, suffix):
+    files = [tmp_path / f"{name}{suffix}" for name in "ab"]
+    for path in files:
+        save_figure(ablation_figure(ablation_table()), path)
+    first, second = (path.read_bytes() for path in files)
+    assert first == second
+    assert b"Software" not in first
+    assert b"dc:date" not in first
+    assert b"Matplotlib v" not in first
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"\.png or \.svg"):
+        save_figure(ablation_figure(ablation_table()), tmp_path / "a.pdf")

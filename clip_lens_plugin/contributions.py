@@ -24,7 +24,7 @@ TOLERANCE = {
     torch.float16: 1e-2,
     torch.bfloat16: 5e-2,
 }
-"""Greatest relative completeness error that is taken for rounding, by the coarsest dtype that the parts went through."""
+"""Greatest relative completeness error that is taken for rounding, by the coarsest dtype of the parts."""
 
 
 class CompletenessError(ArithmeticError):

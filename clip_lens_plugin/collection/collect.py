@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from safetensors.torch import save
 
 from clip_lens_plugin.collection.place import Place
@@ -129,7 +130,7 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> bool:
             Progress.remove_all(place)
         return FINISHED in attributes
     group_alone = {"coordinates", "mlps", "self_attention", "embed", "embedding", "omega", "label", "kept", "name"}
-    foreign = [key for key in place.keys() if key != "zarr.json" and key.split("/")[0] not in group_alone]
+    foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in group_alone]
     if foreign:
         raise ValueError(f"{place} holds something else ({foreign[0]}): collect into an empty or new place.")
     place.remove_half_written()

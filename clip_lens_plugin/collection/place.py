@@ -51,16 +51,16 @@ class Place:
         """Removes a key."""
         sync(self.store.delete(key))
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def listed(self, prefix: str = "") -> list[str]:
         """All keys that begin so, sorted, the lock apart."""
 
-        async def listed() -> list[str]:
+        async def found() -> list[str]:
             keys: AsyncIterator[str] = self.store.list_prefix(prefix)
             return [key async for key in keys]
 
         if self.is_local and not Path(self.address).is_dir():
             return []
-        return sorted(key for key in sync(listed()) if key != LOCK)
+        return sorted(key for key in sync(found()) if key != LOCK)
 
     def group(self, write: bool = False) -> zarr.Group:
         """The zarr group here; made if it is written to."""

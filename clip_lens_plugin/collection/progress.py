@@ -81,13 +81,13 @@ class Progress:
     @classmethod
     def load_all(cls, place: Place) -> dict[int, Progress]:
         """That of every process that ever worked here, by rank."""
-        ranks = sorted(int(key.split("/")[1].split(".")[0]) for key in place.keys(FOLDER + "/"))
+        ranks = sorted(int(key.split("/")[1].split(".")[0]) for key in place.listed(FOLDER + "/"))
         return {rank: cls.load(place, rank) for rank in ranks}
 
     @staticmethod
     def remove_all(place: Place) -> None:
         """Removes the files of all processes."""
-        for key in place.keys(FOLDER + "/"):
+        for key in place.listed(FOLDER + "/"):
             place.delete(key)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ class ContributionStore:
             picked = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, dtype=int)
         else:
             picked = rows.cpu().numpy()
-        if len(picked) and not (0 <= picked.min() and picked.max() < len(self)):
+        if len(picked) and (picked.min() < 0 or picked.max() >= len(self)):
             raise IndexError(f"Rows must be 0 to {len(self) - 1}, got {picked.min()} to {picked.max()}.")
         unique, back = np.unique(picked, return_inverse=True)
         self._array("coordinates")
@@ -145,7 +146,7 @@ class ContributionStore:
     def blocks(self) -> Iterator[range]:
         """All rows, in pieces that are read and held in memory well."""
         bounds = np.searchsorted(self.positions, np.arange(self.plan.n_blocks + 1) * self.plan.block)
-        return (range(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a)
+        return (range(int(a), int(b)) for a, b in pairwise(bounds) if b > a)
 
     def __repr__(self) -> str:
         rows = self.plan.dtype if self.has_rows else "moments only"

@@ -109,7 +109,7 @@ def _image_column(features: Any, wanted: str | None) -> str:
         )
     if len(found) > 1:
         raise ValueError(
-            f"The data set has several image columns, {found}; choose one: HuggingFaceSource(dataset, image_column=...)."
+            f"The data set has several image columns, {found}: HuggingFaceSource(dataset, image_column=...) chooses."
         )
     return found[0]
 
@@ -128,7 +128,7 @@ def _label_column(features: Any, wanted: str | None) -> str | None:
         return wanted
     if len(found) > 1:
         raise ValueError(
-            f"The data set has several label columns, {found}; choose one: HuggingFaceSource(dataset, label_column=...)."
+            f"The data set has several label columns, {found}: HuggingFaceSource(dataset, label_column=...) chooses."
         )
     if found:
         return found[0]

@@ -9,9 +9,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import braceexpand
 import fsspec
 import numpy as np
-from braceexpand import UnbalancedBracesError, braceexpand
 from fsspec.core import url_to_fs
 
 from clip_lens_plugin.images import printable
@@ -129,8 +129,8 @@ def _is_remote(text: str) -> bool:
 
 def _expanded(text: str) -> list[str]:
     try:
-        return list(braceexpand(text))
-    except UnbalancedBracesError as error:
+        return list(braceexpand.braceexpand(text))
+    except braceexpand.UnbalancedBracesError as error:
         raise ValueError(f"Braces do not match in {text!r}; expected as in 'shard-{{000000..000009}}.tar'.") from error
 
 

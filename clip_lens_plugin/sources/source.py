@@ -69,7 +69,7 @@ class ImageSource(Protocol):
 
 
 def fingerprint_of(kind: str, classes: tuple[str, ...] | None, samples: Iterable[tuple[str, int]]) -> str:
-    """SHA-256, in hexadecimal, over the kind of source, its classes, and (name, bytes or -1) of each sample in order."""
+    """SHA-256, in hexadecimal, over the kind of source, its classes, and each sample's (name, bytes or -1)."""
     digest = hashlib.sha256(json.dumps([kind, classes]).encode())
     for name, size in samples:
         digest.update(json.dumps([name, size]).encode())

@@ -87,9 +87,9 @@ def test_moments_and_sums_are_those_of_all_images_in_cosine_units(clip, tmp_path
 def test_moments_alone_have_no_rows_and_the_error_says_how_to_have_them(clip, tmp_path):
     store = collect_rows(clip, scenes(9), tmp_path / "out", what="moments")
     assert (len(store), store.has_rows) == (9, False)
-    with pytest.raises(ValueError, match="what='contributions'"):
+    with pytest.raises(ValueError, match=r"what='contributions'"):
         store[:3]
-    with pytest.raises(ValueError, match="what='contributions'"):
+    with pytest.raises(ValueError, match=r"what='contributions'"):
         store.labels  # noqa: B018
     assert not [name for name in files_of(tmp_path / "out") if "coordinates" in name]
 
@@ -122,15 +122,15 @@ def test_strict_stops_at_the_first_unreadable_sample_and_names_it(clip, tmp_path
 
 def test_a_data_set_of_which_nothing_can_be_read_is_refused(clip, tmp_path):
     broken = {i: OSError("cut short") for i in range(9)}
-    with pytest.raises(ValueError, match="None of the 9 samples could be read.*cut short"):
+    with pytest.raises(ValueError, match=r"None of the 9 samples could be read.*cut short"):
         collect_rows(clip, BrokenScenes(9, broken), tmp_path / "out")
-    with pytest.raises(ValueError, match="empty|no sample"):
+    with pytest.raises(ValueError, match=r"empty|no sample"):
         collect_rows(clip, scenes(0), tmp_path / "empty")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_sample_with_activations_that_are_no_numbers_is_named(clip, tmp_path, value):
-    with pytest.raises(NonFiniteActivationError, match="00000006"):
+    with pytest.raises(NonFiniteActivationError, match=r"00000006"):
         collect_rows(clip, TensorSource(9, 6, value), tmp_path / "out")
 
 
@@ -160,7 +160,7 @@ def test_a_tensor_of_another_size_is_refused(clip, tmp_path):
 def test_a_collection_that_is_there_is_not_written_over(clip, tmp_path):
     collect_rows(clip, scenes(9), tmp_path / "out")
     before = files_of(tmp_path / "out")
-    with pytest.raises(ValueError, match="holds a collection already"):
+    with pytest.raises(ValueError, match=r"holds a collection already"):
         collect_rows(clip, scenes(9), tmp_path / "out")
     assert files_of(tmp_path / "out") == before
 
@@ -168,10 +168,10 @@ def test_a_collection_that_is_there_is_not_written_over(clip, tmp_path):
 def test_files_of_others_are_not_touched(clip, tmp_path):
     (tmp_path / "thesis.tex").write_text("chapter 1")
     for resume in (False, True):
-        with pytest.raises(ValueError, match="thesis.tex"):
-            collect_rows(clip, scenes(9), tmp_path, resume=resume)
+        with pytest.raises(ValueError, match=r"thesis.tex"):
+        collect_rows(clip, scenes(9), tmp_path, resume=resume)
         assert files_of(tmp_path) == {"thesis.tex": b"chapter 1"}
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(ValueError, match=r"is a file"):
         collect_rows(clip, scenes(9), tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "chapter 1"
 
@@ -201,7 +201,7 @@ def test_resuming_with_another_model_says_so(clip, tmp_path):
     other = HookedCLIP.from_pretrained("scenes", device="cpu")
     with torch.no_grad():
         other.clip.visual.proj[0, 0] += 1
-    with pytest.raises(CollectionMismatchError, match="image weights differs"):
+    with pytest.raises(CollectionMismatchError, match=r"image weights differs"):
         collect_rows(other, scenes(9), tmp_path / "out", resume=True)
 
 
@@ -215,23 +215,23 @@ def test_resuming_what_is_finished_opens_it_and_resuming_nothing_begins(clip, tm
 
 
 def test_hooks_on_the_model_are_refused(clip, tmp_path):
-    with clip.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: z * 0)]):
-        with pytest.raises(ValueError, match=r"blocks\.1\.attn\.hook_z.*reset_hooks"):
-            collect_rows(clip, scenes(9), tmp_path / "out")
+    refused = pytest.raises(ValueError, match=r"blocks\.1\.attn\.hook_z.*reset_hooks")
+    with clip.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: z * 0)]), refused:
+        collect_rows(clip, scenes(9), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_another_process_writes_to_is_refused(clip, tmp_path, monkeypatch):
     monkeypatch.setattr("clip_lens_plugin.collection.place.LOCK_SECONDS", 0.2)
-    with FileLock(tmp_path / "collect.lock"), pytest.raises(CollectionInUseError, match="Another process"):
+    with FileLock(tmp_path / "collect.lock"), pytest.raises(CollectionInUseError, match=r"Another process"):
         collect_rows(clip, scenes(9), tmp_path)
     assert len(collect_rows(clip, scenes(9), tmp_path)) == 9
 
 
 def test_bad_numbers_are_refused(clip, tmp_path):
     for bad in ({"batch_size": 0}, {"workers": -1}):
-        with pytest.raises(ValueError, match="batch_size must be at least 1"):
-            collect_rows(clip, scenes(9), tmp_path / "out", **bad)
+        with pytest.raises(ValueError, match=r"batch_size must be at least 1"):
+        collect_rows(clip, scenes(9), tmp_path / "out", **bad)
 
 
 def test_an_address_holds_what_a_folder_holds(clip, tmp_path):
@@ -246,7 +246,7 @@ def test_an_address_holds_what_a_folder_holds(clip, tmp_path):
 
 
 def test_an_address_of_no_known_kind_is_refused(clip):
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(ValueError, match=r"nonsense"):
         collect_rows(clip, scenes(9), "nonsense://there")
 
 

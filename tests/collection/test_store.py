@@ -34,7 +34,7 @@ def heads(clip) -> torch.Tensor:
 
 def test_slices_and_ranges_are_rows_of_readable_samples(finished, heads):
     for rows in (slice(None), slice(3, 12), slice(-4, None), slice(1, 19, 5), slice(12, 3, -2), slice(4, 4)):
-        torch.testing.assert_close(finished[rows].heads, heads[torch.arange(19).numpy()[rows]], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(finished[rows].heads, heads[list(range(19))[rows]], rtol=1e-4, atol=1e-5)
     for rows in (range(2, 9), range(0, 19, 6), range(8, 2, -1)):
         torch.testing.assert_close(finished[rows].heads, heads[list(rows)], rtol=1e-4, atol=1e-5)
 
@@ -48,7 +48,7 @@ def test_positions_may_be_in_any_order_and_come_twice(finished, heads):
 
 @pytest.mark.parametrize("rows", [torch.tensor([0, 19]), torch.tensor([-1]), range(15, 25)])
 def test_rows_that_are_not_there_are_refused(finished, rows):
-    with pytest.raises(IndexError, match="0 to 18"):
+    with pytest.raises(IndexError, match=r"0 to 18"):
         finished[rows]
 
 
@@ -91,19 +91,19 @@ def test_another_architecture_is_told(finished):
 
 
 def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):
-    with pytest.raises(CollectionNotFoundError, match="holds no collection"):
+    with pytest.raises(CollectionNotFoundError, match=r"holds no collection"):
         ContributionStore.open(tmp_path / "nowhere", clip)
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(KeyboardInterrupt):
         collect_rows(clip, BrokenScenes(21, {12: KeyboardInterrupt()}), tmp_path / "begun")
-    with pytest.raises(CollectionNotFoundError, match="not finished.*resume=True"):
+    with pytest.raises(CollectionNotFoundError, match=r"not finished.*resume"):
         ContributionStore.open(tmp_path / "begun", clip)
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", "", '{"attributes": null}', '{"attributes": {"clip_lens_plan": 5}}'])
 def test_a_damaged_description_is_refused(copied, clip, text):
     (copied / "zarr.json").write_text(text)
-    with pytest.raises(ValueError, match="damaged|format|holds no collection"):
+    with pytest.raises(ValueError, match=r"damaged|format|holds no collection"):
         ContributionStore.open(copied, clip)
 
 
@@ -112,7 +112,7 @@ def test_a_description_that_lacks_something_is_refused(copied, clip, lost):
     description = json.loads((copied / "zarr.json").read_text())
     del description["attributes"]["clip_lens_plan"][lost]
     (copied / "zarr.json").write_text(json.dumps(description))
-    with pytest.raises(ValueError, match="Collect it again"):
+    with pytest.raises(ValueError, match=r"Collect it again"):
         ContributionStore.open(copied, clip)
 
 

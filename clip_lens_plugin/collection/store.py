@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from clip_lens_plugin.readout import Readout
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
+
+T = TypeVar("T")
 
 MOMENTS, SUMS, SKIPPED = "moments.safetensors", "sums.safetensors", "skipped.json"
 PLAN, FINISHED = "clip_lens_plan", "clip_lens_finished"
@@ -80,17 +82,17 @@ class ContributionStore:
     @cached_property
     def moments(self) -> Moments:
         """Of every head, in cosine units."""
-        return Moments.from_tensors(self._tensors(MOMENTS))
+        return self._parsed(MOMENTS, lambda found: Moments.from_tensors(load(found)))
 
     @cached_property
     def sums(self) -> ComponentSums:
         """Of every component, in cosine units."""
-        return ComponentSums.from_tensors(self._tensors(SUMS))
+        return self._parsed(SUMS, lambda found: ComponentSums.from_tensors(load(found)))
 
     @cached_property
     def skipped(self) -> tuple[Skipped, ...]:
         """Samples that could not be read."""
-        return tuple(Skipped(*each) for each in json.loads(self._bytes(SKIPPED)))
+        return self._parsed(SKIPPED, lambda found: tuple(Skipped(name, reason) for name, reason in json.loads(found)))
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -162,16 +164,13 @@ class ContributionStore:
             )
         return self._group[name]  # type: ignore[return-value]
 
-    def _bytes(self, key: str) -> bytes:
+    def _parsed(self, key: str, parse: Callable[[bytes], T]) -> T:
         found = self._place.get(key)
         if found is None:
             raise CollectionNotFoundError(f"{self._place} lacks {key}: the collection is damaged. Collect it again.")
-        return found
-
-    def _tensors(self, key: str) -> dict[str, Tensor]:
         try:
-            return load(self._bytes(key))
-        except SafetensorError as error:
+            return parse(found)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CollectionNotFoundError(f"{key} in {self._place} is damaged: {error}. Collect it again.") from error
 
 
@@ -181,6 +180,9 @@ def read_attributes(place: Place) -> dict:
     if found is None:
         return {}
     try:
-        return json.loads(found).get("attributes", {})
+        attributes = json.loads(found).get("attributes", {})
+        if not isinstance(attributes.get(PLAN, {}), dict):
+            raise ValueError(f"{PLAN} is no object")
+        return attributes
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{place} has a damaged zarr.json: {error}. Collect it again.") from error

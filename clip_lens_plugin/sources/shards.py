@@ -130,7 +130,7 @@ def _is_remote(text: str) -> bool:
 def _expanded(text: str) -> list[str]:
     try:
         return list(braceexpand.braceexpand(text))
-    except braceexpand.UnbalancedBracesError as error:
+    except ValueError as error:
         raise ValueError(f"Braces do not match in {text!r}; expected as in 'shard-{{000000..000009}}.tar'.") from error
 
 

@@ -169,7 +169,7 @@ def test_files_of_others_are_not_touched(clip, tmp_path):
     (tmp_path / "thesis.tex").write_text("chapter 1")
     for resume in (False, True):
         with pytest.raises(ValueError, match=r"thesis.tex"):
-        collect_rows(clip, scenes(9), tmp_path, resume=resume)
+            collect_rows(clip, scenes(9), tmp_path, resume=resume)
         assert files_of(tmp_path) == {"thesis.tex": b"chapter 1"}
     with pytest.raises(ValueError, match=r"is a file"):
         collect_rows(clip, scenes(9), tmp_path / "thesis.tex")
@@ -231,7 +231,7 @@ def test_a_folder_that_another_process_writes_to_is_refused(clip, tmp_path, monk
 def test_bad_numbers_are_refused(clip, tmp_path):
     for bad in ({"batch_size": 0}, {"workers": -1}):
         with pytest.raises(ValueError, match=r"batch_size must be at least 1"):
-        collect_rows(clip, scenes(9), tmp_path / "out", **bad)
+            collect_rows(clip, scenes(9), tmp_path / "out", **bad)
 
 
 def test_an_address_holds_what_a_folder_holds(clip, tmp_path):

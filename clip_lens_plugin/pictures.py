@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,7 +19,7 @@ class UnreadableImageError(ValueError):
     """One file is no picture that can be used; the message is the reason."""
 
 
-def open_upright(file: str | Path | BinaryIO) -> Image.Image:
+def open_upright(file: str | Path | BytesIO) -> Image.Image:
     """The picture in RGB, turned as its EXIF orientation says; of an animation the first frame.
 
     Transparent pixels become white. Values of 16 bits are reduced to 8.

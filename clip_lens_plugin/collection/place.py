@@ -40,6 +40,8 @@ class Place:
 
     def get(self, key: str) -> bytes | None:
         """The bytes of a key, None where there is none."""
+        if self.is_local and not Path(self.address).is_dir():
+            return None  # zarr would make the folder.
         found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tarfile
 from dataclasses import dataclass
+from io import IOBase
 from pathlib import PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int64
@@ -34,7 +34,7 @@ class TarIndex:
     problems: dict[int, str]
 
 
-def index_tar(file: BinaryIO, name: str) -> TarIndex:
+def index_tar(file: IOBase, name: str) -> TarIndex:
     """Reads the headers of an uncompressed tar file.
 
     Members with the same key make one sample, also where others stand between them. The suffix is all after the

@@ -124,7 +124,9 @@ def test_damaged_files_are_named(copied, clip, name, damage):
     path.unlink()
     if damage != "absent":
         other = (
-            b"{}" if name == "skipped" else next(copied.glob("sums.*" if name == "moments" else "mom*")).read_bytes()
+            b'{"a": 1}'
+            if name == "skipped"
+            else next(copied.glob("sums.*" if name == "moments" else "mom*")).read_bytes()
         )
         path.write_bytes({"garbage": b"\xff garbage", "cut short": whole[:1], "another file": other}[damage])
     with pytest.raises(ValueError, match=rf"{name}\.(safetensors|json).*Collect it again"):

@@ -81,7 +81,8 @@ def collect(
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
         resume: go on with what an interrupted call with the same arguments left; the result is bit-identical to
-            that of an undisturbed one. What is finished is opened; where nothing is, collecting begins.
+            that of an undisturbed one where the model's own output is from run to run (on one CPU thread, not always
+            on several). What is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
 

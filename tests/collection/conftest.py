@@ -73,3 +73,13 @@ def finished(clip: HookedCLIP, tmp_path_factory: pytest.TempPathFactory) -> Cont
         patch.setattr("clip_lens_plugin.collection.plan.BLOCK_IMAGES", BLOCK)
         dataset = BrokenScenes(21, {5: OSError("cut short"), 9: OSError("cut short")})
         return collect_rows(clip, dataset, tmp_path_factory.mktemp("finished"), dtype="float32")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Matrix products on several threads differ in the last bits from run to run, whoever runs them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -75,11 +75,15 @@ def finished(clip: HookedCLIP, tmp_path_factory: pytest.TempPathFactory) -> Cont
         return collect_rows(clip, dataset, tmp_path_factory.mktemp("finished"), dtype="float32")
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
     """Matrix products on several threads differ in the last bits from run to run, whoever runs them."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
+    before, told = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    if told is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = told

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,9 @@ def collect(
         batch_size: samples a run of the model.
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
-        resume: go on with what an interrupted call with the same arguments left; the result is bit-identical to
-            that of an undisturbed one where the model's own output is from run to run (on one CPU thread, not always
-            on several). What is finished is opened; where nothing is, collecting begins.
+        resume: go on with what an interrupted call with the same arguments left, on as many threads of the processor
+            as that had; on the same kind of processor the result is bit-identical to that of an undisturbed one. What
+            is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
 
@@ -110,26 +110,39 @@ def collect(
     plan = Plan.of(model, source, what, dtype, batch_size, autocast)
     place, ranks = Place(out), Ranks.current()
     with ExitStack() as held:
-        finished = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
+        finished, threads = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
         if not finished:
+            held.enter_context(_on_threads(threads))
             mine = _run_blocks(model, source, place, plan, ranks, workers, strict, progress)
             everyones = ranks.gather(mine)
             ranks.first_does(lambda: _finish(place, plan, everyones))
     return ContributionStore.open(out, model)
 
 
-def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> bool:
-    """Makes the store or takes up what is there; whether it is finished."""
+@contextmanager
+def _on_threads(n: int) -> Iterator[None]:
+    """Runs torch on ``n`` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> tuple[bool, int]:
+    """Makes the store or takes up what is there; whether it is finished, and on how many threads it was begun."""
     held.enter_context(place.locked())
     attributes = read_attributes(place)
     if PLAN in attributes and not resume:
         raise ValueError(f"{place} holds a collection already. Go on with it (resume), or choose another place.")
     if PLAN in attributes:
-        Plan.from_json(attributes[PLAN]).refuse_other_plan(plan, str(place))
+        begun = Plan.from_json(attributes[PLAN])
+        begun.refuse_other_plan(plan, str(place))
         place.remove_half_written()
         if FINISHED in attributes:
             Progress.remove_all(place)
-        return FINISHED in attributes
+        return FINISHED in attributes, begun.threads
     group_alone = {"coordinates", "mlps", "self_attention", "embed", "embedding", "omega", "label", "kept", "name"}
     foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in group_alone]
     if foreign:
@@ -139,7 +152,7 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> bool:
     if plan.what == "contributions":
         make_arrays(group, plan)
     group.attrs[PLAN] = plan.to_json()
-    return False
+    return False, plan.threads
 
 
 def _run_blocks(

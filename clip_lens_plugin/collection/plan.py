@@ -44,6 +44,7 @@ class Plan:
         model_name: what the model was loaded as.
         shape: layers, heads, d_head, d_embed, pooled positions.
         fingerprints: of the model.
+        threads: of the processor, which the last bits of a matrix product depend on; who resumes uses as many.
         format: version of the layout on disk.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     model_name: str
     shape: tuple[int, int, int, int, int]
     fingerprints: Fingerprints
+    threads: int
     format: int = FORMAT
 
     @classmethod
@@ -87,6 +89,7 @@ class Plan:
             model_name=cfg.model_name,
             shape=(cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_embed, rows),
             fingerprints=Fingerprints.of(model),
+            threads=torch.get_num_threads(),
         )
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,13 +56,9 @@ def clip() -> HookedCLIP:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Blocks of 8 samples; one thread, because sums in several may be taken in another order."""
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 8 samples."""
     monkeypatch.setattr("clip_lens_plugin.collection.plan.BLOCK_IMAGES", BLOCK)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -73,17 +68,3 @@ def finished(clip: HookedCLIP, tmp_path_factory: pytest.TempPathFactory) -> Cont
         patch.setattr("clip_lens_plugin.collection.plan.BLOCK_IMAGES", BLOCK)
         dataset = BrokenScenes(21, {5: OSError("cut short"), 9: OSError("cut short")})
         return collect_rows(clip, dataset, tmp_path_factory.mktemp("finished"), dtype="float32")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Matrix products on several threads differ in the last bits from run to run, whoever runs them."""
-    before, told = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    if told is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = told

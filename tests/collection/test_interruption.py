@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from zarr.storage import LocalStore
 
 from clip_lens_plugin.collection import ContributionStore
@@ -29,13 +30,12 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import collect
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
-torch.set_num_threads(1)
 clip_lens_plugin.collection.plan.BLOCK_IMAGES = {BLOCK}
-model = HookedCLIP.from_pretrained("scenes", device="cpu")
 dataset = ScenesDataset(int(sys.argv[2]), {SEED}, "background")
 for _ in sys.stdin:
     process = os.fork()
     if process == 0:
+        model = HookedCLIP.from_pretrained("scenes", device="cpu")
         collect(model, dataset, sys.argv[1], "contributions", batch_size=4, resume=True, progress=False)
         os._exit(0)
     print(process, flush=True)
@@ -70,6 +70,19 @@ def test_no_block_is_read_again_that_was_written(clip, tmp_path, undisturbed):
         collect_rows(clip, BrokenScenes(29, {**UNREADABLE, 17: KeyboardInterrupt()}), tmp_path)
     again = BrokenScenes(29, {**UNREADABLE, **{i: KeyboardInterrupt() for i in range(16)}})
     collect_rows(clip, again, tmp_path, resume=True)
+    assert files_of(tmp_path) == undisturbed
+
+
+def test_resumed_on_another_number_of_threads(clip, tmp_path, undisturbed):
+    before = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        collect_rows(clip, BrokenScenes(29, {**UNREADABLE, 17: KeyboardInterrupt()}), tmp_path)
+    try:
+        torch.set_num_threads(before + 1)
+        collect_rows(clip, BrokenScenes(29, UNREADABLE), tmp_path, resume=True)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
     assert files_of(tmp_path) == undisturbed
 
 

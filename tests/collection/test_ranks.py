@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def collect_in_rank(rank: int, world: int, meeting: str, folder: str, errors: di
     store = collect_rows(HookedCLIP.from_pretrained("scenes", device="cpu"), BrokenScenes(N, errors), folder)
     assert len(store) == N - len(UNREADABLE)
     dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As each of the processes has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

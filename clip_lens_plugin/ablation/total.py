@@ -10,14 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.ablation.components import Components
-from clip_lens_plugin.ablation.hooks import (
-    ActivationMeans,
-    class_self_attention_hooks,
-    class_self_attention_messages,
-    mean_ablation,
-    resample_ablation,
-    zero_ablation,
-)
+from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, zero_ablation
+from clip_lens_plugin.ablation.means import ActivationMeans
+from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP

@@ -148,10 +148,13 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> tuple[boo
     if foreign:
         raise ValueError(f"{place} holds something else ({foreign[0]}): collect into an empty or new place.")
     place.remove_half_written()
-    group = place.group(write=True)
-    if plan.what == "contributions":
-        make_arrays(group, plan)
-    group.attrs[PLAN] = plan.to_json()
+    try:
+        group = place.group(write=True)
+        if plan.what == "contributions":
+            make_arrays(group, plan)
+        group.attrs[PLAN] = plan.to_json()
+    except OSError as error:
+        raise _not_written(place, error) from error
     return False, plan.threads
 
 

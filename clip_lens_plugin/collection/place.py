@@ -96,6 +96,12 @@ class Place:
         finally:
             lock.release()
 
+    def remove_empty_folder(self, prefix: str) -> None:
+        """Removes a folder that holds no key; an address on another machine has no empty folders."""
+        folder = Path(self.address) / prefix
+        if self.is_local and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
     def remove_half_written(self) -> None:
         """Removes what writes that were cut off left in a folder."""
         if self.is_local:

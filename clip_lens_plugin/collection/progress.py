@@ -86,9 +86,10 @@ class Progress:
 
     @staticmethod
     def remove_all(place: Place) -> None:
-        """Removes the files of all processes."""
+        """Removes the files of all processes, and their folder."""
         for key in place.listed(FOLDER + "/"):
             place.delete(key)
+        place.remove_empty_folder(FOLDER)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ PLAN, FINISHED = "clip_lens_plan", "clip_lens_finished"
 
 
 class CollectionNotFoundError(ValueError):
-    """There is no collection, or an unfinished one."""
+    """There is no collection, or an unfinished or damaged one."""
 
 
 class ContributionStore:
@@ -63,9 +64,9 @@ class ContributionStore:
         """Opens a folder or fsspec address; reads nothing but its description.
 
         Raises:
-            CollectionNotFoundError: if there is none, or it is not finished.
+            CollectionNotFoundError: if there is none, it is not finished, or its description is damaged.
             CollectionMismatchError: if it was collected with another model; the message says which part differs.
-            ValueError: if its description is damaged or of another version.
+            ValueError: if it is of another version.
         """
         place = Place(address)
         attributes = read_attributes(place)
@@ -77,7 +78,13 @@ class ContributionStore:
         plan.refuse_other_model(Fingerprints.of(model), str(address))
         if FINISHED not in attributes:
             raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
-        return cls(place, place.group(), plan, model, float(attributes[FINISHED]["completeness_error"]))
+        try:
+            error = float(attributes[FINISHED]["completeness_error"])
+        except (KeyError, TypeError, ValueError) as damage:
+            raise CollectionNotFoundError(
+                f"The description of {address} is damaged: {FINISHED} holds no completeness_error. Collect it again."
+            ) from damage
+        return cls(place, place.group(), plan, model, error)
 
     @cached_property
     def moments(self) -> Moments:
@@ -111,39 +118,68 @@ class ContributionStore:
     @cached_property
     def positions(self) -> np.ndarray:
         """Position in the data set of each row [n]."""
-        return np.flatnonzero(self._array("kept")[:])
+        return np.flatnonzero(self._read("kept"))
 
     @cached_property
     def labels(self) -> Int[Tensor, " n"]:
         """Position in :attr:`classes` of each row's class, -1 where unknown."""
-        return torch.from_numpy(np.asarray(self._array("label")[:])[self.positions])
+        return torch.from_numpy(self._read("label")[self.positions])
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Identity of each row's sample in the data set."""
-        return tuple(str(name) for name in np.asarray(self._array("name")[:])[self.positions])
+        return tuple(str(name) for name in self._read("name")[self.positions])
 
-    def __getitem__(self, rows: slice | range | Int[Tensor, " s"]) -> Contributions:
+    def __getitem__(self, rows: Any) -> Contributions:
         """Contributions in units of the unnormalised embedding, on the model's device.
 
         Args:
-            rows: a slice or range, or positions in any order.
+            rows: a slice or range, positions in any order, or a mask with a truth value a row; as a list, an array or
+                a tensor.
 
         Raises:
-            IndexError: if there is no such row.
+            IndexError: if there is no such row, or the mask has another length.
+            TypeError: if ``rows`` is a single position, which would have no batch dimension, or no row at all.
+            CollectionNotFoundError: if what is stored is damaged.
             ValueError: if no rows were kept.
         """
-        if isinstance(rows, range | slice):
-            picked = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, dtype=int)
-        else:
-            picked = rows.cpu().numpy()
-        if len(picked) and (picked.min() < 0 or picked.max() >= len(self)):
-            raise IndexError(f"Rows must be 0 to {len(self) - 1}, got {picked.min()} to {picked.max()}.")
+        picked = self._picked(rows)
         unique, back = np.unique(picked, return_inverse=True)
         self._array("coordinates")
-        found = read_contributions(self._group, self.positions[unique], Readout.of(self.model), self.plan)
+        with self._named_if_damaged("rows"):
+            found = read_contributions(self._group, self.positions[unique], Readout.of(self.model), self.plan)
         in_order = len(unique) == len(picked) and bool((unique == picked).all())
         return found if in_order else found.select(torch.from_numpy(back))
+
+    def _picked(self, rows: Any) -> np.ndarray:
+        """Row numbers."""
+        if isinstance(rows, slice):
+            return np.arange(len(self))[rows]
+        found = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows)
+        if found.ndim == 0 and found.dtype.kind in "iu":
+            raise TypeError(
+                f"A store gives batches: ask for store[{found}:{int(found) + 1}] instead of store[{found}]."
+            )
+        if found.size == 0:
+            return np.zeros(0, dtype=int)
+        if found.ndim != 1 or found.dtype.kind not in "iub":
+            raise TypeError(f"Rows are a slice, a range, positions or a mask, got {type(rows).__name__} {rows!r:.60}.")
+        if found.dtype.kind == "b":
+            if len(found) != len(self):
+                raise IndexError(f"The mask has {len(found)} values, the store has {len(self)} rows.")
+            return np.flatnonzero(found)
+        if found.min() < 0 or found.max() >= len(self):
+            raise IndexError(f"Rows must be 0 to {len(self) - 1}, got {found.min()} to {found.max()}.")
+        return found
+
+    @contextmanager
+    def _named_if_damaged(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:  # What zarr and its codecs raise.
+            raise CollectionNotFoundError(
+                f"The {what} in {self._place} are damaged: {error}. Collect it again."
+            ) from error
 
     def blocks(self) -> Iterator[range]:
         """All rows, in pieces that are read and held in memory well."""
@@ -162,7 +198,14 @@ class ContributionStore:
             raise ValueError(
                 f"{self._place} holds moments and means, but no rows of samples. Collect with what='contributions'."
             )
+        if name not in self._group:
+            raise CollectionNotFoundError(f"{self._place} lacks the array {name!r}: it is damaged. Collect it again.")
         return self._group[name]  # type: ignore[return-value]
+
+    def _read(self, name: str) -> np.ndarray:
+        array = self._array(name)
+        with self._named_if_damaged(f"values of {name!r}"):
+            return np.asarray(array[:])
 
     def _parsed(self, key: str, parse: Callable[[bytes], T]) -> T:
         found = self._place.get(key)

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from open_clip.transform import image_transform
@@ -139,3 +140,49 @@ def _refusal(store: ContributionStore, model: HookedCLIP) -> list[str]:
         ContributionStore.open(str(store._place), model)
     told = str(caught.value).split("): ", 1)[1]
     return told.split(" differ")[0].split(" and ")
+
+
+def test_lists_arrays_and_masks_are_rows_too(finished, heads):
+    mask = [i % 3 == 0 for i in range(19)]
+    for rows in ([3, 1], np.array([3, 1], dtype=np.int32), mask, np.array(mask), torch.tensor(mask), [], torch.ones(0)):
+        picked = heads[[0, 3, 6, 9, 12, 15, 18] if len(rows) == 19 else [3, 1][: len(rows)]]
+        torch.testing.assert_close(finished[rows].heads, picked, rtol=1e-4, atol=1e-5)
+
+
+def test_a_single_row_and_what_is_no_row_are_refused(finished):
+    for row in (3, np.int64(3), torch.tensor(3)):
+        with pytest.raises(TypeError, match=r"store\[3:4\]"):
+            finished[row]
+    with pytest.raises(IndexError, match="18 values, the store has 19 rows"):
+        finished[[True] * 18]
+    for rows in ("all", [0.5], [[1, 2]]):
+        with pytest.raises(TypeError, match="a slice, a range, positions or a mask"):
+            finished[rows]
+
+
+@pytest.mark.parametrize("array", ["coordinates", "kept", "label"])
+def test_a_damaged_array_is_named(copied, clip, array):
+    for chunk in (copied / array / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"junk")
+    store = ContributionStore.open(copied, clip)
+    with pytest.raises(CollectionNotFoundError, match="damaged: .*Collect it again"):
+        print(store[:2], store.labels)
+
+
+def test_an_array_that_is_gone_is_named(copied, clip):
+    shutil.rmtree(copied / "coordinates")
+    with pytest.raises(CollectionNotFoundError, match="lacks the array 'coordinates'"):
+        ContributionStore.open(copied, clip)[:2]
+
+
+def test_a_description_without_its_error_is_damaged(copied, clip):
+    about = json.loads((copied / "zarr.json").read_text())
+    about["attributes"]["clip_lens_finished"] = {}
+    (copied / "zarr.json").write_text(json.dumps(about))
+    with pytest.raises(CollectionNotFoundError, match="holds no completeness_error"):
+        ContributionStore.open(copied, clip)
+
+
+def test_nothing_of_the_progress_is_left(finished):
+    assert not Path(str(finished._place), "progress").exists()

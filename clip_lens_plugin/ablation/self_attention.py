@@ -1,0 +1,133 @@
+"""Hooks that ablate what the class token sends to itself, in every head of a layer, while the model runs.
+
+They return a new tensor in the activation's dtype and on its device, and let gradients through.
+
+Source: Gandelsman, Efros and Steinhardt, ICLR 2024, table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint
+
+from clip_lens_plugin.ablation.hooks import Hook, checked_shape, whole_numbers
+from clip_lens_plugin.hooked_clip import HookedCLIP
+
+
+def class_self_attention_hooks(
+    model: HookedCLIP, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
+) -> list[tuple[str, Hook]]:
+    """Hooks that replace what the class token sends to itself, ``pattern[b, h, 0, 0] · v[b, 0, h]``, in every head.
+
+    The pattern stays: nothing is shared out over other tokens. Pass all pairs at once, after any other hook on
+    ``hook_v``, ``hook_pattern`` or ``hook_z``, whose edits then count. A message is forgotten once it is replaced.
+
+    Args:
+        layers: negative ones counted from the end.
+        replacement: None for zero; or layer (from 0) to a mean message [h, k], or to messages of donors [b, h, k]:
+            see :func:`class_self_attention_messages`.
+
+    Returns:
+        (name, hook) pairs for ``fwd_hooks``, three a layer.
+
+    Raises:
+        IndexError: if there is no such layer.
+        ValueError: if ``replacement`` lacks a layer, or has another shape; in the run, for another batch size.
+    """
+    pairs: list[tuple[str, Hook]] = []
+    for l in _checked_layers(model, layers):
+        if replacement is not None:
+            _check_message(model, l, replacement)
+        message = _SelfMessage(l)
+        replace = _message_replacing(message, None if replacement is None else replacement[l])
+        pairs += [*message.hooks, (f"blocks.{l}.attn.hook_z", replace)]
+    return pairs
+
+
+def class_self_attention_messages(
+    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], layers: Iterable[int], batch_size: int = 32
+) -> dict[int, Float[Tensor, "b h k"]]:
+    """What the class token sends to itself in each layer and head, ``pattern[b, h, 0, 0] · v[b, 0, h]``.
+
+    In the weights' dtype, without gradients. Their mean over images is what mean ablation takes.
+
+    Args:
+        layers: see :func:`class_self_attention_hooks`.
+        batch_size: images a run.
+
+    Raises:
+        IndexError: if there is no such layer.
+        ValueError: if there is no image, or the shape is wrong.
+    """
+    if len(images) == 0:
+        raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
+    messages = {l: _SelfMessage(l) for l in _checked_layers(model, layers)}
+    found: dict[int, list[Tensor]] = {l: [] for l in messages}
+    with torch.no_grad(), model.hooks(fwd_hooks=[pair for each in messages.values() for pair in each.hooks]):
+        for start in range(0, len(images), batch_size):
+            model(images[start : start + batch_size])
+            for l, message in messages.items():
+                found[l].append(message.take())
+    return {l: torch.cat(parts) for l, parts in found.items()}
+
+
+class _SelfMessage:
+    """What the class token sends to itself in one layer of the current run, until it is taken."""
+
+    def __init__(self, layer: int) -> None:
+        self._value: Tensor | None = None
+        self._message: Tensor | None = None
+        self.hooks: list[tuple[str, Hook]] = [
+            (f"blocks.{layer}.attn.hook_v", self._see_value),
+            (f"blocks.{layer}.attn.hook_pattern", self._see_pattern),
+        ]
+
+    def _see_value(self, v: Float[Tensor, "b n h k"], hook: HookPoint) -> None:
+        self._value, self._message = v[:, 0], None
+
+    def _see_pattern(self, pattern: Float[Tensor, "b h n n"], hook: HookPoint) -> None:
+        if self._value is not None:
+            self._message, self._value = pattern[:, :, 0, 0, None] * self._value, None
+
+    def take(self) -> Float[Tensor, "b h k"]:
+        """The message, which is then forgotten."""
+        message, self._value, self._message = self._message, None, None
+        if message is None:
+            raise ValueError("Pass every pair of class_self_attention_hooks, each once, to the same run.")
+        return message
+
+
+def _message_replacing(message: _SelfMessage, replacement: Tensor | None) -> Hook:
+    def replace(z: Float[Tensor, "b n h k"], hook: HookPoint) -> Float[Tensor, "b n h k"]:
+        sent = message.take()
+        if replacement is None:
+            change = -sent
+        else:
+            if replacement.ndim == 3:
+                checked_shape(replacement, sent.shape, f"The messages for {hook.name}")
+            change = replacement.to(sent) - sent
+        changed = z.clone()
+        changed[:, 0] += change
+        return changed
+
+    return replace
+
+
+def _check_message(model: HookedCLIP, layer: int, replacement: Mapping[int, Tensor]) -> None:
+    if layer not in replacement:
+        raise ValueError(f"There is no replacement for layer {layer}, only for layers {sorted(replacement)}.")
+    h, k, shape = model.cfg.n_heads, model.cfg.d_head, list(replacement[layer].shape)
+    if shape[-2:] != [h, k] or len(shape) not in (2, 3):
+        raise ValueError(
+            f"The replacement for layer {layer} must have shape [{h}, {k}] or [batch, {h}, {k}], got {shape}."
+        )
+
+
+def _checked_layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
+    """The layers counted from the start, each once."""
+    numbers = whole_numbers("layers", layers) or []
+    return list(dict.fromkeys(model.cfg.checked_head(layer, 0)[0] for layer in numbers))

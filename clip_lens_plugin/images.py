@@ -49,11 +49,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class LoadedImages:
-    """Preprocessed images; ``names[i]`` is the path of ``tensor[i]`` inside the folder."""
+    """Preprocessed images; ``names[i]`` is the path of ``tensor[i]`` inside the folder, ``paths[i]`` its file."""
 
     tensor: Float[Tensor, "b 3 height width"]
     names: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    paths: tuple[Path, ...]
 
     def folder_labels(self) -> tuple[str, ...] | None:
         """Name of the folder each image lies in, where all lie in two or more subfolders; else None."""
@@ -135,19 +136,20 @@ def load_images(
     """
     if preprocess is None:
         raise ValueError("The model was wrapped without preprocessing, so it cannot take photographs.")
-    tensors, names, skipped = [], [], []
+    tensors, names, skipped, used = [], [], [], []
     for done, path in enumerate(paths, start=1):
         name = printable(path.relative_to(folder).as_posix())
         try:
             tensors.append(preprocess(open_upright(path)))
             names.append(name)
+            used.append(path)
         except UnreadableImageError as error:
             skipped.append(Skipped(name, str(error)))
         on_progress(done, len(paths))
     if not tensors:
         first = f"; the first, {skipped[0].name!r}: {skipped[0].reason}" if skipped else ""
         raise ImageFolderError(f"None of the {len(paths)} image files in {folder} could be read{first}.")
-    return LoadedImages(torch.stack(tensors), tuple(names), tuple(skipped))
+    return LoadedImages(torch.stack(tensors), tuple(names), tuple(skipped), tuple(used))
 
 
 def shown_pictures(

@@ -18,6 +18,7 @@ from clip_lens_plugin.readout import Readout
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.text_span import HeadSpan
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,67 @@ class PatchTextMap:
         """What the chosen heads add to the cosine similarity."""
         return self.values.sum((-2, -1)) + self.class_token
 
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.values.shape[-2:]
+        return rows, columns
+
+    def contrast(self) -> PatchTextMap:
+        """Each text's map minus the mean of the other texts' maps.
+
+        Raises:
+            ValueError: if there is only one text.
+        """
+        return PatchTextMap(_minus_others(self.values, 1), _minus_others(self.class_token, 1), self.texts)
+
+
+@dataclass(frozen=True)
+class HeadTextScores:
+    """What each source token adds, through each head, to one image's similarity to each text, in cosine units.
+
+    Attributes:
+        by_token: [l, h, n, t]; token 0 is the class token, then the patches row by row.
+        cosine: the image's whole cosine similarity to each text [t]; MLPs and constants make up what heads do not.
+        texts: the texts.
+        grid_size: rows and columns of patches.
+    """
+
+    by_token: Float[Tensor, "l h n t"]
+    cosine: Float[Tensor, " t"]
+    texts: tuple[str, ...]
+    grid_size: tuple[int, int]
+
+    @property
+    def scores(self) -> Float[Tensor, "l h t"]:
+        """What each head adds to the cosine similarity."""
+        return self.by_token.sum(2)
+
+    def map(self, heads: Sequence[tuple[int, int]] | None = None) -> PatchTextMap:
+        """The patch-text map of chosen heads, or of all.
+
+        Raises:
+            IndexError: if there is no such head.
+        """
+        layers, in_layer = self.by_token.shape[:2]
+        chosen = torch.zeros(layers, in_layer, dtype=torch.bool) if heads is not None else torch.ones(layers, in_layer)
+        for layer, head in heads or ():
+            if not (-layers <= layer < layers and -in_layer <= head < in_layer):
+                raise IndexError(f"There is no layer {layer}, head {head}: there are {layers} layers of {in_layer}.")
+            chosen[layer, head] = True
+        by_token = torch.einsum("lhnt,lh->nt", self.by_token, chosen.to(self.by_token))
+        return PatchTextMap(
+            values=by_token[1:].T.unflatten(-1, self.grid_size)[None],
+            class_token=by_token[:1],
+            texts=self.texts,
+        )
+
 
 def patch_text_map(
     model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
     texts: Sequence[str],
-    heads: Sequence[tuple[int, int]] | None = None,
+    heads: Sequence[tuple[int, int]] | int | None = None,
     batch_size: int = 16,
 ) -> PatchTextMap:
     """Runs the model and scores each patch against each text.
@@ -52,15 +108,14 @@ def patch_text_map(
     Args:
         images: preprocessed images.
         texts: any texts.
-        heads: (layer, head) pairs to sum over; all heads if not given.
+        heads: (layer, head) pairs to sum over, or a layer for all heads of it; all heads if not given.
         batch_size: images a run.
 
     Raises:
         ValueError: if there is no image, no text or no head, or the shape is wrong.
         IndexError: if there is no such head.
     """
-    if isinstance(texts, str) or len(texts) == 0:
-        raise ValueError(f"patch_text_map takes a list of one or more texts, got {texts!r}.")
+    _refuse_no_texts(texts)
     if len(images) == 0:
         raise ValueError("patch_text_map was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
     chosen = _head_mask(model, heads)
@@ -75,6 +130,53 @@ def patch_text_map(
         class_token=by_token[..., 0],
         texts=tuple(texts),
     )
+
+
+def head_text_scores(model: HookedCLIP, image: Float[Tensor, "3 height width"], texts: Sequence[str]) -> HeadTextScores:
+    """Runs the model on one image and scores each token of each head against each text.
+
+    Args:
+        image: a preprocessed image.
+        texts: any texts.
+
+    Raises:
+        ValueError: if there is no text, or the image has the wrong shape.
+    """
+    _refuse_no_texts(texts)
+    embeddings = model.encode_text(texts)
+    with torch.no_grad():
+        found = model.decompose(image[None]).embedding[0]
+    cosine = embeddings.to(found) @ (found / found.norm())
+    by_token = token_scores(model, image[None], embeddings)[0]
+    return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
+
+
+def extreme_descriptions(
+    model: HookedCLIP, image: Float[Tensor, "3 height width"], span: HeadSpan
+) -> tuple[PatchTextMap, tuple[str, str]]:
+    """A head's maps of the two of its TextSpan texts that are most and least similar to what it writes for an image.
+
+    Source: figure 6 of the paper; similarity is the head's score, its contribution's dot product with the text.
+
+    Args:
+        image: a preprocessed image.
+        span: the head's texts.
+
+    Returns:
+        The maps of that head for both texts, and what each is: "most similar", "least similar".
+
+    Raises:
+        ValueError: if the head has fewer than two texts.
+    """
+    if len(span.texts) < 2:
+        raise ValueError(
+            f"Layer {span.layer}, head {span.head} has {len(span.texts)} text(s); the most and the least similar need "
+            f"two or more."
+        )
+    head = (span.layer, span.head)
+    scores = model.decompose(image[None]).normalized().towards(model.encode_text(span.texts))[0, *head]
+    picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
+    return patch_text_map(model, image[None], picked, heads=[head]), ("most similar", "least similar")
 
 
 def token_scores(
@@ -102,10 +204,24 @@ def token_scores(
         return torch.stack(by_layer, dim=1)
 
 
-def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | None) -> Float[Tensor, "l h"]:
+def _refuse_no_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or len(texts) == 0:
+        raise ValueError(f"A patch-text map takes a list of one or more texts, got {texts!r}.")
+
+
+def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
+    n = values.shape[dim]
+    if n < 2:
+        raise ValueError("A contrast needs two or more texts: each is shown against the mean of the others.")
+    return values - (values.sum(dim, keepdim=True) - values) / (n - 1)
+
+
+def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | int | None) -> Float[Tensor, "l h"]:
     n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
     if heads is None:
         return torch.ones(n_layers, n_heads)
+    if isinstance(heads, int):
+        heads = [(heads, head) for head in range(n_heads)]
     if len(heads) == 0:
         raise ValueError("heads must hold at least one (layer, head) pair, or be None for all heads.")
     mask = torch.zeros(n_layers, n_heads)

@@ -19,11 +19,13 @@ from torch import Tensor
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import Factors, factors_from_images
+from clip_lens_plugin.geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import Skipped, shown_pictures
 from clip_lens_plugin.moments import Moments
-from clip_lens_plugin.patch_text import patch_text_map
+from clip_lens_plugin.patch_text import HeadTextScores, head_text_scores
 from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.retrieval import extreme_images
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
@@ -32,7 +34,10 @@ BATCH_SIZE = 32
 N_DIRECTIONS = 8
 TEXTS_WITH_IMAGES = 3
 IMAGES_PER_TEXT = 4
-N_HEATMAPS = 6
+N_HEATMAPS = 4
+TEXTS_A_MAP = 3
+HEATMAP_BYTES = 7_000_000
+"""Most of the scores of all maps together, which the page holds for every head and token."""
 
 OnProgress = Callable[[str, int, int], object]
 """Called with (what is being done, steps done, steps in all)."""
@@ -61,21 +66,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """One image's patch-text map; values in cosine units.
+    """What one image's patches add to its similarity to a few texts.
 
     Attributes:
         image: position of the image.
-        text: the text.
-        values: contribution of each patch, summed over all heads.
-        class_token: contribution of the class token as a source.
-        cosine: the image's whole cosine similarity with the text.
+        scores: of every head and token, in cosine units.
+        picture: the photograph, or what the model sees of it.
+        placement: where on the photograph the model's input lies; None if the picture is that input.
     """
 
     image: int
-    text: str
-    values: Float[Tensor, "rows columns"]
-    class_token: float
-    cosine: float
+    scores: HeadTextScores
+    picture: Image.Image
+    placement: Placement | None
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,11 @@ class Report:
         layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer, share_mean, share_std.
         heads: layer, head, share_mean, share_std.
         text_span: layer, head, rank, text, explained_variance (cumulative share), total_variance (cosine²).
-        top_images: layer, head, rank, text, place, image, name, score (cosine, mean over images removed).
-        ablation: question, ablated, kind, layers, accuracy, classes, scored, means_from.
-        heatmaps: a few patch-text maps.
+        spans: the texts of the late heads, as ``text_span`` has them in a table.
+        top_images: layer, head, rank, text, side ("highest", "lowest"), place, image, name, score (cosine, mean over
+            images removed).
+        ablation: question, ablated, kind, layers, accuracy, low, high, ablation, effect, classes, scored, means_from.
+        heatmaps: a few images' patch-text maps.
         skipped: name, reason.
         pictures: position of an image to the picture the model sees, for all images shown.
     """
@@ -105,6 +110,7 @@ class Report:
     layers: pd.DataFrame
     heads: pd.DataFrame
     text_span: pd.DataFrame
+    spans: TextSpanResult
     top_images: pd.DataFrame
     ablation: pd.DataFrame
     heatmaps: tuple[Heatmap, ...]
@@ -114,9 +120,10 @@ class Report:
     def save_tables(self, out: Path) -> None:
         """Writes one parquet file a table; heat maps as image, name, text, row, column, value."""
         maps = [
-            (each.image, self.names[each.image], each.text, row, column, float(value))
+            (each.image, self.names[each.image], text, row, column, float(value))
             for each in self.heatmaps
-            for row, line in enumerate(each.values)
+            for text, values in zip(each.scores.texts, each.scores.map().values[0], strict=True)
+            for row, line in enumerate(values)
             for column, value in enumerate(line)
         ]
         columns = ["image", "name", "text", "row", "column", "value"]
@@ -135,10 +142,11 @@ def analyse(
     images_from: str = "the given images",
     questions: Sequence[Question] = (),
     captions: Sequence[str] | None = None,
+    photograph: Callable[[int], Image.Image] | None = None,
     skipped: Sequence[Skipped] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
-    """Analyses the images; :func:`clip_lens_plugin.views.html.write_report` draws what it returns.
+    """Analyses the images; :func:`clip_lens_plugin.views.report.write_report` draws what it returns.
 
     Args:
         model: with tokenizer and preprocess.
@@ -148,6 +156,8 @@ def analyse(
         pool_name, images_from: said in the page.
         questions: whose accuracy under mean ablation is measured.
         captions: a text for each image's patch-text map; the pool's nearest text if not given.
+        photograph: gives the picture that was preprocessed to an image, for maps on the whole photograph; without it,
+            and where the preprocessing's geometry is unknown, maps lie on what the model sees.
         skipped: files that were not used.
 
     Raises:
@@ -172,9 +182,8 @@ def analyse(
         for done, question in enumerate(questions, start=1):
             ablation += _ablated(model, factors, question)
             on_progress("ablating", done, len(questions))
-        heatmaps = _heatmaps(model, images, every, pool, texts, captions, on_progress)
-    shown = {*top_images["image"], *(each.image for each in heatmaps)}
-    order = sorted(int(i) for i in shown)
+        heatmaps = _heatmaps(model, images, every, pool, texts, captions, photograph, on_progress)
+    order = sorted({int(i) for i in top_images["image"]})
     return Report(
         model_name=model.cfg.model_name,
         images_from=images_from,
@@ -185,6 +194,7 @@ def analyse(
         layers=_layer_table(shares),
         heads=_head_table(shares),
         text_span=_span_table(spans),
+        spans=spans,
         top_images=top_images,
         ablation=pd.concat([each for each in ablation if len(each)] or ablation, ignore_index=True),
         heatmaps=heatmaps,
@@ -193,7 +203,10 @@ def analyse(
     )
 
 
-ABLATION_COLUMNS = ["question", "ablated", "kind", "layers", "accuracy", "classes", "scored", "means_from"]
+ABLATION_COLUMNS = [
+    *("question", "ablated", "kind", "layers", "accuracy", "low", "high"),
+    *("ablation", "effect", "classes", "scored", "means_from"),
+]
 
 
 # ---------------------------------------------------------------------- contributions
@@ -257,21 +270,10 @@ def _span_table(spans: TextSpanResult) -> pd.DataFrame:
 def _top_images(
     every: Contributions, spans: TextSpanResult, texts: Float[Tensor, "t e"], names: Sequence[str]
 ) -> pd.DataFrame:
-    """For the first texts of each head, the images whose contribution through it leans most to the text."""
-    coordinates, readout, rows = every.head_coordinates, every.readout, []
-    for layer, head in spans.heads:
-        span = spans[layer, head]
-        chosen = readout.checked_texts(texts[span.indices[:TEXTS_WITH_IMAGES]])
-        scores = coordinates[:, layer, head] @ (readout.head_map(layer, head) @ chosen.T)
-        best = (scores - scores.mean(0)).topk(min(IMAGES_PER_TEXT, len(scores)), dim=0)
-        for rank in range(len(chosen)):
-            for place, (image, score) in enumerate(
-                zip(best.indices[:, rank].tolist(), best.values[:, rank].tolist(), strict=True)
-            ):
-                key = (layer, head, rank + 1, span.texts[rank])
-                rows.append((*key, place + 1, image, names[image], score))
-    columns = ["layer", "head", "rank", "text", "place", "image", "name", "score"]
-    return pd.DataFrame(rows, columns=columns)
+    """For the first texts of each head, the images whose contribution through it leans most to the text, and least."""
+    found = extreme_images(every, spans, IMAGES_PER_TEXT, n_texts=TEXTS_WITH_IMAGES, text_embeddings=texts)
+    found = found.rename(columns={"row": "image"})
+    return found.assign(name=[names[i] for i in found["image"]])
 
 
 # ---------------------------------------------------------------------- accuracy and maps
@@ -300,19 +302,33 @@ def _heatmaps(
     pool: TextPool,
     texts: Float[Tensor, "t e"],
     captions: Sequence[str] | None,
+    photograph: Callable[[int], Image.Image] | None,
     on_progress: OnProgress,
 ) -> tuple[Heatmap, ...]:
     """Maps of images that are evenly spaced over the set, so that none was picked for its look."""
-    number = min(N_HEATMAPS, len(images))
+    cfg = model.cfg
+    bytes_each = 4 * cfg.n_layers * cfg.n_heads * cfg.n_ctx * TEXTS_A_MAP
+    number = min(N_HEATMAPS, len(images), max(1, HEATMAP_BYTES // bytes_each))
     rows, maps = [i * len(images) // number for i in range(number)], []
     for done, i in enumerate(rows, start=1):
+        nearest = (every.readout.checked_texts(texts) @ every.embedding[i]).argsort(descending=True).tolist()
+        wanted = [pool.texts[each] for each in nearest[:TEXTS_A_MAP]]
         if captions is not None:
-            text = captions[i]
-        else:
-            text = pool.texts[int((every.readout.checked_texts(texts) @ every.embedding[i]).argmax())]
-        scores = patch_text_map(model, images[i : i + 1], [text])
-        cosine = every.readout.checked_texts(model.encode_text(text))[0] @ every.embedding[i]
-        values = scores.values[0, 0].float().cpu()
-        maps.append(Heatmap(i, text, values, scores.class_token[0, 0].item(), cosine.item()))
+            wanted = list(dict.fromkeys([captions[i], *wanted]))[:TEXTS_A_MAP]
+        picture, placement = _placed(model, images[i], None if photograph is None else photograph(i))
+        maps.append(Heatmap(i, head_text_scores(model, images[i], wanted), picture, placement))
         on_progress("mapping patches", done, number)
     return tuple(maps)
+
+
+def _placed(
+    model: HookedCLIP, image: Float[Tensor, "3 height width"], photograph: Image.Image | None
+) -> tuple[Image.Image, Placement | None]:
+    """The photograph and where the model's input lies on it, or that input alone."""
+    if photograph is not None:
+        try:
+            height, width = model.cfg.image_size
+            return photograph, Placement.of(model.preprocess, photograph.size, (width, height))
+        except UnknownGeometryError:
+            pass
+    return shown_pictures(image[None], model.preprocess)[0], None

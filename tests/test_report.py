@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from open_clip.transform import image_transform
+from PIL import Image
+from torchvision.transforms import ColorJitter, Compose
 
 from clip_lens_plugin import HookedCLIP, TextPool
 from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.report import Question, analyse
-from clip_lens_plugin.views.html import write_report
+from clip_lens_plugin.views.report import write_report
 from tests.conftest import random_clip, random_images
 
 N = 12
@@ -66,11 +68,11 @@ def test_layer_rows_are_sums_of_their_heads(report):
 
 def test_top_images_are_those_of_a_plain_recomputation(clip, images, report):
     c = clip.decompose(images).normalized()
-    assert len(report.top_images)
-    for (layer, head, _, text), rows in report.top_images.groupby(["layer", "head", "rank", "text"]):
+    assert set(report.top_images["side"]) == {"highest", "lowest"}
+    for (layer, head, _, text, side), rows in report.top_images.groupby(["layer", "head", "rank", "text", "side"]):
         scores = c.heads[:, layer, head] @ clip.encode_text(text)[0]
         scores = scores - scores.mean()
-        best = scores.argsort(descending=True)[: len(rows)]
+        best = scores.argsort(descending=side == "highest")[: len(rows)]
         assert rows.sort_values("place")["image"].tolist() == best.tolist()
         np.testing.assert_allclose(rows["score"], scores[best].numpy(), atol=1e-6)
         assert rows["name"].tolist() == [f"{i}.png" for i in best.tolist()]
@@ -93,23 +95,50 @@ def test_ablation_scores_one_half_with_the_means_of_the_other(clip, images, repo
     assert table.loc[table["kind"] == "base", "accuracy"].item() == pytest.approx(base)
 
 
-def test_heatmaps_use_the_nearest_text_and_sum_to_what_heads_add(clip, images, report):
+def test_heatmaps_use_the_nearest_texts_and_sum_to_what_heads_add(clip, images, report):
     c = clip.decompose(images).normalized()
     texts = clip.encode_text(TEXTS)
+    assert [each.image for each in report.heatmaps] == [0, 3, 6, 9]
     for each in report.heatmaps:
         cosines = texts @ c.embedding[each.image]
-        assert each.text == TEXTS[int(cosines.argmax())]
-        assert each.cosine == pytest.approx(cosines.max().item(), abs=1e-6)
-        heads = c.heads[each.image].sum((0, 1)) @ texts[int(cosines.argmax())]
-        assert each.values.sum().item() + each.class_token == pytest.approx(heads.item(), abs=1e-5)
+        nearest = cosines.argsort(descending=True)[:3]
+        assert each.scores.texts == tuple(TEXTS[i] for i in nearest)
+        torch.testing.assert_close(each.scores.cosine, cosines[nearest], atol=1e-6, rtol=0)
+        heads = c.heads[each.image].sum((0, 1)) @ texts[nearest].T
+        torch.testing.assert_close(each.scores.map().scores[0], heads, atol=1e-5, rtol=0)
+        assert each.placement is None
+        assert each.picture.size == (32, 32)
 
 
-def test_a_caption_an_image_replaces_the_nearest_text(clip, images):
+def test_a_caption_an_image_comes_before_the_nearest_texts(clip, images):
     captions = [f"picture {i}" for i in range(N)]
     pool = TextPool.from_strings(TEXTS)
     report = analyse(clip, images, names=captions, pool=pool, captions=captions)
-    assert [each.text for each in report.heatmaps] == [captions[each.image] for each in report.heatmaps]
+    assert [each.scores.texts[0] for each in report.heatmaps] == [captions[each.image] for each in report.heatmaps]
+    assert all(len(each.scores.texts) == 3 for each in report.heatmaps)
     assert report.ablation.empty
+
+
+def test_maps_lie_on_photographs_where_the_geometry_is_known(clip, images, tokenizer):
+    pool, names = TextPool.from_strings(TEXTS), [str(i) for i in range(N)]
+    photograph = Image.new("RGB", (60, 40), "red")
+    report = analyse(clip, images, names=names, pool=pool, photograph=lambda i: photograph)
+    for each in report.heatmaps:
+        assert each.picture is photograph
+        assert each.placement is not None
+        assert each.placement.box == pytest.approx((10, 0, 50, 40))
+    jittered = Compose([ColorJitter(), *clip.preprocess.transforms])
+    unknown = HookedCLIP.from_open_clip(clip.clip, jittered, tokenizer)
+    report = analyse(unknown, images, names=names, pool=pool, photograph=lambda i: photograph)
+    assert all(each.placement is None and each.picture.size == (32, 32) for each in report.heatmaps)
+
+
+def test_maps_of_large_towers_are_fewer(clip, images, monkeypatch):
+    each = 4 * 3 * 4 * 17 * 3
+    for room, expected in ((each * 2, 2), (each - 1, 1), (each * 100, 4)):
+        monkeypatch.setattr("clip_lens_plugin.report.HEATMAP_BYTES", room)
+        report = analyse(clip, images, names=[str(i) for i in range(N)], pool=TextPool.from_strings(TEXTS))
+        assert len(report.heatmaps) == expected
 
 
 def test_tables_on_disk_are_those_of_the_page(clip, images, report, tmp_path):
@@ -128,7 +157,10 @@ def test_tables_on_disk_are_those_of_the_page(clip, images, report, tmp_path):
     for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
         pd.testing.assert_frame_equal(pd.read_parquet(page.parent / f"{name}.parquet"), getattr(report, name))
     maps = pd.read_parquet(page.parent / "heatmaps.parquet")
-    assert len(maps) == sum(each.values.numel() for each in report.heatmaps)
+    assert len(maps) == sum(each.scores.map().values.numel() for each in report.heatmaps)
+    first = report.heatmaps[0].scores.map().values[0, 1, 2, 3].item()
+    row = maps[(maps["image"] == 0) & (maps["row"] == 2) & (maps["column"] == 3)].iloc[1]
+    assert row["value"] == pytest.approx(first)
     assert ("decomposing images", N, N) in stages
 
 

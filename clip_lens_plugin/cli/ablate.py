@@ -34,7 +34,8 @@ from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_stor
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.sources.source import ImageSource
-from clip_lens_plugin.views.figures import ablation_figure, save_figure
+from clip_lens_plugin.views.figures import ablation_figure
+from clip_lens_plugin.views.view import save_figure
 from clip_lens_plugin.zero_shot import ZeroShotAccuracy, ZeroShotClassifier
 
 Effect = Literal["direct", "total"]
@@ -58,7 +59,11 @@ def ablate(
         Effect, typer.Option(help="In the sum alone, or in the model, where later layers react.")
     ] = "direct",
     images: Annotated[
-        str | None, typer.Option(help="Data set that SOURCE was collected from, for total effects.")
+        str | None,
+        typer.Option(
+            help="Data set that SOURCE was collected from, for total effects; 'scenes' for drawn scenes, with the "
+            "--limit and --attribute of its collection."
+        ),
     ] = None,
     figure_format: FormatOption = "png",
     attribute: AttributeOption = None,
@@ -69,8 +74,8 @@ def ablate(
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console), one_line_interrupt(console, AGAIN):
         check_out(out)
-        data = data_set_of(source, None if images else limit, attribute)
-        pictures = _pictures(data, images, limit, effect)
+        data = data_set_of(source, None if images else limit, None if images else attribute)
+        pictures = _pictures(data, images, limit, attribute, effect)
         names = None if data is None else class_names(classes, data.classes)
         check_device(device)
         loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
@@ -92,7 +97,9 @@ def ablate(
             typer.echo(path)
 
 
-def _pictures(data: ImageSource | None, images: str | None, limit: int | None, effect: Effect) -> ImageSource | None:
+def _pictures(
+    data: ImageSource | None, images: str | None, limit: int | None, attribute: str | None, effect: Effect
+) -> ImageSource | None:
     """The data set that a total effect runs the model on."""
     if images is not None and (data is not None or effect == "direct"):
         raise ValueError(f"--images {images} is for total effects on a collection; here nothing would read it.")
@@ -100,7 +107,7 @@ def _pictures(data: ImageSource | None, images: str | None, limit: int | None, e
         return data
     if images is None:
         raise ValueError("Total effects run the model again: give the data set that was collected, --images DATASET.")
-    return source_of(images, limit, attribute=None)
+    return source_of(None if images == "scenes" else images, limit, attribute)
 
 
 def _accuracy(store: ContributionStore, classifier: ZeroShotClassifier) -> ZeroShotAccuracy:

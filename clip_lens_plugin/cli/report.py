@@ -80,8 +80,9 @@ def _report_on_folder(
     import torch
 
     from clip_lens_plugin.images import load_images
+    from clip_lens_plugin.pictures import open_upright
     from clip_lens_plugin.report import Question, analyse
-    from clip_lens_plugin.views.html import write_report
+    from clip_lens_plugin.views.report import write_report
 
     images = load_images(
         folder,
@@ -94,7 +95,7 @@ def _report_on_folder(
     if labels is not None:
         classes = sorted(set(labels))
         answers = torch.tensor([classes.index(label) for label in labels])
-        readable = tuple(name.replace("_", " ") for name in classes)
+        readable = _readable(classes)
         templates = ("{}", "a photo of a {}", "a picture of a {}")
         questions.append(Question("folder", readable, answers, templates))
     found = analyse(
@@ -105,10 +106,24 @@ def _report_on_folder(
         pool_name=pool_name,
         images_from=f"{len(images.names):,} images of the folder {folder.resolve().name}",
         questions=questions,
+        photograph=lambda i: open_upright(images.paths[i]),
         skipped=images.skipped,
         on_progress=bars.on_progress,
     )
     return write_report(found, out), len(images.skipped)
+
+
+def _readable(folders: list[str]) -> tuple[str, ...]:
+    """Names of folders as phrases. Raises ValueError if two become the same."""
+    phrases: dict[str, str] = {}
+    for folder in folders:
+        phrase = folder.replace("_", " ")
+        if phrase in phrases:
+            raise ValueError(
+                f"The class folders {phrases[phrase]!r} and {folder!r} both read {phrase!r}: rename or join them."
+            )
+        phrases[phrase] = folder
+    return tuple(phrases)
 
 
 def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: Bars) -> Path:
@@ -118,7 +133,7 @@ def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str,
     from clip_lens_plugin.scenes.attributes import ATTRIBUTES, sample_scenes
     from clip_lens_plugin.scenes.captions import TEMPLATES, caption, prompts
     from clip_lens_plugin.scenes.drawing import draw
-    from clip_lens_plugin.views.html import write_report
+    from clip_lens_plugin.views.report import write_report
 
     if model.preprocess is None:
         raise ValueError("The model was loaded without preprocessing.")
@@ -135,6 +150,7 @@ def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str,
         pool_name=pool_name,
         images_from=f"{n:,} drawn scenes it was not trained on (seed {SCENES_SEED})",
         questions=[Question(name, tuple(prompts(name)), codes[:, a], TEMPLATES) for a, name in enumerate(ATTRIBUTES)],
+        photograph=lambda i: draw(scenes[i]),
         captions=[caption({"colour": scene.colour, "shape": scene.shape}) for scene in scenes],
         on_progress=bars.on_progress,
     )

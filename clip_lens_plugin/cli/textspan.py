@@ -30,7 +30,8 @@ from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_stor
 from clip_lens_plugin.cli.texts import pool_for, pool_named
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.text_span import TextSpanResult, text_span
-from clip_lens_plugin.views.figures import explained_variance_figure, save_figure
+from clip_lens_plugin.views.figures import explained_variance_figure
+from clip_lens_plugin.views.view import save_figure
 
 TOLD_TEXTS = 3
 

@@ -110,8 +110,8 @@ def collect(
     plan = Plan.of(model, source, what, dtype, batch_size, autocast)
     place, ranks = Place(out), Ranks.current()
     with ExitStack() as held:
-        finished, threads = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
-        if not finished:
+        threads = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
+        if threads is not None:
             held.enter_context(_on_threads(threads))
             mine = _run_blocks(model, source, place, plan, ranks, workers, strict, progress)
             everyones = ranks.gather(mine)
@@ -130,8 +130,8 @@ def _on_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> tuple[bool, int]:
-    """Makes the store or takes up what is there; whether it is finished, and on how many threads it was begun."""
+def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> int | None:
+    """Makes the store or takes up what is there; on how many threads it was begun, None if it is finished."""
     held.enter_context(place.locked())
     attributes = read_attributes(place)
     if PLAN in attributes and not resume:
@@ -142,7 +142,7 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> tuple[boo
         place.remove_half_written()
         if FINISHED in attributes:
             Progress.remove_all(place)
-        return FINISHED in attributes, begun.threads
+        return None if FINISHED in attributes else begun.threads
     group_alone = {"coordinates", "mlps", "self_attention", "embed", "embedding", "omega", "label", "kept", "name"}
     foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in group_alone]
     if foreign:
@@ -155,7 +155,7 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> tuple[boo
         group.attrs[PLAN] = plan.to_json()
     except OSError as error:
         raise _not_written(place, error) from error
-    return False, plan.threads
+    return plan.threads
 
 
 def _run_blocks(

@@ -1,17 +1,16 @@
-"""Figures of tables that analyses return, and their files."""
+"""Figures of tables that analyses return."""
 
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
-import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from clip_lens_plugin.views.plots import LINE_STYLES
+from clip_lens_plugin.views.colours import LINE_STYLES, SIGNED
 
 DASHES = ("-", "--", ":", "-.")
 """Taken in turn where there are more lines than colours."""
@@ -26,8 +25,8 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     """Accuracy against the number of attention layers ablated, its interval as a band; other sets as points beside.
 
     Args:
-        table: columns ablated, kind, layers, accuracy, low, high, ablation, effect; a line for each pair of the
-            last two.
+        table: columns ablated, kind, layers, accuracy, low, high, ablation, effect; with a column question there is a
+            line a question, else one for each pair of the last two.
     """
     curve, others = table.query("kind in @CURVE"), table.query("kind not in @CURVE")
     n_layers = max(curve["layers"].tolist())
@@ -37,14 +36,14 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     place = {name: first + i * gap for i, name in enumerate(beside)}
     figure = Figure(figsize=(5.4 + 0.9 * len(beside), 4.4), layout="constrained")
     axes = figure.add_subplot()
-    for i, (pair, rows) in enumerate(table.groupby(["ablation", "effect"], sort=False)):
+    lines = _lines(table)
+    for i, (named, rows) in enumerate(lines):
         colour, marker = LINE_STYLES[i % len(LINE_STYLES)]
         line = rows.query("kind in @CURVE").sort_values("layers")
-        name = "{} ablation, {} effect".format(*pair)  # type: ignore[misc]
-        axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=5, label=name)
+        axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=5, label=named)
         axes.fill_between(line["layers"], 100 * line["low"], 100 * line["high"], color=colour, alpha=0.2, lw=0)
         for row in rows.query("kind not in @CURVE").to_dict("records"):
-            x = place[row["ablated"]]
+            x = place[row["ablated"]] + 0.07 * gap * (i - (len(lines) - 1) / 2)
             axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=colour, alpha=0.35, lw=5)
             axes.plot([x], [100 * row["accuracy"]], color=colour, marker=marker, ms=7)
     if beside:
@@ -58,6 +57,13 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     axes.grid(axis="y", color="0.9")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    if "question" in table:
+        return [(str(question), rows) for question, rows in table.groupby("question", sort=False)]
+    pairs = table.groupby(["ablation", "effect"], sort=False)
+    return [("{} ablation, {} effect".format(*pair), rows) for pair, rows in pairs]  # type: ignore[misc]
 
 
 def explained_variance_figure(table: pd.DataFrame) -> Figure:
@@ -103,16 +109,53 @@ def _head_line(axes: Axes, head: int, line: pd.DataFrame) -> None:
     )
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a .png or .svg; the same figure gives the same bytes, without matplotlib's version and the date.
+def layer_figure(layers: pd.DataFrame) -> Figure:
+    """What each layer's heads and MLP add to the embedding, with the constants' share beside.
 
-    Raises:
-        ValueError: for another suffix.
+    Args:
+        layers: columns part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer, share_mean, share_std.
     """
-    suffix = Path(path).suffix
-    if suffix not in (".png", ".svg"):
-        raise ValueError(f"A figure is saved as .png or .svg, got {path}.")
-    absent = {"Software": None} if suffix == ".png" else {"Creator": None, "Date": None}
-    # Elements of an SVG are named at random but for the salt.
-    with matplotlib.rc_context({"svg.hashsalt": "clip-lens"}):
-        figure.savefig(path, dpi=150, facecolor="white", metadata=absent)
+    n_layers = len(set(layers["layer"].dropna().tolist()))
+    figure = Figure(figsize=(2.6 + 0.42 * (n_layers + 2), 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    parts = {"heads": "attention heads", "mlp": "MLP", "attn_bias": "attention bias"}
+    for i, (part, name) in enumerate(parts.items()):
+        rows = layers.sort_values("layer").query("part == @part")
+        x = rows["layer"].to_numpy(dtype=float) + 1 + 0.27 * (i - 1)
+        mean, std = (100 * rows[column].to_numpy(dtype=float) for column in ("share_mean", "share_std"))
+        axes.bar(x, mean, 0.25, yerr=std, color=LINE_STYLES[i][0], label=name, error_kw={"lw": 0.8, "ecolor": "0.35"})
+    for x, part in ((0, "embed"), (n_layers + 1, "ln_bias")):
+        row = layers[layers["part"] == part].iloc[0]
+        axes.bar([x], [100 * row["share_mean"]], 0.4, yerr=[100 * row["share_std"]], color="0.6", error_kw={"lw": 0.8})
+    ticks = ["embed", *(str(l) for l in range(n_layers)), "LN bias"]
+    axes.set_xticks(range(n_layers + 2), labels=ticks, fontsize=8 if n_layers < 16 else 6)
+    axes.axhline(0, color="0.3", lw=0.8)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("layer (0 is first)")
+    axes.set_ylabel("share of ‖M‖² (%), ± std")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def head_figure(heads: pd.DataFrame) -> Figure:
+    """Layers × heads, coloured by share_mean; numbers in per cent.
+
+    Args:
+        heads: columns layer, head, share_mean.
+    """
+    grid = heads.pivot(index="layer", columns="head", values="share_mean").to_numpy()
+    n_layers, n_heads = grid.shape
+    figure = Figure(figsize=(1.4 + 0.55 * n_heads, 1.1 + 0.42 * n_layers), layout="constrained")
+    axes = figure.add_subplot()
+    limit = float(np.abs(grid).max(initial=0.0)) or 1.0
+    shown = axes.imshow(grid * 100, cmap=SIGNED, vmin=-100 * limit, vmax=100 * limit, aspect="auto")
+    for (l, h), share in np.ndenumerate(grid):
+        dark = abs(share) > 0.65 * limit
+        axes.text(h, l, f"{100 * share:.1f}", ha="center", va="center", size=8, color="w" if dark else "k")
+    axes.set_xticks(range(n_heads), labels=[str(h) for h in range(n_heads)])
+    axes.set_yticks(range(n_layers), labels=[str(l) for l in range(n_layers)])
+    axes.set_xlabel("head")
+    axes.set_ylabel("layer (0 is first)")
+    figure.colorbar(shown, label="mean share of ‖M‖² (%)")
+    return figure

@@ -88,6 +88,21 @@ def test_a_total_effect_on_a_collection_takes_its_images(tmp_path, run, refused,
     assert "Give the same data set" in " ".join(other.stderr.split())
 
 
+def test_a_total_effect_on_collected_scenes_draws_them_again(tmp_path, run, scenes_store, opened):
+    arguments = ("ablate", scenes_store, "--out", tmp_path / "out", "--effect", "total", "--images", "scenes")
+    result = run(*arguments, "--limit", 64, "--ablation", "zero")
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_parquet(tmp_path / "out" / "ablation.parquet").set_index("ablated")
+    with torch.no_grad():
+        classes = plain_classes(opened.model, prompts("background"), TEMPLATES)
+    right = (opened[:].embedding @ classes.T).argmax(1) == opened.labels
+    assert table.loc["nothing", "accuracy"] == pytest.approx(right.double().mean().item())
+    assert set(table["effect"]) == {"total"}
+    other = run(*arguments)
+    assert other.exit_code == 2
+    assert "Give the same data set" in " ".join(other.stderr.split())
+
+
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, refused, scenes_store, scenes_model):
     out = ("--out", tmp_path / "out")
     (tmp_path / "three.txt").write_text("one\ntwo\nthree\n")

@@ -72,6 +72,15 @@ def test_a_folder_of_photographs_becomes_a_report(tmp_path, photographs, local_m
     assert set(pd.read_parquet(out / "text_span.parquet")["text"]) <= set(texts.read_text().splitlines())
 
 
+def test_folders_that_read_alike_are_named(tmp_path, photographs, local_model, texts):
+    (photographs / "cat").rename(photographs / "a_dog")
+    (photographs / "dog").rename(photographs / "a dog")
+    result = run("report", "--images", photographs, "--model", local_model, "--texts", texts, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    told = " ".join(result.stderr.splitlines()[-1].split())
+    assert "'a dog' and 'a_dog' both read 'a dog'" in told
+
+
 def test_limit_is_told(tmp_path, photographs, local_model, texts):
     arguments = ("--images", photographs, "--model", local_model, "--texts", texts, "--out", tmp_path / "out")
     result = run("report", *arguments, "--limit", 3)

@@ -166,7 +166,7 @@ def test_a_damaged_array_is_named(copied, clip, array):
         if chunk.is_file():
             chunk.write_bytes(b"junk")
     store = ContributionStore.open(copied, clip)
-    with pytest.raises(CollectionNotFoundError, match="damaged: .*Collect it again"):
+    with pytest.raises(CollectionNotFoundError, match=r"damaged: .*Collect it again"):
         print(store[:2], store.labels)
 
 

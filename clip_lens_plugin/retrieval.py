@@ -1,0 +1,244 @@
+"""Per-head retrieval: images that show most of what a head writes of a text, and images that it writes alike.
+
+Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figures 1 and 4. Everything is found in the k coordinates of a head
+and block by block, so that nothing of width e is built for an image and a store of any size is read once.
+
+Similarities and scores are computed in float64 and rounded to float32; what is then equal stands in the order of the
+rows. So the size of the blocks that data are read in does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.ablation.data import Data, means_of, pieces, rows_of
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.text_span import SMALLEST, TextSpanResult
+from clip_lens_plugin.texts.embedding import embed_texts
+
+IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score"]
+
+
+@torch.no_grad()
+def extreme_images(
+    data: Data,
+    texts: TextSpanResult | Sequence[str],
+    k: int,
+    *,
+    heads: Iterable[tuple[int, int]] | None = None,
+    n_texts: int | None = None,
+    text_embeddings: Float[Tensor, "t e"] | None = None,
+) -> pd.DataFrame:
+    """The images whose contribution through a head leans most to a text, and most away from it (figure 4).
+
+    The score is (c[b, l, h] − E[c[l, h]]) · e_t, what the head adds to the image's cosine similarity to the text, less
+    the mean of that over the images. The mean changes no order, but signs: most of what a head adds is the same for all
+    images.
+
+    Args:
+        data: the images.
+        texts: each head's own, or the same free texts for every head.
+        k: images of each side; all of them if there are fewer.
+        heads: (layer, head) pairs; those of the TextSpan result, or all for free texts, if not given.
+        n_texts: only so many of the texts, from the first.
+        text_embeddings: unit embeddings of the free texts, or of the pool that TextSpan picked from, to use instead of
+            the model's own.
+
+    Returns:
+        layer, head, rank (of the text, from 1), text, side ("highest", "lowest"), place (from 1), row, score.
+
+    Raises:
+        ValueError: if ``k`` or ``n_texts`` is less than 1; if there is no image, text or head; if the embeddings do not
+            match; if contributions are not finite, have the constants spread over them, or are of a hook on
+            ``hook_result``; if a store keeps no rows.
+        IndexError: if there is no such head.
+        KeyError: if TextSpan was not run on a head.
+    """
+    _refuse_bad(data, k=k, n_texts=n_texts)
+    searches = _searches(_readout(data), texts, heads, n_texts, text_embeddings)
+    for rows, own in pieces(data):
+        y = _coordinates(own)
+        for search in searches:
+            search.add(y[:, search.layer, search.head] @ search.directions, rows, k)
+    means = means_of(data).coordinates
+    found = [line for search in searches for line in search.lines(means[search.layer, search.head])]
+    return pd.DataFrame(found, columns=IMAGE_COLUMNS)
+
+
+@torch.no_grad()
+def nearest_images(
+    data: Data, query: Contributions | int, layer: int, head: int, k: int, *, remove_mean: bool = True
+) -> pd.DataFrame:
+    """The images to which a head writes most alike what it writes to one image (figure 1).
+
+    Similarity is the cosine of the angle between c[l, h] of both in the joint space, in cosine units. By default the
+    mean over ``data`` is removed from both first: most of what a head writes is the same for all images, so that
+    otherwise every similarity is close to 1 and what differs between images hardly counts. The paper compares
+    contributions as they are; ``remove_mean=False`` does so.
+
+    Args:
+        data: the images to search.
+        query: the contributions of one image of the same model, or a row of ``data``, which is then left out.
+        layer, head: which head.
+        k: images to find; all of them if there are fewer.
+        remove_mean: see above.
+
+    Returns:
+        place (from 1), row, similarity (from −1 to 1; 0 for an image to which the head writes nothing).
+
+    Raises:
+        ValueError: if ``k`` is less than 1; if there is no image; if the query is not one image or is of a model of
+            another shape, or the head writes nothing (but the mean) to it; if contributions are not finite, have the
+            constants spread over them, or are of a hook on ``hook_result``; if a store keeps no rows.
+        IndexError: if there is no such head or row.
+    """
+    _refuse_bad(data, k=k)
+    layer, head = _readout(data).model.cfg.checked_head(layer, head)
+    asked = _query(data, query)
+    M = asked.readout.head_map(layer, head).double()
+    gram = M @ M.T
+    written = _coordinates(asked)[0, layer, head]
+    mean = means_of(data).coordinates[layer, head].to(M) if remove_mean else torch.zeros_like(written)
+    towards = gram @ (written - mean)
+    length = (written - mean) @ towards
+    if not length > SMALLEST * (written @ gram @ written):
+        rest = " but its mean" if remove_mean else ""
+        raise ValueError(f"Layer {layer}, head {head} writes nothing{rest} to the query, so nothing is like it.")
+    best = _Best.none(1)
+    for rows, own in pieces(data):
+        y = _coordinates(own)[:, layer, head]
+        z = y - mean
+        lengths = torch.einsum("sk,kj,sj->s", z, gram, z)
+        writes = lengths > SMALLEST * torch.einsum("sk,kj,sj->s", y, gram, y)
+        similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
+        numbers = torch.arange(rows.start, rows.stop)
+        others = numbers != query if isinstance(query, int) else numbers >= 0
+        best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
+    places = range(1, len(best.rows) + 1)
+    return pd.DataFrame({"place": places, "row": best.rows[:, 0].tolist(), "similarity": best.scores[:, 0].tolist()})
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The highest scores so far of each of m columns, highest first, and their rows; of equal ones the first row."""
+
+    scores: Float[Tensor, "s m"]
+    rows: Int[Tensor, "s m"]
+
+    @classmethod
+    def none(cls, m: int) -> _Best:
+        return cls(torch.empty(0, m), torch.empty(0, m, dtype=torch.int64))
+
+    def with_more(self, scores: Float[Tensor, "n m"], rows: Int[Tensor, " n"], k: int) -> _Best:
+        """The best k of these and of later rows' scores."""
+        # Last bits of a product depend on how many rows are multiplied at once; float32 does not show them.
+        both = torch.cat([self.scores, scores.float()])
+        order = both.sort(dim=0, descending=True, stable=True).indices[:k]
+        return _Best(both.gather(0, order), torch.cat([self.rows, rows[:, None].expand(scores.shape)]).gather(0, order))
+
+
+class _Search:
+    """The images of one head's texts; ``directions`` are M_{l,h} e_t."""
+
+    def __init__(self, layer: int, head: int, texts: Sequence[str], directions: Float[Tensor, "k t"]) -> None:
+        self.layer, self.head, self.texts, self.directions = layer, head, texts, directions
+        self.highest = self.lowest = _Best.none(len(texts))
+
+    def add(self, scores: Float[Tensor, "s t"], rows: range, k: int) -> None:
+        """Later rows."""
+        scores, numbers = scores.cpu(), torch.arange(rows.start, rows.stop)
+        self.highest = self.highest.with_more(scores, numbers, k)
+        self.lowest = self.lowest.with_more(-scores, numbers, k)
+
+    def lines(self, mean: Float[Tensor, " k"]) -> Iterable[tuple]:
+        """Rows of the table, given the mean of the head's coordinates."""
+        means = (mean.to(self.directions) @ self.directions).tolist()
+        for rank, text in enumerate(self.texts):
+            for side, sign, best in (("highest", 1, self.highest), ("lowest", -1, self.lowest)):
+                both = zip(best.rows[:, rank].tolist(), best.scores[:, rank].tolist(), strict=True)
+                for place, (row, score) in enumerate(both, start=1):
+                    yield self.layer, self.head, rank + 1, text, side, place, row, sign * score - means[rank]
+
+
+def _searches(
+    readout: Readout,
+    texts: TextSpanResult | Sequence[str],
+    heads: Iterable[tuple[int, int]] | None,
+    n_texts: int | None,
+    embeddings: Float[Tensor, "t e"] | None,
+) -> list[_Search]:
+    """One a head; each text is encoded once."""
+    if isinstance(texts, str) or len(texts) == 0:
+        raise ValueError(f"extreme_images takes a TextSpan result or a list of one or more texts, got {texts!r}.")
+    cfg = readout.model.cfg
+    if heads is None:
+        every = ((l, h) for l in range(cfg.n_layers) for h in range(cfg.n_heads))
+        heads = texts.heads if isinstance(texts, TextSpanResult) else every
+    chosen = list(dict.fromkeys(cfg.checked_head(*each) for each in heads))
+    if not chosen:
+        raise ValueError("heads must hold at least one (layer, head) pair.")
+    if isinstance(texts, TextSpanResult):
+        named = [(texts[each].texts[:n_texts], texts[each].indices[:n_texts]) for each in chosen]
+        needed = 1 + max((i for _, at in named for i in at), default=-1)
+    else:
+        named = [(list(texts)[:n_texts], list(range(len(texts)))[:n_texts])] * len(chosen)
+        needed = len(texts)
+    if embeddings is None:
+        wanted = list(dict.fromkeys(text for found, _ in named for text in found))
+        named = [(found, [wanted.index(text) for text in found]) for found, _ in named]
+        embeddings = embed_texts(readout.model, wanted) if wanted else torch.empty(0, cfg.d_embed)
+    elif len(embeddings) < needed or not (isinstance(texts, TextSpanResult) or len(embeddings) == needed):
+        raise ValueError(
+            f"The texts, or the pool that they were picked from, need {needed} embeddings, got {len(embeddings)}."
+        )
+    columns = readout.checked_texts(embeddings).double()
+    return [
+        _Search(layer, head, found, readout.head_map(layer, head).double() @ columns[at].T)
+        for (layer, head), (found, at) in zip(chosen, named, strict=True)
+    ]
+
+
+def _readout(data: Data) -> Readout:
+    return data.readout if isinstance(data, Contributions) else Readout.of(data.model)
+
+
+def _coordinates(own: Contributions) -> Float[Tensor, "b l h k"]:
+    """Of all heads, in float64."""
+    own.refuse_result_edits()
+    if own.constants != "apart":
+        raise ValueError("Retrieval takes what heads write alone: decompose with constants='apart'.")
+    y = own.head_coordinates.double()
+    if not bool(y.isfinite().all()):
+        raise ValueError("Head contributions are NaN or infinite, or an embedding is zero: leave such images out.")
+    return y
+
+
+def _query(data: Data, query: Contributions | int) -> Contributions:
+    """The one image asked about, in cosine units."""
+    if isinstance(query, int):
+        if not 0 <= query < len(data):
+            raise IndexError(f"There is no row {query}: there are rows 0 to {len(data) - 1}.")
+        return rows_of(data, torch.tensor([query]))
+    cfg = _readout(data).model.cfg
+    expected = (1, cfg.n_layers, cfg.n_heads, cfg.d_head)
+    if tuple(query.head_coordinates.shape) != expected:
+        raise ValueError(
+            f"The query's heads have shape {list(query.head_coordinates.shape)} (images, layers, heads, d_head), "
+            f"expected {list(expected)}. Give the contributions of one image of the same model."
+        )
+    return query.normalized()
+
+
+def _refuse_bad(data: Data, **numbers: int | None) -> None:
+    if len(data) == 0:
+        raise ValueError("There is no image to retrieve.")
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}.")

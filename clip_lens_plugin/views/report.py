@@ -1,0 +1,82 @@
+"""The report as one page of views that needs nothing from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from clip_lens_plugin.views.gallery import head_gallery_view
+from clip_lens_plugin.views.page import TEMPLATES, page_head
+from clip_lens_plugin.views.patch_text import head_text_view
+from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
+from clip_lens_plugin.views.view import View
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.report import Report
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what there is to know before looking, and views."""
+
+    anchor: str
+    heading: str
+    words: str
+    views: tuple[View, ...]
+
+
+def write_report(report: Report, out: str | Path) -> Path:
+    """Writes ``report.html`` and the tables into a folder, made if it is not there; returns the page's path.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    Path(out).mkdir(parents=True, exist_ok=True)
+    report.save_tables(Path(out))
+    page = Path(out) / "report.html"
+    page.write_text(render(report), encoding="utf-8")
+    return page
+
+
+def render(report: Report) -> str:
+    """The page. Names and texts are escaped, so whatever they hold shows as text."""
+    sections = _sections(report)
+    return TEMPLATES.get_template("report.html.j2").render(
+        report=report,
+        version=version("clip_lens_plugin"),
+        sections=sections,
+        head=page_head([view for section in sections for view in section.views]),
+        skipped=_skipped(report),
+    )
+
+
+def _sections(report: Report) -> list[Section]:
+    found = [
+        Section("layers", "What each layer contributes", "layers", (layer_view(report.layers),)),
+        Section("heads", "What each head contributes", "heads", (head_view(report.heads),)),
+        Section("textspan", "Texts of the late heads", "textspan", _text_views(report)),
+    ]
+    if len(report.ablation):
+        found.append(Section("ablation", "Accuracy under mean ablation", "ablation", (ablation_view(report.ablation),)))
+    maps = tuple(
+        head_text_view(each.scores, each.picture, each.placement, name=report.names[each.image])
+        for each in report.heatmaps
+    )
+    return [*found, Section("heatmaps", "Patch-text maps", "heatmaps", maps)]
+
+
+def _text_views(report: Report) -> tuple[View, View]:
+    images = report.top_images.rename(columns={"image": "row"})
+    names = dict(enumerate(report.names))
+    spans = list(report.spans)
+    return head_gallery_view(spans, images, report.pictures, names), explained_variance_view(report.text_span)
+
+
+def _skipped(report: Report) -> Markup | None:
+    if report.skipped.empty:
+        return None
+    return table(("file", "reason"), [(row["name"], row["reason"]) for row in report.skipped.to_dict("records")])

@@ -1,0 +1,134 @@
+"""Views of summary tables: shares of layers and heads, ablation curves, variance that texts explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from markupsafe import Markup
+
+from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
+from clip_lens_plugin.views.view import View, static
+
+PARTS = {"embed": "patch embedding", "ln_bias": "last LayerNorm's bias"}
+ROWS_LISTED = 40
+
+
+def layer_view(layers: pd.DataFrame) -> View:
+    """What each layer's heads, MLP and attention bias add to the embedding, in per cent of ‖M‖².
+
+    Args:
+        layers: columns part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer (none for embed and ln_bias),
+            share_mean and share_std over the images (parts of 1).
+    """
+    numbered = layers.dropna(subset="layer")
+    rows = [_single(layers, "embed")]
+    for layer in sorted(numbered["layer"].unique().tolist()):
+        of_layer = numbered[numbered["layer"] == layer].set_index("part")
+        whole = float(sum(of_layer["share_mean"]))
+        parts = [_share(of_layer.loc[part]) for part in ("heads", "mlp", "attn_bias")]
+        rows.append((str(layer), *parts, f"{100 * whole:+.1f}"))
+    rows.append(_single(layers, "ln_bias"))
+    header = ("layer", "heads (%)", "MLP (%)", "attention bias (%)", "sum (%)")
+    described = "Share of the embedding by layer and part; the table below has the numbers"
+
+    def figure():
+        return layer_figure(layers)
+
+    return View("What each layer contributes", static(figure, described) + table(header, rows), figure)
+
+
+def head_view(heads: pd.DataFrame) -> View:
+    """Each head's mean share of the embedding, in per cent of ‖M‖²: a grid, and the greatest as a table.
+
+    Args:
+        heads: columns layer, head, share_mean, share_std (parts of 1).
+    """
+    greatest = heads.sort_values("share_mean", key=abs, ascending=False).head(ROWS_LISTED)
+    rows = [
+        (
+            f"{row['layer']:.0f}",
+            f"{row['head']:.0f}",
+            f"{100 * row['share_mean']:+.2f}",
+            f"{100 * row['share_std']:.2f}",
+        )
+        for row in greatest.to_dict("records")
+    ]
+    listed = Markup("<details><summary>The {} heads with the greatest share, as a table</summary>{}</details>").format(
+        len(rows), table(("layer", "head", "mean share (%)", "std over images (%)"), rows)
+    )
+
+    def figure():
+        return head_figure(heads)
+
+    described = "Mean share of each head, layers by heads; the table below has the numbers"
+    return View("What each head contributes", static(figure, described) + listed, figure)
+
+
+def ablation_view(curves: pd.DataFrame) -> View:
+    """Zero-shot accuracy under ablation, in per cent: curves, other sets of components beside them, and a table.
+
+    Args:
+        curves: as :func:`~clip_lens_plugin.ablation.mean_ablation_curve` gives them, several of them one under the
+            other; with a column question if they are of several questions.
+    """
+    columns = [name for name in ("question", "ablation", "effect", "ablated") if name in curves]
+    rows = [
+        (
+            *(str(row[name]) for name in columns),
+            f"{100 * row['accuracy']:.1f}",
+            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
+        )
+        for row in curves.to_dict("records")
+    ]
+    listed = Markup("<details><summary>The numbers</summary>{}</details>").format(
+        table((*columns, "accuracy (%)", "95 % interval"), rows)
+    )
+
+    def figure():
+        return ablation_figure(curves)
+
+    described = "Accuracy against the number of ablated attention layers; the table below has the numbers"
+    return View("Accuracy under ablation", static(figure, described) + listed, figure)
+
+
+def explained_variance_view(texts: pd.DataFrame) -> View:
+    """Share of each head's variance that its first texts explain, in per cent.
+
+    Args:
+        texts: columns layer, head, rank (from 1), text, explained_variance (cumulative part of 1).
+    """
+    last = texts.sort_values("rank").groupby(["layer", "head"]).tail(1).sort_values(["layer", "head"])
+    rows = [
+        (f"{row['layer']:.0f}", f"{row['head']:.0f}", f"{row['rank']:.0f}", f"{100 * row['explained_variance']:.1f}")
+        for row in last.to_dict("records")
+    ]
+    listed = Markup("<details><summary>The numbers</summary>{}</details>").format(
+        table(("layer", "head", "texts", "explained variance (%)"), rows)
+    )
+
+    def figure():
+        return explained_variance_figure(texts)
+
+    described = "Explained variance against the number of texts, a panel a layer"
+    return View("How much of a head its texts explain", static(figure, described) + listed, figure)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """A table, every cell escaped."""
+    head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in header)
+    lines = Markup().join(
+        Markup("<tr>{}</tr>").format(Markup().join(Markup("<td>{}</td>").format(cell) for cell in row)) for row in rows
+    )
+    return Markup(
+        '<div class="cl-wide"><table class="cl-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(head, lines)
+
+
+def _single(layers: pd.DataFrame, part: str) -> tuple[str, ...]:
+    row = layers[layers["part"] == part].iloc[0]
+    return (PARTS[part], "", "", "", _share(row))
+
+
+def _share(row: pd.Series) -> str:
+    return f"{100 * row['share_mean']:+.1f} ± {100 * row['share_std']:.1f}"

@@ -1,0 +1,104 @@
+"""Maps lie where the patches lie on the photograph, on one signed scale, with the numbers beside them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import matplotlib.colors
+import numpy as np
+import pytest
+import torch
+from open_clip.transform import image_transform
+from PIL import Image
+
+from clip_lens_plugin.geometry import Placement
+from clip_lens_plugin.patch_text import PatchTextMap
+from clip_lens_plugin.views.patch_text import head_text_view, maps_figure, patch_text_view
+from tests.views.conftest import EVIL, EVIL_TEXT
+
+PREPROCESS = image_transform((32, 64), is_train=False)
+PHOTO = Image.new("RGB", (300, 100), "teal")
+
+
+@pytest.fixture
+def placement() -> Placement:
+    return Placement.of(PREPROCESS, PHOTO.size, (64, 32))
+
+
+@pytest.fixture
+def maps() -> PatchTextMap:
+    return PatchTextMap(
+        torch.tensor([[[[1.0, -2.0], [0.0, 0.5]]] * 2]), torch.tensor([[0.25, -1.0]]), ("a $x$", EVIL_TEXT)
+    )
+
+
+def test_the_page_holds_the_exact_scores_and_the_crop(scores, placement):
+    view = head_text_view(scores, PHOTO, placement, name=EVIL, interpolation="bilinear")
+    (found,) = re.findall(r'<script type="application/json">(.*?)</script>', view.body)
+    data = json.loads(found)
+    read = np.frombuffer(base64.b64decode(data["by_token"]["float32"]), "<f4").reshape(2, 3, 9, 2)
+    np.testing.assert_array_equal(read, scores.by_token.numpy())
+    assert (data["texts"], data["name"], data["grid"]) == (list(scores.texts), EVIL, [2, 4])
+    assert (data["unseen"], data["smooth"]) == (True, True)
+    boxes = placement.patch_boxes((2, 4))
+    left, top, width, height = data["crop"]
+    assert (left * 300, top * 100) == pytest.approx(tuple(boxes[0, 0, :2]))
+    assert ((left + width) * 300, (top + height) * 100) == pytest.approx(tuple(boxes[-1, -1, 2:]))
+    whole = json.loads(re.findall(r"json\">(.*?)</script>", head_text_view(scores, PHOTO).body)[0])
+    assert (whole["crop"], whole["unseen"]) == ([0, 0, 1, 1], False)
+
+
+def test_a_figure_has_a_map_a_text_beside_the_photograph(maps, placement):
+    figure = maps_figure(maps, [PHOTO], [placement], marks=["most similar", "least similar"], names=["$5"])
+    photo, first, second, bar = figure.axes
+    assert photo.get_title() == r"\$5"
+    assert first.get_title() == "a \\$x\\$\n-0.2500 (most similar)"
+    assert second.get_title().endswith("-1.5000 (least similar)")
+    for axes, colour in ((first, "#1a9850"), (second, "#d73027")):
+        edges = {spine.get_edgecolor() for spine in axes.spines.values()}
+        assert edges == {matplotlib.colors.to_rgba(colour)}
+    painted = first.images[1]
+    boxes = placement.patch_boxes((2, 2))
+    expected = (boxes[0, 0, 0] - 0.5, boxes[-1, -1, 2] - 0.5, boxes[-1, -1, 3] - 0.5, boxes[0, 0, 1] - 0.5)
+    assert painted.get_extent() == pytest.approx(expected)
+    colours = painted.get_array()
+    assert colours[0, 1, 2] > colours[0, 1, 0]  # the negative one is purple
+    assert colours[0, 0, 0] > colours[0, 0, 2]  # the positive one is orange
+    assert colours[0, 1, 3] > colours[0, 0, 3] > colours[1, 0, 3]
+    assert bar.get_ylim() == pytest.approx((-2, 2))
+
+
+def test_only_what_the_crop_hides_is_shaded(maps, placement):
+    assert len(maps_figure(maps, [PHOTO], [placement]).axes[0].patches) == 2
+    assert len(maps_figure(maps, [PHOTO], [None]).axes[0].patches) == 0
+
+
+def test_numbers_stand_below_and_labels_are_text(maps):
+    view = patch_text_view(maps, [PHOTO], names=[EVIL])
+    for number in ("-0.5000", "+0.2500", "-0.2500", "-1.5000"):
+        assert number in view.body
+    assert "<img src=x" not in view.body
+    assert "<script>x" not in view.body
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"pictures": []}, "1 images need as many pictures, got 0"),
+        ({"placements": [None, None]}, "as many placements, got 2"),
+        ({"marks": ["most similar"]}, "2 texts, got 1 marks"),
+        ({"marks": ["best", ""]}, r"A mark is one of .*\['best'\]"),
+        ({"names": ["a", "b"]}, "got 2 names"),
+        ({"pictures": [PHOTO.resize((30, 10))], "placements": "placed"}, "300 x 100 pixels, the picture has 30 x 10"),
+    ],
+)
+def test_what_does_not_fit_is_refused(maps, placement, changes, told):
+    given = {"pictures": [PHOTO], "placements": [None], **changes}
+    if given["placements"] == "placed":
+        given["placements"] = [placement]
+    figure = {name: given.pop(name) for name in ("marks", "names", "interpolation") if name in given}
+    with pytest.raises(ValueError, match=told) as error:
+        maps_figure(maps, given["pictures"], given["placements"], **figure)
+    assert "Traceback" not in str(error.value)

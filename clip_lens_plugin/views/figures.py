@@ -120,7 +120,7 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     parts = {"heads": "attention heads", "mlp": "MLP", "attn_bias": "attention bias"}
     for i, (part, name) in enumerate(parts.items()):
-        rows = layers.sort_values("layer").query("part == @part")
+        rows = layers.query(f"part == {part!r}").sort_values("layer")
         x = rows["layer"].to_numpy(dtype=float) + 1 + 0.27 * (i - 1)
         mean, std = (100 * rows[column].to_numpy(dtype=float) for column in ("share_mean", "share_std"))
         axes.bar(x, mean, 0.25, yerr=std, color=LINE_STYLES[i][0], label=name, error_kw={"lw": 0.8, "ecolor": "0.35"})

@@ -32,7 +32,7 @@ TEXTS = [caption({"colour": colour, "shape": shape}) for colour in COLOURS for s
 
 @dataclass(frozen=True)
 class Localisation:
-    """Means over scenes; see the top of the file. ``mass`` has the 95 % interval of a mean as ± 1.96 standard errors."""
+    """Means over scenes; see the top of the file. ``mass_error`` is 1.96 standard errors of the mean."""
 
     mass: float
     mass_error: float

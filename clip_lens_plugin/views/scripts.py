@@ -37,14 +37,13 @@ def needed_in_this_cell() -> bool:
 
 
 def _running_cell() -> str | None:
-    """Identity of the cell that runs, None where the frontend does not say."""
-    if "IPython" not in sys.modules:
+    """Identity of the cell that runs; of the execution where the frontend does not say; None outside of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
         return None
-    shell = sys.modules["IPython"].get_ipython()
-    parent = getattr(shell, "parent_header", None) or getattr(getattr(shell, "kernel", None), "_parent_header", None)
-    found = (parent or {}).get("metadata", {}) if isinstance(parent, dict) else {}
-    cell = found.get("cellId")
-    return cell if isinstance(cell, str) else None
+    request = getattr(shell, "parent_header", None)  # ipykernel keeps the whole message under this name
+    metadata = request.get("metadata", {}) if isinstance(request, dict) else {}
+    return str(metadata.get("cellId") or f"execution {shell.execution_count}")
 
 
 @cache

@@ -48,13 +48,13 @@ def test_no_script_ends_early_or_reaches_out():
 
 
 def test_the_running_cell_is_the_frontends(monkeypatch):
-    shell = SimpleNamespace(parent_header={"metadata": {"cellId": "abc"}})
+    shell = SimpleNamespace(parent_header={"metadata": {"cellId": "abc"}}, execution_count=7)
     notebook = ModuleType("IPython")
     notebook.get_ipython = lambda: shell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", notebook)
     assert scripts._running_cell() == "abc"
     shell.parent_header = {}
-    assert scripts._running_cell() is None
+    assert scripts._running_cell() == "execution 7"
     notebook.get_ipython = lambda: None  # type: ignore[attr-defined]
     assert scripts._running_cell() is None
 

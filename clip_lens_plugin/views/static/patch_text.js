@@ -175,10 +175,11 @@ drawers["patch-text"] = (place, data) => {
   const colours = ["#2d004b", "#542788", "#8073ac", "#b2abd2", "#d8daeb", "#f7f7f7", "#fee0b6", "#fdb863", "#e08214",
     "#b35806", "#7f3b08"].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-  const greatestOf = (array) => array.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
+  const greatestOf = (array) => array.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1e-9;
 
   function paint(byToken) {
-    const limit = greatestOf(byToken.subarray(before));
+    // Patches that add next to nothing beside the class token stay pale.
+    const limit = Math.max(greatestOf(byToken.subarray(before)), greatestOf(byToken.subarray(0, before)) / patches);
     const context = canvas.getContext("2d");
     const image = context.createImageData(columns, rows);
     for (let i = 0; i < patches; i++) {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
 
 from clip_lens_plugin.views import scripts
-from clip_lens_plugin.views.view import View
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.views.view import View
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("clip_lens_plugin.views"),

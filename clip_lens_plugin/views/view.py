@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from clip_lens_plugin.views import scripts
+from clip_lens_plugin.views.page import page
 
 SUFFIXES = (".html", ".png", ".svg")
 
@@ -43,8 +44,6 @@ class View:
             ValueError: for another suffix.
             OSError: if the file cannot be written.
         """
-        from clip_lens_plugin.views.page import page
-
         if Path(path).suffix == ".html":
             Path(path).write_text(page(self.title, [self]), encoding="utf-8")
         elif Path(path).suffix in SUFFIXES:

@@ -113,8 +113,14 @@ class Contributions:
         A part of :attr:`heads`, not a component beside them; without a share of the constants.
 
         Raises:
-            TokensNotAvailableError: if it was not kept, or a hook replaced the output of a head.
+            TokensNotAvailableError: if it was not kept, a hook replaced the output of a head, or the pooling reads
+                other tokens.
         """
+        if not self._readout.pooling.reads_class_token_alone:
+            raise TokensNotAvailableError(
+                f"{self._readout.model.cfg.model_name} does not pool the class token, so what it sends to itself is no "
+                f"part of the embedding: leave it out of what is ablated."
+            )
         if self._parts.self_attention is None:
             raise TokensNotAvailableError(
                 "What the class token sends to itself was not kept: call decompose(images), or cache attn.hook_pattern "

@@ -1,6 +1,6 @@
 """The few activations that a decomposition needs: taken from a cache, or while the model runs.
 
-Only token positions that the pooling reads are kept ("rows", r of them: one for a class token), and never a
+Only rows that the pooling reads are kept (r of them: one for a class token, or for a mean over patches), and never a
 per-head output or an n × n pattern.
 """
 
@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
+
+from clip_lens_plugin.components.pooling import Pooling
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -45,8 +47,8 @@ class Factors:
         result_edit: what a hook on ``hook_result`` added to the heads' outputs [b, r, h, d]; None for a layer
             where none did. A head that such a hook set to zero has z = 0 instead.
         resid_pre: ``hook_resid_pre`` [b, r, d] of each layer; empty if edits were not asked for.
-        self_message: what the class token sends to each pooled row, ``pattern[.., 0] · v[0]`` [b, r, h, k]; empty if
-            the pattern or v is missing, or a hook replaced what a head puts out.
+        self_message: what the class token sends to itself, ``pattern[.., 0] · v[0]`` [b, r, h, k]; empty if it is not
+            what the pooling reads, the pattern or v is missing, or a hook replaced what a head puts out.
     """
 
     embedding: Tensor
@@ -96,7 +98,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         MissingActivationsError: if a required activation is not in the cache; the message names them.
         ValueError: if the batch dimension was removed, or positions were sliced away.
     """
-    rows, layers = model.pooling.rows, range(model.cfg.n_layers)
+    pooling, layers = model.pooling, range(model.cfg.n_layers)
     required = [
         "hook_embed",
         "ln_final.hook_scale",
@@ -120,6 +122,9 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
             f"{model.cfg.n_ctx}, {model.cfg.d_model}]: run without pos_slice, on this model."
         )
 
+    def rows(x: Tensor) -> Tensor:
+        return pooling.rows(x[:, pooling.positions])
+
     everywhere = partial(_by_layer, cache.cache_dict, model.cfg.n_layers)
     normalized = cache["ln_final.hook_normalized"]
     pooled = model.pooling.pool_normalized(model.ln_final.norm.apply_affine(normalized, model.cfg.dtype))
@@ -127,23 +132,23 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
     result = everywhere("attn.hook_result") or [None for _ in layers]
     z, result_edit = _fold_results(
         model,
-        [z[:, rows] for z in everywhere("attn.hook_z")],
-        [None if each is None else each[:, rows] for each in result],
+        [rows(z) for z in everywhere("attn.hook_z")],
+        [None if each is None else rows(each) for each in result],
     )
-    rows_of_pattern = [a[:, :, rows] for a in pattern] if v else []
-    messages = [_self_message(a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
+    rows_of_pattern = [pooling.rows(a[:, :, pooling.positions], 2) for a in pattern] if v else []
+    messages = [_self_message(pooling, a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
     return Factors(
         embedding=pooled @ model.W_P.to(pooled.dtype),
-        scale=cache["ln_final.hook_scale"][:, rows],
-        embed=cache["hook_embed"][:, rows],
+        scale=pooling.scale(cache["ln_final.hook_scale"]),
+        embed=rows(cache["hook_embed"]),
         z=z,
-        mlp_out=[out[:, rows] for out in everywhere("hook_mlp_out")],
-        final=cache[f"blocks.{layers[-1]}.hook_resid_post"][:, rows],
+        mlp_out=[rows(out) for out in everywhere("hook_mlp_out")],
+        final=rows(cache[f"blocks.{layers[-1]}.hook_resid_post"]),
         pattern=rows_of_pattern,
         v=v if pattern else [],
-        post=[post[:, rows] for post in everywhere("mlp.hook_post")],
+        post=[rows(post) for post in everywhere("mlp.hook_post")],
         result_edit=result_edit,
-        resid_pre=[pre[:, rows] for pre in everywhere("hook_resid_pre")],
+        resid_pre=[rows(pre) for pre in everywhere("hook_resid_pre")],
         self_message=_kept_messages(messages, z, result_edit),
     )
 
@@ -163,7 +168,8 @@ def factors_from_images(
     saved: dict[str, Tensor] = {}
     passing: dict[str, Tensor] = {}
     messages: list[Tensor | None] = []
-    rows = model.pooling.rows
+    pooling = model.pooling
+    positions = pooling.positions
     edited = any(
         point.has_hooks(dir="fwd")
         for name, point in model.hook_dict.items()
@@ -176,10 +182,10 @@ def factors_from_images(
 
     def hooks() -> Iterator[tuple[str, Callable[..., None]]]:
         def at_rows(name: str) -> tuple[str, Callable[..., None]]:
-            return name, partial(keep, take=lambda x: x[:, rows].clone())
+            return name, partial(keep, take=lambda x: pooling.rows(x[:, positions].clone()))
 
         yield at_rows("hook_embed")
-        yield at_rows("ln_final.hook_scale")
+        yield "ln_final.hook_scale", partial(keep, take=lambda scale: pooling.scale(scale).clone())
         yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
         for l, block in enumerate(model.blocks):
             yield at_rows(f"blocks.{l}.attn.hook_z")
@@ -196,13 +202,13 @@ def factors_from_images(
         name = f"blocks.{l}.attn.hook_"
 
         def take_queries(q: Tensor, hook: HookPoint) -> None:
-            passing["q"] = q.detach()[:, rows]
+            passing["q"] = q.detach()[:, positions]
 
         def compute_pattern(key: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = block.attn.pattern(block.attn.scores(passing.pop("q"), key.detach()))
+            passing["pattern"] = pooling.rows(block.attn.pattern(block.attn.scores(passing.pop("q"), key.detach())), 2)
 
         def take_pattern(pattern: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = pattern.detach()[:, :, rows]
+            passing["pattern"] = pooling.rows(pattern.detach()[:, :, positions], 2)
 
         def take_values(v: Tensor, hook: HookPoint) -> None:
             passing["v"] = v.detach()
@@ -213,7 +219,7 @@ def factors_from_images(
             pattern = passing.pop("pattern")
             if tokens:
                 saved[name + "pattern"] = pattern.clone()
-            messages.append(_self_message(pattern, passing.pop("v"), z.detach()[:, rows]))
+            messages.append(_self_message(pooling, pattern, passing.pop("v"), pooling.rows(z.detach()[:, positions])))
 
         yield name + "v", take_values
         if block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
@@ -253,9 +259,11 @@ def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Ten
 
 
 def _self_message(
-    pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"], z: Float[Tensor, "b r h k"]
+    pooling: Pooling, pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"], z: Float[Tensor, "b r h k"]
 ) -> Float[Tensor, "b r h k"] | None:
-    """What token 0 sends to each row; None where z is neither zero nor what the tokens send."""
+    """What the class token sends to itself; None where it is not what is pooled, or z is not what the tokens send."""
+    if not pooling.reads_class_token_alone:
+        return None
     sent = torch.einsum("bhrn,bnhk->brhk", pattern, v)
     allowed = same_up_to(z.dtype) * (sent.norm(dim=-1) + z.norm(dim=-1))
     same = ((sent - z).norm(dim=-1) <= allowed).all(1) | _ablated(z)

@@ -44,7 +44,8 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_scale         [b, n, 1]
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_normalized    [b, n, d]
 
-    Token 0 is the class token; token 1 + r · columns + c is the patch in row r, column c.
+    Token 0 is the class token; token 1 + r · columns + c is the patch in row r, column c. Where the mean over the
+    patches is normalised (CLIPA), ``ln_final`` sees nothing else: its scale is [b, 1, 1].
 
     Attributes:
         clip: the open_clip model.
@@ -87,7 +88,8 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         """Wraps a loaded open_clip model; it is put into evaluation mode.
 
         Raises:
-            UnsupportedTowerError: if the image tower is not a plain class-token ``VisionTransformer``.
+            UnsupportedTowerError: if the image tower is not a plain ``VisionTransformer`` with class-token or mean
+                pooling.
             ValueError: if a weight is NaN or infinite.
         """
         return cls(clip, preprocess, tokenizer, model_name)

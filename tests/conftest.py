@@ -21,6 +21,15 @@ TOWERS: dict[str, dict] = {
     "patch_16": {"vision_cfg": {"image_size": 48, "patch_size": 16}},
     "wide_mlp": {"vision_cfg": {"width": 60, "head_width": 20, "mlp_ratio": 4.5}},
     "patch_dropout": {"vision_cfg": {"patch_dropout": 0.5}},
+    "norm_then_mean": {"vision_cfg": {"pool_type": "avg"}},
+    "clipa": {
+        "vision_cfg": {
+            "pool_type": "avg",
+            "final_ln_after_pool": True,
+            "no_ln_pre": True,
+            "pos_embed_type": "sin_cos_2d",
+        }
+    },
 }
 """Variants of the plain class-token tower: name to changes of the model config."""
 

@@ -101,9 +101,13 @@ def restated(model: HookedCLIP, images: Tensor) -> dict[str, Tensor]:
         values[block + "mlp.hook_pre"], values[block + "mlp.hook_post"] = pre, post
         values[block + "hook_mlp_out"] = torch.einsum("bnm,md->bnd", post, model.W_out[l]) + model.b_out[l]
         x = values[block + "hook_resid_post"] = x + values[block + "hook_mlp_out"]
+    visual = model.clip.visual
+    if visual.pool_type == "avg" and visual.final_ln_after_pool:
+        x = x[:, 1:].mean(1, keepdim=True)
     scale, normalized, out = layer_norm(x, tower["ln_post.weight"], tower["ln_post.bias"])
     values["ln_final.hook_scale"], values["ln_final.hook_normalized"] = scale, normalized
-    values["output"] = out[:, 0] @ model.W_P
+    pooled = out[:, 1:].mean(1) if visual.pool_type == "avg" and not visual.final_ln_after_pool else out[:, 0]
+    values["output"] = pooled @ model.W_P
     return values
 
 
@@ -189,14 +193,20 @@ def plain() -> HookedCLIP:
     return HookedCLIP.from_open_clip(random_clip(dtype=torch.float64))
 
 
+@pytest.fixture(scope="module", params=["plain", "norm_then_mean", "clipa"])
+def pooled(request: pytest.FixtureRequest) -> HookedCLIP:
+    """A tower of each pooling."""
+    return HookedCLIP.from_open_clip(random_clip(TOWERS[request.param], torch.float64))
+
+
 def test_hook_points_are_the_documented_ones(tower: HookedCLIP) -> None:
     assert set(tower.hook_dict) == documented_names(tower.cfg.n_layers)
 
 
 @pytest.mark.parametrize("name", HOOK_NAMES)
-def test_every_hook_point_is_live(plain: HookedCLIP, name: str) -> None:
+def test_every_hook_point_is_live(pooled: HookedCLIP, name: str) -> None:
     """An edit moves the output, and with nothing returned the output is open_clip's."""
-    images = random_images(plain)
+    plain, images = pooled, random_images(pooled)
     heard = []
     noise = torch.Generator().manual_seed(1)
 

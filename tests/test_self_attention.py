@@ -19,6 +19,10 @@ def by_tokens(contributions) -> torch.Tensor:
 
 def test_it_is_the_first_tokens_part_of_all_heads(tower):
     images = random_images(tower)
+    if tower.cfg.pooling != "class_token":
+        with pytest.raises(TokensNotAvailableError, match="does not pool the class token"):
+            _ = tower.decompose(images).self_attention
+        return
     _, cache = tower.run_with_cache(images)
     expected = by_tokens(tower.decompose(images, tokens=True))
     assert expected.norm(dim=-1).min() > 0

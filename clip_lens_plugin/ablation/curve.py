@@ -76,7 +76,7 @@ def mean_ablation_curve(
     """
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, len(texts))
-    own = data.has_self_attention if isinstance(data, Contributions) else True
+    own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention
     model = data.readout.model if isinstance(data, Contributions) else data.model
     chosen = paper_components(model, own) if components is None else list(components)
     if effect == "direct":

@@ -36,7 +36,8 @@ def class_self_attention_hooks(
 
     Raises:
         IndexError: if there is no such layer.
-        ValueError: if ``replacement`` lacks a layer, or has another shape; in the run, for another batch size.
+        ValueError: if ``replacement`` lacks a layer, or has another shape, or the model does not pool the class token;
+            in the run, for another batch size.
     """
     pairs: list[tuple[str, Hook]] = []
     for l in _checked_layers(model, layers):
@@ -61,7 +62,7 @@ def class_self_attention_messages(
 
     Raises:
         IndexError: if there is no such layer.
-        ValueError: if there is no image, or the shape is wrong.
+        ValueError: if there is no image, the shape is wrong, or the model does not pool the class token.
     """
     if len(images) == 0:
         raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
@@ -129,5 +130,10 @@ def _check_message(model: HookedCLIP, layer: int, replacement: Mapping[int, Tens
 
 def _checked_layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
     """The layers counted from the start, each once."""
+    if not model.pooling.reads_class_token_alone:
+        raise ValueError(
+            f"{model.cfg.model_name} does not pool the class token ({model.cfg.pooling}), so its attention to itself is "
+            f"nothing to ablate."
+        )
     numbers = whole_numbers("layers", layers) or []
     return list(dict.fromkeys(model.cfg.checked_head(layer, 0)[0] for layer in numbers))

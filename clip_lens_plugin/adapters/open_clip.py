@@ -14,7 +14,7 @@ from clip_lens_plugin.components.block import Block
 from clip_lens_plugin.components.embed import PatchEmbed
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
-from clip_lens_plugin.components.pooling import ClassTokenPooling, Pooling
+from clip_lens_plugin.components.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
 from clip_lens_plugin.components.source import Affine, Norm, Scale
 from clip_lens_plugin.config import HookedCLIPConfig
 
@@ -45,13 +45,13 @@ def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
     """The parts of ``clip.visual``. Nothing is copied: each part refers to the source's own parameters.
 
     Raises:
-        UnsupportedTowerError: for any feature other than the plain class-token ``VisionTransformer``'s; the
-            message names it.
+        UnsupportedTowerError: for any feature other than the plain ``VisionTransformer``'s; the message names it.
     """
     tower = _supported_tower(clip, model_name)
     first = tower.transformer.resblocks[0]
     n_heads = first.attn.num_heads
     d_model = tower.conv1.out_channels
+    pooling = _pooling(tower)
     cfg = HookedCLIPConfig(
         model_name=model_name,
         n_layers=len(tower.transformer.resblocks),
@@ -64,7 +64,7 @@ def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
         image_size=_pair(tower.image_size),
         patch_size=_pair(tower.patch_size),
         act_fn="quick_gelu" if isinstance(first.mlp.gelu, QuickGELU) else "gelu",
-        pooling=ClassTokenPooling.name,
+        pooling=pooling.name,
         device=tower.conv1.weight.device,
         dtype=tower.conv1.weight.dtype,
     )
@@ -73,7 +73,7 @@ def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
         embed=PatchEmbed(tower, tower.conv1, tower.ln_pre),
         blocks=[_block(block) for block in tower.transformer.resblocks],
         ln_final=LayerNorm(Norm(tower.ln_post)),
-        pooling=ClassTokenPooling(),
+        pooling=pooling,
         tower=tower,
     )
 
@@ -96,13 +96,13 @@ def _supported_tower(clip: nn.Module, model_name: str) -> Any:
     def refuse(feature: str) -> UnsupportedTowerError:
         return UnsupportedTowerError(
             f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain "
-            f"VisionTransformers with class-token pooling."
+            f"VisionTransformers that pool the class token or the mean over the patches."
         )
 
     if tower.attn_pool is not None:
         raise refuse("attentional pooling (attn_pool, as in CoCa)")
-    if tower.pool_type != "tok":
-        raise refuse(f"pool_type={tower.pool_type!r} instead of the class token ('tok')")
+    if tower.pool_type not in ("tok", "avg"):
+        raise refuse(f"pool_type={tower.pool_type!r} instead of 'tok' (class token) or 'avg' (mean over the patches)")
     if tower.output_tokens:
         raise refuse("output_tokens=True (it returns a tuple)")
     if not isinstance(tower.ln_post, nn.LayerNorm):
@@ -117,6 +117,12 @@ def _supported_tower(clip: nn.Module, model_name: str) -> Any:
         if block.attn.bias_k is not None or block.attn.add_zero_attn:
             raise refuse("attention with an added key and value (bias_k or add_zero_attn)")
     return tower
+
+
+def _pooling(tower: Any) -> Pooling:
+    if tower.pool_type == "tok":
+        return ClassTokenPooling()
+    return MeanThenNorm() if tower.final_ln_after_pool else NormThenMean()
 
 
 def _block(source: Any) -> Block:

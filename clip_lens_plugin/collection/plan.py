@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
 
-FORMAT = 1
+FORMAT = 2
 BLOCK_IMAGES = 256
 """About how many images are run between two writes, and lie together in a store."""
 
@@ -45,6 +45,7 @@ class Plan:
         shape: layers, heads, d_head, d_embed, pooled positions.
         fingerprints: of the model.
         threads: of the processor, which the last bits of a matrix product depend on; who resumes uses as many.
+        self_attention: whether what the class token sends to itself is kept; not where other tokens are pooled.
         format: version of the layout on disk.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     shape: tuple[int, int, int, int, int]
     fingerprints: Fingerprints
     threads: int
+    self_attention: bool
     format: int = FORMAT
 
     @classmethod
@@ -74,7 +76,7 @@ class Plan:
         autocast: torch.dtype | None,
     ) -> Plan:
         """The plan of a new collection."""
-        rows = len(range(*model.pooling.rows.indices(model.cfg.n_ctx)))
+        rows = model.pooling.n_rows(model.cfg.n_ctx)
         cfg = model.cfg
         return cls(
             what=what,
@@ -90,6 +92,7 @@ class Plan:
             shape=(cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_embed, rows),
             fingerprints=Fingerprints.of(model),
             threads=torch.get_num_threads(),
+            self_attention=model.pooling.reads_class_token_alone,
         )
 
     @property

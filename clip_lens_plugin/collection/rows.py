@@ -38,6 +38,8 @@ def make_arrays(group: zarr.Group, plan: Plan) -> None:
         "kept": ((n,), (rows,), "bool"),
         "name": ((n,), (rows,), str),
     }
+    if not plan.self_attention:
+        del layouts["self_attention"]
     for name, (shape, chunks, dtype) in layouts.items():
         group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, compressors=COMPRESSOR, overwrite=True)
 
@@ -51,7 +53,6 @@ class BlockRows:
         self.arrays: dict[str, np.ndarray] = {
             "coordinates": np.zeros((n, l, h, k), plan.dtype),
             "mlps": np.zeros((n, l, e), plan.dtype),
-            "self_attention": np.zeros((n, l, e), plan.dtype),
             "embed": np.zeros((n, e), plan.dtype),
             "embedding": np.zeros((n, e), "float32"),
             "omega": np.zeros((n, r), "float32"),
@@ -59,6 +60,8 @@ class BlockRows:
             "kept": np.zeros(n, bool),
             "name": np.full(n, "", object),
         }
+        if plan.self_attention:
+            self.arrays["self_attention"] = np.zeros((n, l, e), plan.dtype)
 
     def name(self, position: int, name: str) -> None:
         """Notes a sample's name."""
@@ -75,11 +78,12 @@ class BlockRows:
         values = {
             "coordinates": c.head_coordinates,
             "mlps": c.mlps,
-            "self_attention": c.self_attention,
             "embed": c.embed,
             "embedding": c.embedding,
             "omega": c.omega,
         }
+        if "self_attention" in self.arrays:
+            values["self_attention"] = c.self_attention
         for name, tensor in values.items():
             target = self.arrays[name]
             with np.errstate(over="ignore"):
@@ -113,7 +117,7 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
         coordinates=read("coordinates"),
         mlps=read("mlps"),
         embed=read("embed"),
-        self_attention=read("self_attention"),
+        self_attention=read("self_attention") if plan.self_attention else None,
         rounding=plan.rounding,
     )
     return Contributions(readout, parts)

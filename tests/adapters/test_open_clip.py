@@ -22,8 +22,7 @@ def assert_refused(clip: nn.Module, words: str) -> None:
 @pytest.mark.parametrize(
     ("vision_cfg", "words"),
     [
-        ({"pool_type": "avg"}, "pool_type='avg' instead of the class token"),
-        ({"pool_type": "none"}, "pool_type='none' instead of the class token"),
+        ({"pool_type": "none"}, "pool_type='none' instead of 'tok' .class token. or 'avg'"),
         ({"attentional_pool": True}, "attentional pooling .attn_pool, as in CoCa"),
         ({"attentional_pool": "parallel"}, "attentional pooling"),
         ({"output_tokens": True}, "output_tokens=True"),

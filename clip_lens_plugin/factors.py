@@ -138,7 +138,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
     rows_of_pattern = [pooling.rows(a[:, :, pooling.positions], 2) for a in pattern] if v else []
     messages = [_self_message(pooling, a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
     return Factors(
-        embedding=pooled @ model.W_P.to(pooled.dtype),
+        embedding=model.project(pooled),
         scale=pooling.scale(cache["ln_final.hook_scale"]),
         embed=rows(cache["hook_embed"]),
         z=z,

@@ -17,7 +17,7 @@ from transformer_lens.HookedRootModule import HookedRootModule
 from transformer_lens.utilities.slice import Slice
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
-from clip_lens_plugin.adapters.open_clip import open_clip_parts
+from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.labels import Labels
 from clip_lens_plugin.stacked_weights import StackedWeights
@@ -64,7 +64,7 @@ class HookedCLIP(StackedWeights, HookedRootModule):
     ) -> None:
         super().__init__()
         _refuse_broken_weights(clip, model_name)
-        parts = open_clip_parts(clip, model_name)
+        parts = tower_parts(clip, model_name)
         self.clip: Any = clip
         self.cfg = parts.cfg
         self.preprocess = preprocess
@@ -142,7 +142,7 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
         for block in self.blocks:
             x = block(x)
-        return self._parts.pooling(x, self.ln_final) @ self.W_P.to(x.dtype)
+        return self.project(self._parts.pooling(x, self.ln_final))
 
     def run_with_cache(  # type: ignore[override]
         self,
@@ -248,7 +248,17 @@ class HookedCLIP(StackedWeights, HookedRootModule):
     @property
     def W_P(self) -> Float[Tensor, "d e"]:
         """The projection P from the normalised stream into the joint space."""
-        return self._parts.projection()
+        return self._parts.W_P()
+
+    @property
+    def b_P(self) -> Float[Tensor, " e"] | None:
+        """The projection's bias, None where the source has none."""
+        return self._parts.b_P()
+
+    def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
+        """The pooled, normalised stream in the joint space."""
+        projected = pooled @ self.W_P.to(pooled.dtype)
+        return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
 
     # ------------------------------------------------------------------ text labels as the vocabulary
 

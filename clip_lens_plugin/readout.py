@@ -24,7 +24,7 @@ class Readout:
     Attributes:
         W_P: C diag(γ) P [d, e]: a component's pooled stream to its contribution.
         gamma_P: diag(γ) P [d, e], without the removal of the mean.
-        beta_P: βP [e].
+        beta_P: βP [e], with the projection's own bias where it has one.
         W_O: [h, k, d] of each layer; views where the dtype allows.
         b_O: [l, d].
         model_dtype: dtype of the model's weights.
@@ -47,10 +47,11 @@ class Readout:
         with torch.no_grad():
             projection = model.W_P.to(dtype)
             gamma_P = model.ln_final.w.to(dtype)[:, None] * projection
+            constant = model.ln_final.b.to(dtype) @ projection
             return cls(
                 W_P=gamma_P - gamma_P.mean(0),
                 gamma_P=gamma_P,
-                beta_P=model.ln_final.b.to(dtype) @ projection,
+                beta_P=constant if model.b_P is None else constant + model.b_P.to(dtype),
                 W_O=tuple(block.attn.W_O.detach().to(dtype) for block in model.blocks),
                 b_O=model.b_O.to(dtype),
                 model_dtype=model.cfg.dtype,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.adapters.open_clip import UnsupportedTowerError
+from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.loading import ModelNotFoundError
 from tests.conftest import TEXT_CFG, VISION_CFG, random_clip, random_images
 
@@ -243,10 +243,10 @@ def test_a_checkpoint_with_nan_is_refused_by_the_weights_name(tiny_name: str, tm
 
 
 def test_an_unsupported_tower_is_refused_as_such(tmp_path: Path) -> None:
-    changes = {"vision_cfg": {"pool_type": "avg"}}
-    config = {**CONFIG, "vision_cfg": {**VISION_CFG, "pool_type": "avg"}}
+    changes = {"vision_cfg": {"pool_type": "none"}}
+    config = {**CONFIG, "vision_cfg": {**VISION_CFG, "pool_type": "none"}}
     name = write_model(tmp_path / "pooled", random_clip(changes), config)
-    with pytest.raises(UnsupportedTowerError, match=r"pooled: .*pool_type='avg'"):
+    with pytest.raises(UnsupportedTowerError, match=r"pooled: .*pool_type='none'"):
         HookedCLIP.from_pretrained(name, device="cpu")
 
 

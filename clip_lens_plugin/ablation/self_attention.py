@@ -132,8 +132,8 @@ def _checked_layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
     """The layers counted from the start, each once."""
     if not model.pooling.reads_class_token_alone:
         raise ValueError(
-            f"{model.cfg.model_name} does not pool the class token ({model.cfg.pooling}), so its attention to itself is "
-            f"nothing to ablate."
+            f"{model.cfg.model_name} does not pool the class token ({model.cfg.pooling}): its attention to itself is "
+            f"not what table 1 of the paper ablates."
         )
     numbers = whole_numbers("layers", layers) or []
     return list(dict.fromkeys(model.cfg.checked_head(layer, 0)[0] for layer in numbers))

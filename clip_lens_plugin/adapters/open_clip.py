@@ -1,14 +1,13 @@
-"""Reads the parts of an open_clip image tower, or says which feature is not supported."""
+"""Reads the parts of open_clip's own vision transformer, or says which feature is not supported."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
-from torch import Tensor, nn
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+from torch import nn
 
+from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, refusal
 from clip_lens_plugin.components.attention import Attention
 from clip_lens_plugin.components.block import Block
 from clip_lens_plugin.components.embed import PatchEmbed
@@ -19,35 +18,13 @@ from clip_lens_plugin.components.source import Affine, Norm, Scale
 from clip_lens_plugin.config import HookedCLIPConfig
 
 
-class UnsupportedTowerError(ValueError):
-    """The image tower has a feature that this version cannot decompose exactly."""
-
-
-@dataclass(frozen=True)
-class TowerParts:
-    """Everything that a ``HookedCLIP`` is assembled from."""
-
-    cfg: HookedCLIPConfig
-    embed: PatchEmbed
-    blocks: list[Block]
-    ln_final: LayerNorm
-    pooling: Pooling
-    tower: Any  # an open_clip tower; its attributes are modules and parameters
-
-    def projection(self) -> Tensor:
-        """P [d, e], the identity where the tower has none."""
-        if self.tower.proj is None:
-            return torch.eye(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
-        return self.tower.proj
-
-
-def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
-    """The parts of ``clip.visual``. Nothing is copied: each part refers to the source's own parameters.
+def open_clip_parts(tower: Any, model_name: str) -> TowerParts:
+    """The parts of open_clip's own ``VisionTransformer``.
 
     Raises:
         UnsupportedTowerError: for any feature other than the plain ``VisionTransformer``'s; the message names it.
     """
-    tower = _supported_tower(clip, model_name)
+    _refuse_unsupported(tower, model_name)
     first = tower.transformer.resblocks[0]
     n_heads = first.attn.num_heads
     d_model = tower.conv1.out_channels
@@ -61,8 +38,8 @@ def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
         d_mlp=first.mlp.c_fc.out_features,
         n_ctx=tower.positional_embedding.shape[0],
         d_embed=d_model if tower.proj is None else tower.proj.shape[1],
-        image_size=_pair(tower.image_size),
-        patch_size=_pair(tower.patch_size),
+        image_size=pair(tower.image_size),
+        patch_size=pair(tower.patch_size),
         act_fn="quick_gelu" if isinstance(first.mlp.gelu, QuickGELU) else "gelu",
         pooling=pooling.name,
         device=tower.conv1.weight.device,
@@ -74,30 +51,13 @@ def open_clip_parts(clip: nn.Module, model_name: str) -> TowerParts:
         blocks=[_block(block) for block in tower.transformer.resblocks],
         ln_final=LayerNorm(Norm(tower.ln_post)),
         pooling=pooling,
-        tower=tower,
+        project=None if tower.proj is None else lambda: tower.proj,
     )
 
 
-_FAMILIES = {
-    "TimmModel": "timm towers (SigLIP, EVA, PE, MobileCLIP, ConvNeXt, ViTamin) are not supported.",
-    "ModifiedResNet": "CLIP ResNets have no residual stream of tokens and are not supported.",
-}
-
-
-def _supported_tower(clip: nn.Module, model_name: str) -> Any:
-    tower = getattr(clip, "visual", None)
-    if not isinstance(tower, VisionTransformer):
-        kind = "no `visual` tower" if tower is None else type(tower).__name__
-        raise UnsupportedTowerError(
-            f"{model_name}: expected an open_clip model whose image tower is a VisionTransformer, got "
-            f"{kind}. {_FAMILIES.get(kind, 'Other towers are not supported.')}"
-        )
-
+def _refuse_unsupported(tower: Any, model_name: str) -> None:
     def refuse(feature: str) -> UnsupportedTowerError:
-        return UnsupportedTowerError(
-            f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain "
-            f"VisionTransformers that pool the class token or the mean over the patches."
-        )
+        return refusal(model_name, feature)
 
     if tower.attn_pool is not None:
         raise refuse("attentional pooling (attn_pool, as in CoCa)")
@@ -116,7 +76,6 @@ def _supported_tower(clip: nn.Module, model_name: str) -> Any:
             raise refuse(f"attention of type {type(block.attn).__name__} without a packed projection")
         if block.attn.bias_k is not None or block.attn.add_zero_attn:
             raise refuse("attention with an added key and value (bias_k or add_zero_attn)")
-    return tower
 
 
 def _pooling(tower: Any) -> Pooling:
@@ -149,6 +108,7 @@ def _layer_scale(source: nn.Module) -> Scale:
     return Scale(None if isinstance(source, nn.Identity) else source)
 
 
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size that may be one number."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Embed(Protocol):
+    """Images to the stream that enters block 0.
+
+    Attributes:
+        patches: a convolution whose weight tells the tower's device and dtype.
+    """
+
+    @property
+    def patches(self) -> nn.Conv2d: ...
+
+    def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]: ...
 
 
 @dataclass(frozen=True)
@@ -29,3 +43,17 @@ class PatchEmbed:
         class_token = self.tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         x = torch.cat([class_token, x], dim=1)
         return self.ln_pre(x + self.tower.positional_embedding.to(x.dtype))
+
+
+@dataclass(frozen=True)
+class TimmEmbed:
+    """timm's own patch embedding (a convolution or a stem of several), class token, positions and ``norm_pre``."""
+
+    trunk: Any
+
+    @property
+    def patches(self) -> nn.Conv2d:
+        return next(module for module in self.trunk.patch_embed.modules() if isinstance(module, nn.Conv2d))
+
+    def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
+        return self.trunk.norm_pre(self.trunk._pos_embed(self.trunk.patch_embed(images)))

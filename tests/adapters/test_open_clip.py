@@ -8,7 +8,8 @@ from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.adapters.open_clip import UnsupportedTowerError, open_clip_parts
+from clip_lens_plugin.adapters.open_clip import open_clip_parts
+from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.conftest import TEXT_CFG, TOWERS, VISION_CFG, random_clip, random_images
 
 
@@ -45,12 +46,6 @@ def test_unsupported_features_are_named(vision_cfg: dict, words: str) -> None:
 def test_a_resnet_is_refused() -> None:
     vision_cfg = {"image_size": 32, "layers": (1, 1, 1, 1), "width": 16, "head_width": 64}
     assert_refused(CLIP(24, vision_cfg, dict(TEXT_CFG)), "ModifiedResNet.*no residual stream of tokens")
-
-
-def test_a_timm_tower_is_refused() -> None:
-    vision_cfg = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "image_size": 160}
-    clip = CustomTextCLIP(24, vision_cfg, dict(TEXT_CFG))
-    assert_refused(clip, "TimmModel.*timm towers .SigLIP, EVA.* are not supported")
 
 
 @pytest.mark.parametrize(("visual", "words"), [(None, "no `visual` tower"), (nn.Linear(2, 2), "got Linear")])
@@ -127,7 +122,7 @@ def test_a_text_tower_of_its_own_is_accepted(tokenizer) -> None:
 
 def test_parts_describe_the_tower() -> None:
     clip = random_clip({"quick_gelu": True, "vision_cfg": {"image_size": (32, 56), "width": 60, "head_width": 20}})
-    cfg = open_clip_parts(clip, "a name").cfg
+    cfg = open_clip_parts(clip.visual, "a name").cfg
     assert (cfg.model_name, cfg.act_fn, cfg.pooling) == ("a name", "quick_gelu", "class_token")
     assert (cfg.image_size, cfg.patch_size, cfg.grid_size) == ((32, 56), (8, 8), (4, 7))
     assert (cfg.n_ctx, cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_mlp, cfg.d_embed) == (

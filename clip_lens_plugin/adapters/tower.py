@@ -1,0 +1,52 @@
+"""What an adapter makes of a source model's image tower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.components.block import Block
+from clip_lens_plugin.components.embed import Embed
+from clip_lens_plugin.components.layer_norm import LayerNorm
+from clip_lens_plugin.components.pooling import Pooling
+from clip_lens_plugin.components.source import Affine
+from clip_lens_plugin.config import HookedCLIPConfig
+
+
+class UnsupportedTowerError(ValueError):
+    """The image tower has a feature that this version cannot decompose exactly."""
+
+
+@dataclass(frozen=True)
+class TowerParts:
+    """Everything that a ``HookedCLIP`` is assembled from. Nothing is copied: parts refer to the source's parameters."""
+
+    cfg: HookedCLIPConfig
+    embed: Embed
+    blocks: list[Block]
+    ln_final: LayerNorm
+    pooling: Pooling
+    project: Affine | Callable[[], Tensor] | None
+    """A linear layer, or P [d, e] itself; None where the embedding is the pooled stream."""
+
+    def W_P(self) -> Float[Tensor, "d e"]:
+        """The projection P from the normalised stream into the joint space."""
+        if self.project is None:
+            return torch.eye(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
+        return self.project.weight.T if isinstance(self.project, Affine) else self.project()
+
+    def b_P(self) -> Float[Tensor, " e"] | None:
+        """The projection's bias, None where it has none."""
+        return self.project.bias if isinstance(self.project, Affine) else None
+
+
+def refusal(model_name: str, feature: str) -> UnsupportedTowerError:
+    """Names the feature, and what is supported."""
+    return UnsupportedTowerError(
+        f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain vision transformers "
+        f"of open_clip and timm that pool the class token or the mean over the patches."
+    )

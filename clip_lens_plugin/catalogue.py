@@ -1,0 +1,99 @@
+"""Every model that open_clip knows: whether it is supported, and what it is. Computed from open_clip's own configs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import open_clip
+import pandas as pd
+import torch
+from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+from clip_lens_plugin.adapters.choose import tower_parts
+from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+
+POOLINGS = {"class_token": "class token", "norm_then_mean": "mean", "mean_then_norm": "mean"}
+
+
+@dataclass(frozen=True)
+class _Tower:
+    """One image tower; None for what is not known of it."""
+
+    family: str
+    layers: int | None = None
+    heads: int | None = None
+    width: int | None = None
+    patch: str | None = None
+    reason: str = ""
+
+
+def catalogue(contains: str = "") -> pd.DataFrame:
+    """A row a model name of open_clip, in its order.
+
+    Each image tower is built without memory for its weights and read as a loaded one would be, so what this says is
+    what loading would say.
+
+    Args:
+        contains: only names with this in them, whatever the case.
+
+    Returns:
+        name, tags (of pretrained weights), supported, family, layers, heads, width, patch (height x width in pixels),
+        reason (why not; empty where supported).
+    """
+    tags: dict[str, list[str]] = {}
+    for name, tag in open_clip.list_pretrained():
+        tags.setdefault(name, []).append(tag)
+    rows, built = [], {}
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        for name in open_clip.list_models():
+            if contains.lower() in name.lower():
+                tower = _tower(name, built)
+                known = (tower.family, tower.layers, tower.heads, tower.width, tower.patch, tower.reason)
+                rows.append((name, tuple(tags.get(name, ())), not tower.reason, *known))
+    finally:
+        logging.disable(previous)
+    columns = ["name", "tags", "supported", "family", "layers", "heads", "width", "patch", "reason"]
+    sizes = dict.fromkeys(("layers", "heads", "width"), "Int64")
+    return pd.DataFrame(rows, columns=columns).astype(sizes)
+
+
+def _tower(name: str, built: dict[str, _Tower]) -> _Tower:
+    """The tower of a name; names with the same vision config share one."""
+    config = open_clip.get_model_config(name) or {}
+    vision = config.get("vision_cfg")
+    if not isinstance(vision, dict):
+        return _Tower("unknown", reason="it has no vision config")
+    asked = {"embed_dim": config["embed_dim"], "quick_gelu": config.get("quick_gelu", False)}
+    key = repr((vision, asked))
+    if key not in built:
+        built[key] = _read(vision, asked)
+    return built[key]
+
+
+def _read(vision: dict[str, Any], asked: dict[str, Any]) -> _Tower:
+    try:
+        with torch.device("meta"):
+            visual = _build_vision_tower(vision_cfg=CLIPVisionCfg(**vision), **asked)
+    except Exception as error:  # Whatever a config of a later release breaks, the others are still told.
+        return _Tower("unknown", reason=f"it cannot be built here: {str(error).splitlines()[0]}")
+    source = "timm" if hasattr(visual, "trunk") else "open_clip"
+    trunk = getattr(visual, "trunk", visual)
+    try:
+        cfg = tower_parts(SimpleNamespace(visual=visual), "").cfg
+    except UnsupportedTowerError as refusal:
+        # "name: its image tower has FEATURE, which is not supported. ..."
+        reason = str(refusal).removeprefix(": ").split(", which is not supported")[0]
+        blocks = getattr(trunk, "blocks", None)
+        return _Tower(
+            f"{source} {type(trunk).__name__}",
+            layers=len(blocks) if blocks is not None else getattr(getattr(trunk, "transformer", None), "layers", None),
+            width=getattr(trunk, "embed_dim", None),
+            reason=reason.removeprefix("its image tower has ").removesuffix("."),
+        )
+    patch = f"{cfg.patch_size[0]} x {cfg.patch_size[1]}"
+    return _Tower(f"{source} ViT, {POOLINGS[cfg.pooling]}", cfg.n_layers, cfg.n_heads, cfg.d_model, patch)

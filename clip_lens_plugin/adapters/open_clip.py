@@ -63,8 +63,6 @@ def _refuse_unsupported(tower: Any, model_name: str) -> None:
         raise refuse("attentional pooling (attn_pool, as in CoCa)")
     if tower.pool_type not in ("tok", "avg"):
         raise refuse(f"pool_type={tower.pool_type!r} instead of 'tok' (class token) or 'avg' (mean over the patches)")
-    if tower.output_tokens:
-        raise refuse("output_tokens=True (it returns a tuple)")
     if not isinstance(tower.ln_post, nn.LayerNorm):
         raise refuse(f"{type(tower.ln_post).__name__} instead of a LayerNorm before the projection")
     if tower.ln_post.weight is None or tower.ln_post.bias is None:

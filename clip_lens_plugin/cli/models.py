@@ -34,6 +34,10 @@ def models(
         table.add_row(escape(row["name"]), *(escape(cell) for cell in cells))
     console.print(table)
     console.print(
-        f"{len(supported)} of {len(rows)} models are supported, and {sum(len(row['tags']) for row in supported)} of their "
-        f"{sum(len(row['tags']) for row in rows)} pretrained tags."
+        f"{len(supported)} of {len(rows)} models are supported, and {_tags(supported)} of their {_tags(rows)} "
+        f"pretrained tags."
     )
+
+
+def _tags(rows: list[dict]) -> int:
+    return sum(len(row["tags"]) for row in rows)

@@ -26,7 +26,6 @@ def assert_refused(clip: nn.Module, words: str) -> None:
         ({"pool_type": "none"}, "pool_type='none' instead of 'tok' .class token. or 'avg'"),
         ({"attentional_pool": True}, "attentional pooling .attn_pool, as in CoCa"),
         ({"attentional_pool": "parallel"}, "attentional pooling"),
-        ({"output_tokens": True}, "output_tokens=True"),
         ({"qk_norm": True}, "CustomResidualAttentionBlock .*qk_norm"),
         ({"scaled_cosine_attn": True}, "CustomResidualAttentionBlock .*scaled cosine attention"),
         ({"scale_heads": True}, "CustomResidualAttentionBlock .*head"),
@@ -110,6 +109,14 @@ def test_no_projection_and_no_attention_bias(listening: bool) -> None:
     torch.testing.assert_close(output, clip.encode_image(images), rtol=1e-12, atol=1e-12)
     assert not model.b_Q[0].any()
     assert not model.b_O[0].any()
+
+
+def test_a_tower_that_returns_its_tokens_too_is_decomposed_as_its_embedding() -> None:
+    model = HookedCLIP.from_open_clip(random_clip({"vision_cfg": {"output_tokens": True}}, torch.float64))
+    images = random_images(model)
+    embedding, _ = model.clip.visual(images)
+    torch.testing.assert_close(model(images), embedding, rtol=1e-12, atol=1e-12)
+    assert model.decompose(images, strict=True).completeness_error() < 1e-12
 
 
 def test_a_text_tower_of_its_own_is_accepted(tokenizer) -> None:

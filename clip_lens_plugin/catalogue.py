@@ -15,7 +15,12 @@ from open_clip.model import CLIPVisionCfg, _build_vision_tower
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 
-POOLINGS = {"class_token": "class token", "norm_then_mean": "mean", "mean_then_norm": "mean"}
+POOLINGS = {
+    "class_token": "class token",
+    "norm_then_mean": "mean",
+    "mean_then_norm": "mean",
+    "attention": "attention pool",
+}
 
 
 @dataclass(frozen=True)
@@ -96,4 +101,5 @@ def _read(vision: dict[str, Any], asked: dict[str, Any]) -> _Tower:
             reason=reason.removeprefix("its image tower has ").removesuffix("."),
         )
     patch = f"{cfg.patch_size[0]} x {cfg.patch_size[1]}"
-    return _Tower(f"{source} ViT, {POOLINGS[cfg.pooling]}", cfg.n_layers, cfg.n_heads, cfg.d_model, patch)
+    kind = "Eva" if type(trunk).__name__ == "Eva" else "ViT"
+    return _Tower(f"{source} {kind}, {POOLINGS[cfg.pooling]}", cfg.n_layers, cfg.n_heads, cfg.d_model, patch)

@@ -14,12 +14,13 @@ class HookedCLIPConfig:
     Attributes:
         model_name: what the model was loaded as.
         n_layers, n_heads, d_model, d_head, d_mlp: as in TransformerLens.
-        n_ctx: tokens of an image: the class token and one a patch.
+        n_ctx: tokens of an image: those before the patches and one a patch.
         d_embed: width of the joint embedding space.
         image_size: (height, width) of the input in pixels.
         patch_size: (height, width) of a patch in pixels.
-        act_fn: "gelu" or "quick_gelu".
+        act_fn: "gelu", "gelu_tanh" (its approximation), "quick_gelu" or "silu" (of a gate).
         pooling: how the tokens become one embedding.
+        n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
         device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
         normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
             every tower.
@@ -39,6 +40,7 @@ class HookedCLIPConfig:
     pooling: str
     device: torch.device
     dtype: torch.dtype
+    n_prefix_tokens: int = 1
     normalization_type: str = "LN"
     attn_only: bool = False
     final_rms: bool = False

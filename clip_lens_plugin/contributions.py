@@ -59,7 +59,7 @@ class Contributions:
         self._readout, self._parts, self._factors = readout, parts, factors
         self.constants: Constants = constants
         self._divisor = parts.embedding.new_ones(len(parts.embedding)) if divisor is None else divisor
-        self._omega = parts.omega / self._divisor[:, None]
+        self._omega = parts.omega / self._divisor[:, None, None]
         self.embedding: Float[Tensor, "b e"] = parts.embedding / self._divisor[:, None]
         self._is_normalized = divisor is not None
 
@@ -76,12 +76,18 @@ class Contributions:
         return "cosine" if self._is_normalized else "embedding"
 
     @property
-    def omega(self) -> Float[Tensor, "b r"]:
-        """ω: the weight of each pooled position, the readout's only dependence on the image."""
+    def omega(self) -> Float[Tensor, "b p r"]:
+        """ω: the weight of each pooled position, for each head p of an attention pool (1 for other poolings)."""
         return self._omega
 
     @property
-    def head_coordinates(self) -> Float[Tensor, "b l h k"]:
+    def bias_weight(self) -> Float[Tensor, "b l p"] | None:
+        """Σ_q ω over the scale of a norm after W_O, which goes with a part of each bias; None without such norms."""
+        weight = self._parts.bias_weight
+        return None if weight is None else weight / self._divisor[:, None, None]
+
+    @property
+    def head_coordinates(self) -> Float[Tensor, "b l h pk"]:
         """y = Σ_q ω z: each head's coordinates; its contribution is ``y M_{l,h}``."""
         return self._parts.coordinates / self._divisor[:, None, None, None]
 
@@ -131,15 +137,33 @@ class Contributions:
     @property
     def attn_bias(self) -> Float[Tensor, "b l e"]:
         """The contribution of each layer's b_O; zero if the constants are spread over the heads."""
-        biases = self._readout.b_O @ self._readout.W_fold(self.constants)
-        pooled = self._omega.sum(1)[:, None, None] * biases
+        pooled = self._pooled_biases(self._readout.W_fold(self.constants))
         return pooled if self.constants == "apart" else torch.zeros_like(pooled)
 
     @property
     def ln_bias(self) -> Float[Tensor, "b e"]:
-        """βP, the same for all images; zero if the constants are spread."""
+        """βP of the last LayerNorm, the same for all images; zero if the constants are spread.
+
+        Zero where an attention pool comes last: what ``ln_final``'s β adds through it is in :attr:`pool_bias`.
+        """
         constant = self._readout.beta_P / self._divisor[:, None]
         return constant if self.constants == "apart" else torch.zeros_like(constant)
+
+    @property
+    def pool_bias(self) -> Float[Tensor, "b e"] | None:
+        """What an attention pool's biases add, and ``ln_final``'s β through it; None for other poolings.
+
+        Zero if the constants are spread.
+        """
+        if self._parts.pool_bias is None:
+            return None
+        constant = self._parts.pool_bias / self._divisor[:, None]
+        return constant if self.constants == "apart" else torch.zeros_like(constant)
+
+    @property
+    def pool_mlp(self) -> Float[Tensor, "b e"] | None:
+        """The contribution of an attention pool's own MLP, its output bias included; None where there is none."""
+        return None if self._parts.pool_mlp is None else self._parts.pool_mlp / self._divisor[:, None]
 
     @property
     def edits(self) -> Float[Tensor, "b l e"]:
@@ -156,9 +180,8 @@ class Contributions:
         by_layer = []
         for l, (start, stop) in enumerate(zip(starts, stops, strict=True)):
             written = self._pool(stop) - self._pool(start) - self._pool(factors.mlp_out[l])
-            bias = self._omega.sum(1)[:, None] * self._readout.b_O[l]
-            by_layer.append(self._to_joint(written - bias - self._head_streams(l).sum(1)))
-        return torch.stack(by_layer, dim=1)
+            by_layer.append(self._to_joint(written - self._head_streams(l).sum(1)))
+        return torch.stack(by_layer, dim=1) - self._pooled_biases(self._readout.W_fold(self.constants))
 
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
@@ -169,9 +192,8 @@ class Contributions:
         """
         layer, head = self._readout.model.cfg.checked_head(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
-        stream = weighted @ self._readout.W_O[layer][head]
         constant = self._spread_head()[:, layer, head] / weighted.shape[1]
-        return self._to_joint(stream) + constant[:, None]
+        return weighted @ self._head_map(layer, head) + constant[:, None]
 
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
         """The contribution of each neuron; they sum to the layer's MLP less its output bias.
@@ -185,8 +207,9 @@ class Contributions:
             raise MissingActivationsError(
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
             )
-        weights = self._readout.W_out(layer) @ self._readout.W_fold(self.constants)
-        return self._pool(self._factors.post[layer])[..., None] * weights
+        weights = self._readout.W_out(layer) @ self._readout.by_pool_head(self._readout.W_fold(self.constants))
+        post = self._factors.post[layer].to(self._omega.dtype)
+        return torch.einsum("bpm,pme->bme", self._omega @ post, weights)
 
     # ------------------------------------------------------------------ towards texts
 
@@ -238,7 +261,7 @@ class Contributions:
     # ------------------------------------------------------------------ sums
 
     def stack(self) -> tuple[Float[Tensor, "b c e"], list[str]]:
-        """Every component and its label: embed, each head, each layer's bias and MLP, edits, ln_bias."""
+        """Every component and its label: embed, each head, each layer's bias and MLP, edits, the pool's, ln_bias."""
         parts = [self.embed[:, None], self.heads.flatten(1, 2), self.attn_bias, self.mlps]
         layers = range(self.n_layers)
         labels = ["embed"]
@@ -247,6 +270,11 @@ class Contributions:
         if self._factors is not None and self._factors.resid_pre:
             parts.append(self.edits)
             labels += [f"{l}_edits" for l in layers]
+        for label in ("pool_bias", "pool_mlp"):
+            part = getattr(self, label)
+            if part is not None:
+                parts.append(part[:, None])
+                labels.append(label)
         return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
 
     def total(self) -> Float[Tensor, "b e"]:
@@ -268,8 +296,8 @@ class Contributions:
         if not error <= allowed:
             raise CompletenessError(
                 f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
-                f"{allowed:.0e} for {self._parts.rounding}. Either a hook changed ln_final's output, or the "
-                f"cache is not from this model, or it holds NaN."
+                f"{allowed:.0e} for {self._parts.rounding}. Either a hook changed what ln_final or the pooling "
+                f"puts out, or the cache is not from this model, or it holds NaN."
             )
         return self
 
@@ -305,22 +333,35 @@ class Contributions:
 
     # ------------------------------------------------------------------ pieces
 
-    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *rest"]:
-        return torch.einsum("br,br...->b...", self._omega, x.to(self._omega.dtype))
+    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
+        return self._readout.pool(self._omega, x)
 
-    def _to_joint(self, stream: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:
+    def _to_joint(self, stream: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch e"]:
         return stream @ self._readout.W_fold(self.constants)
 
-    def _head_streams(self, layer: int) -> Float[Tensor, "b h d"]:
+    def _pooled_biases(self, fold: Float[Tensor, "pd e"]) -> Float[Tensor, "b l e"]:
+        """Each layer's b_O, pooled and folded."""
+        maps = self._readout.by_pool_head(fold)
+        pooled = torch.einsum("bp,ple->ble", self._omega.sum(2), self._readout.b_O @ maps)
+        if self._readout.b_scaled is None or self.bias_weight is None:
+            return pooled
+        return pooled + torch.einsum("blp,ple->ble", self.bias_weight, self._readout.b_scaled @ maps)
+
+    def _head_map(self, layer: int, head: int) -> Float[Tensor, "pk e"]:
+        if self.constants == "apart":
+            return self._readout.head_map(layer, head)
+        return (self._readout.W_O[layer][head] @ self._readout.by_pool_head(self._readout.gamma_P)).flatten(0, 1)
+
+    def _head_streams(self, layer: int) -> Float[Tensor, "b h pd"]:
         """Pooled outputs of the heads in the stream's space."""
         coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
-        exact = torch.einsum("bhk,hkd->bhd", coordinates, self._readout.W_O[layer])
+        exact = self._readout.to_stream(coordinates, layer)
         return exact if edit is None else exact + self._pool(edit)
 
     def _result_edits(self) -> Sequence[Tensor | None]:
         return [None] * self.n_layers if self._factors is None else self._factors.result_edit
 
-    def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h k"]:
+    def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
         if self._factors is None or not self._factors.v:
             raise TokensNotAvailableError(
@@ -328,8 +369,8 @@ class Contributions:
                 "attn.hook_v."
             )
         pattern = self._factors.pattern[layer].to(self._omega.dtype)
-        effective = torch.einsum("br,bhrn->bnh", self._omega, pattern)
-        split = effective[..., None] * self._factors.v[layer].to(effective.dtype)
+        effective = torch.einsum("bpr,bhrn->bnhp", self._omega, pattern)
+        split = torch.einsum("bnhp,bnhk->bnhpk", effective, self._factors.v[layer].to(effective.dtype)).flatten(-2)
         coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
         ablated = (coordinates == 0).all(-1)
         allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
@@ -347,10 +388,11 @@ class Contributions:
     def _spread_constant(self) -> Float[Tensor, "b e"]:
         """βP less what the means of the stream contribute, which the paper shares out equally over terms."""
         assert self._factors is not None
-        final = self._factors.final.to(self._omega.dtype)
-        mean = (self._omega * final.mean(-1)).sum(1)
+        mean = self._omega @ self._factors.final.to(self._omega.dtype).mean(-1, keepdim=True)
         beta = self._readout.beta_P / self._divisor[:, None]
-        return beta - mean[:, None] * self._readout.gamma_P.sum(0)
+        if self._parts.pool_bias is not None:
+            beta = beta + self._parts.pool_bias / self._divisor[:, None]
+        return beta - mean[..., 0] @ self._readout.by_pool_head(self._readout.gamma_P).sum(1)
 
     def _spread_term(self) -> Float[Tensor, "b e"]:
         if self.constants == "apart":
@@ -362,6 +404,5 @@ class Contributions:
         shape = (len(self.embedding), self.n_layers, n_heads, self.embedding.shape[-1])
         if self.constants == "apart":
             return self.embedding.new_zeros(1).expand(shape)
-        biases = self._omega.sum(1)[:, None, None] * (self._readout.b_O @ self._readout.gamma_P)
-        share = (biases + self._spread_term()[:, None]) / n_heads
+        share = (self._pooled_biases(self._readout.gamma_P) + self._spread_term()[:, None]) / n_heads
         return share[:, :, None].expand(shape)

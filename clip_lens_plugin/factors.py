@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,23 +36,26 @@ class Factors:
 
     Attributes:
         embedding: M(I) [b, e].
-        scale: ``ln_final.hook_scale`` [b, r, 1].
+        read: what the pooling keeps of the hook points that it reads, by their names: ``ln_final.hook_scale``
+            [b, r, 1], and an attention pool's.
         embed: ``hook_embed`` [b, r, d].
         z: ``hook_z`` [b, r, h, k].
         mlp_out: ``hook_mlp_out`` [b, r, d].
         final: ``hook_resid_post`` of the last block [b, r, d].
-        pattern: rows of ``hook_pattern`` [b, h, r, n]; empty if tokens were not asked for.
-        v: ``hook_v`` [b, n, h, k]; or, where text directions were given, ``v · M_{l,h} e_t`` [b, n, h, t].
+        pattern: rows of ``hook_pattern`` [b, h, r, n], over ``hook_z_scale`` where there is one; empty if tokens were
+            not asked for.
+        v: ``hook_v`` [b, n, h, k]; or, where text directions were given, ``v · M_{l,h} e_t`` [b, n, h, p, t].
         post: ``mlp.hook_post`` [b, r, d_mlp]; empty if neurons were not asked for.
         result_edit: what a hook on ``hook_result`` added to the heads' outputs [b, r, h, d]; None for a layer
             where none did. A head that such a hook set to zero has z = 0 instead.
         resid_pre: ``hook_resid_pre`` [b, r, d] of each layer; empty if edits were not asked for.
         self_message: what the class token sends to itself, ``pattern[.., 0] · v[0]`` [b, r, h, k]; empty if it is not
             what the pooling reads, the pattern or v is missing, or a hook replaced what a head puts out.
+        bias_weight: 1 / ``hook_bias_scale`` [b, r, 1]; empty where no layer has it.
     """
 
     embedding: Tensor
-    scale: Tensor
+    read: dict[str, Tensor]
     embed: Tensor
     z: list[Tensor]
     mlp_out: list[Tensor]
@@ -63,17 +66,20 @@ class Factors:
     result_edit: list[Tensor | None] = field(default_factory=list)
     resid_pre: list[Tensor] = field(default_factory=list)
     self_message: list[Tensor] = field(default_factory=list)
+    bias_weight: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def cat(cls, parts: list[Factors]) -> Factors:
         """The factors of several runs as those of one."""
         if len(parts) == 1:
             return parts[0]
-        joined: dict[str, Tensor | list] = {}
+        joined: dict[str, Tensor | dict | list] = {}
         for each in fields(cls):
             values = [getattr(part, each.name) for part in parts]
             if isinstance(values[0], Tensor):
                 joined[each.name] = torch.cat(values)
+            elif isinstance(values[0], dict):
+                joined[each.name] = {name: torch.cat([value[name] for value in values]) for name in values[0]}
             else:
                 kept = all(len(value) == len(values[0]) for value in values)
                 by_layer = zip(*values, strict=True) if kept else ()
@@ -83,9 +89,11 @@ class Factors:
     def select(self, rows: Int[Tensor, " s"]) -> Factors:
         """The factors of some of the images."""
 
-        def pick(value):
+        def pick(value: Any) -> Any:
             if isinstance(value, list):
                 return [pick(each) for each in value]
+            if isinstance(value, dict):
+                return {name: pick(each) for name, each in value.items()}
             return value if value is None else value[rows.to(value.device)]
 
         return Factors(**{each.name: pick(getattr(self, each.name)) for each in fields(Factors)})
@@ -101,11 +109,11 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
     pooling, layers = model.pooling, range(model.cfg.n_layers)
     required = [
         "hook_embed",
-        "ln_final.hook_scale",
-        "ln_final.hook_normalized",
+        *dict.fromkeys((*pooling.reads, pooling.output)),
         f"blocks.{model.cfg.n_layers - 1}.hook_resid_post",
         *(f"blocks.{l}.attn.hook_z" for l in layers),
         *(f"blocks.{l}.hook_mlp_out" for l in layers),
+        *(f"blocks.{l}.attn.hook_bias_scale" for l in layers if model.blocks[l].attn.out.outer is not None),
     ]
     missing = [name for name in required if name not in cache.cache_dict]
     if missing:
@@ -126,8 +134,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         return pooling.rows(x[:, pooling.positions])
 
     everywhere = partial(_by_layer, cache.cache_dict, model.cfg.n_layers)
-    normalized = cache["ln_final.hook_normalized"]
-    pooled = model.pooling.pool_normalized(model.ln_final.norm.apply_affine(normalized, model.cfg.dtype))
+    pooled = pooling.pooled(cache[pooling.output], model.ln_final, model.cfg.dtype)
     pattern, v = everywhere("attn.hook_pattern"), everywhere("attn.hook_v")
     result = everywhere("attn.hook_result") or [None for _ in layers]
     z, result_edit = _fold_results(
@@ -135,21 +142,27 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         [rows(z) for z in everywhere("attn.hook_z")],
         [None if each is None else rows(each) for each in result],
     )
-    rows_of_pattern = [pooling.rows(a[:, :, pooling.positions], 2) for a in pattern] if v else []
+    z_scale = everywhere("attn.hook_z_scale")
+    known = not any(block.attn.out.has_scale for block in model.blocks) or bool(z_scale)
+    taken = [a[:, :, pooling.positions] for a in pattern] if v and known else []
+    if z_scale:
+        taken = [a / scale[:, None, pooling.positions] for a, scale in zip(taken, z_scale, strict=False)]
+    rows_of_pattern = [pooling.rows(a, 2) for a in taken]
     messages = [_self_message(pooling, a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
     return Factors(
         embedding=model.project(pooled),
-        scale=pooling.scale(cache["ln_final.hook_scale"]),
+        read={name: pooling.kept(name, cache[name]) for name in pooling.reads},
         embed=rows(cache["hook_embed"]),
         z=z,
         mlp_out=[rows(out) for out in everywhere("hook_mlp_out")],
         final=rows(cache[f"blocks.{layers[-1]}.hook_resid_post"]),
         pattern=rows_of_pattern,
-        v=v if pattern else [],
+        v=v if rows_of_pattern else [],
         post=[rows(post) for post in everywhere("mlp.hook_post")],
         result_edit=result_edit,
         resid_pre=[rows(pre) for pre in everywhere("hook_resid_pre")],
         self_message=_kept_messages(messages, z, result_edit),
+        bias_weight=[rows(scale.reciprocal()) for scale in everywhere("attn.hook_bias_scale")],
     )
 
 
@@ -158,7 +171,7 @@ def factors_from_images(
     images: Float[Tensor, "b 3 height width"],
     tokens: bool,
     neurons: bool,
-    directions: Float[Tensor, "l h k t"] | None = None,
+    directions: Float[Tensor, "l h pk t"] | None = None,
 ) -> Factors:
     """Runs the model once and keeps copies of the needed slices only.
 
@@ -185,18 +198,23 @@ def factors_from_images(
             return name, partial(keep, take=lambda x: pooling.rows(x[:, positions].clone()))
 
         yield at_rows("hook_embed")
-        yield "ln_final.hook_scale", partial(keep, take=lambda scale: pooling.scale(scale).clone())
+        for name in pooling.reads:
+            yield name, partial(keep, take=lambda x, name=name: pooling.kept(name, x).clone())
         yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
         for l, block in enumerate(model.blocks):
             yield at_rows(f"blocks.{l}.attn.hook_z")
             yield at_rows(f"blocks.{l}.hook_mlp_out")
+            if block.attn.out.outer is not None:
+                name = f"blocks.{l}.attn.hook_bias_scale"
+                yield name, partial(keep, take=lambda scale: pooling.rows(scale[:, positions].reciprocal()))
             if block.attn.hook_result.has_hooks():
                 yield at_rows(f"blocks.{l}.attn.hook_result")
             if edited:
                 yield at_rows(f"blocks.{l}.hook_resid_pre")
             if neurons:
                 yield at_rows(f"blocks.{l}.mlp.hook_post")
-            yield from attention_hooks(l, block)
+            if tokens or pooling.reads_class_token_alone:
+                yield from attention_hooks(l, block)
 
     def attention_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
         name = f"blocks.{l}.attn.hook_"
@@ -205,10 +223,13 @@ def factors_from_images(
             passing["q"] = q.detach()[:, positions]
 
         def compute_pattern(key: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = pooling.rows(block.attn.pattern(block.attn.scores(passing.pop("q"), key.detach())), 2)
+            passing["pattern"] = block.attn.pattern(block.attn.scores(passing.pop("q"), key.detach()))
 
         def take_pattern(pattern: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = pooling.rows(pattern.detach()[:, :, positions], 2)
+            passing["pattern"] = pattern.detach()[:, :, positions]
+
+        def take_scale(scale: Tensor, hook: HookPoint) -> None:
+            passing["pattern"] = passing["pattern"] / scale.detach()[:, None, positions]
 
         def take_values(v: Tensor, hook: HookPoint) -> None:
             passing["v"] = v.detach()
@@ -216,7 +237,7 @@ def factors_from_images(
                 saved[name + "v"] = v.detach().clone() if directions is None else _towards(v.detach(), directions[l])
 
         def finish(z: Tensor, hook: HookPoint) -> None:
-            pattern = passing.pop("pattern")
+            pattern = pooling.rows(passing.pop("pattern"), 2)
             if tokens:
                 saved[name + "pattern"] = pattern.clone()
             messages.append(_self_message(pooling, pattern, passing.pop("v"), pooling.rows(z.detach()[:, positions])))
@@ -225,8 +246,11 @@ def factors_from_images(
         if block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
             yield name + "pattern", take_pattern
         else:
-            yield name + "q", take_queries
-            yield name + "k", compute_pattern
+            queries, keys = block.attn.compared
+            yield f"blocks.{l}.attn.{queries}", take_queries
+            yield f"blocks.{l}.attn.{keys}", compute_pattern
+        if block.attn.out.has_scale:
+            yield name + "z_scale", take_scale
         yield name + "z", finish
 
     with model.hooks(fwd_hooks=list(hooks())):
@@ -238,7 +262,7 @@ def factors_from_images(
     z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result)
     return Factors(
         embedding=embedding,
-        scale=saved["ln_final.hook_scale"],
+        read={name: saved[name] for name in pooling.reads},
         embed=saved["hook_embed"],
         z=z,
         mlp_out=everywhere("hook_mlp_out"),
@@ -249,6 +273,7 @@ def factors_from_images(
         result_edit=result_edit,
         resid_pre=everywhere("hook_resid_pre"),
         self_message=_kept_messages(messages, z, result_edit),
+        bias_weight=everywhere("attn.hook_bias_scale"),
     )
 
 
@@ -274,7 +299,7 @@ def _kept_messages(
     messages: Sequence[Tensor | None], z: Sequence[Tensor], result_edit: Sequence[Tensor | None]
 ) -> list[Tensor]:
     """The messages, zero for ablated heads; none if a hook replaced the output of a head in any layer."""
-    if any(message is None for message in messages) or any(edit is not None for edit in result_edit):
+    if not messages or any(message is None for message in messages) or any(edit is not None for edit in result_edit):
         return []
     pairs = zip(messages, z, strict=False)
     return [
@@ -286,9 +311,10 @@ def _ablated(z: Float[Tensor, "b r h k"]) -> Bool[Tensor, "b h"]:
     return (z == 0).all(-1).all(1)
 
 
-def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]) -> Float[Tensor, "b n h t"]:
-    wide = v.to(directions.dtype)
-    return (wide.transpose(1, 2) @ directions).transpose(1, 2)
+def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -> Float[Tensor, "b n h p t"]:
+    wide, (_, joined, n_texts) = v.to(directions.dtype), directions.shape
+    by_pool_head = directions.unflatten(1, (joined // v.shape[-1], v.shape[-1])).transpose(1, 2).flatten(2)
+    return (wide.transpose(1, 2) @ by_pool_head).unflatten(-1, (-1, n_texts)).transpose(1, 2)
 
 
 def _cat_edits(layer: Sequence[Tensor | None], parts: list[Factors]) -> Tensor | None:

@@ -27,6 +27,7 @@ SHAPE_FIELDS = (
     "patch_size",
     "act_fn",
     "pooling",
+    "n_prefix_tokens",
 )
 
 

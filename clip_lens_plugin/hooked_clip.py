@@ -18,11 +18,14 @@ from transformer_lens.utilities.slice import Slice
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
+from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.labels import Labels
 from clip_lens_plugin.stacked_weights import StackedWeights
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from clip_lens_plugin.decomposition import Contributions
 
 TEXT_BATCH = 128
@@ -74,6 +77,8 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         self.hook_embed = HookPoint()
         self.blocks = TypedModuleList(parts.blocks)
         self.ln_final = parts.ln_final
+        if isinstance(parts.pooling, AttentionPool):
+            self.pool = parts.pooling
         self.setup()
         self.eval()
 
@@ -88,11 +93,37 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         """Wraps a loaded open_clip model; it is put into evaluation mode.
 
         Raises:
-            UnsupportedTowerError: if the image tower is not a plain ``VisionTransformer`` with class-token or mean
-                pooling.
+            UnsupportedTowerError: if the image tower is no vision transformer, or has a feature that is not supported.
             ValueError: if a weight is NaN or infinite.
         """
         return cls(clip, preprocess, tokenizer, model_name)
+
+    @classmethod
+    def from_transformers(
+        cls,
+        model: PreTrainedModel,
+        preprocess: Callable[..., Tensor] | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        model_name: str = "Hugging Face model",
+    ) -> HookedCLIP:
+        """Wraps a loaded Hugging Face model; it is put into evaluation mode.
+
+        The embedding is the model's ``image_embeds`` (``get_image_features``). A ``Siglip2Model`` takes square images
+        of as many patches as it has positions.
+
+        Args:
+            model: ``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` or ``Siglip2Model``.
+            preprocess: PIL image to [3, height, width].
+            tokenizer: texts to token ids [t, n].
+            model_name: as shown.
+
+        Raises:
+            UnsupportedTowerError: for another model, or a feature that is not supported.
+            ValueError: if a weight is NaN or infinite.
+        """
+        from clip_lens_plugin.adapters.transformers import HuggingFaceCLIP
+
+        return cls(HuggingFaceCLIP(model), preprocess, tokenizer, model_name)
 
     @classmethod
     def from_pretrained(
@@ -102,10 +133,12 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> HookedCLIP:
-        """Loads a model by open_clip's own factory, or the embedded model "scenes".
+        """Loads a model by open_clip's or Hugging Face's own loader, or the embedded model "scenes".
 
         Args:
-            name: "scenes", one of ``open_clip.list_models()``, "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY".
+            name: "scenes", one of ``open_clip.list_models()``, "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY" in
+                open_clip's format, or "transformers:FOLDER" or "transformers:OWNER/REPOSITORY" in Hugging Face's:
+                ``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` or ``Siglip2Model``.
             pretrained: a tag of that model or the path of a checkpoint.
             device: "cuda" where there is one, else "cpu", if not given.
             dtype: float32 if not given; float16 and bfloat16 keep LayerNorm in float32 as open_clip does;
@@ -117,9 +150,9 @@ class HookedCLIP(StackedWeights, HookedRootModule):
             UnsupportedTowerError: see :meth:`from_open_clip`.
             ValueError: if a weight is NaN or infinite.
         """
-        from clip_lens_plugin.loading import load_open_clip
+        from clip_lens_plugin.loading import load
 
-        return cls(*load_open_clip(name, pretrained, device, dtype))
+        return cls(*load(name, pretrained, device, dtype))
 
     # ------------------------------------------------------------------ running
 
@@ -237,7 +270,13 @@ class HookedCLIP(StackedWeights, HookedRootModule):
 
     @property
     def logit_scale(self) -> float:
-        """Factor from a cosine to CLIP's logit."""
+        """Factor from a cosine to CLIP's logit.
+
+        Raises:
+            ValueError: if the model is an image tower alone.
+        """
+        if not hasattr(self.clip, "logit_scale"):
+            raise ValueError(f"{self.cfg.model_name} is an image tower alone: it has no texts and no logit scale.")
         return float(self.clip.logit_scale.detach().exp())
 
     @property
@@ -247,7 +286,7 @@ class HookedCLIP(StackedWeights, HookedRootModule):
 
     @property
     def W_P(self) -> Float[Tensor, "d e"]:
-        """The projection P from the normalised stream into the joint space."""
+        """The projection P from the pooled stream into the joint space."""
         return self._parts.W_P()
 
     @property
@@ -289,9 +328,22 @@ class HookedCLIP(StackedWeights, HookedRootModule):
             )
         return self.labels
 
+    def _refuse_attention_pool(self) -> None:
+        if isinstance(self.pooling, AttentionPool):
+            raise ValueError(
+                f"{self.cfg.model_name} pools by attention, so a text has no one direction in the stream: it depends "
+                f"on what the pool attends to in each image. Use model.decompose(images).towards(text_embeddings)."
+            )
+
     @property
     def W_U(self) -> Float[Tensor, "d t"]:
-        """P Eᵀ: from ``ln_final``'s output to dot products of M(I) with the labels' unit embeddings."""
+        """P Eᵀ: from ``ln_final``'s output to dot products of M(I) with the labels' unit embeddings.
+
+        Raises:
+            ValueError: if no labels are set, or attention pools: then each pool head has a map of its own, weighted
+                by what it attends to in the image.
+        """
+        self._refuse_attention_pool()
         return self.W_P.to(self.cfg.dtype) @ self._required_labels().embeddings.T
 
     @property
@@ -322,9 +374,10 @@ class HookedCLIP(StackedWeights, HookedRootModule):
             tokens: a label, its position, or several of them.
 
         Raises:
-            ValueError: no labels are set, or an unknown one.
+            ValueError: no labels are set, an unknown one, or attention pools (see :attr:`W_U`).
             IndexError: a position outside the labels.
         """
+        self._refuse_attention_pool()
         labels = self._required_labels()
         chosen = labels.embeddings[labels.indices(tokens)]
         return (chosen @ self.W_P.to(chosen.dtype).T) * self.ln_final.w

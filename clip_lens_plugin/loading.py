@@ -21,12 +21,12 @@ class ModelNotFoundError(ValueError):
     """No such model, tag or checkpoint, or its weights cannot be had."""
 
 
-def load_open_clip(
+def load(
     name: str,
     pretrained: str | None,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
-) -> tuple[nn.Module, Callable[..., Tensor], Callable[[list[str]], Tensor], str]:
+) -> tuple[nn.Module, Callable[..., Tensor] | None, Callable[[list[str]], Tensor] | None, str]:
     """The model, its evaluation preprocessing, its tokenizer and its name; see ``HookedCLIP.from_pretrained``."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or torch.float32
@@ -34,8 +34,19 @@ def load_open_clip(
         known = [str(known) for known in (*_PRECISIONS, torch.float64)]
         raise ValueError(f"dtype must be one of {known}, got {dtype}.")
     torch.empty(0, device=device)  # A device that is not there is refused here, in torch's own words.
+    if not name.startswith("transformers:"):
+        return _load_open_clip(name, pretrained, device, dtype)
+    from clip_lens_plugin.loading_transformers import load_transformers
+
+    _refuse_tag(name, pretrained)
+    return load_transformers(name.removeprefix("transformers:"), device, dtype)
+
+
+def _load_open_clip(
+    name: str, pretrained: str | None, device: str | torch.device, dtype: torch.dtype
+) -> tuple[nn.Module, Callable[..., Tensor], Callable[[list[str]], Tensor], str]:
     source, tag, title = _resolve(name, pretrained)
-    with _quiet():
+    with quiet():
         try:
             # Without require_pretrained, weights that open_clip cannot find leave random ones and a log line.
             clip, _, preprocess = open_clip.create_model_and_transforms(
@@ -113,7 +124,7 @@ def _tokenizer(name: str, source: str) -> Callable[[list[str]], Tensor]:
 
 def _explain(name: str, pretrained: str | None, error: Exception) -> str:
     asked = f"{name} {pretrained}" if pretrained else name
-    reason = next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
+    reason = first_line(error)
     if (pretrained and Path(pretrained).is_file()) or name.startswith("local-dir:") or name == "scenes":
         return (
             f"The checkpoint {asked} could not be loaded: {reason}. It must be a state dict of this very "
@@ -127,8 +138,13 @@ def _explain(name: str, pretrained: str | None, error: Exception) -> str:
     )
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first, without its full stop; its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
+
+
 @contextmanager
-def _quiet():
+def quiet():
     """open_clip logs each step, and each failure once more before it raises; the message here says it once."""
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)

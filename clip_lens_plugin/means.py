@@ -18,8 +18,8 @@ class ComponentSums:
     Attributes:
         n: number of images.
         unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
-        coordinates: of each head's y [l, h, k]; its mean contribution is ``mean().coordinates @ M_{l,h}``.
-        omega: of Σ_q ω [], which b_O and its mean contribution go with.
+        coordinates: of each head's y [l, h, p · k]; its mean contribution is ``mean().coordinates @ M_{l,h}``.
+        attn_bias: of what each layer's b_O adds [l, e].
         mlps: [l, e].
         embed: [e].
         self_attention: what the class token sends to itself [l, e]; NaN where it was not kept.
@@ -27,8 +27,8 @@ class ComponentSums:
 
     n: int
     unit: str
-    coordinates: Float[Tensor, "l h k"]
-    omega: Float[Tensor, ""]
+    coordinates: Float[Tensor, "l h pk"]
+    attn_bias: Float[Tensor, "l e"]
     mlps: Float[Tensor, "l e"]
     embed: Float[Tensor, " e"]
     self_attention: Float[Tensor, "l e"]
@@ -41,7 +41,7 @@ class ComponentSums:
             n=len(c),
             unit=c.unit,
             coordinates=c.head_coordinates.double().sum(0),
-            omega=c.omega.double().sum(),
+            attn_bias=c.attn_bias.double().sum(0),
             mlps=mlps.sum(0),
             embed=c.embed.double().sum(0),
             self_attention=c.self_attention.double().sum(0) if c.has_self_attention else mlps.sum(0) * float("nan"),
@@ -76,8 +76,8 @@ class ComponentSums:
             raise ValueError(f"Sums in {self.unit!r} and in {other.unit!r} units do not add.")
         if self.coordinates.shape != other.coordinates.shape:
             raise ValueError(
-                f"Sums over different models do not add: [layers, heads, d_head] is {list(self.coordinates.shape)} "
-                f"and {list(other.coordinates.shape)}."
+                f"Sums over different models do not add: [layers, heads, coordinates] is "
+                f"{list(self.coordinates.shape)} and {list(other.coordinates.shape)}."
             )
         theirs = other._sums()
         summed = {name: value + theirs[name].to(value.device) for name, value in self._sums().items()}

@@ -23,7 +23,7 @@ class Moments:
 
     Attributes:
         n: number of images.
-        sum_y: [l, h, k].
+        sum_y: [l, h, k], k counting a head's coordinates: its width, times the heads of an attention pool.
         sum_yy: [l, h, k, k].
         unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
     """
@@ -55,7 +55,7 @@ class Moments:
         """
         if self.sum_y.shape != other.sum_y.shape:
             raise ValueError(
-                f"Moments of different models do not add: [layers, heads, d_head] is {list(self.sum_y.shape)} and "
+                f"Moments of different models do not add: [layers, heads, coordinates] is {list(self.sum_y.shape)} and "
                 f"{list(other.sum_y.shape)}."
             )
         if self.unit != other.unit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -18,35 +19,38 @@ class Parts:
 
     Attributes:
         embedding: M(I) as the model gave it [b, e].
-        omega: ω of each pooled position [b, r].
-        coordinates: y = Σ_q ω z of each head [b, l, h, k].
+        omega: ω of each pooled position [b, p, r]; p counts an attention pool's heads, and is 1 for other poolings.
+        coordinates: y = Σ_q ω z of each head, the p laid end to end [b, l, h, p · k].
         mlps: the contribution of each MLP [b, l, e].
         embed: the contribution of the stream that enters block 0 [b, e].
         self_attention: of each layer's heads together, the part that the class token sends to itself [b, l, e];
             None if it was not kept.
+        pool_bias, pool_mlp: what an attention pool's constants and its MLP add [b, e]; None where it has none.
+        bias_weight: Σ_q ω over the scale of a norm after W_O [b, l, p], which a part of the biases goes with; None
+            without such norms.
         rounding: the coarsest dtype that the parts went through.
     """
 
     embedding: Float[Tensor, "b e"]
-    omega: Float[Tensor, "b r"]
-    coordinates: Float[Tensor, "b l h k"]
+    omega: Float[Tensor, "b p r"]
+    coordinates: Float[Tensor, "b l h pk"]
     mlps: Float[Tensor, "b l e"]
     embed: Float[Tensor, "b e"]
     self_attention: Float[Tensor, "b l e"] | None
+    pool_bias: Float[Tensor, "b e"] | None
+    pool_mlp: Float[Tensor, "b e"] | None
+    bias_weight: Float[Tensor, "b l p"] | None
     rounding: torch.dtype
 
     @classmethod
     def of(cls, readout: Readout, factors: Factors, constants: Constants) -> Parts:
         """Pools and folds the factors; the means of the stream stay in if the constants are spread."""
         fold = readout.W_fold(constants)
-        omega = readout.pooling.omega(factors.scale.to(fold.dtype))
-
-        def pool(x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *rest"]:
-            return torch.einsum("br,br...->b...", omega, x.to(omega.dtype))
-
+        pooling, read = readout.pooling, {name: value.to(fold.dtype) for name, value in factors.read.items()}
+        omega = pooling.omega(read)
+        pool = partial(readout.pool, omega)
         messages = [
-            torch.einsum("bhk,hkd->bd", pool(message), weight)
-            for message, weight in zip(factors.self_message, readout.W_O, strict=False)
+            readout.to_stream(pool(message), layer).sum(1) for layer, message in enumerate(factors.self_message)
         ]
         return cls(
             embedding=factors.embedding.to(fold.dtype),
@@ -55,6 +59,11 @@ class Parts:
             mlps=torch.stack([pool(out) for out in factors.mlp_out], dim=1) @ fold,
             embed=pool(factors.embed) @ fold,
             self_attention=torch.stack(messages, dim=1) @ fold if messages else None,
+            pool_bias=pooling.bias(read, readout.beta, readout.P),
+            pool_mlp=pooling.mlp_part(read, readout.P),
+            bias_weight=torch.stack([pool(each) for each in factors.bias_weight], dim=1)
+            if factors.bias_weight
+            else None,
             rounding=factors.z[0].dtype,
         )
 

@@ -5,6 +5,7 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 5 (joint decomposit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ class PatchTextMap:
 
     Attributes:
         values: the contribution of each patch [b, t, rows, columns].
-        class_token: the contribution of the class token as a source [b, t].
+        class_token: the contribution of the class token as a source, and of registers; zero without them [b, t].
         texts: the texts.
     """
 
@@ -60,7 +61,7 @@ class HeadTextScores:
     """What each source token adds, through each head, to one image's similarity to each text, in cosine units.
 
     Attributes:
-        by_token: [l, h, n, t]; token 0 is the class token, then the patches row by row.
+        by_token: [l, h, n, t]; the class token and registers where there are any, then the patches row by row.
         cosine: the image's whole cosine similarity to each text [t]; MLPs and constants make up what heads do not.
         texts: the texts.
         grid_size: rows and columns of patches.
@@ -89,9 +90,10 @@ class HeadTextScores:
                 raise IndexError(f"There is no layer {layer}, head {head}: there are {layers} layers of {in_layer}.")
             chosen[layer, head] = True
         by_token = torch.einsum("lhnt,lh->nt", self.by_token, chosen.to(self.by_token))
+        first = len(by_token) - math.prod(self.grid_size)
         return PatchTextMap(
-            values=by_token[1:].T.unflatten(-1, self.grid_size)[None],
-            class_token=by_token[:1],
+            values=by_token[first:].T.unflatten(-1, self.grid_size)[None],
+            class_token=by_token[:first].sum(0, keepdim=True),
             texts=self.texts,
         )
 
@@ -126,8 +128,8 @@ def patch_text_map(
         parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
     by_token = torch.cat(parts)
     return PatchTextMap(
-        values=by_token[..., 1:].unflatten(-1, model.cfg.grid_size),
-        class_token=by_token[..., 0],
+        values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
+        class_token=by_token[..., : model.cfg.n_prefix_tokens].sum(-1),
         texts=tuple(texts),
     )
 
@@ -195,13 +197,20 @@ def token_scores(
         texts = readout.checked_texts(text_embeddings)
         directions = readout.directions(texts)
         factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
-        omega = readout.pooling.omega(factors.scale.to(texts.dtype))
-        omega = omega / factors.embedding.to(texts.dtype).norm(dim=-1, keepdim=True)
+        omega = readout.pooling.omega({name: value.to(texts.dtype) for name, value in factors.read.items()})
+        omega = omega / factors.embedding.to(texts.dtype).norm(dim=-1)[:, None, None]
         by_layer = [
-            torch.einsum("br,bhrn,bnht->bhnt", omega, pattern.to(texts.dtype), towards)
+            _token_scores(omega, pattern.to(texts.dtype), towards)
             for pattern, towards in zip(factors.pattern, factors.v, strict=True)
         ]
         return torch.stack(by_layer, dim=1)
+
+
+def _token_scores(
+    omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"], towards: Float[Tensor, "b n h p t"]
+) -> Float[Tensor, "b h n t"]:
+    effective = torch.einsum("bpr,bhrn->bhnp", omega, pattern)
+    return torch.einsum("bhnp,bnhpt->bhnt", effective, towards)
 
 
 def _refuse_no_texts(texts: Sequence[str]) -> None:

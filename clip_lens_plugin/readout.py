@@ -21,21 +21,30 @@ Constants = Literal["apart", "spread"]
 class Readout:
     """Folded weights in float32, or float64 for a float64 model.
 
+    p counts the heads of an attention pool; it is 1 for every other pooling. A pooled stream has one part for each p,
+    laid end to end: [p · d], as a head's coordinates are [p · k].
+
     Attributes:
-        W_P: C diag(γ) P [d, e]: a component's pooled stream to its contribution.
-        gamma_P: diag(γ) P [d, e], without the removal of the mean.
-        beta_P: βP [e], with the projection's own bias where it has one.
+        W_P: C diag(γ) maps[p] [p · d, e]: a component's pooled stream to its contribution. maps is P, or an attention
+            pool's ``W_V[p] W_O[p] P``.
+        beta_P: βP [e] of the last LayerNorm, with the projection's own bias where it has one.
+        P: the projection alone [d_pool, e].
+        gamma, beta: of ``ln_final`` [d].
         W_O: [h, k, d] of each layer; views where the dtype allows.
         b_O: [l, d].
+        b_scaled: [l, d], the part of each layer's bias that a norm after W_O divides; None without such norms.
         model_dtype: dtype of the model's weights.
         pooling: gives ω.
     """
 
-    W_P: Float[Tensor, "d e"]
-    gamma_P: Float[Tensor, "d e"]
+    W_P: Float[Tensor, "pd e"]
     beta_P: Float[Tensor, " e"]
+    P: Float[Tensor, "d_pool e"]
+    gamma: Float[Tensor, " d"]
+    beta: Float[Tensor, " d"]
     W_O: tuple[Float[Tensor, "h k d"], ...]
     b_O: Float[Tensor, "l d"]
+    b_scaled: Float[Tensor, "l d"] | None
     model_dtype: torch.dtype
     pooling: Pooling
     model: HookedCLIP
@@ -45,31 +54,63 @@ class Readout:
         """Reads and folds the weights of ``model`` as they are now."""
         dtype = torch.promote_types(model.cfg.dtype, torch.float32)
         with torch.no_grad():
-            projection = model.W_P.to(dtype)
-            gamma_P = model.ln_final.w.to(dtype)[:, None] * projection
-            constant = model.ln_final.b.to(dtype) @ projection
+            projection, pooling = model.W_P.detach().to(dtype), model.pooling
+            gamma, beta = model.ln_final.w.detach().to(dtype), model.ln_final.b.detach().to(dtype)
+            by_pool_head = gamma[:, None] * pooling.maps(projection)
+            constant = pooling.constant(beta, projection)
             return cls(
-                W_P=gamma_P - gamma_P.mean(0),
-                gamma_P=gamma_P,
+                W_P=(by_pool_head - by_pool_head.mean(1, keepdim=True)).flatten(0, 1),
                 beta_P=constant if model.b_P is None else constant + model.b_P.to(dtype),
+                P=projection,
+                gamma=gamma,
+                beta=beta,
                 W_O=tuple(block.attn.W_O.detach().to(dtype) for block in model.blocks),
                 b_O=model.b_O.to(dtype),
+                b_scaled=_scaled_biases(model, dtype),
                 model_dtype=model.cfg.dtype,
-                pooling=model.pooling,
+                pooling=pooling,
                 model=model,
             )
 
-    def W_fold(self, constants: Constants) -> Float[Tensor, "d e"]:
+    @property
+    def gamma_P(self) -> Float[Tensor, "pd e"]:
+        """diag(γ) maps[p], without the removal of the mean."""
+        with torch.no_grad():
+            return (self.gamma[:, None] * self.pooling.maps(self.P)).flatten(0, 1)
+
+    def W_fold(self, constants: Constants) -> Float[Tensor, "pd e"]:
         """The map of a component: with its own mean removed ("apart") or not ("spread")."""
         return self.W_P if constants == "apart" else self.gamma_P
 
+    def by_pool_head(self, joined: Float[Tensor, "pd e"]) -> Float[Tensor, "p d e"]:
+        """The same with a part for each p."""
+        return joined.unflatten(0, (self.pooling.n_heads, -1))
+
+    def pool(self, omega: Float[Tensor, "b p r"], x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
+        """``Σ_q ω[b, p, q] x[b, q]``, the p laid end to end along the last axis."""
+        return torch.einsum("bpr,br...d->b...pd", omega, x.to(omega.dtype)).flatten(-2)
+
+    def to_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b h pd"]:
+        """What the heads of a layer write to the pooled stream, from their coordinates."""
+        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
+        return torch.einsum("bhpk,hkd->bhpd", by_pool_head, self.W_O[layer]).flatten(-2)
+
     def W_out(self, layer: int) -> Float[Tensor, "d_mlp d"]:
-        """Output weights of a layer's neurons."""
+        """Output weights of a layer's neurons.
+
+        Raises:
+            ValueError: if what the MLP writes is normalised after them.
+        """
+        if self.model.blocks[layer].mlp.normalises_output:
+            raise ValueError(
+                f"{self.model.cfg.model_name} normalises what its MLPs write, so a neuron's part depends on the "
+                f"others. Ask for whole MLPs."
+            )
         return self.model.blocks[layer].mlp.W_out.detach().to(self.W_P.dtype)
 
-    def head_map(self, layer: int, head: int) -> Float[Tensor, "k e"]:
-        """M_{l,h} = W_O[l,h] W_P."""
-        return self.W_O[layer][head] @ self.W_P
+    def head_map(self, layer: int, head: int) -> Float[Tensor, "pk e"]:
+        """M_{l,h} = W_O[l,h] W_P: from a head's coordinates to its contribution."""
+        return (self.W_O[layer][head] @ self.by_pool_head(self.W_P)).flatten(0, 1)
 
     def checked_texts(self, text_embeddings: Float[Tensor, "t e"]) -> Float[Tensor, "t e"]:
         """The text embeddings in the readout's dtype and device.
@@ -85,12 +126,23 @@ class Readout:
             )
         return text_embeddings.to(self.W_P)
 
-    def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h k t"]:
+    def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h pk t"]:
         """M_{l,h} e_t for every head and text."""
-        stream = self.W_fold(constants) @ texts.T
-        return torch.stack([weight @ stream for weight in self.W_O])
+        stream = self.by_pool_head(self.W_fold(constants) @ texts.T)
+        return torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
 
     @property
     def n_heads(self) -> int:
         """Heads a layer."""
         return len(self.W_O[0])
+
+    @property
+    def n_coordinates(self) -> int:
+        """How many numbers say what a head adds: p · k."""
+        return self.pooling.n_heads * self.W_O[0].shape[1]
+
+
+def _scaled_biases(model: HookedCLIP, dtype: torch.dtype) -> Float[Tensor, "l d"] | None:
+    biases = [block.attn.out.b_scaled for block in model.blocks]
+    kept = [bias.detach().to(dtype) for bias in biases if bias is not None]
+    return torch.stack(kept) if kept else None

@@ -226,11 +226,12 @@ def _query(data: Data, query: Contributions | int) -> Contributions:
         if not 0 <= query < len(data):
             raise IndexError(f"There is no row {query}: there are rows 0 to {len(data) - 1}.")
         return rows_of(data, torch.tensor([query]))
-    cfg = _readout(data).model.cfg
-    expected = (1, cfg.n_layers, cfg.n_heads, cfg.d_head)
+    readout = _readout(data)
+    cfg = readout.model.cfg
+    expected = (1, cfg.n_layers, cfg.n_heads, readout.n_coordinates)
     if tuple(query.head_coordinates.shape) != expected:
         raise ValueError(
-            f"The query's heads have shape {list(query.head_coordinates.shape)} (images, layers, heads, d_head), "
+            f"The query's heads have shape {list(query.head_coordinates.shape)} (images, layers, heads, coordinates), "
             f"expected {list(expected)}. Give the contributions of one image of the same model."
         )
     return query.normalized()

@@ -68,6 +68,14 @@ class StackedWeights:
     def b_out(self) -> Float[Tensor, "l d"]:
         return self._stacked("mlp", "b_out")
 
+    @property
+    def W_gate(self) -> Float[Tensor, "l d d_mlp"] | None:
+        return None if self.blocks[0].mlp.gate is None else self._stacked("mlp", "W_gate")
+
+    @property
+    def b_gate(self) -> Float[Tensor, "l d_mlp"] | None:
+        return None if self.blocks[0].mlp.gate is None else self._stacked("mlp", "b_gate")
+
     def _stacked(self, part: str, name: str) -> Tensor:
         return torch.stack([getattr(getattr(block, part), name) for block in self.blocks])
 

@@ -115,10 +115,10 @@ def text_span(
             moments are of another model.
         IndexError: if there is no such head.
     """
-    shape = (model.cfg.n_layers, model.cfg.n_heads, model.cfg.d_head)
+    shape = (model.cfg.n_layers, model.cfg.n_heads, model.pooling.n_heads * model.cfg.d_head)
     if tuple(moments.sum_y.shape) != shape:
         raise ValueError(
-            f"The moments are of a model with [layers, heads, d_head] = {list(moments.sum_y.shape)}, but "
+            f"The moments are of a model with [layers, heads, coordinates] = {list(moments.sum_y.shape)}, but "
             f"{model.cfg.model_name} has {list(shape)}. Collect them with this model."
         )
     if moments.n < 2:

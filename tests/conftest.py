@@ -31,7 +31,25 @@ TOWERS: dict[str, dict] = {
         }
     },
 }
-"""Variants of the plain class-token tower: name to changes of the model config."""
+"""Variants of the plain tower whose blocks have the documented hook points: name to changes of the model config."""
+
+EXTENDED: dict[str, dict] = {
+    "coca": {"vision_cfg": {"attentional_pool": True, "attn_pooler_queries": 5, "attn_pooler_heads": 3}},
+    "custom": {
+        "vision_cfg": {
+            "qk_norm": True,
+            "scale_heads": True,
+            "scale_attn_inner": True,
+            "scale_attn": True,
+            "scale_fc": True,
+            "ls_init_value": 0.3,
+        }
+    },
+    "custom_mean": {
+        "vision_cfg": {"scale_attn_inner": True, "scale_attn": True, "pool_type": "avg", "final_ln_after_pool": True}
+    },
+}
+"""Variants with hook points of their own: an attention pool, or norms inside blocks."""
 
 
 def random_clip(changes: dict | None = None, dtype: torch.dtype = torch.float32, seed: int = 0) -> CLIP:
@@ -53,11 +71,17 @@ def random_images(model: HookedCLIP, n: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, 3, *model.cfg.image_size, generator=generator).to(model.cfg.dtype)
 
 
-@pytest.fixture(params=list(TOWERS))
+@pytest.fixture(params=[*TOWERS, *EXTENDED])
 def tower(request: pytest.FixtureRequest) -> HookedCLIP:
-    """Each supported variant in float64."""
-    clip = random_clip(TOWERS[request.param], torch.float64)
+    """Each variant in float64."""
+    clip = random_clip((TOWERS | EXTENDED)[request.param], torch.float64)
     return HookedCLIP.from_open_clip(clip, model_name=request.param)
+
+
+@pytest.fixture(params=list(TOWERS))
+def plain_tower(request: pytest.FixtureRequest) -> HookedCLIP:
+    """Each variant with the documented hook points, in float64."""
+    return HookedCLIP.from_open_clip(random_clip(TOWERS[request.param], torch.float64), model_name=request.param)
 
 
 @pytest.fixture(scope="session")

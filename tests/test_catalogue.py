@@ -14,7 +14,17 @@ from clip_lens_plugin.catalogue import catalogue
 
 @pytest.fixture(scope="module")
 def found() -> pd.DataFrame:
-    parts = ("ViT-B-32", "RN50", "L-14-CLIPA", "MobileCLIP-", "convnext_base", "EVA02-B", "B-16-SigLIP2")
+    parts = (
+        "ViT-B-32",
+        "RN50",
+        "L-14-CLIPA",
+        "MobileCLIP-",
+        "convnext_base",
+        "EVA02-B",
+        "B-16-SigLIP2",
+        "ViTamin-S",
+        "PE-Core-T",
+    )
     return pd.concat([catalogue(part) for part in parts]).drop_duplicates("name").set_index("name")
 
 
@@ -24,6 +34,10 @@ def found() -> pd.DataFrame:
         ("ViT-B-32", "open_clip ViT, class token", (12, 12, 768, "32 x 32")),
         ("ViT-L-14-CLIPA", "open_clip ViT, mean", (24, 16, 1024, "14 x 14")),
         ("MobileCLIP-B", "timm ViT, class token", (12, 12, 768, "16 x 16")),
+        ("coca_ViT-B-32", "open_clip ViT, attention pool", (12, 12, 768, "32 x 32")),
+        ("ViT-B-16-SigLIP2", "timm ViT, attention pool", (12, 12, 768, "16 x 16")),
+        ("EVA02-B-16", "timm Eva, class token", (12, 12, 768, "16 x 16")),
+        ("PE-Core-T-16-384", "timm Eva, attention pool", (12, 3, 192, "16 x 16")),
     ],
 )
 def test_supported_towers_have_their_shape(found, name, family, numbers):
@@ -39,9 +53,7 @@ def test_supported_towers_have_their_shape(found, name, family, numbers):
     ("name", "family", "reason"),
     [
         ("RN50", "open_clip ModifiedResNet", "no residual stream"),
-        ("coca_ViT-B-32", "open_clip VisionTransformer", "as in CoCa"),
-        ("ViT-B-16-SigLIP2", "timm VisionTransformer", "attention pooling"),
-        ("EVA02-B-16", "timm Eva", "a trunk of timm's Eva"),
+        ("ViTamin-S", "timm VisionTransformer", "ViTamin's stages"),
         ("convnext_base", "timm ConvNeXt", "a trunk of timm's ConvNeXt"),
         ("MobileCLIP-S1", "timm FastVit", "a trunk of timm's FastVit"),
     ],
@@ -54,7 +66,7 @@ def test_others_are_refused_with_a_reason(found, name, family, reason):
 
 
 def test_it_says_what_loading_says(found):
-    for name in ("ViT-B-32", "RN50", "EVA02-B-16"):
+    for name in ("ViT-B-32", "RN50", "EVA02-B-16", "ViTamin-S"):
         with torch.device("meta"):
             clip = open_clip.create_model(name, device="meta")
         try:

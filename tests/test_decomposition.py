@@ -83,7 +83,7 @@ def test_neurons_and_output_bias_sum_to_the_mlp(model):
         neurons = contributions.neurons(layer)
         torch.testing.assert_close(neurons, decompose(model, cache).neurons(layer))
         weight = contributions.readout.W_P
-        bias = contributions.omega.sum(1, keepdim=True) * (model.blocks[layer].mlp.b_out @ weight)
+        bias = contributions.omega.sum(2) * (model.blocks[layer].mlp.b_out @ weight)
         torch.testing.assert_close(neurons.sum(1) + bias, contributions.mlps[:, layer])
 
 

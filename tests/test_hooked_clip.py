@@ -158,12 +158,12 @@ def test_explicit_forms_equal_open_clip(form: str, precision: str, monkeypatch: 
     assert output.dtype == dtype
 
 
-def test_every_weight_and_activation_equals_the_restatement(tower: HookedCLIP) -> None:
-    images = random_images(tower)
+def test_every_weight_and_activation_equals_the_restatement(plain_tower: HookedCLIP) -> None:
+    images = random_images(plain_tower)
     with torch.no_grad():
-        output, cache = tower.run_with_cache(images)
-        expected = restated(tower, images)
-        assert distance(expected["output"], tower.clip.encode_image(images)) < 1e-12
+        output, cache = plain_tower.run_with_cache(images)
+        expected = restated(plain_tower, images)
+        assert distance(expected["output"], plain_tower.clip.encode_image(images)) < 1e-12
     assert distance(output, expected.pop("output")) < 1e-12
     assert set(cache.keys()) == set(expected)
     assert {name: d for name in expected if (d := distance(cache[name], expected[name])) > 1e-12} == {}
@@ -199,8 +199,8 @@ def pooled(request: pytest.FixtureRequest) -> HookedCLIP:
     return HookedCLIP.from_open_clip(random_clip(TOWERS[request.param], torch.float64))
 
 
-def test_hook_points_are_the_documented_ones(tower: HookedCLIP) -> None:
-    assert set(tower.hook_dict) == documented_names(tower.cfg.n_layers)
+def test_hook_points_are_the_documented_ones(plain_tower: HookedCLIP) -> None:
+    assert set(plain_tower.hook_dict) == documented_names(plain_tower.cfg.n_layers)
 
 
 @pytest.mark.parametrize("name", HOOK_NAMES)
@@ -324,19 +324,19 @@ def test_fused_kernels_run_while_nobody_listens(
 # ---------------------------------------------------------------------- weights
 
 
-def test_no_weight_is_copied(tower: HookedCLIP) -> None:
-    clip = tower.clip
-    assert [id(p) for p in tower.parameters()] == [id(p) for p in clip.parameters()]
-    assert [id(b) for b in tower.buffers()] == [id(b) for b in clip.buffers()]
+def test_no_weight_is_copied(plain_tower: HookedCLIP) -> None:
+    clip = plain_tower.clip
+    assert [id(p) for p in plain_tower.parameters()] == [id(p) for p in clip.parameters()]
+    assert [id(b) for b in plain_tower.buffers()] == [id(b) for b in clip.buffers()]
 
     def same_memory(view: Tensor, source: Tensor) -> bool:
         return view.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
 
-    assert same_memory(tower.W_P, clip.visual.proj)
-    assert same_memory(tower.ln_final.w, clip.visual.ln_post.weight)
-    assert same_memory(tower.ln_final.b, clip.visual.ln_post.bias)
+    assert same_memory(plain_tower.W_P, clip.visual.proj)
+    assert same_memory(plain_tower.ln_final.w, clip.visual.ln_post.weight)
+    assert same_memory(plain_tower.ln_final.b, clip.visual.ln_post.bias)
     scaled = hasattr(clip.visual.transformer.resblocks[0].ls_1, "gamma")
-    for block, source in zip(tower.blocks, clip.visual.transformer.resblocks, strict=True):
+    for block, source in zip(plain_tower.blocks, clip.visual.transformer.resblocks, strict=True):
         attention = block.attn
         for weight in (attention.W_Q, attention.W_K, attention.W_V):
             assert same_memory(weight, source.attn.in_proj_weight)

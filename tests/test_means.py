@@ -9,7 +9,7 @@ from clip_lens_plugin import HookedCLIP, decompose
 from clip_lens_plugin.means import ComponentSums
 from tests.conftest import random_clip, random_images
 
-FIELDS = ("coordinates", "omega", "mlps", "embed", "self_attention")
+FIELDS = ("coordinates", "attn_bias", "mlps", "embed", "self_attention")
 
 
 def assert_equal_sums(found: ComponentSums, expected: ComponentSums) -> None:
@@ -30,8 +30,6 @@ def test_sums_are_those_of_a_plain_loop(unit):
     assert (sums.n, sums.unit) == (7, unit)
     for name in FIELDS:
         values = getattr(contributions, name if name != "coordinates" else "head_coordinates").double()
-        if name == "omega":
-            values = values.sum(1)
         expected = torch.zeros_like(values[0])
         for value, norm in zip(values, norms, strict=True):
             expected += value / norm
@@ -44,8 +42,7 @@ def test_the_mean_components_sum_to_the_mean_embedding(model):
     mean = ComponentSums.from_contributions(model.decompose(images)).mean()
     readout = model.decompose(images[:1]).readout
     heads = sum(mean.coordinates[l, h] @ readout.head_map(l, h) for l in range(3) for h in range(4))
-    biases = mean.omega * (readout.b_O @ readout.W_P).sum(0)
-    found = mean.embed + heads + biases + mean.mlps.sum(0) + readout.beta_P
+    found = mean.embed + heads + mean.attn_bias.sum(0) + mean.mlps.sum(0) + readout.beta_P
     torch.testing.assert_close(found.detach(), model.clip.encode_image(images).mean(0).detach())
 
 

@@ -78,7 +78,7 @@ def text_span_completeness(
             right[key] += int((nearest == at)[known].sum())
 
         away = own.head_coordinates - means.coordinates.to(own.head_coordinates)
-        by_layer = [torch.einsum("bhk,hkd->bd", away[:, l], readout.W_O[l]) for l in range(own.n_layers)]
+        by_layer = [readout.to_stream(away[:, l], l).sum(1) for l in range(own.n_layers)]
         without = own.embedding - torch.stack(by_layer).sum(0) @ readout.W_P
         whole = without + sum(away[:, l, h] @ readout.head_map(l, h) for l, h in described)
         count(("model", 0), own.embedding)

@@ -86,19 +86,17 @@ class _Changes:
         return self._coordinates[:, layers, numbers].flatten(1) @ self._directions[layers, numbers].flatten(0, 1)
 
     def _bias(self, l: int) -> Float[Tensor, "s t"]:
-        readout = self._own.readout
-        weight = self._own.omega.sum(1)
-        if self._donated is not None:
-            change = self._donated.omega.sum(1) - weight
-        else:
-            change = (0.0 if self._means is None else self._means.omega.to(weight)) - weight
-        return torch.outer(change, readout.b_O[l] @ readout.W_P @ self._classes.T)
+        return self._biases[:, l] @ self._classes.T
 
     def _mlp(self, l: int) -> Float[Tensor, "s t"]:
         return self._mlps[:, l] @ self._classes.T
 
     def _own_token(self, l: int) -> Float[Tensor, "s t"]:
         return self._self_attention[:, l] @ self._classes.T
+
+    @cached_property
+    def _biases(self) -> Float[Tensor, "s l e"]:
+        return self._change("attn_bias", "attn_bias")
 
     @cached_property
     def _mlps(self) -> Float[Tensor, "s l e"]:

@@ -29,7 +29,7 @@ Hook = Callable[..., Tensor | None]
 """``hook(activation, hook=hook_point)``: the new activation, or None to leave it as it is."""
 
 HEAD_AXIS = {
-    **dict.fromkeys(("hook_q", "hook_k", "hook_v", "hook_z", "hook_result"), 2),
+    **dict.fromkeys(("hook_q", "hook_k", "hook_v", "hook_rot_q", "hook_rot_k", "hook_z", "hook_result"), 2),
     **dict.fromkeys(("hook_attn_scores", "hook_pattern"), 1),
 }
 """Where the heads are, by the last part of a hook point's name. Positions follow at 2 if heads are at 1, else at 1."""

@@ -23,6 +23,8 @@ def class_self_attention_hooks(
 ) -> list[tuple[str, Hook]]:
     """Hooks that replace what the class token sends to itself, ``pattern[b, h, 0, 0] · v[b, 0, h]``, in every head.
 
+    Where there is a ``hook_z_scale``, the message is divided by it, as ``hook_z`` is.
+
     The pattern stays: nothing is shared out over other tokens. Pass all pairs at once, after any other hook on
     ``hook_v``, ``hook_pattern`` or ``hook_z``, whose edits then count. A message is forgotten once it is replaced.
 
@@ -32,7 +34,7 @@ def class_self_attention_hooks(
             see :func:`class_self_attention_messages`.
 
     Returns:
-        (name, hook) pairs for ``fwd_hooks``, three a layer.
+        (name, hook) pairs for ``fwd_hooks``, three a layer; four where a norm's scale is divided out of ``hook_z``.
 
     Raises:
         IndexError: if there is no such layer.
@@ -43,7 +45,7 @@ def class_self_attention_hooks(
     for l in _checked_layers(model, layers):
         if replacement is not None:
             _check_message(model, l, replacement)
-        message = _SelfMessage(l)
+        message = _SelfMessage(model, l)
         replace = _message_replacing(message, None if replacement is None else replacement[l])
         pairs += [*message.hooks, (f"blocks.{l}.attn.hook_z", replace)]
     return pairs
@@ -66,7 +68,7 @@ def class_self_attention_messages(
     """
     if len(images) == 0:
         raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
-    messages = {l: _SelfMessage(l) for l in _checked_layers(model, layers)}
+    messages = {l: _SelfMessage(model, l) for l in _checked_layers(model, layers)}
     found: dict[int, list[Tensor]] = {l: [] for l in messages}
     with torch.no_grad(), model.hooks(fwd_hooks=[pair for each in messages.values() for pair in each.hooks]):
         for start in range(0, len(images), batch_size):
@@ -79,13 +81,15 @@ def class_self_attention_messages(
 class _SelfMessage:
     """What the class token sends to itself in one layer of the current run, until it is taken."""
 
-    def __init__(self, layer: int) -> None:
+    def __init__(self, model: HookedCLIP, layer: int) -> None:
         self._value: Tensor | None = None
         self._message: Tensor | None = None
         self.hooks: list[tuple[str, Hook]] = [
             (f"blocks.{layer}.attn.hook_v", self._see_value),
             (f"blocks.{layer}.attn.hook_pattern", self._see_pattern),
         ]
+        if model.blocks[layer].attn.out.has_scale:
+            self.hooks.append((f"blocks.{layer}.attn.hook_z_scale", self._see_scale))
 
     def _see_value(self, v: Float[Tensor, "b n h k"], hook: HookPoint) -> None:
         self._value, self._message = v[:, 0], None
@@ -93,6 +97,10 @@ class _SelfMessage:
     def _see_pattern(self, pattern: Float[Tensor, "b h n n"], hook: HookPoint) -> None:
         if self._value is not None:
             self._message, self._value = pattern[:, :, 0, 0, None] * self._value, None
+
+    def _see_scale(self, scale: Float[Tensor, "b n 1"], hook: HookPoint) -> None:
+        if self._message is not None:
+            self._message = self._message / scale[:, :1]
 
     def take(self) -> Float[Tensor, "b h k"]:
         """The message, which is then forgotten."""

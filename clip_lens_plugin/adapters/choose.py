@@ -10,6 +10,7 @@ from open_clip.transformer import VisionTransformer
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
 from clip_lens_plugin.adapters.timm import timm_parts
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError
+from clip_lens_plugin.adapters.transformers import HuggingFaceVision, transformers_parts
 
 
 def tower_parts(clip: Any, model_name: str) -> TowerParts:
@@ -23,6 +24,8 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
         return open_clip_parts(tower, model_name)
     if isinstance(tower, TimmModel):
         return timm_parts(tower, model_name)
+    if isinstance(tower, HuggingFaceVision):
+        return transformers_parts(tower, model_name)
     kind = "no `visual` tower" if tower is None else type(tower).__name__
     reason = "CLIP ResNets have no residual stream of tokens and are not supported."
     raise UnsupportedTowerError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from clip_lens_plugin.components.block import Block
 from clip_lens_plugin.components.embed import Embed
@@ -34,9 +34,9 @@ class TowerParts:
     """A linear layer, or P [d, e] itself; None where the embedding is the pooled stream."""
 
     def W_P(self) -> Float[Tensor, "d e"]:
-        """The projection P from the normalised stream into the joint space."""
+        """The projection P from the pooled stream into the joint space."""
         if self.project is None:
-            return torch.eye(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
+            return torch.eye(self.cfg.d_embed, device=self.cfg.device, dtype=self.cfg.dtype)
         return self.project.weight.T if isinstance(self.project, Affine) else self.project()
 
     def b_P(self) -> Float[Tensor, " e"] | None:
@@ -44,9 +44,22 @@ class TowerParts:
         return self.project.bias if isinstance(self.project, Affine) else None
 
 
+def activation_name(act: nn.Module) -> str:
+    """ "gelu", "gelu_tanh" (its approximation), "quick_gelu" or "silu", after what it computes."""
+    x = torch.linspace(-4, 4, 101)
+    known = {
+        "gelu": nn.functional.gelu(x),
+        "gelu_tanh": nn.functional.gelu(x, approximate="tanh"),
+        "quick_gelu": x * torch.sigmoid(1.702 * x),
+        "silu": nn.functional.silu(x),
+    }
+    found = act(x)
+    return next((name for name, y in known.items() if torch.allclose(found, y, atol=1e-6)), type(act).__name__)
+
+
 def refusal(model_name: str, feature: str) -> UnsupportedTowerError:
     """Names the feature, and what is supported."""
     return UnsupportedTowerError(
         f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain vision transformers "
-        f"of open_clip and timm that pool the class token or the mean over the patches."
+        f"of open_clip and timm that pool the class token, the mean over the patches, or by attention."
     )

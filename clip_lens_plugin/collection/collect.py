@@ -20,7 +20,7 @@ from rich.progress import Progress as Bars
 from safetensors.torch import save
 
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
+from clip_lens_plugin.collection.plan import POOL_PARTS, Plan, StoreDtype, What
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch, read_batches
@@ -143,7 +143,19 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> int | Non
         if FINISHED in attributes:
             Progress.remove_all(place)
         return None if FINISHED in attributes else begun.threads
-    group_alone = {"coordinates", "mlps", "self_attention", "embed", "embedding", "omega", "label", "kept", "name"}
+    group_alone = {
+        "coordinates",
+        "mlps",
+        "self_attention",
+        "embed",
+        "embedding",
+        "omega",
+        "label",
+        "kept",
+        "name",
+        "bias_weight",
+        *POOL_PARTS,
+    }
     foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in group_alone]
     if foreign:
         raise ValueError(f"{place} holds something else ({foreign[0]}): collect into an empty or new place.")
@@ -232,7 +244,7 @@ def _contributions(model: HookedCLIP, plan: Plan, images: torch.Tensor) -> Contr
 
 def _refuse_non_finite(contributions: Contributions, positions: list[int], source: ImageSource) -> None:
     c = contributions
-    values = torch.cat([c.embedding, c.omega, c.head_coordinates.flatten(1), c.mlps.flatten(1)], dim=1)
+    values = torch.cat([c.embedding, c.omega.flatten(1), c.head_coordinates.flatten(1), c.mlps.flatten(1)], dim=1)
     bad = (~values.isfinite().all(1)).nonzero().flatten().tolist()
     if bad:
         raise NonFiniteActivationError(

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
 
-FORMAT = 2
+FORMAT = 3
+POOL_PARTS = ("pool_bias", "pool_mlp")
+"""What an attention pool adds to the embedding [e]."""
+
 BLOCK_IMAGES = 256
 """About how many images are run between two writes, and lie together in a store."""
 
@@ -42,10 +45,12 @@ class Plan:
         dataset_fingerprint: of its samples' names, sizes and classes.
         classes: names of the labels, None if unknown.
         model_name: what the model was loaded as.
-        shape: layers, heads, d_head, d_embed, pooled positions.
+        shape: layers, heads, coordinates of a head, d_embed, heads of the pooling, pooled positions.
         fingerprints: of the model.
         threads: of the processor, which the last bits of a matrix product depend on; who resumes uses as many.
         self_attention: whether what the class token sends to itself is kept; not where other tokens are pooled.
+        pool_parts: which of :data:`POOL_PARTS` an attention pool has.
+        bias_weight: whether a norm after W_O divides a part of the biases.
         format: version of the layout on disk.
     """
 
@@ -59,10 +64,12 @@ class Plan:
     dataset_fingerprint: str
     classes: tuple[str, ...] | None
     model_name: str
-    shape: tuple[int, int, int, int, int]
+    shape: tuple[int, int, int, int, int, int]
     fingerprints: Fingerprints
     threads: int
     self_attention: bool
+    pool_parts: tuple[str, ...]
+    bias_weight: bool
     format: int = FORMAT
 
     @classmethod
@@ -76,8 +83,8 @@ class Plan:
         autocast: torch.dtype | None,
     ) -> Plan:
         """The plan of a new collection."""
-        rows = model.pooling.n_rows(model.cfg.n_ctx)
-        cfg = model.cfg
+        cfg, pooling = model.cfg, model.pooling
+        p, rows = pooling.n_heads, pooling.n_rows(cfg.n_ctx)
         return cls(
             what=what,
             dtype=dtype,
@@ -89,10 +96,12 @@ class Plan:
             dataset_fingerprint=source.fingerprint(),
             classes=source.classes,
             model_name=cfg.model_name,
-            shape=(cfg.n_layers, cfg.n_heads, cfg.d_head, cfg.d_embed, rows),
+            shape=(cfg.n_layers, cfg.n_heads, p * cfg.d_head, cfg.d_embed, p, rows),
             fingerprints=Fingerprints.of(model),
             threads=torch.get_num_threads(),
-            self_attention=model.pooling.reads_class_token_alone,
+            self_attention=pooling.reads_class_token_alone,
+            pool_parts=tuple(name for name in POOL_PARTS if name in pooling.parts),
+            bias_weight=model.blocks[0].attn.out.outer is not None,
         )
 
     @property
@@ -132,6 +141,7 @@ class Plan:
             )
         try:
             values = {**values, "fingerprints": Fingerprints(**values["fingerprints"]), "shape": tuple(values["shape"])}
+            values["pool_parts"] = tuple(values["pool_parts"])
             classes = values["classes"]
             return cls(**{**values, "classes": None if classes is None else tuple(classes)})
         except (KeyError, TypeError) as error:

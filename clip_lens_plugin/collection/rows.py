@@ -10,7 +10,7 @@ import zarr
 from torch import Tensor
 from zarr.codecs import BloscCodec
 
-from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Readout
@@ -19,13 +19,13 @@ COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 
 
 def make_arrays(group: zarr.Group, plan: Plan) -> None:
-    """Makes the empty arrays of a new store: n samples, l layers, h heads, k head width, e joint width.
+    """Makes the empty arrays of a new store: n samples, l layers, h heads, k coordinates a head, e joint width.
 
     ``coordinates`` [n, l, h, k], ``mlps`` [n, l, e], ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's
-    dtype; ``embedding`` [n, e] and ``omega`` [n, r] in float32; ``label`` (-1 for unknown), ``kept`` (False for a
+    dtype; ``embedding`` [n, e] and ``omega`` [n, p, r] in float32; ``label`` (-1 for unknown), ``kept`` (False for a
     sample that could not be read) and ``name``.
     """
-    n, (l, h, k, e, r) = plan.n_samples, plan.shape
+    n, (l, h, k, e, p, r) = plan.n_samples, plan.shape
     rows = min(plan.block, n)
     layouts: dict[str, tuple[tuple[int, ...], tuple[int, ...], Any]] = {
         "coordinates": ((n, l, h, k), (rows, 1, h, k), plan.dtype),
@@ -33,13 +33,16 @@ def make_arrays(group: zarr.Group, plan: Plan) -> None:
         "self_attention": ((n, l, e), (rows, 1, e), plan.dtype),
         "embed": ((n, e), (rows, e), plan.dtype),
         "embedding": ((n, e), (rows, e), "float32"),
-        "omega": ((n, r), (rows, r), "float32"),
+        "omega": ((n, p, r), (rows, p, r), "float32"),
+        **dict.fromkeys(plan.pool_parts, ((n, e), (rows, e), plan.dtype)),
         "label": ((n,), (rows,), "int64"),
         "kept": ((n,), (rows,), "bool"),
         "name": ((n,), (rows,), str),
     }
     if not plan.self_attention:
         del layouts["self_attention"]
+    if plan.bias_weight:
+        layouts["bias_weight"] = (n, l, p), (rows, l, p), "float32"
     for name, (shape, chunks, dtype) in layouts.items():
         group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, compressors=COMPRESSOR, overwrite=True)
 
@@ -49,19 +52,22 @@ class BlockRows:
 
     def __init__(self, plan: Plan, block: int) -> None:
         self.samples = plan.samples(block)
-        n, (l, h, k, e, r) = len(self.samples), plan.shape
+        n, (l, h, k, e, p, r) = len(self.samples), plan.shape
         self.arrays: dict[str, np.ndarray] = {
             "coordinates": np.zeros((n, l, h, k), plan.dtype),
             "mlps": np.zeros((n, l, e), plan.dtype),
             "embed": np.zeros((n, e), plan.dtype),
             "embedding": np.zeros((n, e), "float32"),
-            "omega": np.zeros((n, r), "float32"),
+            "omega": np.zeros((n, p, r), "float32"),
+            **{name: np.zeros((n, e), plan.dtype) for name in plan.pool_parts},
             "label": np.full(n, -1, "int64"),
             "kept": np.zeros(n, bool),
             "name": np.full(n, "", object),
         }
         if plan.self_attention:
             self.arrays["self_attention"] = np.zeros((n, l, e), plan.dtype)
+        if plan.bias_weight:
+            self.arrays["bias_weight"] = np.zeros((n, l, p), "float32")
 
     def name(self, position: int, name: str) -> None:
         """Notes a sample's name."""
@@ -81,9 +87,12 @@ class BlockRows:
             "embed": c.embed,
             "embedding": c.embedding,
             "omega": c.omega,
+            **{name: getattr(c, name) for name in POOL_PARTS if name in self.arrays},
         }
         if "self_attention" in self.arrays:
             values["self_attention"] = c.self_attention
+        if "bias_weight" in self.arrays:
+            values["bias_weight"] = c.bias_weight
         for name, tensor in values.items():
             target = self.arrays[name]
             with np.errstate(over="ignore"):
@@ -118,6 +127,8 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
         mlps=read("mlps"),
         embed=read("embed"),
         self_attention=read("self_attention") if plan.self_attention else None,
+        **{name: read(name) if name in plan.pool_parts else None for name in POOL_PARTS},
+        bias_weight=read("bias_weight") if plan.bias_weight else None,
         rounding=plan.rounding,
     )
     return Contributions(readout, parts)

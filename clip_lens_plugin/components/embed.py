@@ -15,11 +15,11 @@ class Embed(Protocol):
     """Images to the stream that enters block 0.
 
     Attributes:
-        patches: a convolution whose weight tells the tower's device and dtype.
+        patches: a convolution or projection whose weight tells the tower's device and dtype.
     """
 
     @property
-    def patches(self) -> nn.Conv2d: ...
+    def patches(self) -> nn.Conv2d | nn.Linear: ...
 
     def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]: ...
 
@@ -57,3 +57,43 @@ class TimmEmbed:
 
     def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
         return self.trunk.norm_pre(self.trunk._pos_embed(self.trunk.patch_embed(images)))
+
+
+@dataclass(frozen=True)
+class EvaEmbed(TimmEmbed):
+    """The same of timm's Eva, whose rotary positions are left to attention."""
+
+    def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
+        return self.trunk.norm_pre(self.trunk._pos_embed(self.trunk.patch_embed(images))[0])
+
+
+@dataclass(frozen=True)
+class HuggingFaceEmbed:
+    """A Hugging Face vision model's own embeddings, then the LayerNorm before the blocks where there is one."""
+
+    embeddings: Any
+    ln_pre: nn.Module
+
+    @property
+    def patches(self) -> nn.Conv2d:
+        return self.embeddings.patch_embedding
+
+    def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
+        return self.ln_pre(self.embeddings(images))
+
+
+@dataclass(frozen=True)
+class NaflexEmbed:
+    """SigLIP 2's embeddings for images of any shape, at the square one whose positions it was trained with."""
+
+    embeddings: Any
+
+    @property
+    def patches(self) -> nn.Linear:
+        return self.embeddings.patch_embedding
+
+    def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
+        size = self.embeddings.patch_size
+        grid = images.unflatten(3, (-1, size)).unflatten(2, (-1, size))
+        patches = grid.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # A patch's rows, columns, then colours.
+        return self.patches(patches) + self.embeddings.position_embedding.weight

@@ -11,19 +11,26 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Affine:
-    """``y = x Wᵀ + b`` with W [out, in] and b [out] read from ``module`` at each use."""
+    """``y = x Wᵀ + b`` with W [out, in] and b [out] read from ``module`` at each use.
+
+    Args:
+        weight_part, bias_part: (i, n) for the i-th of n equal parts of a packed parameter.
+    """
 
     module: nn.Module
     weight_name: str = "weight"
     bias_name: str = "bias"
+    weight_part: tuple[int, int] = (0, 1)
+    bias_part: tuple[int, int] = (0, 1)
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
-        return getattr(self.module, self.weight_name)
+        return _part(getattr(self.module, self.weight_name), self.weight_part)
 
     @property
     def bias(self) -> Float[Tensor, " out"] | None:
-        return getattr(self.module, self.bias_name)
+        bias = getattr(self.module, self.bias_name)
+        return None if bias is None else _part(bias, self.bias_part)
 
     def bias_or_zeros(self) -> Float[Tensor, " out"]:
         """The bias, or zeros where the source has none."""
@@ -32,6 +39,12 @@ class Affine:
 
     def __call__(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         return nn.functional.linear(x, self.weight, self.bias)
+
+
+def _part(packed: Float[Tensor, "all *rest"], part: tuple[int, int]) -> Float[Tensor, "out *rest"]:
+    i, n = part
+    size = len(packed) // n
+    return packed[i * size : (i + 1) * size] if n > 1 else packed
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ SUPPORTED = {
     "no projection": {"timm_pool": "token", "timm_proj": "none"},
     "norm, then mean": {"timm_pool": "avg", "timm_proj": "linear"},
     "mean, then norm": {"timm_pool": "avg", "timm_proj": None},
+    "no class token": {"timm_model_name": "test_vit2", "timm_pool": "avg", "timm_proj": "linear"},
+    "attention": {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},  # SigLIP, with a register
 }
 STEM = {"timm_model_name": "vit_base_mci_224", "image_size": 224, "timm_pool": "token", "timm_proj": None}
 """MobileCLIP-B: a stem of three convolutions in place of one."""
@@ -26,7 +28,7 @@ STEM = {"timm_model_name": "vit_base_mci_224", "image_size": 224, "timm_pool": "
 def timm_clip(changes: dict, dtype: torch.dtype = torch.float64, blocks: int = 2) -> CustomTextCLIP:
     vision = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "image_size": 160, **changes}
     torch.manual_seed(0)
-    width = 64 if changes.get("timm_proj") == "none" else 24
+    width = {"test_vit": 64, "test_vit3": 96}[vision["timm_model_name"]] if changes.get("timm_proj") == "none" else 24
     clip = CustomTextCLIP(width, vision, dict(TEXT_CFG)).to(dtype).eval()
     del clip.visual.trunk.blocks[blocks:]
     with torch.no_grad():
@@ -81,11 +83,10 @@ def test_shape_is_read():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"}, "attention pooling"),
-        ({"timm_model_name": "test_vit2", "timm_pool": "avg"}, "instead of one class token"),
         ({"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "mlp"}, "Mlp after its pooling"),
         ({"timm_model_name": "test_resnet"}, "a trunk of timm's ResNet"),
-        ({"timm_model_name": "eva02_tiny_patch14_224", "image_size": 224, "timm_pool": "token"}, "timm's Eva"),
+        ({"timm_model_name": "vitamin_small_224", "image_size": 224, "timm_pool": "avg"}, "ViTamin's stages"),
+        ({"timm_model_name": "fastvit_t8", "image_size": 256, "timm_pool": "avg"}, "a trunk of timm's FastVit"),
     ],
 )
 def test_other_trunks_are_refused_by_name(changes, words):
@@ -105,11 +106,11 @@ def _altered(change) -> CustomTextCLIP:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda block, trunk: setattr(block.attn, "q_norm", nn.LayerNorm(21)), "qk_norm"),
-        (lambda block, trunk: setattr(block.mlp, "norm", nn.LayerNorm(21)), "scale_mlp_norm"),
+        (lambda block, trunk: setattr(block.attn, "q_norm", timm.layers.RmsNorm(21)), "RmsNorm instead of LayerNorm"),
         (lambda block, trunk: setattr(block.attn, "gate", nn.Linear(2, 2)), "gated attention"),
         (lambda block, trunk: setattr(block, "norm2", timm.layers.RmsNorm(64)), "RmsNorm instead of LayerNorm"),
-        (lambda block, trunk: setattr(block, "mlp", timm.layers.GluMlp(64, 64)), "an MLP of timm's GluMlp"),
+        (lambda block, trunk: setattr(block, "mlp", timm.layers.GluMlp(64, 64)), "an MLP whose gate comes last"),
+        (lambda block, trunk: setattr(block, "mlp", timm.layers.ConvMlp(64, 64)), "an MLP of timm's ConvMlp"),
         (
             lambda block, trunk: setattr(trunk, "fc_norm", nn.LayerNorm(64)),
             "LayerNorm and LayerNorm around",

@@ -126,14 +126,14 @@ def _random_store(model: HookedCLIP, folder: str) -> ContributionStore:
     group, progress, readout = place.group(write=True), Progress(), Readout.of(model)
     make_arrays(group, plan)
     group.attrs[PLAN] = plan.to_json()
-    l, h, k, e, r = plan.shape
+    l, h, k, e, p, r = plan.shape
     for block in range(plan.n_blocks):
         positions = list(plan.samples(block))
         b = len(positions)
         y, mlps, own = torch.randn(b, l, h, k), torch.randn(b, l, e), torch.randn(b, l, e)
-        embed, omega = torch.randn(b, e), torch.rand(b, r)
-        draft = Contributions(readout, Parts(embed, omega, y, mlps, embed, own, torch.float32))
-        parts = Parts(draft.total().detach(), omega, y, mlps, embed, own, torch.float32)
+        embed, omega = torch.randn(b, e), torch.rand(b, p, r)
+        draft = Contributions(readout, Parts(embed, omega, y, mlps, embed, own, None, None, None, torch.float32))
+        parts = Parts(draft.total().detach(), omega, y, mlps, embed, own, None, None, None, torch.float32)
         contributions = Contributions(readout, parts)
         rows = BlockRows(plan, block)
         rows.fill(positions, [0] * b, contributions)

@@ -11,14 +11,14 @@ from torch.utils.data import Dataset
 
 from clip_lens_plugin import HookedCLIP, Moments, collect, mean_ablation_curve, patch_text_map, text_span
 from clip_lens_plugin.ablation import class_self_attention_hooks
-from tests.conftest import TOWERS, random_clip
+from tests.conftest import EXTENDED, TOWERS, random_clip
 
 N = 12
 
 
-@pytest.fixture(scope="module", params=["norm_then_mean", "clipa"])
+@pytest.fixture(scope="module", params=["norm_then_mean", "clipa", "coca", "custom_mean"])
 def clip(request: pytest.FixtureRequest, tokenizer) -> HookedCLIP:
-    tower = random_clip(TOWERS[request.param])
+    tower = random_clip((TOWERS | EXTENDED)[request.param])
     return HookedCLIP.from_open_clip(tower, image_transform(32, is_train=False), tokenizer)
 
 

@@ -1,0 +1,166 @@
+"""Reads the parts of Hugging Face's CLIP and SigLIP vision models, or says which feature is not supported."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPVisionModelWithProjection, PreTrainedModel, Siglip2Model, SiglipModel
+
+from clip_lens_plugin.adapters.open_clip import multi_head_parts
+from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, activation_name, refusal
+from clip_lens_plugin.components.attention import Attention
+from clip_lens_plugin.components.attention_input import SplitQKV
+from clip_lens_plugin.components.attention_output import AttentionOutput
+from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.components.block import Block
+from clip_lens_plugin.components.embed import Embed, HuggingFaceEmbed, NaflexEmbed
+from clip_lens_plugin.components.layer_norm import LayerNorm
+from clip_lens_plugin.components.mlp import MLP
+from clip_lens_plugin.components.pooling import ClassTokenPooling, Pooling
+from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.config import HookedCLIPConfig
+
+SUPPORTED = (CLIPModel, CLIPVisionModelWithProjection, SiglipModel, Siglip2Model)
+
+
+class HuggingFaceVision(nn.Module):
+    """The image tower: the vision model, and the projection where there is one."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.vision_model = model.vision_model
+        self.visual_projection: Any = getattr(model, "visual_projection", None)
+
+
+class HuggingFaceText(nn.Module):
+    """The text tower: the text model, and the projection where there is one."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.text_model: Any = model.text_model
+        self.text_projection: Any = getattr(model, "text_projection", None)
+
+    def forward(self, tokens: Int[Tensor, "t n"]) -> Float[Tensor, "t e"]:
+        pooled = self.text_model(input_ids=tokens).pooler_output
+        return pooled if self.text_projection is None else self.text_projection(pooled)
+
+
+class HuggingFaceCLIP(nn.Module):
+    """A Hugging Face model in open_clip's shape: ``visual``, ``encode_text`` and ``logit_scale``. Nothing is copied.
+
+    Args:
+        model: one of :data:`SUPPORTED`.
+
+    Raises:
+        UnsupportedTowerError: for another model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        if not isinstance(model, SUPPORTED):
+            raise UnsupportedTowerError(
+                f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got "
+                f"{type(model).__name__}."
+            )
+        self.visual = HuggingFaceVision(model)
+        if hasattr(model, "text_model"):
+            self.text = HuggingFaceText(model)
+            self.logit_scale = model.logit_scale
+
+    def encode_text(self, tokens: Int[Tensor, "t n"], normalize: bool = False) -> Float[Tensor, "t e"]:
+        """Text embeddings."""
+        embeddings = self.text(tokens)
+        return nn.functional.normalize(embeddings, dim=-1) if normalize else embeddings
+
+
+def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
+    """The parts of a vision model.
+
+    Raises:
+        UnsupportedTowerError: for a feature that is not supported; the message names it.
+    """
+    vision: Any = tower.vision_model
+    if not getattr(vision, "use_head", True):
+        raise refusal(model_name, "no pooling head (vision_use_head=False)")
+    config, layers = vision.config, vision.encoder.layers
+    for layer in layers:
+        if not hasattr(layer.self_attn, "q_proj"):
+            raise refusal(model_name, f"attention of type {type(layer.self_attn).__name__}")
+    embed, image_size = _embed(vision)
+    has_class_token = hasattr(vision.embeddings, "class_embedding")
+    pooling = _pooling(vision)
+    rows, columns = (size // config.patch_size for size in image_size)
+    weight = layers[0].mlp.fc1.weight
+    cfg = HookedCLIPConfig(
+        model_name=model_name,
+        n_layers=len(layers),
+        n_heads=config.num_attention_heads,
+        d_model=config.hidden_size,
+        d_head=config.hidden_size // config.num_attention_heads,
+        d_mlp=weight.shape[0],
+        n_ctx=rows * columns + has_class_token,
+        n_prefix_tokens=int(has_class_token),
+        d_embed=config.hidden_size if tower.visual_projection is None else tower.visual_projection.out_features,
+        image_size=image_size,
+        patch_size=(config.patch_size, config.patch_size),
+        act_fn=activation_name(layers[0].mlp.activation_fn),
+        pooling=pooling.name,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    return TowerParts(
+        cfg=cfg,
+        embed=embed,
+        blocks=[_block(layer, config.num_attention_heads) for layer in layers],
+        ln_final=LayerNorm(Norm(vision.post_layernorm)),
+        pooling=pooling,
+        project=None if tower.visual_projection is None else Affine(tower.visual_projection),
+    )
+
+
+def _embed(vision: Any) -> tuple[Embed, tuple[int, int]]:
+    """The embedding and the (height, width) that it takes: for SigLIP 2's any-shape model, that of its positions."""
+    if isinstance(vision.embeddings.patch_embedding, nn.Linear):
+        size = vision.config.patch_size * math.isqrt(vision.config.num_patches)
+        return NaflexEmbed(vision.embeddings), (size, size)
+    # The misspelt name is that of the published weights.
+    size = vision.config.image_size
+    return HuggingFaceEmbed(vision.embeddings, getattr(vision, "pre_layrnorm", nn.Identity())), (size, size)
+
+
+def _pooling(vision: Any) -> Pooling:
+    if not hasattr(vision, "head"):
+        return ClassTokenPooling()
+    head = vision.head
+    q, key, value, out = multi_head_parts(head.attention)
+    return AttentionPool(
+        query=lambda: head.probe[0, 0],
+        q=q,
+        key=key,
+        value=value,
+        out=out,
+        n_heads=head.attention.num_heads,
+        ln2=LayerNorm(Norm(head.layernorm)),
+        mlp=_mlp(head.mlp),
+    )
+
+
+def _block(source: Any, n_heads: int) -> Block:
+    attention = source.self_attn
+    return Block(
+        ln1=LayerNorm(Norm(source.layer_norm1)),
+        attn=Attention(
+            qkv=SplitQKV(Affine(attention.q_proj), Affine(attention.k_proj), Affine(attention.v_proj)),
+            out=AttentionOutput(Affine(attention.out_proj), n_heads),
+            n_heads=n_heads,
+        ),
+        ln2=LayerNorm(Norm(source.layer_norm2)),
+        mlp=_mlp(source.mlp),
+    )
+
+
+def _mlp(source: Any) -> MLP:
+    return MLP(Affine(source.fc1), source.activation_fn, Affine(source.fc2), Scale())

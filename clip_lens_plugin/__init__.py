@@ -1,6 +1,7 @@
 """CLIP image encoders as TransformerLens models, decomposed exactly into heads, tokens, MLPs and constants."""
 
 from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.bridge import architecture as _architecture
 from clip_lens_plugin.collection import ContributionStore, collect
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.decomposition import decompose
@@ -10,6 +11,8 @@ from clip_lens_plugin.patch_text import PatchTextMap, patch_text_map
 from clip_lens_plugin.text_span import text_span
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
+
+_architecture.register()
 
 __all__ = [
     "ContributionStore",

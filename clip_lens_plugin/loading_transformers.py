@@ -10,6 +10,7 @@ import torch
 import transformers
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
+from transformers.utils.hub import cached_file
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import SUPPORTED, HuggingFaceCLIP
@@ -107,7 +108,10 @@ def _preprocess(source: str, model: Any) -> Callable[..., Tensor] | None:
 
 def _tokenizer(source: str, model: Any) -> Callable[[list[str]], Tensor] | None:
     """Texts to token ids, padded to the text tower's length as it was trained; None where there is no tokenizer."""
-    if not hasattr(model, "text_model"):
+    # Without its files transformers makes a tokenizer with no words, which would read every text as the same one.
+    files = ("tokenizer_config.json", "tokenizer.json")
+    found = [cached_file(source, file, _raise_exceptions_for_missing_entries=False) for file in files]
+    if not hasattr(model, "text_model") or not any(found):
         return None
     try:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import pandas as pd
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from clip_lens_plugin.catalogue import catalogue
 
@@ -27,16 +28,28 @@ def models(
         raise typer.Exit(2)
     rows = found.to_dict("records")
     supported = [row for row in rows if row["supported"]]
-    table = Table("model", "tags", "supported", "family", "layers", "heads", "width", "patch", "why not")
+    table = Table(
+        Column("model, and its tags", overflow="fold"),
+        Column("family, or why not", overflow="fold"),
+        *(Column(name, no_wrap=True) for name in ("layers", "heads", "width", "patch")),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for row in rows:
         numbers = ["" if pd.isna(row[name]) else str(row[name]) for name in ("layers", "heads", "width", "patch")]
-        cells = ["\n".join(row["tags"]), "yes" if row["supported"] else "no", row["family"], *numbers, row["reason"]]
-        table.add_row(escape(row["name"]), *(escape(cell) for cell in cells))
+        kind = row["family"] if row["supported"] else f"not supported: {row['family']}, {row['reason']}"
+        table.add_row(_lines(row["name"], row["tags"]), escape(kind), *numbers)
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     console.print(table)
     console.print(
         f"{len(supported)} of {len(rows)} models are supported, and {_tags(supported)} of their {_tags(rows)} "
         f"pretrained tags."
     )
+
+
+def _lines(name: str, tags: tuple[str, ...]) -> str:
+    return "\n".join([f"[bold]{escape(name)}[/bold]", *(f"  {escape(tag)}" for tag in tags)])
 
 
 def _tags(rows: list[dict]) -> int:

@@ -82,6 +82,12 @@ class HuggingFaceEmbed:
         return self.ln_pre(self.embeddings(images))
 
 
+def flat_patches(images: Float[Tensor, "b 3 height width"], size: int) -> Float[Tensor, "b n pixels"]:
+    """Square patches in rows, each as its pixels row by row, a pixel's three colours together: as SigLIP 2 has them."""
+    grid = images.unflatten(3, (-1, size)).unflatten(2, (-1, size))
+    return grid.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
 @dataclass(frozen=True)
 class NaflexEmbed:
     """SigLIP 2's embeddings for images of any shape, at the square one whose positions it was trained with."""
@@ -93,7 +99,6 @@ class NaflexEmbed:
         return self.embeddings.patch_embedding
 
     def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
-        size = self.embeddings.patch_size
-        grid = images.unflatten(3, (-1, size)).unflatten(2, (-1, size))
-        patches = grid.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # A patch's rows, columns, then colours.
-        return self.patches(patches) + self.embeddings.position_embedding.weight
+        return (
+            self.patches(flat_patches(images, self.embeddings.patch_size)) + self.embeddings.position_embedding.weight
+        )

@@ -9,12 +9,12 @@ from clip_lens_plugin.cli import app
 
 def test_a_part_of_a_name_chooses_and_the_sums_are_told(monkeypatch):
     monkeypatch.setenv("COLUMNS", "220")
-    result = CliRunner().invoke(app, ["models", "coca_ViT-L"])
+    result = CliRunner().invoke(app, ["models", "vitamin-s-lt"])
     assert result.exit_code == 0, result.output
     told = " ".join(result.output.split())
-    assert "coca_ViT-L-14" in told
-    assert "attn_pool" in told
-    assert "0 of 1 models are supported, and 0 of their 2 pretrained tags." in told
+    assert "ViTamin-S-LTT" in told
+    assert "not supported: timm VisionTransformer, ViTamin" in told
+    assert "0 of 1 models are supported, and 0 of their" in told
 
 
 def test_no_such_model_ends_in_one_line():

@@ -1,0 +1,1 @@
+"""CLIP and SigLIP as TransformerLens's ``TransformerBridge``."""

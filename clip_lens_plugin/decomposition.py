@@ -17,6 +17,7 @@ from rich.progress import track
 from torch import Tensor
 from transformer_lens import ActivationCache
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip, with_cache
 from clip_lens_plugin.contributions import CompletenessError, Contributions
 from clip_lens_plugin.factors import Factors, factors_from_cache, factors_from_images
 from clip_lens_plugin.readout import Constants, Readout
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def decompose(
-    model: HookedCLIP,
+    model: CLIPLike,
     cache: ActivationCache,
     *,
     constants: Constants = "apart",
@@ -46,12 +47,13 @@ def decompose(
         ValueError: if the cache has no batch dimension or was sliced, or ``constants`` is neither name.
         CompletenessError: in strict mode, if the sum of the parts is off by more than rounding.
     """
+    model, cache = with_cache(model, cache)
     with torch.no_grad():
         return _finish(model, factors_from_cache(model, cache), constants, strict)
 
 
 def decompose_images(
-    model: HookedCLIP,
+    model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
     *,
     tokens: bool = False,
@@ -78,6 +80,7 @@ def decompose_images(
         ValueError: if there is no image, the shape is wrong, or ``constants`` is neither name.
         CompletenessError: see :func:`decompose`.
     """
+    model = as_hooked_clip(model)
     if len(images) == 0:
         raise ValueError("decompose was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
     starts = range(0, len(images), batch_size)

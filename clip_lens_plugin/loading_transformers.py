@@ -10,6 +10,7 @@ import torch
 import transformers
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
@@ -57,9 +58,25 @@ def load_transformers(
                 f"The weights of {source} lack {len(lacking)} parameters of {asked} or hold them in another shape, "
                 f"among them {lacking[:3]}."
             )
+    return wrapped(model.to(device).eval(), source)
+
+
+def wrapped(
+    model: PreTrainedModel, source: str
+) -> tuple[nn.Module, Callable[..., Tensor] | None, Callable[[list[str]], Tensor] | None, str]:
+    """A loaded model in open_clip's shape, with what its source holds beside its weights.
+
+    Args:
+        source: as for :func:`load_transformers`.
+
+    Raises:
+        ModelNotFoundError: if the image processor has a step that is not known.
+        UnsupportedTowerError: if the model is of another class.
+    """
+    with quiet():
         preprocess, tokenizer = _preprocess(source, model), _tokenizer(source, model)
     name = Path(source).name if Path(source).is_dir() else source
-    return HuggingFaceCLIP(model.to(device).eval()), preprocess, tokenizer, name
+    return HuggingFaceCLIP(model), preprocess, tokenizer, name
 
 
 def _explain(source: str, error: Exception) -> str:

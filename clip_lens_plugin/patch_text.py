@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.readout import Readout
 
@@ -99,7 +100,7 @@ class HeadTextScores:
 
 
 def patch_text_map(
-    model: HookedCLIP,
+    model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
     texts: Sequence[str],
     heads: Sequence[tuple[int, int]] | int | None = None,
@@ -117,6 +118,7 @@ def patch_text_map(
         ValueError: if there is no image, no text or no head, or the shape is wrong.
         IndexError: if there is no such head.
     """
+    model = as_hooked_clip(model)
     _refuse_no_texts(texts)
     if len(images) == 0:
         raise ValueError("patch_text_map was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
@@ -134,7 +136,7 @@ def patch_text_map(
     )
 
 
-def head_text_scores(model: HookedCLIP, image: Float[Tensor, "3 height width"], texts: Sequence[str]) -> HeadTextScores:
+def head_text_scores(model: CLIPLike, image: Float[Tensor, "3 height width"], texts: Sequence[str]) -> HeadTextScores:
     """Runs the model on one image and scores each token of each head against each text.
 
     Args:
@@ -144,6 +146,7 @@ def head_text_scores(model: HookedCLIP, image: Float[Tensor, "3 height width"], 
     Raises:
         ValueError: if there is no text, or the image has the wrong shape.
     """
+    model = as_hooked_clip(model)
     _refuse_no_texts(texts)
     embeddings = model.encode_text(texts)
     with torch.no_grad():
@@ -154,7 +157,7 @@ def head_text_scores(model: HookedCLIP, image: Float[Tensor, "3 height width"], 
 
 
 def extreme_descriptions(
-    model: HookedCLIP, image: Float[Tensor, "3 height width"], span: HeadSpan
+    model: CLIPLike, image: Float[Tensor, "3 height width"], span: HeadSpan
 ) -> tuple[PatchTextMap, tuple[str, str]]:
     """A head's maps of the two of its TextSpan texts that are most and least similar to what it writes for an image.
 
@@ -170,6 +173,7 @@ def extreme_descriptions(
     Raises:
         ValueError: if the head has fewer than two texts.
     """
+    model = as_hooked_clip(model)
     if len(span.texts) < 2:
         raise ValueError(
             f"Layer {span.layer}, head {span.head} has {len(span.texts)} text(s); the most and the least similar need "
@@ -182,7 +186,7 @@ def extreme_descriptions(
 
 
 def token_scores(
-    model: HookedCLIP,
+    model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
     text_embeddings: Float[Tensor, "t e"],
 ) -> Float[Tensor, "b l h n t"]:
@@ -192,6 +196,7 @@ def token_scores(
     each layer's values are contracted with the texts while the model runs, so that neither they nor anything of
     width e is kept.
     """
+    model = as_hooked_clip(model)
     readout = Readout.of(model)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)

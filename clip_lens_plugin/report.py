@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import Factors, factors_from_images
 from clip_lens_plugin.geometry import Placement, UnknownGeometryError
@@ -59,8 +60,9 @@ class Question:
     answers: Int[Tensor, " b"]
     templates: tuple[str, ...] = ("{}",)
 
-    def embeddings(self, model: HookedCLIP) -> Float[Tensor, "t e"]:
+    def embeddings(self, model: CLIPLike) -> Float[Tensor, "t e"]:
         """Unit embeddings of the classes."""
+        model = as_hooked_clip(model)
         return ZeroShotClassifier.from_labels(model, self.classes, self.templates).embeddings
 
 
@@ -133,7 +135,7 @@ class Report:
 
 
 def analyse(
-    model: HookedCLIP,
+    model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
     *,
     names: Sequence[str],
@@ -163,6 +165,7 @@ def analyse(
     Raises:
         ValueError: if there are fewer than two images, or names or captions do not match them.
     """
+    model = as_hooked_clip(model)
     if len(images) < 2:
         raise ValueError(f"A report needs at least two images, got {len(images)}.")
     for what, given in (("names", names), ("captions", captions)):

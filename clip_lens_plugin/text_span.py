@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.texts.pool import TextPool
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    pass
 
 Heads = Literal["late", "all"] | Iterable[tuple[int, int]]
 LATE_LAYERS = 4
@@ -93,7 +94,7 @@ class TextSpanResult:
 
 
 def text_span(
-    model: HookedCLIP,
+    model: CLIPLike,
     moments: Moments,
     texts: TextPool | Sequence[str],
     n_directions: int = 60,
@@ -115,6 +116,7 @@ def text_span(
             moments are of another model.
         IndexError: if there is no such head.
     """
+    model = as_hooked_clip(model)
     shape = (model.cfg.n_layers, model.cfg.n_heads, model.pooling.n_heads * model.cfg.d_head)
     if tuple(moments.sum_y.shape) != shape:
         raise ValueError(

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.intervals import Interval, bootstrap_interval
 from clip_lens_plugin.labels import Labels
@@ -62,7 +63,7 @@ class ZeroShotClassifier:
     @classmethod
     def from_labels(
         cls,
-        model: HookedCLIP,
+        model: CLIPLike,
         labels: Sequence[str],
         templates: Sequence[Template] = ("{}",),
         on_progress: OnProgress = lambda done, total: None,
@@ -80,6 +81,7 @@ class ZeroShotClassifier:
             ValueError: if there are no labels or templates, one string stands for several, a label occurs twice, a
                 template has no "{}", or the model has no tokenizer.
         """
+        model = as_hooked_clip(model)
         for what, given in (("labels", labels), ("templates", templates)):
             if isinstance(given, str) or len(given) == 0:
                 raise ValueError(f"A classifier takes a list of one or more {what}, got {given!r}.")
@@ -87,7 +89,7 @@ class ZeroShotClassifier:
         return cls._encoded(model, tuple(labels), labels, templates, on_progress)
 
     @classmethod
-    def from_imagenet(cls, model: HookedCLIP, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
+    def from_imagenet(cls, model: CLIPLike, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
         """ImageNet's 1,000 classes in their order, with open_clip's class names and its 80 templates.
 
         Two class names stand for two classes each; the second is named with a number, "missile (2)", but its texts
@@ -96,6 +98,7 @@ class ZeroShotClassifier:
         Raises:
             ValueError: if the model has no tokenizer.
         """
+        model = as_hooked_clip(model)
         names = _distinct(IMAGENET_CLASSNAMES)
         return cls._encoded(model, names, IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, on_progress)
 
@@ -111,12 +114,13 @@ class ZeroShotClassifier:
         texts = [fill(template, word) for word in words for template in templates]
         return cls(names, embed_texts(model, texts, on_progress, mean_of=len(templates)), model.logit_scale)
 
-    def attach(self, model: HookedCLIP) -> None:
+    def attach(self, model: CLIPLike) -> None:
         """Makes the classes the model's vocabulary: ``W_U``, ``logit_attrs`` and the logit lens speak of them.
 
         Raises:
             ValueError: if the model's joint space has another width.
         """
+        model = as_hooked_clip(model)
         model.set_labels(self.names, self.embeddings)
 
     def cosines(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:

@@ -15,15 +15,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, means_of, pieces
-from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.intervals import bootstrap_interval
 from clip_lens_plugin.text_span import TextSpanResult
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 
-def random_directions(model: HookedCLIP, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
+def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
     """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``."""
+    model = as_hooked_clip(model)
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64)
     pool = TextPool.from_strings([f"random direction {i}" for i in range(n)], theme="random")

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
 
@@ -42,27 +44,31 @@ class Components:
             )
 
     @classmethod
-    def of_heads(cls, model: HookedCLIP, heads: Iterable[tuple[int, int]], name: str | None = None) -> Components:
+    def of_heads(cls, model: CLIPLike, heads: Iterable[tuple[int, int]], name: str | None = None) -> Components:
         """Some heads, without their layers' output biases. Raises IndexError if there is no such head."""
+        model = as_hooked_clip(model)
         chosen = sorted({model.cfg.checked_head(layer, head) for layer, head in heads})
         return cls(name or ", ".join(f"L{l}H{h}" for l, h in chosen), "heads", frozenset(chosen))
 
     @classmethod
-    def of_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_attention(cls, model: CLIPLike, layers: Iterable[int], name: str | None = None) -> Components:
         """Whole attention layers: all heads and the output bias. Raises IndexError if there is no such layer."""
+        model = as_hooked_clip(model)
         chosen = _layers(model, layers)
         heads = frozenset((l, h) for l in chosen for h in range(model.cfg.n_heads))
         return cls(name or f"attention {_ranges(chosen)}", "attention", heads, frozenset(chosen))
 
     @classmethod
-    def of_mlps(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_mlps(cls, model: CLIPLike, layers: Iterable[int], name: str | None = None) -> Components:
         """MLPs with their output biases. Raises IndexError if there is no such layer."""
+        model = as_hooked_clip(model)
         chosen = _layers(model, layers)
         return cls(name or f"MLPs {_ranges(chosen)}", "mlps", mlps=frozenset(chosen))
 
     @classmethod
-    def of_self_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_self_attention(cls, model: CLIPLike, layers: Iterable[int], name: str | None = None) -> Components:
         """What the class token sends to itself, in every head. Raises IndexError if there is no such layer."""
+        model = as_hooked_clip(model)
         chosen = _layers(model, layers)
         return cls(name or f"self-attention {_ranges(chosen)}", "self_attention", self_attention=frozenset(chosen))
 
@@ -85,12 +91,13 @@ class Components:
         return len({l for l, _ in self.heads} | self.biases | self.mlps | self.self_attention)
 
 
-def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Components]:
+def paper_components(model: CLIPLike, self_attention: bool = True) -> list[Components]:
     """What section 3 of the paper ablates: attention layers from the first on (figure 2), and the rows of table 1.
 
     Args:
         self_attention: with the rows on the class token's attention to itself.
     """
+    model = as_hooked_clip(model)
     layers = range(model.cfg.n_layers)
     chosen = [Components.of_attention(model, range(l + 1)) for l in layers]
     mlps = Components.of_mlps(model, layers, "all MLPs")

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import nearest
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 
 
@@ -72,7 +73,7 @@ class ActivationMeans:
 
 
 def activation_means(
-    model: HookedCLIP,
+    model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
     names: str | Sequence[str] | Callable[[str], bool],
     batch_size: int = 32,
@@ -90,6 +91,7 @@ def activation_means(
     Raises:
         ValueError: see :class:`ActivationMeans`; or if there is no image.
     """
+    model = as_hooked_clip(model)
     running = ActivationMeans(model, names)
     for start in track(range(0, len(images), batch_size), "averaging", disable=not progress):
         running.add(images[start : start + batch_size])

@@ -15,11 +15,12 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import Hook, checked_shape, whole_numbers
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 
 
 def class_self_attention_hooks(
-    model: HookedCLIP, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
+    model: CLIPLike, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
 ) -> list[tuple[str, Hook]]:
     """Hooks that replace what the class token sends to itself, ``pattern[b, h, 0, 0] · v[b, 0, h]``, in every head.
 
@@ -41,6 +42,7 @@ def class_self_attention_hooks(
         ValueError: if ``replacement`` lacks a layer, or has another shape, or the model does not pool the class token;
             in the run, for another batch size.
     """
+    model = as_hooked_clip(model)
     pairs: list[tuple[str, Hook]] = []
     for l in _checked_layers(model, layers):
         if replacement is not None:
@@ -52,7 +54,7 @@ def class_self_attention_hooks(
 
 
 def class_self_attention_messages(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], layers: Iterable[int], batch_size: int = 32
+    model: CLIPLike, images: Float[Tensor, "b 3 height width"], layers: Iterable[int], batch_size: int = 32
 ) -> dict[int, Float[Tensor, "b h k"]]:
     """What the class token sends to itself in each layer and head, ``pattern[b, h, 0, 0] · v[b, 0, h]``.
 
@@ -66,6 +68,7 @@ def class_self_attention_messages(
         IndexError: if there is no such layer.
         ValueError: if there is no image, the shape is wrong, or the model does not pool the class token.
     """
+    model = as_hooked_clip(model)
     if len(images) == 0:
         raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
     messages = {l: _SelfMessage(model, l) for l in _checked_layers(model, layers)}

@@ -13,6 +13,7 @@ from clip_lens_plugin.ablation.components import Components
 from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, zero_ablation
 from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -22,12 +23,13 @@ Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height wi
 """Batches of the images at some rows, or of all in order."""
 
 
-def image_batches(model: HookedCLIP, images: Any, batch_size: int, store: ContributionStore | None) -> Batches:
+def image_batches(model: CLIPLike, images: Any, batch_size: int, store: ContributionStore | None) -> Batches:
     """Batches of a tensor of preprocessed images, or of a data set; of the rows of ``store`` if there is one.
 
     Raises:
         ValueError: if the data set is not the one that the store was collected from, or a sample cannot be read.
     """
+    model = as_hooked_clip(model)
     if isinstance(images, Tensor):
         return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
     source = as_source(images)
@@ -51,7 +53,7 @@ def image_batches(model: HookedCLIP, images: Any, batch_size: int, store: Contri
 
 
 def total_logits(
-    model: HookedCLIP,
+    model: CLIPLike,
     scored: Batches,
     classes: Float[Tensor, "t e"],
     components: Sequence[Components],
@@ -60,6 +62,7 @@ def total_logits(
     donor_rows: Int[Tensor, " b"] | None,
 ) -> Iterator[tuple[range, int, Float[Tensor, "s t"]]]:
     """(rows, number of the set or -1 for nothing ablated, dot products of M(I) with the classes), batch by batch."""
+    model = as_hooked_clip(model)
     points = sorted({name for each in components for name in _points(model, each)})
     own_layers = sorted({l for each in components for l in each.self_attention})
     means, own_means = _means(model, source, points, own_layers) if ablation == "mean" else ({}, {})

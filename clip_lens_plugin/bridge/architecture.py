@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,6 @@ from transformer_lens.conversion_utils.param_processing_conversion import ParamP
 from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
 from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
 from transformer_lens.model_bridge.generalized_components import (
-    AttentionBridge,
     BlockBridge,
     LinearBridge,
     MLPBridge,
@@ -28,6 +27,7 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformer_lens.utilities.architectures import VISION_ARCHITECTURES
 from transformers.modeling_outputs import ImageClassifierOutput
 
+from clip_lens_plugin.bridge.attention import LiveAttentionBridge
 from clip_lens_plugin.components.embed import flat_patches
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
@@ -44,7 +44,7 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
     """
 
     supports_generation: bool = False
-    applicable_phases: list[int] = [1]
+    applicable_phases: ClassVar[list[int]] = [1]
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -72,10 +72,13 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
             )
             for name, pattern in patterns.items()
         }
-        self.component_mapping = self._components()
+        self._mapping = self._components()
+        self.component_mapping = self._mapping
 
     def _components(self) -> dict[str, Any]:
         native = partial(NormalizationBridge, config=self.cfg, use_native_layernorm_autograd=True)
+        projections: dict[str, GeneralizedComponent] = {"o": LinearBridge(name="out_proj")}
+        projections |= {letter: LinearBridge(name=f"{letter}_proj") for letter in "qkv"}
         return {
             "embed": GeneralizedComponent(name="vision_model.embeddings"),
             "blocks": BlockBridge(
@@ -84,12 +87,10 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
                 submodules={
                     "ln1": native(name="layer_norm1"),
                     "ln2": native(name="layer_norm2"),
-                    "attn": AttentionBridge(
+                    "attn": LiveAttentionBridge(
                         name="self_attn",
                         config=self.cfg,
-                        submodules={letter: LinearBridge(name=f"{letter}_proj") for letter in "qkv"}
-                        | {"o": LinearBridge(name="out_proj")},
-                        is_causal=False,
+                        submodules=projections,
                     ),
                     "mlp": MLPBridge(
                         name="mlp",
@@ -116,13 +117,13 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
                 f"model_class=transformers.CLIPVisionModelWithProjection)."
             )
         if hasattr(vision, "pre_layrnorm"):
-            self.component_mapping["ln_pre"] = NormalizationBridge(
+            self._mapping["ln_pre"] = NormalizationBridge(
                 name="vision_model.pre_layrnorm", config=self.cfg, use_native_layernorm_autograd=True
             )
         if hasattr(vision, "head"):
-            self.component_mapping["pool"] = GeneralizedComponent(name="vision_model.head")
+            self._mapping["pool"] = GeneralizedComponent(name="vision_model.head")
         if projected:
-            self.component_mapping["visual_projection"] = LinearBridge(name="visual_projection")
+            self._mapping["visual_projection"] = LinearBridge(name="visual_projection")
         patches = math.isqrt(vision.config.num_patches) ** 2 if hasattr(vision.config, "num_patches") else None
         self.cfg.n_ctx = patches or vision.embeddings.num_positions
         hf_model.forward = partial(_image_features, hf_model)

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from safetensors.torch import save
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import POOL_PARTS, Plan, StoreDtype, What
 from clip_lens_plugin.collection.progress import Progress
@@ -51,7 +52,7 @@ class NonFiniteActivationError(ArithmeticError):
 
 
 def collect(
-    model: HookedCLIP,
+    model: CLIPLike,
     dataset: Any,
     out: str | Path,
     what: What = "moments",
@@ -96,6 +97,7 @@ def collect(
         CompletenessError: if the parts of a batch do not sum to its embeddings.
         OSError: if ``out`` cannot be written; what is done is kept.
     """
+    model = as_hooked_clip(model)
     if batch_size < 1 or workers < 0:
         raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}.")
     hooked = [name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd")]

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.rows import read_contributions
@@ -60,7 +61,7 @@ class ContributionStore:
         self._place, self._group = place, group
 
     @classmethod
-    def open(cls, address: str | Path, model: HookedCLIP) -> ContributionStore:
+    def open(cls, address: str | Path, model: CLIPLike) -> ContributionStore:
         """Opens a folder or fsspec address; reads nothing but its description.
 
         Raises:
@@ -68,6 +69,7 @@ class ContributionStore:
             CollectionMismatchError: if it was collected with another model; the message says which part differs.
             ValueError: if it is of another version.
         """
+        model = as_hooked_clip(model)
         place = Place(address)
         attributes = read_attributes(place)
         if PLAN not in attributes:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 
 CACHE_VARIABLE = "CLIP_LENS_CACHE"
@@ -25,7 +26,7 @@ PART_TEXTS = 1024
 
 
 def embed_texts(
-    model: HookedCLIP,
+    model: CLIPLike,
     texts: Sequence[str],
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     mean_of: int = 1,
@@ -46,6 +47,7 @@ def embed_texts(
         ValueError: if there is no text, or one string instead of several; if they are no multiple of ``mean_of``; if
             the model has no tokenizer.
     """
+    model = as_hooked_clip(model)
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError(f"embed_texts takes a list of one text or more, got {texts!r}.")
     if mean_of < 1 or len(texts) % mean_of:

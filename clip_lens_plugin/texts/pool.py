@@ -12,11 +12,12 @@ from jaxtyping import Float
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import fill
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    pass
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class TextPool:
 
     def embed(
         self,
-        model: HookedCLIP,
+        model: CLIPLike,
         template: str = "{}",
         on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Float[Tensor, "t e"]:
@@ -119,6 +120,7 @@ class TextPool:
         Raises:
             ValueError: if the template has no "{}", or the model has no tokenizer.
         """
+        model = as_hooked_clip(model)
         return embed_texts(model, [fill(template, text) for text in self.texts], on_progress)
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.views import encoding
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, class_rows_figure
 from clip_lens_plugin.views.view import View, drawn
@@ -44,7 +45,7 @@ GREATEST_SKEW = 0.05
 
 
 def attention_view(
-    model: HookedCLIP,
+    model: CLIPLike,
     cache: ActivationCache,
     layer: int,
     picture: Image.Image | None = None,
@@ -75,6 +76,7 @@ def attention_view(
             heads are more than a browser draws (1.1 million weights: 28 heads of 197 tokens, 16 of 257, 3 of 577), or
             the picture does not have the shape of the model's input.
     """
+    model = as_hooked_clip(model)
     layer, _ = model.cfg.checked_head(layer, 0)
     chosen = range(model.cfg.n_heads) if heads is None else [model.cfg.checked_head(layer, head)[1] for head in heads]
     if not len(chosen):

@@ -2,6 +2,7 @@
 
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.bridge import architecture as _architecture
+from clip_lens_plugin.bridge.model import as_hooked_clip
 from clip_lens_plugin.collection import ContributionStore, collect
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.decomposition import decompose
@@ -22,6 +23,7 @@ __all__ = [
     "PatchTextMap",
     "TextPool",
     "ZeroShotClassifier",
+    "as_hooked_clip",
     "collect",
     "decompose",
     "mean_ablation_curve",

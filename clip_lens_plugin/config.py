@@ -21,6 +21,7 @@ class HookedCLIPConfig:
         act_fn: "gelu", "gelu_tanh" (its approximation), "quick_gelu" or "silu" (of a gate).
         pooling: how the tokens become one embedding.
         n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
+        n_registers: how many of them are registers, the last ones.
         device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
         normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
             every tower.
@@ -41,10 +42,17 @@ class HookedCLIPConfig:
     device: torch.device
     dtype: torch.dtype
     n_prefix_tokens: int = 1
+    n_registers: int = 0
     normalization_type: str = "LN"
     attn_only: bool = False
     final_rms: bool = False
     n_key_value_heads: int | None = None
+
+    @property
+    def prefix_names(self) -> tuple[str, ...]:
+        """Short names of the tokens before the patches: "CLS", then "REG0" and so on."""
+        class_token = ("CLS",) if self.n_prefix_tokens > self.n_registers else ()
+        return class_token + tuple(f"REG{i}" for i in range(self.n_registers))
 
     @property
     def grid_size(self) -> tuple[int, int]:

@@ -45,6 +45,7 @@ def timm_parts(tower: Any, model_name: str) -> TowerParts:
         d_mlp=blocks[0].mlp.W_in.shape[1],
         n_ctx=trunk.num_prefix_tokens + rows * columns,
         n_prefix_tokens=trunk.num_prefix_tokens,
+        n_registers=int(getattr(trunk, "num_reg_tokens", 0)),
         d_embed=trunk.embed_dim if project is None else project.weight.shape[0],
         image_size=(height, width),
         patch_size=(height // rows, width // columns),

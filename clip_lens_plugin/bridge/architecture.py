@@ -18,7 +18,6 @@ from transformer_lens.conversion_utils.param_processing_conversion import ParamP
 from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
 from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
 from transformer_lens.model_bridge.generalized_components import (
-    BlockBridge,
     LinearBridge,
     MLPBridge,
     NormalizationBridge,
@@ -27,7 +26,7 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformer_lens.utilities.architectures import VISION_ARCHITECTURES
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from clip_lens_plugin.bridge.attention import LiveAttentionBridge
+from clip_lens_plugin.bridge.block import LiveAttentionBridge, VisionBlockBridge
 from clip_lens_plugin.components.embed import flat_patches
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
@@ -81,7 +80,7 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
         projections |= {letter: LinearBridge(name=f"{letter}_proj") for letter in "qkv"}
         return {
             "embed": GeneralizedComponent(name="vision_model.embeddings"),
-            "blocks": BlockBridge(
+            "blocks": VisionBlockBridge(
                 name="vision_model.encoder.layers",
                 hook_alias_overrides={"hook_mlp_out": "mlp.out.hook_out", "hook_mlp_in": "mlp.in.hook_in"},
                 submodules={

@@ -12,6 +12,8 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.components.pooling import NORMALIZED
+from clip_lens_plugin.factors import same_up_to
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.loading_transformers import wrapped
 
@@ -44,14 +46,24 @@ def as_hooked_clip(model: CLIPLike) -> HookedCLIP:
 
 
 def with_cache(model: CLIPLike, cache: ActivationCache) -> tuple[HookedCLIP, ActivationCache]:
-    """The same as :func:`as_hooked_clip`, and the model's cache under a :class:`HookedCLIP`'s names and shapes."""
+    """The model as by :func:`as_hooked_clip`, and its cache under a :class:`HookedCLIP`'s names and shapes.
+
+    Hooks may be on the bridge: what they did is in the cache.
+
+    Raises:
+        TypeError, UnsupportedTowerError: see :func:`as_hooked_clip`.
+        ValueError: if the cached output is not what follows from the cached activations before it, since a hook changed
+            something between that a :class:`HookedCLIP` does not have.
+    """
     if isinstance(model, HookedCLIP):
         return model, cache
     hooked = _of_bridge(model)
-    return hooked, _translated(hooked, cache)
+    translated = _translated(hooked, cache)
+    _refuse_other_output(hooked, cache, translated)
+    return hooked, translated
 
 
-def _of_bridge(bridge: TransformerBridge) -> HookedCLIP:
+def _of_bridge(bridge: Any) -> HookedCLIP:
     if not isinstance(bridge, TransformerBridge):
         raise TypeError(
             f"The model must be a HookedCLIP or a TransformerBridge, got {type(bridge).__name__}. Wrap it first: "
@@ -97,17 +109,28 @@ def _translated(model: HookedCLIP, cache: ActivationCache) -> ActivationCache:
     entered = next((given[name] for name in ("ln_pre.hook_out", "embed.hook_out") if name in given), None)
     if entered is not None:
         found["hook_embed"] = entered
-    pooling, last = model.pooling, f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
-    if isinstance(pooling, AttentionPool):
-        normalized = found.get("ln_final.hook_normalized")
-        if normalized is not None and last in found:
-            found |= _pooled(model, found[last], normalized)
-            if "pool.hook_out" in given:
-                found["pool.hook_out"] = given["pool.hook_out"][:, None]
+    last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+    if isinstance(model.pooling, AttentionPool):
+        found.pop("pool.hook_out", None)
+        if NORMALIZED in found and last in found:
+            found |= _pooled(model, found[last], found[NORMALIZED])
     else:
         final = {name: x for name, x in found.items() if name.startswith("ln_final.") and x.ndim == 2}
         found |= {name: x[:, None] for name, x in final.items()}
     return ActivationCache(found, model, has_batch_dim=cache.has_batch_dim)
+
+
+def _refuse_other_output(model: HookedCLIP, cache: ActivationCache, translated: ActivationCache) -> None:
+    name = next((name for name in ("visual_projection.hook_out", "pool.hook_out") if name in cache.cache_dict), None)
+    if name is None or model.pooling.output not in translated.cache_dict:
+        return
+    pooled = model.pooling.pooled(translated[model.pooling.output], model.ln_final, model.cfg.dtype)
+    output, expected = cache.cache_dict[name], model.project(pooled)
+    if (output - expected).norm() > same_up_to(model.cfg.dtype) * (output.norm() + expected.norm()):
+        raise ValueError(
+            f"The output of this run does not follow from what was cached before it: a hook changed {name}, "
+            f"ln_final.hook_out or the pool's input. Edit ln_final.hook_normalized or something before it instead."
+        )
 
 
 def _pooled(model: HookedCLIP, stream: Tensor, normalized: Tensor) -> dict[str, Tensor]:
@@ -120,6 +143,6 @@ def _pooled(model: HookedCLIP, stream: Tensor, normalized: Tensor) -> dict[str, 
         kept[str(hook.name)] = x
 
     inside = [name for name in model.hook_dict if name.startswith("pool.")]
-    with model.hooks(fwd_hooks=[("ln_final.hook_normalized", put), *((name, keep) for name in inside)]):
+    with model.hooks(fwd_hooks=[(NORMALIZED, put), *((name, keep) for name in inside)]):
         model.pooling(stream, model.ln_final)
     return kept

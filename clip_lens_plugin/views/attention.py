@@ -1,7 +1,7 @@
 """Attention patterns of an image: whole patterns of a layer by circuitsvis, the class token's rows of all layers.
 
-A pattern is drawn over tokens named "CLS" and "r0c0", "r0c1", ...: the patch in row 0 from the top, column 0 from the
-left, and so on. Weights are not signed, so they go from clear to one colour.
+A pattern is drawn over tokens named "CLS" and "REG0", where the tower has such, and "r0c0", "r0c1", ...: the patch in
+row 0 from the top, column 0 from the left, and so on. Weights are not signed, so they go from clear to one colour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.views import encoding
-from clip_lens_plugin.views.attention_figures import all_class_rows_figure, class_rows_figure
+from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.view import View, drawn
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def attention_view(
 
     It takes the cache and not a pattern, because a pattern does not say whose tokens it runs over: the model knows
     the grid of patches, and so a pattern of other tokens is refused. What a hook made of the pattern is shown, as
-    long as the cache holds it. Where scripts do not run, the class token's row of each head is shown as a map.
+    long as the cache holds it. Where scripts do not run, the class token's row of each head is shown as a map; in a
+    tower without one, the mean over all rows.
 
     Weights are shown in steps of 1/255 of each head's greatest; the view says how large a step is.
 
@@ -91,10 +92,10 @@ def attention_view(
     rows, columns = grid_size = model.cfg.grid_size
     if picture is not None:
         _check_shape(picture, model.cfg.image_size[1] / model.cfg.image_size[0])
-    packed = encoding.weights(pattern)
+    packed, prefix = encoding.weights(pattern), model.cfg.prefix_names
     full = max(float(pattern.flatten().sort().values[int(FULL_COLOUR * (pattern.numel() - 1))]), 1e-9)
     props = {
-        "tokens": ["CLS", *(f"r{row}c{column}" for row in range(rows) for column in range(columns))],
+        "tokens": [*prefix, *(f"r{row}c{column}" for row in range(rows) for column in range(columns))],
         "attentionHeadNames": [f"Head {head}" for head in chosen],
         "maxValue": full,
         "minValue": 0,
@@ -103,13 +104,14 @@ def attention_view(
     }
     slow = pattern.numel() > QUICK_PATTERN_WEIGHTS
     on_demand = f"Draw the {len(chosen)} patterns (takes up to half a minute)" if slow else None
+    reader, shown = ("the class token", pattern[:, 0]) if "CLS" in prefix else ("the mean token", pattern.mean(1))
     figure = partial(
-        class_rows_figure, pattern[:, 0], [f"head {head}" for head in chosen], picture, grid_size, f"Layer {layer}"
+        rows_figure, shown, [f"head {head}" for head in chosen], prefix, picture, grid_size, f"Layer {layer}", reader
     )
     body = Markup('<div class="cl-attention-about">{}<div>{}{}</div></div>{}').format(
         _thumbnail(picture),
         _paragraph(
-            "A row is a token that looks, a column one that is looked at; the class token's row (CLS) is the first. "
+            f"A row is a token that looks, a column one that is looked at{_first(prefix)}. "
             f"r0c0 is the patch in the first of {rows} rows from the top and the first of {columns} columns from the "
             "left."
         ),
@@ -121,7 +123,7 @@ def attention_view(
             "circuitsvis",
             {"component": "AttentionHeads", "props": props, "packed": {"attention": packed}},
             figure,
-            f"The class token's attention to each patch in layer {layer}, a map a head.",
+            f"The attention of {reader} to each patch in layer {layer}, a map a head.",
             on_demand,
         ),
     )
@@ -132,11 +134,13 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
     """What the class token attends to in every head: choose a layer, then a head, then a patch.
 
     Only the class token's row of each pattern is needed, so that a tower of 24 layers and 16 heads fits in a small
-    page. Only the chosen layer is drawn. Each map has a scale of its own, from clear at 0 to full colour at its
-    greatest patch, in steps of 1/255 of that; the greatest and the class token's weight on itself stand under it.
+    page. Only the chosen layer is drawn; registers are left out. Each map has a scale of its own, from clear at 0 to
+    full colour at its greatest patch, in steps of 1/255 of that; the greatest and the class token's weight on itself
+    stand under it.
 
     Args:
-        patterns: rows of the class token; ``torch.stack([cache["pattern", l][image, :, 0] for l in range(l)])``.
+        patterns: rows of the class token, on itself first, then on the patches;
+            ``torch.stack([cache["pattern", l][image, :, 0] for l in range(l)])``. A tower without class token has none.
         picture: as the model sees it, see :func:`~clip_lens_plugin.images.shown_pictures`.
         grid_size: (rows, columns) of patches, ``model.cfg.grid_size``.
 
@@ -189,6 +193,12 @@ def _cached_pattern(model: HookedCLIP, cache: ActivationCache, layer: int, image
         raise IndexError(f"There is no image {image}: the cache holds {len(found)}.")
     _check_weights(found[image], name)
     return found[image]
+
+
+def _first(prefix: Sequence[str]) -> str:
+    registers = [name for name in prefix if name != "CLS"]
+    first = "; the class token's row (CLS) is the first" if "CLS" in prefix else ""
+    return first + (f"; registers ({registers[0]} to {registers[-1]}) come before the patches" if registers else "")
 
 
 def _check_weights(values: Float[Tensor, "..."], name: str) -> None:

@@ -19,34 +19,39 @@ MOST_COLUMNS = 6
 PICTURE_SIDE = 160
 
 
-def class_rows_figure(
+def rows_figure(
     rows: Float[Tensor, "h n"],
     names: Sequence[str],
+    prefix: Sequence[str],
     picture: Image.Image | None,
     grid_size: tuple[int, int],
     title: str,
+    reader: str,
 ) -> Figure:
     """A map a head over the picture, each with a scale of its own from 0 to its greatest patch.
 
     Args:
-        rows: the class token's weights, on itself first.
+        rows: a token's weights, on the tokens before the patches first.
         names: of the heads.
+        prefix: names of the tokens before the patches.
         picture: as the model sees it; shown in grey.
         grid_size: (rows, columns) of patches.
         title: over all.
+        reader: whose weights they are, for example "the class token".
     """
     across = min(MOST_COLUMNS, len(names))
     down = -(-len(names) // across)
     height = 1.7 * grid_size[0] / grid_size[1]
     figure = Figure(figsize=(max(3.6, 1.85 * across), 0.7 + down * (height + 0.65)), layout="constrained")
-    figure.suptitle(f"{title}: what the class token attends to", fontsize=12)
+    figure.suptitle(f"{title}: what {reader} attends to", fontsize=12)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
     for axes, name, row in zip(panels, names, rows, strict=False):
-        patches = row[1:].reshape(grid_size).numpy()
+        patches = row[len(prefix) :].reshape(grid_size).numpy()
         _map(axes, patches, picture)
-        axes.set_title(f"{name}\nCLS {float(row[0]):.2g}, patch ≤ {patches.max():.2g}", fontsize=9)
+        before = [f"{token} {float(weight):.2g}, " for token, weight in zip(prefix, row, strict=False)][:2]
+        axes.set_title(f"{name}\n{''.join(before)}patch ≤ {patches.max():.2g}", fontsize=9)
     return figure
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from transformers import (
     CLIPConfig,
     CLIPModel,
+    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     Siglip2Config,
@@ -189,3 +192,15 @@ def image_features(model: Any, images: Tensor) -> Tensor:
     else:
         found = model.get_image_features(pixel_values=images)
     return getattr(found, "pooler_output", found)
+
+
+def letters_tokenizer(folder: Path) -> CLIPTokenizer:
+    """A tokenizer of letters, written by the test."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    known = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {token: i for i, token in enumerate(known)}
+    vocabulary |= {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))

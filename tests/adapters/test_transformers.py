@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from torch import Tensor
 from transformers import (
     CLIPImageProcessor,
     CLIPTextModel,
-    CLIPTokenizer,
     SiglipImageProcessor,
 )
 
 from clip_lens_plugin import HookedCLIP, decompose
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.loading import ModelNotFoundError
-from tests.adapters.conversion import clip_model, image_features, siglip_model, vision_model
+from tests.adapters.conversion import clip_model, image_features, letters_tokenizer, siglip_model, vision_model
 from tests.conftest import random_clip, random_images
 from tests.families import SIGLIP, vit
 
@@ -93,18 +91,6 @@ def test_no_weight_is_copied_and_single_precision_is_exact_to_its_rounding(pair)
     assert model.decompose(images, strict=True).completeness_error() < 1e-5
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """A tokenizer of letters, written by the test."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    known = [*letters, *(f"{letter}</w>" for letter in letters)]
-    vocabulary = {token: i for i, token in enumerate(known)}
-    vocabulary |= {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
-    folder.mkdir()
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A ``CLIPModel`` with its processor, as ``save_pretrained`` writes them."""
@@ -132,7 +118,7 @@ def test_a_folder_loads_with_its_preprocessing(folder):
 
 
 def test_texts_are_those_of_open_clip(folder, tmp_path):
-    _tokenizer(tmp_path / "tokenizer").save_pretrained(folder)
+    letters_tokenizer(tmp_path / "tokenizer").save_pretrained(folder)
     model, clip = HookedCLIP.from_pretrained(f"transformers:{folder}"), random_clip()
     assert model.tokenizer is not None
     tokens = model.tokenizer(["ab", "b"])

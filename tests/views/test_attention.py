@@ -17,6 +17,7 @@ from clip_lens_plugin.views.attention import attention_view, class_attention_vie
 from clip_lens_plugin.views.page import page
 from clip_lens_plugin.views.view import View
 from tests.conftest import TOWERS, random_clip, random_images
+from tests.families import FAMILIES
 
 
 def picture(width: int = 64, height: int = 64) -> Image.Image:
@@ -83,6 +84,23 @@ def test_the_step_that_the_small_print_states_is_that_of_the_greatest_weight(mod
     pattern = torch.full((1, 4, 17, 17), 0.01, dtype=torch.float64)
     pattern[0, 2, 5, 6] = 0.51
     assert "at most 0.002." in attention_view(model, cached(model, pattern), 0).body
+
+
+def test_registers_are_named_and_a_tower_without_class_token_shows_its_mean_token():
+    registers = HookedCLIP.from_open_clip(FAMILIES["registers"]())
+    _, cache = registers.run_with_cache(random_images(registers, 1))
+    tokens = written(attention_view(registers, cache, 1))["props"]["tokens"]
+    assert tokens[: registers.cfg.n_prefix_tokens] == list(registers.cfg.prefix_names)
+    assert tokens[registers.cfg.n_prefix_tokens] == "r0c0"
+    assert len(tokens) == registers.cfg.n_ctx
+    assert registers.cfg.prefix_names[-1].startswith("REG")
+    bare = HookedCLIP.from_open_clip(FAMILIES["SigLIP"]())
+    pattern = softmax(1, 4, 16, 16)
+    view = attention_view(bare, cached(bare, pattern), 0, picture())
+    assert written(view)["props"]["tokens"][0] == "r0c0"
+    axes = [axes for axes in view.figure().axes if axes.images]
+    np.testing.assert_allclose(axes[2].images[-1].get_array(), pattern[0, 2].mean(0).reshape(4, 4), rtol=1e-5)
+    assert "CLS" not in axes[2].get_title()
 
 
 def test_the_static_figure_shows_the_class_tokens_row_of_each_head(model):

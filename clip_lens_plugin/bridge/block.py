@@ -1,13 +1,23 @@
-"""Attention in a bridge whose scores and pattern are live: an edit of them moves the output."""
+"""A block of a bridge whose attention scores and pattern are live: an edit of them moves the output."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.model_bridge.generalized_components import AttentionBridge
+from transformer_lens.model_bridge.generalized_components import AttentionBridge, BlockBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+
+
+class VisionBlockBridge(BlockBridge):
+    """A block without the inputs by head that TransformerLens's language models can have."""
+
+    hook_aliases: ClassVar[dict[str, Any]] = {
+        name: at
+        for name, at in BlockBridge.hook_aliases.items()
+        if name not in ("hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input")
+    }
 
 
 class LiveAttentionBridge(AttentionBridge):

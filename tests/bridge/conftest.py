@@ -1,0 +1,61 @@
+"""Bridges booted from folders of random weights that the tests save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import CLIPVisionModelWithProjection, SiglipImageProcessor
+
+from clip_lens_plugin import HookedCLIP
+from tests.adapters.conversion import clip_model, letters_tokenizer, siglip_model, vision_model
+from tests.conftest import random_clip, random_images
+from tests.families import SIGLIP, vit
+
+KINDS = {
+    "CLIPModel": lambda: clip_model(random_clip()),
+    "CLIPVisionModelWithProjection": lambda: vision_model(random_clip()),
+    "SiglipModel": lambda: siglip_model(vit(**SIGLIP)),
+    "Siglip2Model": lambda: siglip_model(vit(**SIGLIP), second=True),
+}
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A bridge, what it was booted from, and the same weights as a ``HookedCLIP``."""
+
+    bridge: TransformerBridge
+    saved: Any
+    hooked: HookedCLIP
+    images: Tensor
+
+
+def boot(folder: Path, saved: Any) -> TransformerBridge:
+    """A bridge of a saved model; a vision model's class has to be named."""
+    saved.save_pretrained(folder)
+    named = isinstance(saved, CLIPVisionModelWithProjection)
+    asked = partial(TransformerBridge.boot_transformers, model_class=CLIPVisionModelWithProjection) if named else None
+    return (asked or TransformerBridge.boot_transformers)(str(folder), device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Booted:
+    saved = KINDS[request.param]()
+    bridge = boot(tmp_path_factory.mktemp("bridge") / "model", saved)
+    hooked = HookedCLIP.from_transformers(saved)
+    return Booted(bridge, saved, hooked, random_images(hooked))
+
+
+@pytest.fixture(scope="module")
+def with_texts(tmp_path_factory: pytest.TempPathFactory) -> TransformerBridge:
+    """A bridge whose folder has an image processor and a tokenizer."""
+    place = tmp_path_factory.mktemp("with texts")
+    letters_tokenizer(place / "tokenizer").save_pretrained(place / "model")
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(place / "model")
+    return boot(place / "model", clip_model(random_clip()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def load_transformers(
             no code that comes with them is run.
         UnsupportedTowerError: if the model is of another class.
     """
-    with quiet():
+    with _quiet():
         try:
             config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
         except Exception as error:
@@ -73,10 +74,23 @@ def wrapped(
         ModelNotFoundError: if the image processor has a step that is not known.
         UnsupportedTowerError: if the model is of another class.
     """
-    with quiet():
+    with _quiet():
         preprocess, tokenizer = _preprocess(source, model), _tokenizer(source, model)
     name = Path(source).name if Path(source).is_dir() else source
     return HuggingFaceCLIP(model), preprocess, tokenizer, name
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bars over the files of a model."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with quiet():
+            yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def _explain(source: str, error: Exception) -> str:

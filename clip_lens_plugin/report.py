@@ -91,7 +91,8 @@ class Report:
         model_name, images_from, pool_name, pool_size: what it is about.
         names: of the images.
         completeness_error: greatest relative difference between the sum of the parts and the embedding.
-        layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer, share_mean, share_std.
+        layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias", "pool_bias", "pool_mlp"), layer, share_mean,
+            share_std.
         heads: layer, head, share_mean, share_std.
         text_span: layer, head, rank, text, explained_variance (cumulative share), total_variance (cosine²).
         spans: the texts of the late heads, as ``text_span`` has them in a table.
@@ -234,8 +235,10 @@ def _decompose(
             "attn_bias": c.attn_bias,
             "mlp": c.mlps,
             "ln_bias": c.ln_bias,
+            "pool_bias": c.pool_bias,
+            "pool_mlp": c.pool_mlp,
         }
-        shares.append({n: torch.einsum("b...e,be->b...", x, c.embedding) for n, x in parts.items()})
+        shares.append({n: torch.einsum("b...e,be->b...", x, c.embedding) for n, x in parts.items() if x is not None})
         errors.append(c.completeness_error())
         factors.append(part)
         on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
@@ -249,7 +252,7 @@ def _layer_table(shares: dict[str, Tensor]) -> pd.DataFrame:
     rows = [("embed", None, shares["embed"])]
     for layer in range(shares["mlp"].shape[1]):
         rows += [(part, layer, values[:, layer]) for part, values in by_layer.items()]
-    rows.append(("ln_bias", None, shares["ln_bias"]))
+    rows += [(part, None, shares[part]) for part in ("ln_bias", "pool_bias", "pool_mlp") if part in shares]
     table = [(part, l, x.mean().item(), x.std(correction=0).item()) for part, l, x in rows]
     columns = ["part", "layer", "share_mean", "share_std"]
     return pd.DataFrame(table, columns=columns).astype({"layer": "Int64"})

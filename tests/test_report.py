@@ -15,6 +15,7 @@ from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.report import Question, analyse
 from clip_lens_plugin.views.report import write_report
 from tests.conftest import random_clip, random_images
+from tests.families import FAMILIES
 
 N = 12
 TEXTS = [f"a {colour} {thing}" for colour in ("red", "blue", "old") for thing in ("car", "dog", "house", "cup")]
@@ -178,3 +179,19 @@ def test_inputs_that_do_not_fit_are_refused(clip, images):
         analyse(clip, images, names=["a"], pool=pool)
     with pytest.raises(ValueError, match="12 images need as many captions, got 2"):
         analyse(clip, images, names=["a"] * N, pool=pool, captions=["a", "b"])
+
+
+def test_an_attention_pools_own_parts_are_shares_too(tokenizer, monkeypatch, tmp_path):
+    monkeypatch.setenv("CLIP_LENS_CACHE", "")
+    siglip = HookedCLIP.from_open_clip(FAMILIES["SigLIP"](), image_transform(32, is_train=False), tokenizer)
+    batch = random_images(siglip, 4)
+    report = analyse(siglip, batch, names=list("abcd"), pool=TextPool.from_strings(TEXTS))
+    assert report.layers["share_mean"].sum() == pytest.approx(1, abs=1e-5)
+    mean = report.layers.set_index("part")["share_mean"]
+    c = siglip.decompose(batch)
+    for part, expected in (("pool_bias", c.pool_bias), ("pool_mlp", c.pool_mlp)):
+        share = (expected * c.embedding).sum(-1) / c.embedding.square().sum(-1)
+        assert mean[part] == pytest.approx(share.double().mean().item(), abs=1e-6)
+    written = write_report(report, tmp_path).read_text(encoding="utf-8")
+    assert "attention pool&#39;s MLP" in written
+    assert "what the attention pool's own biases and MLP add" in " ".join(written.split())

@@ -13,7 +13,11 @@ Format = Literal["png", "svg"]
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY."),
+    typer.Option(
+        "--model",
+        help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY, or in Hugging Face's "
+        "format transformers:FOLDER or transformers:OWNER/REPOSITORY.",
+    ),
 ]
 PretrainedOption = Annotated[
     str | None, typer.Option("--pretrained", help="Tag of the model's weights, or a checkpoint.")

@@ -113,10 +113,13 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
     """What each layer's heads and MLP add to the embedding, with the constants' share beside.
 
     Args:
-        layers: columns part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer, share_mean, share_std.
+        layers: columns part ("heads", "attn_bias", "mlp"; "embed", "ln_bias", and where attention pools "pool_bias",
+            "pool_mlp"), layer, share_mean, share_std.
     """
     n_layers = len(set(layers["layer"].dropna().tolist()))
-    figure = Figure(figsize=(2.6 + 0.42 * (n_layers + 2), 3.4), layout="constrained")
+    named = {"ln_bias": "LN bias", "pool_bias": "pool bias", "pool_mlp": "pool MLP"}
+    after = [part for part in named if part in set(layers["part"])]
+    figure = Figure(figsize=(2.2 + 0.42 * (n_layers + 1 + len(after)), 3.4), layout="constrained")
     axes = figure.add_subplot()
     parts = {"heads": "attention heads", "mlp": "MLP", "attn_bias": "attention bias"}
     for i, (part, name) in enumerate(parts.items()):
@@ -124,11 +127,11 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
         x = rows["layer"].to_numpy(dtype=float) + 1 + 0.27 * (i - 1)
         mean, std = (100 * rows[column].to_numpy(dtype=float) for column in ("share_mean", "share_std"))
         axes.bar(x, mean, 0.25, yerr=std, color=LINE_STYLES[i][0], label=name, error_kw={"lw": 0.8, "ecolor": "0.35"})
-    for x, part in ((0, "embed"), (n_layers + 1, "ln_bias")):
+    for x, part in ((0, "embed"), *enumerate(after, n_layers + 1)):
         row = layers[layers["part"] == part].iloc[0]
         axes.bar([x], [100 * row["share_mean"]], 0.4, yerr=[100 * row["share_std"]], color="0.6", error_kw={"lw": 0.8})
-    ticks = ["embed", *(str(l) for l in range(n_layers)), "LN bias"]
-    axes.set_xticks(range(n_layers + 2), labels=ticks, fontsize=8 if n_layers < 16 else 6)
+    ticks = ["embed", *(str(l) for l in range(n_layers)), *(named[part].replace(" ", "\n") for part in after)]
+    axes.set_xticks(range(len(ticks)), labels=ticks, fontsize=8 if n_layers < 16 else 6)
     axes.axhline(0, color="0.3", lw=0.8)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)

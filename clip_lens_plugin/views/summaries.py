@@ -10,7 +10,14 @@ from markupsafe import Markup
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
 from clip_lens_plugin.views.view import View, static
 
-PARTS = {"embed": "patch embedding", "ln_bias": "last LayerNorm's bias"}
+PARTS = {
+    "embed": "patch embedding",
+    "ln_bias": "last LayerNorm's bias",
+    "pool_bias": "attention pool's biases",
+    "pool_mlp": "attention pool's MLP",
+}
+"""Parts outside the layers; the last two where attention pools."""
+
 ROWS_LISTED = 40
 
 
@@ -18,7 +25,7 @@ def layer_view(layers: pd.DataFrame) -> View:
     """What each layer's heads, MLP and attention bias add to the embedding, in per cent of ‖M‖².
 
     Args:
-        layers: columns part ("embed", "heads", "attn_bias", "mlp", "ln_bias"), layer (none for embed and ln_bias),
+        layers: columns part ("heads", "attn_bias", "mlp" and those of :data:`PARTS`), layer (none for these),
             share_mean and share_std over the images (parts of 1).
     """
     numbered = layers.dropna(subset="layer")
@@ -28,7 +35,7 @@ def layer_view(layers: pd.DataFrame) -> View:
         whole = float(sum(of_layer["share_mean"]))
         parts = [_share(of_layer.loc[part]) for part in ("heads", "mlp", "attn_bias")]
         rows.append((str(layer), *parts, f"{100 * whole:+.1f}"))
-    rows.append(_single(layers, "ln_bias"))
+    rows += [_single(layers, part) for part in PARTS if part != "embed" and part in set(layers["part"])]
     header = ("layer", "heads (%)", "MLP (%)", "attention bias (%)", "sum (%)")
     described = "Share of the embedding by layer and part; the table below has the numbers"
 

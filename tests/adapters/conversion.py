@@ -194,12 +194,12 @@ def image_features(model: Any, images: Tensor) -> Tensor:
     return getattr(found, "pooler_output", found)
 
 
-def letters_tokenizer(folder: Path) -> CLIPTokenizer:
+def letters_tokenizer(folder: Path, start: int = 49406) -> CLIPTokenizer:
     """A tokenizer of letters, written by the test."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     known = [*letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary = {token: i for i, token in enumerate(known)}
-    vocabulary |= {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
+    vocabulary |= {"<|startoftext|>": start, "<|endoftext|>": start + 1}
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")

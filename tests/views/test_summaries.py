@@ -25,6 +25,18 @@ def test_layers(report):
     np.testing.assert_allclose(sorted(heights), [5, 5, 10, 30, 50])
 
 
+def test_an_attention_pools_parts_stand_after_the_layers(report):
+    pool = pd.DataFrame({"part": ["pool_bias", "pool_mlp"], "share_mean": [0.02, -0.04], "share_std": [0.0, 0.01]})
+    layers = pd.concat([report.layers, pool])
+    rows = cells(layer_view(layers).body)
+    assert rows[-2] == ["attention pool&#39;s biases", "", "", "", "+2.0 ± 0.0"]
+    assert rows[-1] == ["attention pool&#39;s MLP", "", "", "", "-4.0 ± 1.0"]
+    axes = layer_figure(layers).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()][-2:] == ["pool\nbias", "pool\nMLP"]
+    heights = [bar.get_height() for group in axes.containers if hasattr(group, "patches") for bar in group.patches]
+    np.testing.assert_allclose(sorted(heights), [-4, 2, 5, 5, 10, 30, 50])
+
+
 def test_heads(report):
     rows = cells(head_view(report.heads).body)
     assert rows[1:] == [["0", "0", "+60.00", "10.00"], ["0", "1", "-10.00", "20.00"]]

@@ -253,8 +253,10 @@ drawers["patch-text"] = (place, data) => {
     let ofPatches = 0, ofOthers = 0;
     for (let n = 0; n < tokens; n++) n < before ? ofOthers += byToken[n] : ofPatches += byToken[n];
     const whole = data.cosine[state.text];
-    readout.textContent = `${about}patches ${signed(ofPatches)}, class token ${signed(ofOthers)}, together ` +
-      `${signed(ofPatches + ofOthers)}` + (state.contrast ? "" : ` of the image's cosine ${signed(whole)}`);
+    const others = ["", "class token ", "class token and registers "][Math.min(before, 2)];
+    readout.textContent = `${about}patches ${signed(ofPatches)}` +
+      (before ? `, ${others}${signed(ofOthers)}, together ${signed(ofPatches + ofOthers)}` : "") +
+      (state.contrast ? "" : ` of the image's cosine ${signed(whole)}`);
   }
 
   function update() {

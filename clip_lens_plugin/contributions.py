@@ -337,7 +337,7 @@ class Contributions:
         return self._readout.pool(self._omega, x)
 
     def _to_joint(self, stream: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch e"]:
-        return stream @ self._readout.W_fold(self.constants)
+        return self._readout.to_joint(stream, self.constants)
 
     def _pooled_biases(self, fold: Float[Tensor, "pd e"]) -> Float[Tensor, "b l e"]:
         """Each layer's b_O, pooled and folded."""

@@ -197,13 +197,18 @@ def factors_from_images(
         def at_rows(name: str) -> tuple[str, Callable[..., None]]:
             return name, partial(keep, take=lambda x: pooling.rows(x[:, positions].clone()))
 
+        # Where all positions are pooled nothing is gained by a copy, and nothing changes these two in place.
+        def unchanged(name: str) -> tuple[str, Callable[..., None]]:
+            everything = pooling.positions == slice(0, None) and pooling.n_rows(model.cfg.n_ctx) == model.cfg.n_ctx
+            return (name, partial(keep, take=lambda x: x)) if everything else at_rows(name)
+
         yield at_rows("hook_embed")
         for name in pooling.reads:
             yield name, partial(keep, take=lambda x, name=name: pooling.kept(name, x).clone())
         yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
         for l, block in enumerate(model.blocks):
-            yield at_rows(f"blocks.{l}.attn.hook_z")
-            yield at_rows(f"blocks.{l}.hook_mlp_out")
+            yield unchanged(f"blocks.{l}.attn.hook_z")
+            yield unchanged(f"blocks.{l}.hook_mlp_out")
             if block.attn.out.outer is not None:
                 name = f"blocks.{l}.attn.hook_bias_scale"
                 yield name, partial(keep, take=lambda scale: pooling.rows(scale[:, positions].reciprocal()))

@@ -32,7 +32,7 @@ TEXT_BATCH = 128
 
 
 class HookedCLIP(StackedWeights, HookedRootModule):
-    """An open_clip image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
+    """A CLIP image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
     weights' dtype. No weight is copied. Hook points, for layer l (b images, n tokens, h heads, k head width,
@@ -47,11 +47,20 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_scale         [b, n, 1]
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_normalized    [b, n, d]
 
-    Token 0 is the class token; token 1 + r · columns + c is the patch in row r, column c. Where the mean over the
-    patches is normalised (CLIPA), ``ln_final`` sees nothing else: its scale is [b, 1, 1].
+    and, in towers that have them (p pool heads, k_p their width)::
+
+        blocks.{l}.mlp.hook_pre_linear                [b, n, d_mlp]    what a gated MLP multiplies act(hook_pre) with
+        blocks.{l}.mlp.{hook_mid,ln.hook_scale,ln.hook_normalized}    [b, n, ...]    around an MLP's inner norm
+        blocks.{l}.attn.hook_{rot_q,rot_k}            [b, n, h, k]    after rotary positions
+        blocks.{l}.attn.{hook_z_scale,hook_bias_scale}    scales of a norm after the heads
+        pool.hook_{q,k,v,z,attn_scores,pattern,attn_out,mlp_out,out}    of an attention pool, with one query
+
+    Tokens are the class token, where there is one, registers, and the patches: the one in row r, column c is token
+    ``cfg.n_prefix_tokens + r · columns + c``. Where the mean over the patches is normalised (CLIPA), ``ln_final`` sees
+    nothing else: its scale is [b, 1, 1].
 
     Attributes:
-        clip: the open_clip model.
+        clip: the open_clip model, or a Hugging Face model in its shape.
         cfg: the tower's shape, see :class:`~clip_lens_plugin.config.HookedCLIPConfig`.
         preprocess: PIL image to [3, height, width], or None.
         tokenizer: texts to token ids, or None.

@@ -18,8 +18,8 @@ from clip_lens_plugin.contributions import Contributions
 class Moments:
     """Sums over n images of each head's coordinates y = Σ_q ω z and of their products, in float64.
 
-    They add, so they stream and merge, and their size does not grow with n. The mean contribution of a head is
-    ``mean @ M_{l,h}``.
+    They add, so they stream and merge, and their size does not grow with n: 8 · l · h · k² bytes, which is 5 MB for
+    ViT-B-16 and 0.7 GB for its SigLIP, where k is 12 x 64. The mean contribution of a head is ``mean @ M_{l,h}``.
 
     Attributes:
         n: number of images.

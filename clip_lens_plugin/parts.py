@@ -45,20 +45,20 @@ class Parts:
     @classmethod
     def of(cls, readout: Readout, factors: Factors, constants: Constants) -> Parts:
         """Pools and folds the factors; the means of the stream stay in if the constants are spread."""
-        fold = readout.W_fold(constants)
-        pooling, read = readout.pooling, {name: value.to(fold.dtype) for name, value in factors.read.items()}
+        pooling, dtype = readout.pooling, readout.P.dtype
+        read = {name: value.to(dtype) for name, value in factors.read.items()}
         omega = pooling.omega(read)
-        pool = partial(readout.pool, omega)
+        pool, to_joint = partial(readout.pool, omega), partial(readout.to_joint, constants=constants)
         messages = [
             readout.to_stream(pool(message), layer).sum(1) for layer, message in enumerate(factors.self_message)
         ]
         return cls(
-            embedding=factors.embedding.to(fold.dtype),
+            embedding=factors.embedding.to(dtype),
             omega=omega,
             coordinates=torch.stack([pool(z) for z in factors.z], dim=1),
-            mlps=torch.stack([pool(out) for out in factors.mlp_out], dim=1) @ fold,
-            embed=pool(factors.embed) @ fold,
-            self_attention=torch.stack(messages, dim=1) @ fold if messages else None,
+            mlps=to_joint(torch.stack([pool(out) for out in factors.mlp_out], dim=1)),
+            embed=to_joint(pool(factors.embed)),
+            self_attention=to_joint(torch.stack(messages, dim=1)) if messages else None,
             pool_bias=pooling.bias(read, readout.beta, readout.P),
             pool_mlp=pooling.mlp_part(read, readout.P),
             bias_weight=torch.stack([pool(each) for each in factors.bias_weight], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -25,8 +26,8 @@ class Readout:
     laid end to end: [p · d], as a head's coordinates are [p · k].
 
     Attributes:
-        W_P: C diag(γ) maps[p] [p · d, e]: a component's pooled stream to its contribution. maps is P, or an attention
-            pool's ``W_V[p] W_O[p] P``.
+        narrow: an attention pool's W_V [p, d, k] and W_O[p] P [p, k, e], whose product are its maps; None for other
+            poolings, whose map is P.
         beta_P: βP [e] of the last LayerNorm, with the projection's own bias where it has one.
         P: the projection alone [d_pool, e].
         gamma, beta: of ``ln_final`` [d].
@@ -37,7 +38,7 @@ class Readout:
         pooling: gives ω.
     """
 
-    W_P: Float[Tensor, "pd e"]
+    narrow: tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None
     beta_P: Float[Tensor, " e"]
     P: Float[Tensor, "d_pool e"]
     gamma: Float[Tensor, " d"]
@@ -56,10 +57,9 @@ class Readout:
         with torch.no_grad():
             projection, pooling = model.W_P.detach().to(dtype), model.pooling
             gamma, beta = model.ln_final.w.detach().to(dtype), model.ln_final.b.detach().to(dtype)
-            by_pool_head = gamma[:, None] * pooling.maps(projection)
             constant = pooling.constant(beta, projection)
             return cls(
-                W_P=(by_pool_head - by_pool_head.mean(1, keepdim=True)).flatten(0, 1),
+                narrow=pooling.narrow_maps(projection),
                 beta_P=constant if model.b_P is None else constant + model.b_P.to(dtype),
                 P=projection,
                 gamma=gamma,
@@ -72,15 +72,33 @@ class Readout:
                 model=model,
             )
 
+    @cached_property
+    def W_P(self) -> Float[Tensor, "pd e"]:
+        """C diag(γ) maps[p]: from a component's pooled stream to its contribution."""
+        by_pool_head = self.by_pool_head(self.gamma_P)
+        return (by_pool_head - by_pool_head.mean(1, keepdim=True)).flatten(0, 1)
+
     @property
     def gamma_P(self) -> Float[Tensor, "pd e"]:
         """diag(γ) maps[p], without the removal of the mean."""
         with torch.no_grad():
-            return (self.gamma[:, None] * self.pooling.maps(self.P)).flatten(0, 1)
+            maps = self.P[None] if self.narrow is None else self.narrow[0] @ self.narrow[1]
+            return (self.gamma[:, None] * maps).flatten(0, 1)
 
     def W_fold(self, constants: Constants) -> Float[Tensor, "pd e"]:
         """The map of a component: with its own mean removed ("apart") or not ("spread")."""
         return self.W_P if constants == "apart" else self.gamma_P
+
+    def to_joint(self, stream: Float[Tensor, "*batch pd"], constants: Constants) -> Float[Tensor, "*batch e"]:
+        """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
+        if self.narrow is None:
+            return stream @ self.W_fold(constants)
+        values, written = self.narrow
+        folded = self.gamma[:, None] * values
+        if constants == "apart":
+            folded = folded - folded.mean(1, keepdim=True)
+        by_pool_head = stream.unflatten(-1, (self.pooling.n_heads, -1))
+        return torch.einsum("...pd,pdk->...pk", by_pool_head, folded).flatten(-2) @ written.flatten(0, 1)
 
     def by_pool_head(self, joined: Float[Tensor, "pd e"]) -> Float[Tensor, "p d e"]:
         """The same with a part for each p."""
@@ -106,7 +124,7 @@ class Readout:
                 f"{self.model.cfg.model_name} normalises what its MLPs write, so a neuron's part depends on the "
                 f"others. Ask for whole MLPs."
             )
-        return self.model.blocks[layer].mlp.W_out.detach().to(self.W_P.dtype)
+        return self.model.blocks[layer].mlp.W_out.detach().to(self.P.dtype)
 
     def head_map(self, layer: int, head: int) -> Float[Tensor, "pk e"]:
         """M_{l,h} = W_O[l,h] W_P: from a head's coordinates to its contribution."""
@@ -118,13 +136,13 @@ class Readout:
         Raises:
             ValueError: if the width is not that of the joint space.
         """
-        width = self.W_P.shape[1]
+        width = self.P.shape[1]
         if text_embeddings.ndim != 2 or text_embeddings.shape[1] != width:
             raise ValueError(
                 f"Text embeddings must be [texts, {width}], got {list(text_embeddings.shape)}. Make them with "
                 f"model.encode_text([...])."
             )
-        return text_embeddings.to(self.W_P)
+        return text_embeddings.to(self.P)
 
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h pk t"]:
         """M_{l,h} e_t for every head and text."""

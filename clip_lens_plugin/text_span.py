@@ -132,7 +132,7 @@ def text_span(
     if len(embeddings) != len(pool):
         raise ValueError(f"{len(pool)} texts need as many embeddings, got {len(embeddings)}.")
     readout = Readout.of(model)
-    columns = embeddings.detach().double().to(readout.W_P.device)
+    columns = embeddings.detach().double().to(readout.P.device)
     second = (moments.sum_yy / moments.n).to(columns.device)
     mean = moments.mean.to(columns.device)
     spans = []

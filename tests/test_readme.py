@@ -6,6 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import open_clip
+import pytest
+
+from clip_lens_plugin.catalogue import catalogue
 from clip_lens_plugin.loading import SCENES_FOLDER
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +24,16 @@ def test_snippets_run_in_order():
         exec(compile(snippet, "README.md", "exec"), namespace)
     assert namespace["contributions"].completeness_error() < 1e-5
     assert namespace["maps"].values.shape[:2] == (4, 3)
+
+
+@pytest.mark.skipif(not open_clip.__version__.startswith("3.3."), reason="the README counts open_clip 3.3's models")
+def test_the_counts_are_the_catalogues():
+    rows = catalogue()
+    tags = rows["tags"].map(len)
+    said = re.search(r"(\d+) names, (\d+) are supported, and (\d+) of the (\d+) tags", README)
+    assert said
+    counted = (len(rows), rows["supported"].sum(), tags[rows["supported"]].sum(), tags.sum())
+    assert tuple(map(int, said.groups())) == counted
 
 
 def test_accuracy_table_is_what_was_measured():

@@ -80,7 +80,7 @@ def text_span_completeness(
 
         away = own.head_coordinates - means.coordinates.to(own.head_coordinates)
         by_layer = [readout.to_stream(away[:, l], l).sum(1) for l in range(own.n_layers)]
-        without = own.embedding - torch.stack(by_layer).sum(0) @ readout.W_P
+        without = own.embedding - readout.to_joint(torch.stack(by_layer).sum(0), "apart")
         whole = without + sum(away[:, l, h] @ readout.head_map(l, h) for l, h in described)
         count(("model", 0), own.embedding)
         count(("all directions", 0), whole)

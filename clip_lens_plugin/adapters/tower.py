@@ -61,5 +61,5 @@ def refusal(model_name: str, feature: str) -> UnsupportedTowerError:
     """Names the feature, and what is supported."""
     return UnsupportedTowerError(
         f"{model_name}: its image tower has {feature}, which is not supported. Supported are plain vision transformers "
-        f"of open_clip and timm that pool the class token, the mean over the patches, or by attention."
+        f"of open_clip, timm and Hugging Face that pool the class token, the mean over the patches, or by attention."
     )

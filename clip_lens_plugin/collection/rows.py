@@ -118,7 +118,7 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
     def read(name: str) -> Tensor:
         array: Any = group[name]
         values = array[chosen] if isinstance(chosen, slice) else array.oindex[chosen]
-        return torch.from_numpy(np.asarray(values)).to(readout.W_P)
+        return torch.from_numpy(np.asarray(values)).to(readout.P)
 
     parts = Parts(
         embedding=read("embedding"),

@@ -145,8 +145,8 @@ class AttentionPool(nn.Module):
     def omega(self, read: Mapping[str, Tensor]) -> Float[Tensor, "b p r"]:
         return self._attended(read) / read[SCALE].transpose(1, 2)
 
-    def maps(self, P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "p d e"]:
-        return self.W_V.to(P) @ (self.W_O.to(P) @ self._tail(P))
+    def narrow_maps(self, P: Float[Tensor, "d_pool e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]]:
+        return self.W_V.to(P), self.W_O.to(P) @ self._tail(P)
 
     def bias(
         self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]

@@ -71,8 +71,8 @@ class Pooling(Protocol):
         """ω of each row, from :meth:`kept` of each of :attr:`reads`."""
         ...
 
-    def maps(self, P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "p d e"]:
-        """From the normalised stream to the joint space."""
+    def narrow_maps(self, P: Float[Tensor, "d_pool e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None:
+        """The maps from the normalised stream to the joint space, as two factors; None where there is one map, P."""
         ...
 
     def bias(
@@ -98,8 +98,8 @@ class _LinearPooling:
     parts = ()
     output = NORMALIZED
 
-    def maps(self, P: Float[Tensor, "d e"]) -> Float[Tensor, "1 d e"]:
-        return P[None]
+    def narrow_maps(self, P: Float[Tensor, "d e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None:
+        return None
 
     def bias(
         self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d e"]

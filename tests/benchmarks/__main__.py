@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.forward import time_cases
+from tests.benchmarks.forward import MODELS, time_cases
 from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.text_span import time_text_span
 
@@ -19,13 +19,11 @@ def main() -> None:
     """Runs every benchmark and prints one table."""
     table = Table("what", "measured", "bound", "against")
     with torch.no_grad():
-        rows = [*time_cases(), *measure_memory(), *time_text_span()]
+        rows = [*(row for name in MODELS for row in time_cases(name)), *measure_memory(), *time_text_span()]
     for row in rows:
         table.add_row(*row)
     console = Console(width=130)
-    console.print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, ViT-B-16 with random weights, batch 8"
-    )
+    console.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, random weights, batch 8")
     console.print(table)
 
 

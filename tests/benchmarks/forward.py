@@ -15,13 +15,15 @@ from clip_lens_plugin.patch_text import token_scores
 BATCH = 8
 ROUNDS = 15
 TEXTS = 4
+MODELS = ("ViT-B-16", "ViT-B-16-SigLIP", "EVA02-B-16")
+"""A class token, an attention pool, and rotary positions with gated MLPs and inner norms."""
 
 
-def vit_b_16() -> tuple[HookedCLIP, torch.Tensor, torch.Tensor]:
+def random_model(name: str) -> tuple[HookedCLIP, torch.Tensor, torch.Tensor]:
     """The model with random weights, a batch of images, and unit text embeddings."""
     torch.manual_seed(0)
-    model = HookedCLIP.from_open_clip(open_clip.create_model("ViT-B-16"), model_name="ViT-B-16")
-    images = torch.randn(BATCH, 3, 224, 224)
+    model = HookedCLIP.from_open_clip(open_clip.create_model(name), model_name=name)
+    images = torch.randn(BATCH, 3, *model.cfg.image_size)
     texts = torch.nn.functional.normalize(torch.randn(TEXTS, model.cfg.d_embed), dim=-1)
     return model, images, texts
 
@@ -50,9 +52,9 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def time_cases() -> Iterator[tuple[str, str, str, str]]:
+def time_cases(model_name: str) -> Iterator[tuple[str, str, str, str]]:
     """A row of the table a case."""
-    model, images, texts = vit_b_16()
+    model, images, texts = random_model(model_name)
     for name, (action, bound) in cases(model, images, texts).items():
         ratio = paired_ratio(action, lambda: model.clip.encode_image(images))
-        yield name, f"{ratio:.3f} x", f"{bound:.2f} x", "open_clip encode_image"
+        yield f"{model_name}: {name}", f"{ratio:.3f} x", f"{bound:.2f} x", "open_clip encode_image"

@@ -11,17 +11,19 @@ import open_clip
 import torch
 
 from clip_lens_plugin import HookedCLIP
+from tests.benchmarks.forward import MODELS, cases, random_model
 
 FORWARD = "open_clip encode_image"
 
 
 def measure_memory() -> Iterator[tuple[str, str, str, str]]:
     """Rows of the table: peak of a token decomposition, and of wrapping ViT-L-14."""
-    plain, plain_growth = _in_new_process("forward", FORWARD)
-    tokens, tokens_growth = _in_new_process("forward", "token decomposition towards 4 texts")
-    yield "peak memory, token decomposition", f"{tokens / plain:.2f} x", "1.50 x", FORWARD
-    growth = f"{tokens_growth / plain_growth:.2f} x ({tokens_growth:.0f} and {plain_growth:.0f} MB)"
-    yield "the same, above the loaded weights", growth, "", FORWARD
+    for model in MODELS:
+        plain, plain_growth = _in_new_process(model, FORWARD)
+        tokens, tokens_growth = _in_new_process(model, "token decomposition towards 4 texts")
+        yield f"{model}: peak memory, token decomposition", f"{tokens / plain:.2f} x", "1.50 x", FORWARD
+        growth = f"{tokens_growth / plain_growth:.2f} x ({tokens_growth:.0f} and {plain_growth:.0f} MB)"
+        yield "the same, above the loaded weights", growth, "", FORWARD
     loaded, _ = _in_new_process("wrap", "open_clip")
     wrapped, _ = _in_new_process("wrap", "HookedCLIP")
     yield "peak memory, wrapping ViT-L-14", f"{wrapped / loaded:.3f} x", "1.05 x", "open_clip alone"
@@ -46,9 +48,7 @@ def _run(kind: str, name: str) -> None:
         if name == "HookedCLIP":
             HookedCLIP.from_open_clip(clip)
     else:
-        from tests.benchmarks.forward import cases, vit_b_16
-
-        model, images, texts = vit_b_16()
+        model, images, texts = random_model(kind)
         before = _status("VmRSS")
         if name == FORWARD:
             model.clip.encode_image(images)

@@ -26,8 +26,8 @@ class Readout:
     laid end to end: [p · d], as a head's coordinates are [p · k].
 
     Attributes:
-        narrow: an attention pool's W_V [p, d, k] and W_O[p] P [p, k, e], whose product are its maps; None for other
-            poolings, whose map is P.
+        narrow: an attention pool's W_V [p, d, k_pool] and W_O[p] P [p, k_pool, e], whose product are its maps; None for
+            other poolings, whose map is P.
         beta_P: βP [e] of the last LayerNorm, with the projection's own bias where it has one.
         P: the projection alone [d_pool, e].
         gamma, beta: of ``ln_final`` [d].
@@ -38,7 +38,7 @@ class Readout:
         pooling: gives ω.
     """
 
-    narrow: tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None
+    narrow: tuple[Float[Tensor, "p d k_pool"], Float[Tensor, "p k_pool e"]] | None
     beta_P: Float[Tensor, " e"]
     P: Float[Tensor, "d_pool e"]
     gamma: Float[Tensor, " d"]

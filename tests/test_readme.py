@@ -11,6 +11,7 @@ import pytest
 
 from clip_lens_plugin.catalogue import catalogue
 from clip_lens_plugin.loading import SCENES_FOLDER
+from tests.benchmarks.forward import KEEP_MEMORY
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -46,3 +47,7 @@ def test_accuracy_table_is_what_was_measured():
 def test_the_test_command_is_the_one_that_is_run_by_ci():
     assert "<!-- tests -->\n```bash\n" in README
     assert (ROOT / ".ci" / "run").read_text().count("<!-- tests -->") == 2
+
+
+def test_the_allocator_settings_are_those_of_the_timings():
+    assert " ".join(f"{name}={value}" for name, value in KEEP_MEMORY.items()) in README

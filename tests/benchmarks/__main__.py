@@ -1,7 +1,8 @@
 """Prints the cost of what the package adds to a forward pass: ``python -m tests.benchmarks``.
 
-Times are paired ratios: both sides run in turn in one process, and the median of the ratios is shown. Peak memory is
-taken in a process of its own for each case.
+Times are paired ratios: both sides run in turn in one process, and the median of the ratios is shown, first with freed
+memory kept by the process, then with the allocator's defaults. Peak memory is taken in a process of its own for each
+case.
 """
 
 from __future__ import annotations

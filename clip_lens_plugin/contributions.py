@@ -193,7 +193,7 @@ class Contributions:
         layer, head = self._readout.model.cfg.checked_head(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
         constant = self._spread_head()[:, layer, head] / weighted.shape[1]
-        return weighted @ self._head_map(layer, head) + constant[:, None]
+        return weighted @ self._readout.head_map(layer, head, self.constants) + constant[:, None]
 
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
         """The contribution of each neuron; they sum to the layer's MLP less its output bias.
@@ -346,11 +346,6 @@ class Contributions:
         if self._readout.b_scaled is None or self.bias_weight is None:
             return pooled
         return pooled + torch.einsum("blp,ple->ble", self.bias_weight, self._readout.b_scaled @ maps)
-
-    def _head_map(self, layer: int, head: int) -> Float[Tensor, "pk e"]:
-        if self.constants == "apart":
-            return self._readout.head_map(layer, head)
-        return (self._readout.W_O[layer][head] @ self._readout.by_pool_head(self._readout.gamma_P)).flatten(0, 1)
 
     def _head_streams(self, layer: int) -> Float[Tensor, "b h pd"]:
         """Pooled outputs of the heads in the stream's space."""

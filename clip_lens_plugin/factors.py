@@ -18,6 +18,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.components.pooling import Pooling
+from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -228,7 +229,7 @@ def factors_from_images(
             passing["q"] = q.detach()[:, positions]
 
         def compute_pattern(key: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = block.attn.pattern(block.attn.scores(passing.pop("q"), key.detach()))
+            passing["pattern"] = attention_pattern(attention_scores(passing.pop("q"), key.detach()))
 
         def take_pattern(pattern: Tensor, hook: HookPoint) -> None:
             passing["pattern"] = pattern.detach()[:, :, positions]

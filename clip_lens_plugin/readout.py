@@ -126,9 +126,9 @@ class Readout:
             )
         return self.model.blocks[layer].mlp.W_out.detach().to(self.P.dtype)
 
-    def head_map(self, layer: int, head: int) -> Float[Tensor, "pk e"]:
-        """M_{l,h} = W_O[l,h] W_P: from a head's coordinates to its contribution."""
-        return (self.W_O[layer][head] @ self.by_pool_head(self.W_P)).flatten(0, 1)
+    def head_map(self, layer: int, head: int, constants: Constants = "apart") -> Float[Tensor, "pk e"]:
+        """M_{l,h} = W_O[l,h] W_fold: from a head's coordinates to its contribution."""
+        return (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
 
     def checked_texts(self, text_embeddings: Float[Tensor, "t e"]) -> Float[Tensor, "t e"]:
         """The text embeddings in the readout's dtype and device.

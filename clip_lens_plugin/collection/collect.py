@@ -21,11 +21,11 @@ from safetensors.torch import save
 
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import POOL_PARTS, Plan, StoreDtype, What
+from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch, read_batches
-from clip_lens_plugin.collection.rows import BlockRows, make_arrays
+from clip_lens_plugin.collection.rows import BlockRows, array_names, make_arrays
 from clip_lens_plugin.collection.store import (
     FINISHED,
     MOMENTS,
@@ -145,20 +145,8 @@ def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> int | Non
         if FINISHED in attributes:
             Progress.remove_all(place)
         return None if FINISHED in attributes else begun.threads
-    group_alone = {
-        "coordinates",
-        "mlps",
-        "self_attention",
-        "embed",
-        "embedding",
-        "omega",
-        "label",
-        "kept",
-        "name",
-        "bias_weight",
-        *POOL_PARTS,
-    }
-    foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in group_alone]
+    ours = array_names(plan)
+    foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in ours]
     if foreign:
         raise ValueError(f"{place} holds something else ({foreign[0]}): collect into an empty or new place.")
     place.remove_half_written()

@@ -16,6 +16,7 @@ from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Readout
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+BY_LAYER = ("coordinates", "mlps", "self_attention")
 
 
 def make_arrays(group: zarr.Group, plan: Plan) -> None:
@@ -25,26 +26,41 @@ def make_arrays(group: zarr.Group, plan: Plan) -> None:
     dtype; ``embedding`` [n, e] and ``omega`` [n, p, r] in float32; ``label`` (-1 for unknown), ``kept`` (False for a
     sample that could not be read) and ``name``.
     """
-    n, (l, h, k, e, p, r) = plan.n_samples, plan.shape
-    rows = min(plan.block, n)
-    layouts: dict[str, tuple[tuple[int, ...], tuple[int, ...], Any]] = {
-        "coordinates": ((n, l, h, k), (rows, 1, h, k), plan.dtype),
-        "mlps": ((n, l, e), (rows, 1, e), plan.dtype),
-        "self_attention": ((n, l, e), (rows, 1, e), plan.dtype),
-        "embed": ((n, e), (rows, e), plan.dtype),
-        "embedding": ((n, e), (rows, e), "float32"),
-        "omega": ((n, p, r), (rows, p, r), "float32"),
-        **dict.fromkeys(plan.pool_parts, ((n, e), (rows, e), plan.dtype)),
-        "label": ((n,), (rows,), "int64"),
-        "kept": ((n,), (rows,), "bool"),
-        "name": ((n,), (rows,), str),
+    n, rows = plan.n_samples, min(plan.block, plan.n_samples)
+    for name, (shape, dtype) in _layouts(plan).items():
+        chunks = (rows, 1, *shape[1:]) if name in BY_LAYER else (rows, *shape)
+        group.create_array(name, shape=(n, *shape), chunks=chunks, dtype=dtype, compressors=COMPRESSOR, overwrite=True)
+
+
+def array_names(plan: Plan) -> set[str]:
+    """The arrays that a store may hold, whatever the model."""
+    return set(_every_layout(plan))
+
+
+def _layouts(plan: Plan) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The arrays that this model's store holds."""
+    absent = set(POOL_PARTS) - set(plan.pool_parts)
+    absent |= set() if plan.self_attention else {"self_attention"}
+    absent |= set() if plan.bias_weight else {"bias_weight"}
+    return {name: layout for name, layout in _every_layout(plan).items() if name not in absent}
+
+
+def _every_layout(plan: Plan) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Shape and dtype of one sample's row in each array."""
+    l, h, k, e, p, r = plan.shape
+    return {
+        "coordinates": ((l, h, k), plan.dtype),
+        "mlps": ((l, e), plan.dtype),
+        "self_attention": ((l, e), plan.dtype),
+        "embed": ((e,), plan.dtype),
+        "embedding": ((e,), "float32"),
+        "omega": ((p, r), "float32"),
+        **dict.fromkeys(POOL_PARTS, ((e,), plan.dtype)),
+        "bias_weight": ((l, p), "float32"),
+        "label": ((), "int64"),
+        "kept": ((), "bool"),
+        "name": ((), str),
     }
-    if not plan.self_attention:
-        del layouts["self_attention"]
-    if plan.bias_weight:
-        layouts["bias_weight"] = (n, l, p), (rows, l, p), "float32"
-    for name, (shape, chunks, dtype) in layouts.items():
-        group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, compressors=COMPRESSOR, overwrite=True)
 
 
 class BlockRows:
@@ -52,22 +68,12 @@ class BlockRows:
 
     def __init__(self, plan: Plan, block: int) -> None:
         self.samples = plan.samples(block)
-        n, (l, h, k, e, p, r) = len(self.samples), plan.shape
         self.arrays: dict[str, np.ndarray] = {
-            "coordinates": np.zeros((n, l, h, k), plan.dtype),
-            "mlps": np.zeros((n, l, e), plan.dtype),
-            "embed": np.zeros((n, e), plan.dtype),
-            "embedding": np.zeros((n, e), "float32"),
-            "omega": np.zeros((n, p, r), "float32"),
-            **{name: np.zeros((n, e), plan.dtype) for name in plan.pool_parts},
-            "label": np.full(n, -1, "int64"),
-            "kept": np.zeros(n, bool),
-            "name": np.full(n, "", object),
+            name: np.zeros((len(self.samples), *shape), object if dtype is str else dtype)
+            for name, (shape, dtype) in _layouts(plan).items()
         }
-        if plan.self_attention:
-            self.arrays["self_attention"] = np.zeros((n, l, e), plan.dtype)
-        if plan.bias_weight:
-            self.arrays["bias_weight"] = np.zeros((n, l, p), "float32")
+        self.arrays["label"][:] = -1
+        self.arrays["name"][:] = ""
 
     def name(self, position: int, name: str) -> None:
         """Notes a sample's name."""

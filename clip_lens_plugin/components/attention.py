@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
@@ -12,6 +9,7 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.components.attention_input import QKV, Prepare
 from clip_lens_plugin.components.attention_output import AttentionOutput
 from clip_lens_plugin.components.editable import editable
+from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
 
 
 class Attention(nn.Module):
@@ -102,15 +100,6 @@ class Attention(nn.Module):
     def _split_bias(self, part: int) -> Float[Tensor, "h k"]:
         return self.qkv.part(part)[1].unflatten(0, (self.n_heads, -1))
 
-    def scores(self, q: Float[Tensor, "b m h k"], key: Float[Tensor, "b n h k"]) -> Float[Tensor, "b h m n"]:
-        """``q kᵀ / √k`` for any number of queries, of what :attr:`compared` names."""
-        return (q.transpose(1, 2) / math.sqrt(q.shape[-1])) @ key.permute(0, 2, 3, 1)
-
-    def pattern(self, scores: Float[Tensor, "b h m n"]) -> Float[Tensor, "b h m n"]:
-        """Softmax over the keys, in float32 or better."""
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        return scores.softmax(-1, dtype=wide).to(scores.dtype)
-
     def results(self, z: Float[Tensor, "b n h k"]) -> Float[Tensor, "b n h d"]:
         """Each head's output, laid out head by head in memory."""
         by_head = z.permute(2, 0, 1, 3).flatten(1, 2) @ self.W_O
@@ -122,7 +111,7 @@ class Attention(nn.Module):
         if self._prepare_q is not None and self._prepare_k is not None:
             q, key = self.hook_rot_q(self._prepare_q(q)), self.hook_rot_k(self._prepare_k(key))
         if self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks():
-            pattern = self.pattern(self.hook_attn_scores(self.scores(q, key)))
+            pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, key)))
             heads_first = self.hook_pattern(editable(pattern, self.hook_pattern)) @ v.transpose(1, 2)
         else:
             heads_first = nn.functional.scaled_dot_product_attention(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -14,6 +13,7 @@ from clip_lens_plugin.components.editable import editable
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
 from clip_lens_plugin.components.pooling import SCALE
+from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.components.source import Affine
 
 PATTERN, Z, MLP_OUT = "pool.hook_pattern", "pool.hook_z", "pool.hook_mlp_out"
@@ -102,9 +102,7 @@ class AttentionPool(nn.Module):
         q = self.hook_q(q.expand(len(x), 1, *q.shape[-2:]))
         key = self.hook_k(self._key(x).unflatten(-1, heads))
         v = self.hook_v(self._value(x).unflatten(-1, heads))
-        scores = (q.transpose(1, 2) / math.sqrt(q.shape[-1])) @ key.permute(0, 2, 3, 1)
-        scores = self.hook_attn_scores(scores)
-        pattern = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+        pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, key)))
         pattern = self.hook_pattern(editable(pattern, self.hook_pattern))
         z = self.hook_z(editable((pattern @ v.transpose(1, 2)).transpose(1, 2), self.hook_z))
         pooled = self.hook_attn_out(self._out(z.flatten(2)))

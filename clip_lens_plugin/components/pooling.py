@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -90,13 +91,16 @@ class Pooling(Protocol):
         ...
 
 
-class _LinearPooling:
+class _LinearPooling(ABC):
     """What the poolings without attention share: one map, and no constant but βP."""
 
     n_heads = 1
     reads = (SCALE,)
     parts = ()
     output = NORMALIZED
+
+    def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
+        return self.after_norm(ln_final(stream))
 
     def narrow_maps(self, P: Float[Tensor, "d e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None:
         return None
@@ -115,8 +119,8 @@ class _LinearPooling:
     def pooled(self, output: Float[Tensor, "b m d"], ln_final: LayerNorm, dtype: torch.dtype) -> Float[Tensor, "b d"]:
         return self.after_norm(ln_final.norm.apply_affine(output, dtype))
 
-    def after_norm(self, normalized: Float[Tensor, "b m d"]) -> Float[Tensor, "b d"]:
-        raise NotImplementedError
+    @abstractmethod
+    def after_norm(self, normalized: Float[Tensor, "b m d"]) -> Float[Tensor, "b d"]: ...
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,6 @@ class ClassTokenPooling(_LinearPooling):
     @property
     def positions(self) -> slice:
         return slice(0, 1)
-
-    def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
-        return self.after_norm(ln_final(stream))
 
     def after_norm(self, normalized: Float[Tensor, "b m d"]) -> Float[Tensor, "b d"]:
         return normalized[:, 0]
@@ -164,9 +165,6 @@ class NormThenMean(_LinearPooling):
     @property
     def positions(self) -> slice:
         return slice(self.first, None)
-
-    def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
-        return self.after_norm(ln_final(stream))
 
     def after_norm(self, normalized: Float[Tensor, "b m d"]) -> Float[Tensor, "b d"]:
         return normalized[:, self.positions].mean(1)

@@ -89,7 +89,7 @@ def mean_ablation_curve(
             raise ValueError("The mean of one image is the image: give means_from, or more images.")
         found = direct_logits(data, texts, chosen, ablation, source, seed)
     else:
-        found = _total(data, texts, chosen, ablation, images, means_from, seed, batch_size)
+        found = _total(data, model, texts, chosen, ablation, images, means_from, seed, batch_size)
     known = truth >= 0
     right = [0] * (len(chosen) + 1)
     n = 0
@@ -106,6 +106,7 @@ def mean_ablation_curve(
 
 def _total(
     data: Data,
+    model: HookedCLIP,
     texts: Tensor,
     components: Sequence[Components],
     ablation: Ablation,
@@ -121,7 +122,6 @@ def _total(
     if isinstance(means_from, Contributions | ContributionStore | ComponentSums):
         raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
     store = data if isinstance(data, ContributionStore) else None
-    model = data.model if store is not None else data.readout.model  # type: ignore[union-attr]
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
     scored = image_batches(model, images, batch_size, store)

@@ -17,6 +17,7 @@ from clip_lens_plugin.readout import Readout
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 BY_LAYER = ("coordinates", "mlps", "self_attention")
+OF_SAMPLES = ("label", "kept", "name")
 
 
 def make_arrays(group: zarr.Group, plan: Plan) -> None:
@@ -86,21 +87,10 @@ class BlockRows:
             OverflowError: if a value is too large for the store's dtype; its argument is the sample's position.
         """
         rows = np.asarray(positions) - self.samples.start
-        c = contributions
-        values = {
-            "coordinates": c.head_coordinates,
-            "mlps": c.mlps,
-            "embed": c.embed,
-            "embedding": c.embedding,
-            "omega": c.omega,
-            **{name: getattr(c, name) for name in POOL_PARTS if name in self.arrays},
-        }
-        if "self_attention" in self.arrays:
-            values["self_attention"] = c.self_attention
-        if "bias_weight" in self.arrays:
-            values["bias_weight"] = c.bias_weight
-        for name, tensor in values.items():
-            target = self.arrays[name]
+        for name, target in self.arrays.items():
+            if name in OF_SAMPLES:
+                continue
+            tensor = getattr(contributions, "head_coordinates" if name == "coordinates" else name)
             with np.errstate(over="ignore"):
                 cast = tensor.cpu().numpy().astype(target.dtype)
             if not np.isfinite(cast).all():
@@ -113,7 +103,8 @@ class BlockRows:
     def write(self, group: zarr.Group) -> None:
         """Writes the rows into the store."""
         for name, values in self.arrays.items():
-            group[name][self.samples.start : self.samples.stop] = values  # type: ignore[index]
+            array: Any = group[name]
+            array[self.samples.start : self.samples.stop] = values
 
 
 def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readout, plan: Plan) -> Contributions:

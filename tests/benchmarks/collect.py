@@ -6,7 +6,6 @@ FOLDER holds photographs as JPEG; without it some are drawn and written first.
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.sources.choose import as_source
+from tests.benchmarks.measure import printed_last, seconds
 from tests.benchmarks.memory import _status
 
 BATCH, ROUNDS = 16, 5
@@ -50,9 +50,9 @@ def main() -> None:
             table.add_row(f"collect {what}, ViT-B-16, JPEG files, over open_clip with the same loader", ratio, "1.15 x")
         table.add_row(f"memory at {LARGE:,} images over {SMALL:,}", memory(), "1.05 x")
         for ablation in ("mean", "zero", "resample"):
-            seconds, sets = curves(ablation)
+            taken, sets = curves(ablation)
             what = f"{sets} curves ({ablation}), {STORED:,} images, {CLASSES:,} classes, ViT-B-16"
-            table.add_row(what, f"{seconds:.1f} s", "60 s")
+            table.add_row(what, f"{taken:.1f} s", "60 s")
     Console(width=130).print(table)
 
 
@@ -72,7 +72,7 @@ def cost(jpegs: Path, what: str) -> str:
             collect(model, source, Path(out) / "store", what, batch_size=BATCH, progress=False)  # type: ignore[arg-type]
 
     plain()
-    ratios = [_seconds(ours) / _seconds(plain) for _ in range(ROUNDS)]
+    ratios = [seconds(ours) / seconds(plain) for _ in range(ROUNDS)]
     return f"{statistics.median(ratios):.3f} x ({min(ratios):.3f} to {max(ratios):.3f}, {len(source)} images)"
 
 
@@ -159,16 +159,9 @@ def _write_jpegs(folder: Path, n: int = 96) -> Path:
     return folder
 
 
-def _seconds(action) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def _in_new_process(n: int) -> tuple[float, float]:
-    command = [sys.executable, "-m", "tests.benchmarks.collect", "--memory", str(n)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return float(printed[-2]), float(printed[-1])
+    resident, peak = printed_last("tests.benchmarks.collect", "--memory", str(n)).split()
+    return float(resident), float(peak)
 
 
 def _memory_of(n: int) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import open_clip
@@ -20,6 +18,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.patch_text import token_scores
+from tests.benchmarks.measure import printed_last, seconds
 
 BATCH = 8
 ROUNDS = 15
@@ -53,13 +52,7 @@ def cases(
 def paired_ratio(one: Callable[[], object], other: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Median over rounds of time(one) / time(other), which run in turn."""
     one(), other()
-    return statistics.median(_seconds(one) / _seconds(other) for _ in range(rounds))
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+    return statistics.median(seconds(one) / seconds(other) for _ in range(rounds))
 
 
 def time_cases(model_name: str) -> Iterator[tuple[str, str, str, str]]:
@@ -72,10 +65,8 @@ def time_cases(model_name: str) -> Iterator[tuple[str, str, str, str]]:
 
 def _in_new_process(model_name: str, memory: dict[str, str]) -> dict[str, tuple[float, float]]:
     """Each case's ratio and its bound."""
-    command = [sys.executable, "-m", "tests.benchmarks.forward", model_name]
     environment = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY} | memory
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return json.loads(printed.splitlines()[-1])
+    return json.loads(printed_last("tests.benchmarks.forward", model_name, environment=environment))
 
 
 def _run(model_name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP
 from tests.benchmarks.forward import MODELS, cases, random_model
+from tests.benchmarks.measure import printed_last
 
 FORWARD = "open_clip encode_image"
 
@@ -30,9 +30,8 @@ def measure_memory() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _in_new_process(kind: str, name: str) -> tuple[float, float]:
-    command = [sys.executable, "-m", "tests.benchmarks.memory", kind, name]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return float(printed[-2]), float(printed[-1])
+    peak, growth = printed_last("tests.benchmarks.memory", kind, name).split()
+    return float(peak), float(growth)
 
 
 def _status(field: str) -> float:

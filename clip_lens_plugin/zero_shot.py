@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.intervals import Interval, bootstrap_interval
@@ -160,8 +161,7 @@ class ZeroShotClassifier:
             ValueError: if there are more or fewer labels than images, a label is not a class, or as :meth:`cosines`.
         """
         scores = self.cosines(embedding)
-        _check_labels(labels, len(scores), len(self))
-        truth = labels.to(scores.device).long().unsqueeze(1)
+        truth = checked_labels(labels, len(scores), len(self)).to(scores.device).unsqueeze(1)
         own = scores.gather(1, truth.clamp(min=0))
         earlier = torch.arange(len(self), device=scores.device) < truth
         before = ((scores > own) | ((scores == own) & earlier)).sum(1)
@@ -210,8 +210,7 @@ class ZeroShotAccuracy:
             ValueError: if there are more or fewer labels than ranks, a label is not a class, a rank is none, or no
                 label is known.
         """
-        _check_labels(labels, len(ranks), len(names))
-        truth, place = labels.cpu().numpy(), ranks.cpu().numpy()
+        truth, place = checked_labels(labels, len(ranks), len(names)).numpy(), ranks.cpu().numpy()
         known = truth >= 0
         truth, place = truth[known], place[known]
         if len(truth) == 0:
@@ -233,16 +232,6 @@ class ZeroShotAccuracy:
             top1=Interval.of_share(int(first.sum()), total),
             top5=Interval.of_share(int(five.sum()), total),
             per_class=pd.DataFrame(columns | shares),
-        )
-
-
-def _check_labels(labels: Tensor, n_images: int, n_classes: int) -> None:
-    if len(labels) != n_images:
-        raise ValueError(f"{n_images} images need as many labels, got {len(labels)}.")
-    if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
-        raise ValueError(
-            f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where the class is not "
-            f"known; got {int(labels.min())} to {int(labels.max())}."
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_labels as labels_of_classes
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.means import ComponentSums
@@ -90,13 +91,7 @@ def checked_labels(data: Data, labels: Int[Tensor, " b"] | None, n_classes: int)
         if isinstance(data, Contributions):
             raise ValueError("Contributions have no labels of their own: give labels, the true class of each image.")
         labels = data.labels
-    if len(labels) != len(data):
-        raise ValueError(f"{len(data)} images need as many labels, got {len(labels)}.")
-    if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
-        raise ValueError(
-            f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where unknown; got "
-            f"{int(labels.min())} to {int(labels.max())}."
-        )
-    if not bool((labels >= 0).any()):
+    known = labels_of_classes(labels, len(data), n_classes)
+    if not bool((known >= 0).any()):
         raise ValueError("No image has a known label, so there is no accuracy. Give labels, or collect class folders.")
-    return labels.cpu()
+    return known

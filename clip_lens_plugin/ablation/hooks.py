@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
 
 import torch
 from jaxtyping import Bool, Int
@@ -23,6 +22,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
+from clip_lens_plugin.arguments import whole_numbers
 from clip_lens_plugin.factors import MissingActivationsError
 
 Hook = Callable[..., Tensor | None]
@@ -135,17 +135,6 @@ def _mask(activation: Tensor, name: str, heads: list[int] | None, positions: lis
         along[numbers] = True
         mask = mask & along.view([size if each == axis else 1 for each in range(activation.ndim)])
     return mask.to(activation.device)
-
-
-def whole_numbers(what: str, given: Iterable[int] | None) -> list[int] | None:
-    """The numbers as a list. Raises ValueError for what is none."""
-    if given is None:
-        return None
-    numbers = list(given) if isinstance(given, Iterable) else None
-    # A mask would pass for the numbers 0 and 1.
-    if numbers is None or not all(isinstance(each, Integral) and not isinstance(each, bool) for each in numbers):
-        raise ValueError(f"{what} must be whole numbers in a list, such as [0, 3]; got {given!r}.")
-    return [int(each) for each in numbers]
 
 
 def checked_shape(tensor: Tensor, expected: Sequence[int], title: str) -> Tensor:

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
-from clip_lens_plugin.ablation.hooks import Hook, checked_shape, whole_numbers
+from clip_lens_plugin.ablation.hooks import Hook, checked_shape
+from clip_lens_plugin.arguments import whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 

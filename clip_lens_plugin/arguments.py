@@ -1,0 +1,134 @@
+"""What users give, checked in one place: names out of a list, whole numbers, positions and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+def checked_choice(name: str, given: Any, allowed: Sequence[str]) -> str:
+    """The same string.
+
+    Args:
+        name: of the argument, which the message begins with.
+        given: what was given for it.
+        allowed: every value that it may have.
+
+    Raises:
+        ValueError: if it is not among them.
+    """
+    if isinstance(given, str) and given in allowed:
+        return given
+    *rest, last = (repr(each) for each in allowed)
+    every = f"{', '.join(rest)} or {last}" if rest else last
+    raise ValueError(f"{name} must be {every}, got {given!r}.")
+
+
+def checked_number(name: str, given: Any, least: int = 1) -> int:
+    """The same whole number.
+
+    Raises:
+        ValueError: if it is none, or less than ``least``.
+    """
+    if not is_whole(given) or given < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {given!r}.")
+    return int(given)
+
+
+def checked_index(what: str, given: Any, n: int) -> int:
+    """The position counted from the start: negative ones count from the end.
+
+    Args:
+        what: is counted, in the singular: "head", "row".
+        given: the position.
+        n: how many there are.
+
+    Raises:
+        ValueError: if it is no whole number.
+        IndexError: if there is no such position.
+    """
+    if not is_whole(given):
+        raise ValueError(f"The number of a {what} must be a whole number, got {given!r}.")
+    if not -n <= given < n:
+        raise IndexError(f"There is no {what} {given}: there are {n}, from 0 to {n - 1}; -1 is the last.")
+    return int(given) % n
+
+
+def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
+    """Positions, or a mask with a truth value for each of n, as positions counted from the start.
+
+    Args:
+        what: is counted, in the singular: "image", "row".
+        given: a slice, a range, a list, an array or a tensor.
+        n: how many there are.
+
+    Raises:
+        ValueError: if it is none of these.
+        IndexError: if there is no such position, or the mask has another length.
+    """
+    if isinstance(given, slice):
+        return torch.arange(n)[given]
+    array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    if array.ndim == 1 and array.size == 0:
+        return torch.zeros(0, dtype=torch.long)
+    if array.ndim != 1 or array.dtype.kind not in "iub":
+        raise ValueError(
+            f"Positions of {what}s are a slice, a range, whole numbers or a mask, got {type(given).__name__} "
+            f"{given!r:.60}."
+        )
+    if array.dtype.kind == "b":
+        if len(array) != n:
+            raise IndexError(f"The mask has {len(array)} values, there are {n} {what}s.")
+        return torch.from_numpy(np.flatnonzero(array))
+    wrong = array[(array < -n) | (array >= n)]
+    if len(wrong):
+        raise IndexError(f"There is no {what} {wrong[0]}: there are {n}, from 0 to {n - 1}; -1 is the last.")
+    return torch.from_numpy(array.astype(np.int64) % n)
+
+
+def whole_numbers(what: str, given: Any) -> list[int] | None:
+    """The numbers as a list, None for None.
+
+    Raises:
+        ValueError: if it is no list of whole numbers.
+    """
+    if given is None:
+        return None
+    numbers = list(given) if isinstance(given, Iterable) else None
+    # A mask would pass for the numbers 0 and 1.
+    if numbers is None or not all(is_whole(each) for each in numbers):
+        raise ValueError(f"{what} must be whole numbers in a list, such as [0, 3]; got {given!r}.")
+    return [int(each) for each in numbers]
+
+
+def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b"]:
+    """The label of each image, on the CPU: a class's position, -1 where it is not known.
+
+    Raises:
+        ValueError: if they are no whole numbers, there are more or fewer than images, or one is no class.
+    """
+    labels = torch.as_tensor(given).detach().cpu()
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"Labels must be whole numbers, one for each image, got a tensor of {labels.dtype} of shape "
+            f"{list(labels.shape)}."
+        )
+    if len(labels) != n_images:
+        raise ValueError(f"{n_images} images need as many labels, got {len(labels)}.")
+    if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
+        raise ValueError(
+            f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where the class is not "
+            f"known; got {int(labels.min())} to {int(labels.max())}."
+        )
+    return labels.long()
+
+
+def is_whole(given: Any) -> bool:
+    """Whether it is a whole number; True and False are none."""
+    return isinstance(given, Integral) and not isinstance(given, bool)

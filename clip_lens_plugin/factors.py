@@ -19,6 +19,7 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.components.pooling import Pooling
 from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
+from clip_lens_plugin.interventions import stream_is_edited
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -107,6 +108,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         MissingActivationsError: if a required activation is not in the cache; the message names them.
         ValueError: if the batch dimension was removed, or positions were sliced away.
     """
+    model.check_source()
     pooling, layers = model.pooling, range(model.cfg.n_layers)
     required = [
         "hook_embed",
@@ -184,11 +186,7 @@ def factors_from_images(
     messages: list[Tensor | None] = []
     pooling = model.pooling
     positions = pooling.positions
-    edited = any(
-        point.has_hooks(dir="fwd")
-        for name, point in model.hook_dict.items()
-        if name.endswith(("hook_attn_out", "hook_resid_pre", "hook_resid_mid", "hook_resid_post"))
-    )
+    edited = stream_is_edited(model)
 
     def keep(tensor: Tensor, hook: HookPoint, take: Callable[[Tensor], Tensor]) -> None:
         assert hook.name is not None

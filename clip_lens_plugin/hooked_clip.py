@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,19 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from transformer_lens import ActivationCache
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 from transformer_lens.utilities.slice import Slice
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
+from clip_lens_plugin.adapters.source_check import SourceCheck
 from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.components.hook_point import HookPoint
+from clip_lens_plugin.components.run_lock import RunLock
 from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.labels import Labels
 from clip_lens_plugin.stacked_weights import StackedWeights
+from clip_lens_plugin.verification import Verification, can_verify, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,6 +69,7 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         preprocess: PIL image to [3, height, width], or None.
         tokenizer: texts to token ids, or None.
         labels: text labels set by :meth:`set_labels`, or None.
+        verified: what :meth:`verify` found when the model was wrapped; None on the meta device.
     """
 
     def __init__(
@@ -75,8 +80,8 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         model_name: str = "open_clip model",
     ) -> None:
         super().__init__()
-        _refuse_broken_weights(clip, model_name)
         parts = tower_parts(clip, model_name)
+        _refuse_broken_weights(clip, model_name)
         self.clip: Any = clip
         self.cfg = parts.cfg
         self.preprocess = preprocess
@@ -90,6 +95,9 @@ class HookedCLIP(StackedWeights, HookedRootModule):
             self.pool = parts.pooling
         self.setup()
         self.eval()
+        self._run_lock = RunLock()
+        self._source = SourceCheck.of(clip.visual, model_name)
+        self.verified: Verification | None = self.verify() if can_verify(self) else None
 
     @classmethod
     def from_open_clip(
@@ -181,10 +189,44 @@ class HookedCLIP(StackedWeights, HookedRootModule):
                 f"{expected[2]}], got {list(images.shape)}. Prepare them with model.preprocess(pil_image) and "
                 f"torch.stack."
             )
-        x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
-        for block in self.blocks:
-            x = block(x)
-        return self.project(self._parts.pooling(x, self.ln_final))
+        with self._run_lock:
+            self.check_source()
+            x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
+            for block in self.blocks:
+                x = block(x)
+            return self.project(self._parts.pooling(x, self.ln_final))
+
+    @contextmanager
+    def hooks(self, *args: Any, **kwargs: Any) -> Iterator[HookedCLIP]:
+        """As in TransformerLens. Other threads' runs wait until the context ends: hooks are the model's."""
+        with self._run_lock, super().hooks(*args, **kwargs):
+            yield self
+
+    def verify(self, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
+        """The embedding's difference from the source's own, which is at most rounding.
+
+        The source is run by its own ``encode_image``, ``get_image_features`` or, for an image tower alone, forward. It
+        is done when the model is wrapped, before a collection and a report, and whenever this is called.
+
+        Args:
+            images: preprocessed images; one image of noise drawn from a seed if not given.
+
+        Raises:
+            SourceMismatchError: if the difference is more than rounding in the weights' dtype; the message names the
+                first block at which the two streams part. Or if the source was changed since it was wrapped.
+            ValueError: if hooks are on the model, there is no image, or the shape is wrong.
+        """
+        return verify(self, images)
+
+    def check_source(self) -> None:
+        """Does nothing if the source's modules are as they were wrapped; needs no run.
+
+        Raises:
+            SourceMismatchError: if a module of the image tower has a hook or a forward of its own, another part or
+                setting than when it was wrapped, or drops values in training mode.
+        """
+        if not torch.compiler.is_compiling():
+            self._source.check()
 
     def run_with_cache(  # type: ignore[override]
         self,
@@ -287,6 +329,11 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         if not hasattr(self.clip, "logit_scale"):
             raise ValueError(f"{self.cfg.model_name} is an image tower alone: it has no texts and no logit scale.")
         return float(self.clip.logit_scale.detach().exp())
+
+    @property
+    def source_blocks(self) -> list[nn.Module]:
+        """The source's own blocks."""
+        return self._parts.source_blocks
 
     @property
     def pooling(self):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.factors import factors_from_images
+from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.readout import Readout
 
 if TYPE_CHECKING:
@@ -115,10 +116,11 @@ def patch_text_map(
         batch_size: images a run.
 
     Raises:
-        ValueError: if there is no image, no text or no head, or the shape is wrong.
+        ValueError: if there is no image, no text or no head, the shape is wrong, or hooks are on the model.
         IndexError: if there is no such head.
     """
     model = as_hooked_clip(model)
+    refuse_hooks(model, "patch_text_map is of the plain model")
     _refuse_no_texts(texts)
     if len(images) == 0:
         raise ValueError("patch_text_map was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
@@ -144,9 +146,10 @@ def head_text_scores(model: CLIPLike, image: Float[Tensor, "3 height width"], te
         texts: any texts.
 
     Raises:
-        ValueError: if there is no text, or the image has the wrong shape.
+        ValueError: if there is no text, the image has the wrong shape, or hooks are on the model.
     """
     model = as_hooked_clip(model)
+    refuse_hooks(model, "head_text_scores is of the plain model")
     _refuse_no_texts(texts)
     embeddings = model.encode_text(texts)
     with torch.no_grad():

@@ -23,6 +23,7 @@ from clip_lens_plugin.factors import Factors, factors_from_images
 from clip_lens_plugin.geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import Skipped, shown_pictures
+from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.patch_text import HeadTextScores, head_text_scores
 from clip_lens_plugin.readout import Readout
@@ -164,9 +165,11 @@ def analyse(
         skipped: files that were not used.
 
     Raises:
-        ValueError: if there are fewer than two images, or names or captions do not match them.
+        ValueError: if there are fewer than two images, names or captions do not match them, or hooks are on the model.
+        SourceMismatchError: if the model's embedding is not the source's own.
     """
     model = as_hooked_clip(model)
+    refuse_hooks(model, "A report is of the plain model")
     if len(images) < 2:
         raise ValueError(f"A report needs at least two images, got {len(images)}.")
     for what, given in (("names", names), ("captions", captions)):

@@ -22,6 +22,7 @@ from clip_lens_plugin.ablation.total import image_batches, total_logits
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.intervals import bootstrap_interval
+from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
@@ -121,6 +122,7 @@ def _total(
         )
     if isinstance(means_from, Contributions | ContributionStore | ComponentSums):
         raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
+    refuse_hooks(model, "Total effects are measured on the plain model")
     store = data if isinstance(data, ContributionStore) else None
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")

@@ -8,9 +8,20 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
+from clip_lens_plugin.adapters.structure import ADVICE, refuse_foreign
 from clip_lens_plugin.adapters.timm import timm_parts
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import HuggingFaceVision, transformers_parts
+
+UNWRAP = {
+    "DataParallel": "Give the model inside it, model.module.",
+    "DistributedDataParallel": "Give the model inside it, model.module.",
+    "FullyShardedDataParallel": "Gather its whole state dict, and give a plain model with it.",
+    "OptimizedModule": "Give the model that was compiled, model._orig_mod.",
+    "RecursiveScriptModule": "TorchScript has no modules to read: give a plain model with its state dict.",
+    "ModifiedResNet": "CLIP ResNets have no residual stream of tokens and are not supported.",
+}
+"""What to do with a model that is none of the known ones, by its class."""
 
 
 def tower_parts(clip: Any, model_name: str) -> TowerParts:
@@ -18,17 +29,21 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
 
     Raises:
         UnsupportedTowerError: if the tower, or a feature of it, is not supported; the message names it.
+        SourceMismatchError: if it holds modules that compute something else than their weights say.
     """
     tower = getattr(clip, "visual", None)
-    if isinstance(tower, VisionTransformer):
+    if isinstance(tower, VisionTransformer | TimmModel | HuggingFaceVision):
+        refuse_foreign(tower, model_name)
+    if type(tower) is VisionTransformer:
         return open_clip_parts(tower, model_name)
-    if isinstance(tower, TimmModel):
+    if type(tower) is TimmModel:
         return timm_parts(tower, model_name)
-    if isinstance(tower, HuggingFaceVision):
+    if type(tower) is HuggingFaceVision:
         return transformers_parts(tower, model_name)
-    kind = "no `visual` tower" if tower is None else type(tower).__name__
-    reason = "CLIP ResNets have no residual stream of tokens and are not supported."
+    found = type(clip if tower is None or type(clip).__name__ in UNWRAP else tower)
+    package = found.__module__.partition(".")[0]
+    hint = UNWRAP.get(found.__name__) or ADVICE.get(package) or "Other towers are not supported."
     raise UnsupportedTowerError(
-        f"{model_name}: expected an open_clip model whose image tower is a vision transformer, got {kind}. "
-        f"{reason if kind == 'ModifiedResNet' else 'Other towers are not supported.'}"
+        f"{model_name}: expected a model whose `visual` is a vision transformer of open_clip, timm or Hugging Face, "
+        f"got a {found.__name__} of {found.__module__}{' without one' if tower is None else ''}. {hint}"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Float
 from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentionBlock
-from torch import nn
+from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.structure import refuse_other_structure
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, activation_name, refusal
 from clip_lens_plugin.components.attention import Attention
 from clip_lens_plugin.components.attention_input import PackedQKV
@@ -17,7 +20,7 @@ from clip_lens_plugin.components.embed import PatchEmbed
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
 from clip_lens_plugin.components.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
-from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.components.source import Affine, Norm, Scale, Weight
 from clip_lens_plugin.config import HookedCLIPConfig
 
 
@@ -28,6 +31,7 @@ def open_clip_parts(tower: Any, model_name: str) -> TowerParts:
         UnsupportedTowerError: for any feature other than the plain ``VisionTransformer``'s; the message names it.
     """
     _refuse_unsupported(tower, model_name)
+    refuse_other_structure(tower, model_name)
     first = tower.transformer.resblocks[0]
     n_heads = first.attn.num_heads
     d_model = tower.conv1.out_channels
@@ -54,7 +58,8 @@ def open_clip_parts(tower: Any, model_name: str) -> TowerParts:
         blocks=[_block(block) for block in tower.transformer.resblocks],
         ln_final=LayerNorm(Norm(tower.ln_post if tower.attn_pool is None else tower.attn_pool.ln_k)),
         pooling=pooling,
-        project=None if tower.proj is None else lambda: tower.proj,
+        project=None if tower.proj is None else Weight(tower, "proj"),
+        source_blocks=list(tower.transformer.resblocks),
     )
 
 
@@ -91,12 +96,23 @@ def _refuse_unsupported(tower: Any, model_name: str) -> None:
             raise refuse("attention with an added key and value (bias_k or add_zero_attn)")
 
 
+@dataclass(frozen=True)
+class _Query:
+    """The first of a pool's queries: they do not see each other, and only its answer becomes the embedding."""
+
+    weight: Weight
+    norm: nn.Module
+
+    def __call__(self) -> Float[Tensor, " d"]:
+        return self.norm(self.weight())
+
+
 def _pooling(tower: Any) -> Pooling:
     if tower.attn_pool is not None:
         pooler = tower.attn_pool
         q, key, value, out = multi_head_parts(pooler.attn)
         return AttentionPool(
-            query=lambda: pooler.ln_q(pooler.query[0]),  # The queries do not see each other, and the first is read.
+            query=_Query(Weight(pooler, "query", (0,)), pooler.ln_q),
             q=q,
             key=key,
             value=value,
@@ -150,7 +166,7 @@ def _attention_output(source: Any) -> AttentionOutput:
         linear=Affine(attention.out_proj),
         n_heads=attention.num_heads,
         layer_scale=_layer_scale(source.ls_1),
-        head_scale=(lambda: attention.head_scale) if custom and attention.head_scale is not None else None,
+        head_scale=Weight(attention, "head_scale") if custom and attention.head_scale is not None else None,
         inner=optional_norm(attention.ln_inner) if custom else None,
         outer=optional_norm(source.ln_attn) if custom else None,
     )

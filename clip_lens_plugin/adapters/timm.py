@@ -10,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from clip_lens_plugin.adapters.open_clip import pair
+from clip_lens_plugin.adapters.structure import refuse_other_structure
 from clip_lens_plugin.adapters.timm_block import check_block, timm_block
 from clip_lens_plugin.adapters.tower import TowerParts, activation_name, refusal
 from clip_lens_plugin.components.attention_output import plain
@@ -18,7 +19,7 @@ from clip_lens_plugin.components.embed import EvaEmbed, TimmEmbed
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
 from clip_lens_plugin.components.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
-from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.components.source import Affine, Norm, Scale, Weight
 from clip_lens_plugin.config import HookedCLIPConfig
 
 
@@ -30,6 +31,7 @@ def timm_parts(tower: Any, model_name: str) -> TowerParts:
     """
     trunk = tower.trunk
     _refuse_unsupported(trunk, model_name)
+    refuse_other_structure(tower, model_name)
     first, embed = trunk.blocks[0], EvaEmbed(trunk) if type(trunk) is Eva else TimmEmbed(trunk)
     rows, columns = trunk.patch_embed.grid_size
     height, width = pair(tower.image_size)
@@ -61,6 +63,7 @@ def timm_parts(tower: Any, model_name: str) -> TowerParts:
         ln_final=LayerNorm(Norm(norm)),
         pooling=pooling,
         project=project,
+        source_blocks=list(trunk.blocks),
     )
 
 
@@ -104,7 +107,7 @@ def _attention_pool(pool: Any, first: int, model_name: str) -> AttentionPool:
     if pool.mlp is None or not isinstance(pool.norm, nn.LayerNorm) or not plain(pool.mlp.norm):
         raise refusal(model_name, "an attention pool without a plain MLP after a LayerNorm")
     return AttentionPool(
-        query=lambda: pool.latent[0, 0],
+        query=Weight(pool, "latent", (0, 0)),
         q=pool.q,
         key=Affine(pool.kv, weight_part=(0, 2), bias_part=(0, 2)),
         value=Affine(pool.kv, weight_part=(1, 2), bias_part=(1, 2)),

@@ -32,6 +32,8 @@ class TowerParts:
     pooling: Pooling
     project: Affine | Callable[[], Tensor] | None
     """A linear layer, or P [d, e] itself; None where the embedding is the pooled stream."""
+    source_blocks: list[nn.Module]
+    """The source's own, one for each of ``blocks``."""
 
     def W_P(self) -> Float[Tensor, "d e"]:
         """The projection P from the pooled stream into the joint space."""

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPVisionModelWithProjection, PreTrainedModel, Siglip2Model, SiglipModel
 
 from clip_lens_plugin.adapters.open_clip import multi_head_parts
+from clip_lens_plugin.adapters.structure import refuse_other_structure
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, activation_name, refusal
 from clip_lens_plugin.components.attention import Attention
 from clip_lens_plugin.components.attention_input import SplitQKV
 from clip_lens_plugin.components.attention_output import AttentionOutput
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.block import Block
-from clip_lens_plugin.components.embed import Embed, HuggingFaceEmbed, NaflexEmbed
+from clip_lens_plugin.components.embed import Embed, HuggingFaceEmbed, NaflexEmbed, flat_patches
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
 from clip_lens_plugin.components.pooling import ClassTokenPooling, Pooling
-from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.components.source import Affine, Norm, Scale, Weight
 from clip_lens_plugin.config import HookedCLIPConfig
 
 SUPPORTED = (CLIPModel, CLIPVisionModelWithProjection, SiglipModel, Siglip2Model)
@@ -65,15 +67,38 @@ class HuggingFaceCLIP(nn.Module):
                 f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got "
                 f"{type(model).__name__}."
             )
+        self._original = (model,)  # In a tuple it is no child, whose weights would count twice.
         self.visual = HuggingFaceVision(model)
         if hasattr(model, "text_model"):
             self.text = HuggingFaceText(model)
             self.logit_scale = model.logit_scale
 
+    def encode_image(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
+        """Image embeddings as the Hugging Face model itself gives them, not normalised."""
+        return image_features(self._original[0], images)
+
     def encode_text(self, tokens: Int[Tensor, "t n"], normalize: bool = False) -> Float[Tensor, "t e"]:
         """Text embeddings."""
         embeddings = self.text(tokens)
         return nn.functional.normalize(embeddings, dim=-1) if normalize else embeddings
+
+
+def image_features(model: Any, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
+    """What a model of :data:`SUPPORTED` gives by its own public methods."""
+    if isinstance(model, CLIPVisionModelWithProjection):
+        return model(pixel_values=images).image_embeds
+    given: dict[str, Any] = {"pixel_values": images}
+    if isinstance(model, Siglip2Model):
+        size = model.config.vision_config.patch_size
+        patches = flat_patches(images, size)
+        grid = [[side // size for side in images.shape[2:]]] * len(images)
+        given = {
+            "pixel_values": patches,
+            "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=images.device),
+            "spatial_shapes": torch.tensor(grid, device=images.device),
+        }
+    found = model.get_image_features(**given)
+    return getattr(found, "pooler_output", found)
 
 
 def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
@@ -89,6 +114,7 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
     for layer in layers:
         if not hasattr(layer.self_attn, "q_proj"):
             raise refusal(model_name, f"attention of type {type(layer.self_attn).__name__}")
+    refuse_other_structure(tower, model_name)
     embed, image_size = _embed(vision)
     has_class_token = hasattr(vision.embeddings, "class_embedding")
     pooling = _pooling(vision)
@@ -118,6 +144,7 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
         ln_final=LayerNorm(Norm(vision.post_layernorm)),
         pooling=pooling,
         project=None if tower.visual_projection is None else Affine(tower.visual_projection),
+        source_blocks=list(layers),
     )
 
 
@@ -137,7 +164,7 @@ def _pooling(vision: Any) -> Pooling:
     head = vision.head
     q, key, value, out = multi_head_parts(head.attention)
     return AttentionPool(
-        query=lambda: head.probe[0, 0],
+        query=Weight(head, "probe", (0, 0)),
         q=q,
         key=key,
         value=value,

@@ -37,6 +37,7 @@ from clip_lens_plugin.collection.store import (
 )
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import factors_from_images
+from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.sources.choose import as_source
 from clip_lens_plugin.sources.source import ImageSource
@@ -100,12 +101,7 @@ def collect(
     model = as_hooked_clip(model)
     if batch_size < 1 or workers < 0:
         raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}.")
-    hooked = [name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd")]
-    if hooked:
-        raise ValueError(
-            f"There are hooks on {hooked[:3]}, so what is collected would not be of this model. Call "
-            f"model.reset_hooks() first; to decompose under a hook, use model.decompose."
-        )
+    refuse_hooks(model, "collect keeps what the plain model does")
     source = as_source(dataset)
     if len(source) == 0:
         raise ValueError(f"{source.description} holds no sample.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.components.attention_input import QKV, Prepare
 from clip_lens_plugin.components.attention_output import AttentionOutput
 from clip_lens_plugin.components.editable import editable
+from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.components.editable import editable
+from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
 from clip_lens_plugin.components.pooling import SCALE

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
+
+from clip_lens_plugin.components.hook_point import HookPoint
 
 
 def editable(x: Tensor, hook: HookPoint) -> Tensor:

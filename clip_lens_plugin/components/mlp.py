@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 
+from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.source import Affine, Scale
 

@@ -10,6 +10,24 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Weight:
+    """A parameter, or a part of one, read from ``module.<name>`` at each use.
+
+    Args:
+        at: index of the part; the whole parameter if not given.
+    """
+
+    module: nn.Module
+    name: str
+    at: tuple[int, ...] = ()
+
+    def __call__(self) -> Float[Tensor, "..."]:
+        """The parameter as it is now."""
+        whole = getattr(self.module, self.name)
+        return whole[self.at] if self.at else whole
+
+
+@dataclass(frozen=True)
 class Affine:
     """``y = x Wᵀ + b`` with W [out, in] and b [out] read from ``module`` at each use.
 

@@ -1,0 +1,165 @@
+"""Whether a source tower consists of exactly the modules whose weights the wrapper reads.
+
+The wrapper reads weights and computes with them itself. What a subclass, a hook or a replaced forward adds would be
+read past, and every number would be another model's. So whatever is not exactly as expected is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.modules import module as torch_module
+from torch.nn.utils import parametrize
+
+from clip_lens_plugin.adapters.expected import CHILDREN, TOWER, Kind
+from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+
+LIBRARIES = ("torch", "open_clip", "timm", "transformers", "clip_lens_plugin")
+"""Where the classes come from that a tower is expected to consist of."""
+
+UNKNOWN = Kind("a module in an unknown place")
+TENSORS = (nn.Parameter, Tensor, FakeTensor)
+
+ADVICE = {
+    "peft": "Merge the adapter into the weights first, model.merge_and_unload(), and wrap what that returns.",
+    "loralib": "Merge the adapter into plain layers' weights, and load those into a plain model.",
+    "clip": "It is of OpenAI's own package: load it by open_clip, HookedCLIP.from_pretrained('ViT-B-32', 'openai').",
+    "accelerate": "Take its hooks off: accelerate.hooks.remove_hook_from_submodules(model).",
+    "quantised": "Load the weights in float32, float16 or bfloat16.",
+    "parametrised": "Make it part of the weight, torch.nn.utils.{}, or use torch.nn.utils.parametrizations.",
+    "": "Put its effect into the weights of the plain module, or wrap the model without it.",
+}
+"""How to mend a tower, by what is in it."""
+
+PRE_HOOKS = {
+    "WeightNorm": "remove_weight_norm(module)",
+    "SpectralNorm": "remove_spectral_norm(module)",
+    "BasePruningMethod": "prune.remove(module, name)",
+}
+
+
+class SourceMismatchError(UnsupportedTowerError):
+    """The source model computes something else than what the wrapper reads of it."""
+
+
+def refuse_foreign(tower: nn.Module, model_name: str) -> None:
+    """Raises SourceMismatchError if a module is of a class, or a weight of a kind, from outside the known libraries."""
+    for path, module, kind in _walk("visual", tower, TOWER):
+        base = base_class(module)
+        if not kind.as_it_is and base.__module__.partition(".")[0] not in LIBRARIES:
+            raise SourceMismatchError(
+                f"{model_name}: {path} is a {_title(base)}, whose forward the wrapper does not know: it would read the "
+                f"weights and pass over the rest. {_advice(base)}"
+            )
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            plain = type(tensor) in TENSORS and (name in module._buffers or tensor.is_floating_point())
+            if tensor is not None and not plain:
+                raise SourceMismatchError(
+                    f"{model_name}: {path}.{name} is a {_title(type(tensor))} of {tensor.dtype}, expected a plain "
+                    f"tensor of floating point numbers. {ADVICE['quantised']}"
+                )
+
+
+def refuse_other_structure(tower: nn.Module, model_name: str) -> None:
+    """Raises SourceMismatchError if a module is not of the class expected in its place, or not as its class made it."""
+    refuse_global_hooks(model_name)
+    for path, module, kind in _walk("visual", tower, TOWER):
+        changed = alteration(module)
+        if changed:
+            raise SourceMismatchError(f"{model_name}: {path} {changed}")
+        if not kind.as_it_is:
+            _check_children(path, module, kind, model_name)
+
+
+def base_class(module: nn.Module) -> type[nn.Module]:
+    """The module's class; of one that ``torch.nn.utils.parametrize`` changed, the class that it had."""
+    return type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
+
+
+def children_of(module: nn.Module) -> dict[str, nn.Module]:
+    """The children by name, without those that ``torch.nn.utils.parametrize`` added."""
+    return {name: child for name, child in module._modules.items() if child is not None and name != "parametrizations"}
+
+
+def alteration(module: nn.Module) -> str | None:
+    """What stands between a module's weights and what it computes, as the end of a sentence; None for nothing."""
+    for kind, hooks in (("forward", module._forward_hooks), ("forward-pre", module._forward_pre_hooks)):
+        for hook in hooks.values():
+            return f"has a {kind} hook, {_name_of(hook)}, which the wrapper would not run. {_hook_advice(hook)}"
+    replaced = [name for name in module.__dict__ if callable(getattr(type(module), name, None))]
+    if replaced:
+        advice = ADVICE["accelerate"] if "_hf_hook" in module.__dict__ else ADVICE[""]
+        return f"has its own {replaced[0]} instead of its class's, which the wrapper would not run. {advice}"
+    return None
+
+
+def refuse_global_hooks(model_name: str) -> None:
+    """Raises SourceMismatchError if PyTorch's hooks for all modules are set."""
+    for hooks in (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks):
+        for hook in hooks.values():
+            raise SourceMismatchError(
+                f"{model_name}: a forward hook on all modules, {_name_of(hook)}, is set: the source would run it where "
+                f"the wrapper does not. Remove it: handle.remove()."
+            )
+
+
+def _walk(path: str, module: nn.Module, kind: Kind) -> Iterator[tuple[str, nn.Module, Kind]]:
+    """Name, module and kind of the module and of all below it."""
+    yield path, module, kind
+    for name, child in children_of(module).items():
+        yield from _walk(f"{path}.{name}", child, _kind_of(module, kind, name) or UNKNOWN)
+
+
+def _kind_of(module: nn.Module, kind: Kind, name: str) -> Kind | None:
+    """What may stand in a child's place; None where there is no such place."""
+    if kind.as_it_is:
+        return kind
+    places = CHILDREN.get(base_class(module)) or dict(kind.holds)
+    return places.get(name) or kind.each
+
+
+def _check_children(path: str, module: nn.Module, kind: Kind, model_name: str) -> None:
+    children, base = children_of(module), base_class(module)
+    order = [name for name, _ in kind.holds if name in children]
+    if [name for name in children if name in order] != order:
+        raise SourceMismatchError(f"{model_name}: {path} runs its parts in another order than {', '.join(order)}.")
+    for name, child in children.items():
+        wanted, found = _kind_of(module, kind, name), base_class(child)
+        if wanted is None:
+            raise SourceMismatchError(
+                f"{model_name}: {path} holds {name!r}, a {_title(found)}, which a {base.__name__} in this place does "
+                f"not have: the wrapper would pass over it. {_advice(found)}"
+            )
+        if not wanted.as_it_is and found not in wanted.classes:
+            raise SourceMismatchError(
+                f"{model_name}: {path}.{name} is a {_title(found)}, expected {wanted.name} "
+                f"({', '.join(each.__name__ for each in wanted.classes)}). {_advice(found)}"
+            )
+
+
+def _title(found: type) -> str:
+    return f"{found.__name__} of {found.__module__}"
+
+
+def _name_of(hook: Any) -> str:
+    return getattr(hook, "__qualname__", None) or type(hook).__name__
+
+
+def _advice(found: type) -> str:
+    package = found.__module__.partition(".")[0]
+    if package in ("torchao", "bitsandbytes") or "quant" in found.__module__:
+        package = "quantised"
+    return ADVICE.get(package, ADVICE[""])
+
+
+def _hook_advice(hook: Any) -> str:
+    for base in type(hook).__mro__:
+        if base.__name__ in PRE_HOOKS:
+            return ADVICE["parametrised"].format(PRE_HOOKS[base.__name__])
+    return (
+        "Remove it, handle.remove(), or put it on a hook point of the wrapped model: "
+        "model.add_hook('blocks.0.hook_resid_post', hook)."
+    )

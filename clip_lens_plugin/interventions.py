@@ -1,0 +1,47 @@
+"""Which hooks are on a model, and that none is where the plain model is analysed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clip_lens_plugin.components.hook_point import HookPoint, has_native_hooks
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+WRITERS = ("hook_attn_out", "hook_resid_pre", "hook_resid_mid", "hook_resid_post")
+"""Hook points, by the last part of their names, at which a hook adds to the stream beside heads and MLPs."""
+
+
+def active_hooks(model: HookedCLIP) -> list[str]:
+    """Names of the hook points and modules with forward hooks on them, TransformerLens's or PyTorch's own."""
+    points = [name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd")]
+    return points + hooked_modules(model)
+
+
+def hooked_modules(model: HookedCLIP) -> list[str]:
+    """Names of the wrapper's own modules, hook points apart, with PyTorch's hooks around their forward."""
+    own = [("the model", model), *((name, module) for name, module in model.named_modules() if name)]
+    return [
+        name
+        for name, module in own
+        if not (name == "clip" or name.startswith("clip.") or isinstance(module, HookPoint))
+        and has_native_hooks(module)
+    ]
+
+
+def stream_is_edited(model: HookedCLIP) -> bool:
+    """Whether a hook may write to the stream beside what heads and MLPs write."""
+    points = (point for name, point in model.hook_dict.items() if name.rpartition(".")[2] in WRITERS)
+    return any(point.has_hooks(dir="fwd") for point in points) or bool(hooked_modules(model))
+
+
+def refuse_hooks(model: HookedCLIP, doing: str) -> None:
+    """Raises ValueError if hooks are on the model; ``doing`` begins the message: "collect runs the plain model"."""
+    active = active_hooks(model)
+    if active:
+        raise ValueError(
+            f"{doing}, but there are hooks on {', '.join(active[:3])}{' and others' if len(active) > 3 else ''}. Take "
+            f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()); to decompose under a "
+            f"hook, use model.decompose."
+        )

@@ -1,0 +1,303 @@
+"""Towers that compute something else than their weights say are refused by name, before and after wrapping."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import open_clip.transformer as oc
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
+
+from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.adapters.source_check import FORWARDS
+from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+from tests.adapters.conversion import clip_model, siglip_model
+from tests.conftest import random_clip, random_images
+from tests.families import FAMILIES
+
+
+class LoRALinear(nn.Linear):
+    """A linear layer with a low-rank part beside its weight."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__(plain.in_features, plain.out_features)
+        self.load_state_dict(plain.state_dict())
+        self.down, self.up = nn.Linear(plain.in_features, 2), nn.Linear(2, plain.out_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.up(self.down(x))
+
+
+class Shifted(nn.Module):
+    """A parametrisation: what the layer computes with is the weight and a constant."""
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + 0.1
+
+
+def blocks(clip: Any) -> Any:
+    return clip.visual.transformer.resblocks
+
+
+def low_rank(clip: Any) -> None:
+    blocks(clip)[1].mlp.c_fc = LoRALinear(blocks(clip)[1].mlp.c_fc)
+
+
+def bottleneck(clip: Any) -> None:
+    blocks(clip)[0].mlp.add_module("adapter", nn.Linear(48, 48))
+
+
+def sequence_for_linear(clip: Any) -> None:
+    blocks(clip)[0].mlp.c_proj = nn.Sequential(blocks(clip)[0].mlp.c_proj, nn.Linear(48, 48))
+
+
+def other_order(clip: Any) -> None:
+    mlp = blocks(clip)[0].mlp
+    mlp._modules = dict(reversed(list(mlp._modules.items())))
+
+
+def extra_child(clip: Any) -> None:
+    blocks(clip)[2].prompt = nn.Linear(48, 48)
+
+
+def forward_hook(clip: Any) -> None:
+    blocks(clip)[1].register_forward_hook(lambda module, given, found: found * 2)
+
+
+def forward_pre_hook(clip: Any) -> None:
+    blocks(clip)[1].attn.register_forward_pre_hook(lambda module, given: (given[0] * 2, *given[1:]))
+
+
+def hook_on_visual(clip: Any) -> None:
+    clip.visual.register_forward_hook(lambda module, given, found: found * 2)
+
+
+def hook_on_convolution(clip: Any) -> None:
+    clip.visual.conv1.register_forward_hook(lambda module, given, found: found * 2)
+
+
+def own_forward(clip: Any) -> None:
+    block = blocks(clip)[0]
+    block.forward = lambda x, **_: x
+
+
+def own_method(clip: Any) -> None:
+    block = blocks(clip)[0]
+    block.attention = lambda *_, **__: torch.zeros(1)
+
+
+def own_forward_of_tower(clip: Any) -> None:
+    clip.visual.forward = lambda x: x.mean()
+
+
+def norm_of_another_kind(clip: Any) -> None:
+    class Centred(oc.LayerNorm):
+        pass
+
+    blocks(clip)[0].ln_1 = Centred(48)
+
+
+def pruned(clip: Any) -> None:
+    prune.random_unstructured(blocks(clip)[0].mlp.c_fc, "weight", 0.5)
+
+
+def old_weight_norm(clip: Any) -> None:
+    weight_norm(blocks(clip)[0].mlp.c_fc)
+
+
+def old_spectral_norm(clip: Any) -> None:
+    spectral_norm(blocks(clip)[0].mlp.c_fc)
+
+
+def convolution_of_another_kind(clip: Any) -> None:
+    class Adapted(nn.Conv2d):
+        pass
+
+    clip.visual.conv1 = Adapted(3, 48, 8, 8, bias=False)
+
+
+def integer_weights(clip: Any) -> None:
+    linear = blocks(clip)[0].mlp.c_fc
+    linear.weight = nn.Parameter(torch.ones(192, 48, dtype=torch.int8), requires_grad=False)
+
+
+CHANGES: dict[Callable[[Any], None], str] = {
+    low_rank: r"visual\.transformer\.resblocks\.1\.mlp\.c_fc is a LoRALinear of tests",
+    bottleneck: r"resblocks\.0\.mlp holds 'adapter', a Linear",
+    sequence_for_linear: r"resblocks\.0\.mlp\.c_proj is a Sequential .* expected a plain linear layer",
+    other_order: r"resblocks\.0\.mlp runs its parts in another order than c_fc, gelu, c_proj",
+    extra_child: r"resblocks\.2 holds 'prompt', a Linear",
+    forward_hook: r"resblocks\.1 has a forward hook, .*lambda.*hook_resid_post",
+    forward_pre_hook: r"resblocks\.1\.attn has a forward-pre hook",
+    hook_on_visual: r"visual has a forward hook",
+    hook_on_convolution: r"visual\.conv1 has a forward hook",
+    own_forward: r"resblocks\.0 has its own forward",
+    own_method: r"resblocks\.0 has its own attention",
+    own_forward_of_tower: r"visual has its own forward",
+    norm_of_another_kind: r"resblocks\.0\.ln_1 is a Centred",
+    pruned: r"resblocks\.0\.mlp\.c_fc has a forward-pre hook, RandomUnstructured.*prune\.remove",
+    old_weight_norm: r"forward-pre hook, WeightNorm.*remove_weight_norm",
+    old_spectral_norm: r"forward-pre hook, SpectralNorm.*remove_spectral_norm",
+    convolution_of_another_kind: r"visual\.conv1 is a Adapted",
+    integer_weights: r"c_fc\.weight is a Parameter .* of torch\.int8.*Load the weights in float32",
+}
+"""What is done to a tower, and what the refusal says."""
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_changed_before_wrapping(change: Callable[[Any], None]):
+    clip = random_clip()
+    change(clip)
+    with pytest.raises(SourceMismatchError, match=CHANGES[change]) as refused:
+        HookedCLIP.from_open_clip(clip, model_name="mine")
+    assert str(refused.value).startswith("mine: ")
+
+
+@pytest.mark.parametrize("change", [each for each in CHANGES if each is not integer_weights], ids=lambda c: c.__name__)
+def test_changed_after_wrapping(change: Callable[[Any], None]):
+    model = HookedCLIP.from_open_clip(random_clip())
+    images = random_images(model)
+    _, cache = model.run_with_cache(images)
+    change(model.clip)
+    for run in (lambda: model(images), lambda: model.decompose(images), lambda: cache and model.verify()):
+        with pytest.raises(SourceMismatchError, match=r"visual"):
+            run()
+
+
+def test_module_swapped_after_wrapping():
+    """The parts still refer to the old module, whose weights are not the source's any more."""
+    model = HookedCLIP.from_open_clip(random_clip())
+    images = random_images(model)
+    blocks(model.clip)[1] = copy.deepcopy(blocks(model.clip)[1])
+    with pytest.raises(SourceMismatchError, match=r"resblocks holds other modules than when it was wrapped"):
+        model.decompose(images)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [("transformer.resblocks.0.attn", "num_heads", 2), ("transformer.resblocks.1.ln_1", "eps", 0.1)],
+)
+def test_setting_changed_after_wrapping(path: str, name: str, value: object):
+    model = HookedCLIP.from_open_clip(random_clip())
+    setattr(model.clip.visual.get_submodule(path), name, value)
+    with pytest.raises(SourceMismatchError, match=rf"{path}.* had {name}=.* when it was wrapped, now {value}"):
+        model(random_images(model))
+
+
+def test_weights_may_change():
+    """Training and editing weights in place is what wrapping without copies is for."""
+    model = HookedCLIP.from_open_clip(random_clip())
+    linear = blocks(model.clip)[1].mlp.c_fc
+    with torch.no_grad():
+        linear.weight += 0.1
+    linear.bias = nn.Parameter(torch.zeros_like(linear.bias))
+    assert model.verify().relative_difference < 1e-6
+
+
+def test_attribute_that_says_nothing_may_be_added():
+    model = HookedCLIP.from_open_clip(random_clip())
+    model.clip.visual.my_note = "seen"
+    assert model.verify().holds
+
+
+def test_hook_on_all_modules():
+    model = HookedCLIP.from_open_clip(random_clip())
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, found: None)
+    try:
+        for run in (lambda: HookedCLIP.from_open_clip(random_clip()), lambda: model(random_images(model))):
+            with pytest.raises(SourceMismatchError, match=r"a forward hook on all modules"):
+                run()
+    finally:
+        handle.remove()
+    assert model.verify().holds
+
+
+def test_forward_of_a_class_replaced(monkeypatch: pytest.MonkeyPatch):
+    model = HookedCLIP.from_open_clip(random_clip())
+    monkeypatch.setattr(oc.ResidualAttentionBlock, "forward", lambda self, x, **_: x)
+    with pytest.raises(SourceMismatchError, match=r"the forward of ResidualAttentionBlock was replaced"):
+        model(random_images(model))
+    assert oc.ResidualAttentionBlock in FORWARDS
+
+
+def test_training_mode():
+    """Without dropout the mode changes nothing; with it, source and wrapper would differ."""
+    plain = HookedCLIP.from_open_clip(random_clip())
+    plain.clip.train()
+    assert plain.verify().holds
+    dropping = HookedCLIP.from_open_clip(random_clip({"vision_cfg": {"patch_dropout": 0.5}}))
+    dropping.clip.train()
+    with pytest.raises(SourceMismatchError, match=r"visual\.patch_dropout drops values at random.*model\.eval\(\)"):
+        dropping(random_images(dropping))
+
+
+def test_weight_read_through_its_parametrisation():
+    for make in (
+        lambda linear: parametrize.register_parametrization(linear, "weight", Shifted()),
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+    ):
+        clip = random_clip(dtype=torch.float64)
+        plain = HookedCLIP.from_open_clip(copy.deepcopy(clip))
+        make(blocks(clip)[1].mlp.c_fc)
+        blocks(clip)[1].eval()
+        model = HookedCLIP.from_open_clip(clip)
+        images = random_images(model)
+        assert model.verify(images).relative_difference < 1e-12
+        assert model.decompose(images).completeness_error() < 1e-12
+        assert (model(images) - plain(images)).norm() > 0 or make is parametrizations.weight_norm
+
+
+def test_parametrised_after_wrapping():
+    model = HookedCLIP.from_open_clip(random_clip(dtype=torch.float64))
+    before = model(random_images(model))
+    parametrize.register_parametrization(blocks(model.clip)[1].mlp.c_fc, "weight", Shifted())
+    assert model.verify().relative_difference < 1e-12
+    assert not torch.equal(model(random_images(model)), before)
+
+
+@pytest.mark.parametrize("family", ["plain", "SigLIP"])
+@pytest.mark.parametrize("name", ["q_proj", "v_proj", "out_proj"])
+def test_low_rank_in_transformers(family: str, name: str):
+    source: Any = (clip_model if family == "plain" else siglip_model)(FAMILIES[family]())
+    attention = source.vision_model.encoder.layers[0].self_attn
+    setattr(attention, name, LoRALinear(getattr(attention, name)))
+    with pytest.raises(SourceMismatchError, match=rf"layers\.0\.self_attn\.{name} is a LoRALinear"):
+        HookedCLIP.from_transformers(source)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hook_in_each_family(family: str):
+    """A hook on any module of any tower is refused."""
+    clip: Any = FAMILIES[family]()
+    for _, module in list(clip.visual.named_modules()):
+        handle = module.register_forward_hook(lambda module, given, found: None)
+        with pytest.raises(SourceMismatchError, match="has a forward hook"):
+            HookedCLIP.from_open_clip(clip)
+        handle.remove()
+    assert HookedCLIP.from_open_clip(clip).verified.holds
+
+
+def test_wrapped_models_name_the_way_out():
+    with pytest.raises(UnsupportedTowerError, match=r"model\.module"):
+        HookedCLIP.from_open_clip(nn.DataParallel(random_clip()))
+    clip: Any = random_clip()
+    clip.visual = torch.compile(clip.visual)
+    with pytest.raises(UnsupportedTowerError, match=r"model\._orig_mod"):
+        HookedCLIP.from_open_clip(clip)
+    assert HookedCLIP.from_open_clip(torch.compile(random_clip())).verified.holds  # Its tower is the plain one.
+
+
+def test_tower_of_another_package():
+    class VisionTransformer(nn.Module):
+        __module__ = "clip.model"
+
+    holder = nn.Module()
+    holder.visual = VisionTransformer()
+    with pytest.raises(UnsupportedTowerError, match=r"VisionTransformer of clip\.model.*'openai'"):
+        HookedCLIP.from_open_clip(holder)

@@ -30,6 +30,7 @@ from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.retrieval import extreme_images
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.verification import Verification
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 BATCH_SIZE = 32
@@ -92,6 +93,7 @@ class Report:
         model_name, images_from, pool_name, pool_size: what it is about.
         names: of the images.
         completeness_error: greatest relative difference between the sum of the parts and the embedding.
+        verified: the model's embedding beside the source's own, on a probe image.
         layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias", "pool_bias", "pool_mlp"), layer, share_mean,
             share_std.
         heads: layer, head, share_mean, share_std.
@@ -111,6 +113,7 @@ class Report:
     pool_size: int
     names: tuple[str, ...]
     completeness_error: float
+    verified: Verification
     layers: pd.DataFrame
     heads: pd.DataFrame
     text_span: pd.DataFrame
@@ -175,6 +178,7 @@ def analyse(
     for what, given in (("names", names), ("captions", captions)):
         if given is not None and len(given) != len(images):
             raise ValueError(f"{len(images)} images need as many {what}, got {len(given)}.")
+    verified = model.verify()
     with torch.no_grad():
         factors, shares, error = _decompose(model, images, on_progress)
         every = _contributions(model, factors)
@@ -198,6 +202,7 @@ def analyse(
         pool_size=len(pool),
         names=tuple(names),
         completeness_error=error,
+        verified=verified,
         layers=_layer_table(shares),
         heads=_head_table(shares),
         text_span=_span_table(spans),

@@ -57,6 +57,18 @@ class Verification:
         finite = math.isfinite(self.relative_difference)
         return {**asdict(self), "relative_difference": self.relative_difference if finite else None}
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any] | None) -> Verification | None:
+        """Reads what :meth:`to_json` gave; None for None.
+
+        Raises:
+            TypeError: if it is something else.
+        """
+        if values is None:
+            return None
+        difference = values.get("relative_difference")
+        return cls(**{**values, "relative_difference": math.nan if difference is None else float(difference)})
+
     def __str__(self) -> str:
         what = "one probe image" if self.images == "probe" else f"{self.n_images:,} images"
         where = f"; the streams part at {self.parts_at}" if self.parts_at else ""
@@ -111,9 +123,9 @@ def can_verify(model: HookedCLIP) -> bool:
 
 
 def probe_image(model: HookedCLIP) -> Float[Tensor, "1 3 height width"]:
-    """An image of noise, always the same for an input size."""
+    """An image of noise from −1 to 1, within what pixels can be for any model; always the same for an input size."""
     generator = torch.Generator("cpu").manual_seed(SEED)
-    noise = torch.randn(1, 3, *model.cfg.image_size, generator=generator, device="cpu")
+    noise = 2 * torch.rand(1, 3, *model.cfg.image_size, generator=generator, device="cpu") - 1
     return noise.to(model.cfg.device, model.cfg.dtype)
 
 

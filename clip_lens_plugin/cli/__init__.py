@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clip_lens_plugin.cli import ablate, collect, heatmap, models, report, textspan
+from clip_lens_plugin.cli import ablate, collect, heatmap, models, report, textspan, verify
 from clip_lens_plugin.cli.dataset import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(
@@ -34,5 +34,13 @@ def main(
     """Takes CLIP image encoders apart: heads, tokens, MLPs and constants that sum to the embedding."""
 
 
-for command in (report.report, collect.collect, textspan.textspan, ablate.ablate, heatmap.heatmap, models.models):
+for command in (
+    report.report,
+    collect.collect,
+    textspan.textspan,
+    ablate.ablate,
+    heatmap.heatmap,
+    verify.verify,
+    models.models,
+):
     app.command()(command)

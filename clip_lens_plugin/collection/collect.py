@@ -41,6 +41,7 @@ from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.sources.choose import as_source
 from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.verification import Verification
 
 if TYPE_CHECKING:
     import zarr
@@ -91,6 +92,7 @@ def collect(
     Raises:
         ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
             none of it can be read, or it is of no known kind; if there are hooks on the model.
+        SourceMismatchError: if the model's embedding is not the source's own, see ``HookedCLIP.verify``.
         CollectionMismatchError: resumed with another model, data set or setting.
         CollectionInUseError: if another process is writing to ``out``.
         UnreadableSampleError: in strict mode.
@@ -111,9 +113,10 @@ def collect(
         threads = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
         if threads is not None:
             held.enter_context(_on_threads(threads))
+            verified = model.verify()
             mine = _run_blocks(model, source, place, plan, ranks, workers, strict, progress)
             everyones = ranks.gather(mine)
-            ranks.first_does(lambda: _finish(place, plan, everyones))
+            ranks.first_does(lambda: _finish(place, plan, everyones, verified))
     return ContributionStore.open(out, model)
 
 
@@ -239,7 +242,7 @@ def _refuse_non_finite(contributions: Contributions, positions: list[int], sourc
         )
 
 
-def _finish(place: Place, plan: Plan, everyones: list[Progress]) -> None:
+def _finish(place: Place, plan: Plan, everyones: list[Progress], verified: Verification) -> None:
     """Adds everyone's sums, those of processes of earlier calls among them, and marks the collection finished."""
     present = dict(enumerate(everyones))
     absent = {rank: each for rank, each in Progress.load_all(place).items() if rank not in present}
@@ -259,7 +262,7 @@ def _finish(place: Place, plan: Plan, everyones: list[Progress]) -> None:
         place.set(SUMS, save(whole.sums.to_tensors()))
         place.set(SKIPPED, json.dumps(skipped, indent=1).encode())
         error = max(each.completeness_error for each in every)
-        place.group(write=True).attrs[FINISHED] = {"completeness_error": error}
+        place.group(write=True).attrs[FINISHED] = {"completeness_error": error, "verified": verified.to_json()}
     except OSError as error:
         raise _not_written(place, error) from error
     Progress.remove_all(place)

@@ -28,6 +28,7 @@ from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.verification import Verification
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -54,10 +55,20 @@ class ContributionStore:
         model: the model.
         completeness_error: greatest relative difference between the sum of the parts and the embedding over all
             samples, before they were rounded to the store's dtype.
+        verified: the model's embedding beside the source's own, when it was collected; None in stores of earlier
+            versions.
     """
 
-    def __init__(self, place: Place, group: zarr.Group, plan: Plan, model: HookedCLIP, completeness: float) -> None:
-        self.plan, self.model, self.completeness_error = plan, model, completeness
+    def __init__(
+        self,
+        place: Place,
+        group: zarr.Group,
+        plan: Plan,
+        model: HookedCLIP,
+        completeness: float,
+        verified: Verification | None,
+    ) -> None:
+        self.plan, self.model, self.completeness_error, self.verified = plan, model, completeness, verified
         self._place, self._group = place, group
 
     @classmethod
@@ -82,11 +93,13 @@ class ContributionStore:
             raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
         try:
             error = float(attributes[FINISHED]["completeness_error"])
-        except (KeyError, TypeError, ValueError) as damage:
+            verified = Verification.from_json(attributes[FINISHED].get("verified"))
+        except (AttributeError, KeyError, TypeError, ValueError) as damage:
             raise CollectionNotFoundError(
-                f"The description of {address} is damaged: {FINISHED} holds no completeness_error. Collect it again."
+                f"The description of {address} is damaged: {FINISHED} holds no completeness_error or verification. "
+                f"Collect it again."
             ) from damage
-        return cls(place, place.group(), plan, model, error)
+        return cls(place, place.group(), plan, model, error, verified)
 
     @cached_property
     def moments(self) -> Moments:

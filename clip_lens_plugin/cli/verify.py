@@ -1,0 +1,70 @@
+"""``clip-lens verify``: whether the wrapped model gives the embeddings of its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from clip_lens_plugin.cli.errors import one_line_errors
+from clip_lens_plugin.cli.options import (
+    DeviceOption,
+    LimitOption,
+    ModelOption,
+    PrecisionOption,
+    PretrainedOption,
+    check_device,
+)
+from clip_lens_plugin.cli.stores import is_store
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.images import find_images, load_images
+
+PROBES = 16
+"""Pictures of a folder that are compared, evenly spaced, unless --limit says otherwise."""
+
+
+def verify(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STORE | IMAGES]",
+            show_default=False,
+            help="What 'collect' wrote, or a folder of pictures to compare on; an image of noise if not given.",
+        ),
+    ] = None,
+    model: ModelOption = "scenes",
+    pretrained: PretrainedOption = None,
+    precision: PrecisionOption = "float32",
+    limit: LimitOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model."""
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors(console):
+        check_device(device)
+        with console.status("loading"):
+            loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
+        for line in _lines(loaded, source, limit or PROBES):
+            typer.echo(line)
+
+
+def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:
+    name = model.cfg.model_name
+    if source is None:
+        return [f"{name}: {model.verify()}"]
+    if is_store(source):
+        store = ContributionStore.open(source, model)
+        then = "not recorded, the store is of an earlier version" if store.verified is None else str(store.verified)
+        return [
+            f"{source}: collected with this model, {len(store):,} samples; parts sum to the embedding to "
+            f"{store.completeness_error:.1e}",
+            f"when it was collected: {then}",
+            f"now: {model.verify()}",
+        ]
+    loaded = load_images(Path(source), find_images(source, limit), model.preprocess)
+    skipped = [f"skipped {each.name}: {each.reason}" for each in loaded.skipped]
+    return [*skipped, f"{name}: {model.verify(loaded.tensor)}"]

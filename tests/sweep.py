@@ -1,7 +1,7 @@
 """Every supported image tower of open_clip, two layers of it with random weights: ``python -m tests.sweep [PART]``.
 
-Not run by the tests. For each vision config: what ``verify`` finds beside open_clip's own output, the completeness error
-and, unless ``--outputs`` is given, the hook points at which an edit does not move the output.
+Not run by the tests. For each vision config: what ``verify`` finds beside open_clip's own output, the completeness
+error and, unless ``--outputs`` is given, the hook points at which an edit does not move the output.
 """
 
 from __future__ import annotations
@@ -76,12 +76,8 @@ def main() -> int:
             completeness = model.decompose(images).completeness_error()
             still = [] if outputs else still_hooks(model, images)
         wrong += difference > BOUND or completeness > BOUND or bool(still)
-        shown = (
-            f"{difference:.1e}",
-            f"{completeness:.1e}",
-            str(len(model.hook_dict)),
-            "not tried" if outputs else ", ".join(still) or "none",
-        )
+        tried = "not tried" if outputs else ", ".join(still) or "none"
+        shown = (f"{difference:.1e}", f"{completeness:.1e}", str(len(model.hook_dict)), tried)
         table.add_row(row["name"], row["family"], *shown)
     Console(width=120).print(table)
     print(f"{len(by_config)} vision configs of {len(rows)} names, {wrong} not exact to {BOUND:.0e}")

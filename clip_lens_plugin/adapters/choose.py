@@ -8,20 +8,10 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
-from clip_lens_plugin.adapters.structure import ADVICE, refuse_foreign
+from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, title, way_out
 from clip_lens_plugin.adapters.timm import timm_parts
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import HuggingFaceVision, transformers_parts
-
-UNWRAP = {
-    "DataParallel": "Give the model inside it, model.module.",
-    "DistributedDataParallel": "Give the model inside it, model.module.",
-    "FullyShardedDataParallel": "Gather its whole state dict, and give a plain model with it.",
-    "OptimizedModule": "Give the model that was compiled, model._orig_mod.",
-    "RecursiveScriptModule": "TorchScript has no modules to read: give a plain model with its state dict.",
-    "ModifiedResNet": "CLIP ResNets have no residual stream of tokens and are not supported.",
-}
-"""What to do with a model that is none of the known ones, by its class."""
 
 
 def tower_parts(clip: Any, model_name: str) -> TowerParts:
@@ -41,9 +31,8 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
     if type(tower) is HuggingFaceVision:
         return transformers_parts(tower, model_name)
     found = type(clip if tower is None or type(clip).__name__ in UNWRAP else tower)
-    package = found.__module__.partition(".")[0]
-    hint = UNWRAP.get(found.__name__) or ADVICE.get(package) or "Other towers are not supported."
     raise UnsupportedTowerError(
         f"{model_name}: expected a model whose `visual` is a vision transformer of open_clip, timm or Hugging Face, "
-        f"got a {found.__name__} of {found.__module__}{' without one' if tower is None else ''}. {hint}"
+        f"got a {title(found)}{' without one' if tower is None else ''}. "
+        f"{way_out(found) or 'Other towers are not supported.'}"
     )

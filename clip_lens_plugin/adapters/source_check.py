@@ -8,7 +8,14 @@ from typing import Any
 from torch import nn
 
 from clip_lens_plugin.adapters.expected import CHILDREN, DROP, LINEAR, NORM, SCALE
-from clip_lens_plugin.adapters.structure import SourceMismatchError, alteration, children_of, refuse_global_hooks
+from clip_lens_plugin.adapters.structure import (
+    SourceMismatchError,
+    alteration,
+    base_class,
+    children_of,
+    refuse_global_hooks,
+    title,
+)
 
 HARMLESS = frozenset({"training", "gradient_checkpointing", "grad_checkpointing", "fused_attn", "output_tokens"})
 """Attributes that may change after wrapping: they change no embedding at evaluation."""
@@ -63,10 +70,13 @@ class _Seen:
         altered = alteration(self.module)
         if altered:
             return altered
-        parts = [part for part in self.parts if part is not None]
-        now = [*children_of(self.module).values()]
-        if len(parts) != len(now) or any(a is not b for a, b in zip(parts, now, strict=True)):
-            return "holds other modules than when it was wrapped. Wrap the model again."
+        before, now = [part for part in self.parts if part is not None], children_of(self.module)
+        added = [name for name, part in now.items() if not any(part is each for each in before)]
+        if added:
+            found = base_class(now[added[0]])
+            return f"holds another {added[0]!r} than when it was wrapped, a {title(found)}. Wrap the model again."
+        if len(before) != len(now) or any(a is not b for a, b in zip(before, now.values(), strict=True)):
+            return "has lost or moved some of its parts since it was wrapped. Wrap the model again."
         for name, value in zip(self.names, self.values, strict=True):
             if (other := self.module.__dict__.get(name)) != value:
                 return f"had {name}={value!r} when it was wrapped, now {other!r}. Wrap the model again."

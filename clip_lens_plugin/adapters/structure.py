@@ -34,6 +34,16 @@ ADVICE = {
 }
 """How to mend a tower, by what is in it."""
 
+UNWRAP = {
+    "DataParallel": "Give the model inside it, model.module.",
+    "DistributedDataParallel": "Give the model inside it, model.module.",
+    "FullyShardedDataParallel": "Gather its whole state dict, and give a plain model with it.",
+    "OptimizedModule": "Give the model that was compiled, model._orig_mod.",
+    "RecursiveScriptModule": "TorchScript has no modules to read: give a plain model with its state dict.",
+    "ModifiedResNet": "CLIP ResNets have no residual stream of tokens and are not supported.",
+}
+"""What to do with a model that is none of the known ones, by its class."""
+
 PRE_HOOKS = {
     "WeightNorm": "remove_weight_norm(module)",
     "SpectralNorm": "remove_spectral_norm(module)",
@@ -51,14 +61,14 @@ def refuse_foreign(tower: nn.Module, model_name: str) -> None:
         base = base_class(module)
         if not kind.as_it_is and base.__module__.partition(".")[0] not in LIBRARIES:
             raise SourceMismatchError(
-                f"{model_name}: {path} is a {_title(base)}, whose forward the wrapper does not know: it would read the "
-                f"weights and pass over the rest. {_advice(base)}"
+                f"{model_name}: {path} is a {title(base)}, whose forward the wrapper does not know: it would read the "
+                f"weights and pass over the rest. {advice(base)}"
             )
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             plain = type(tensor) in TENSORS and (name in module._buffers or tensor.is_floating_point())
             if tensor is not None and not plain:
                 raise SourceMismatchError(
-                    f"{model_name}: {path}.{name} is a {_title(type(tensor))} of {tensor.dtype}, expected a plain "
+                    f"{model_name}: {path}.{name} is a {title(type(tensor))} of {tensor.dtype}, expected a plain "
                     f"tensor of floating point numbers. {ADVICE['quantised']}"
                 )
 
@@ -130,17 +140,23 @@ def _check_children(path: str, module: nn.Module, kind: Kind, model_name: str) -
         wanted, found = _kind_of(module, kind, name), base_class(child)
         if wanted is None:
             raise SourceMismatchError(
-                f"{model_name}: {path} holds {name!r}, a {_title(found)}, which a {base.__name__} in this place does "
-                f"not have: the wrapper would pass over it. {_advice(found)}"
+                f"{model_name}: {path} holds {name!r}, a {title(found)}, which a {base.__name__} in this place does "
+                f"not have: the wrapper would pass over it. {advice(found)}"
             )
         if not wanted.as_it_is and found not in wanted.classes:
             raise SourceMismatchError(
-                f"{model_name}: {path}.{name} is a {_title(found)}, expected {wanted.name} "
-                f"({', '.join(each.__name__ for each in wanted.classes)}). {_advice(found)}"
+                f"{model_name}: {path}.{name} is a {title(found)}, expected {wanted.name} "
+                f"({', '.join(each.__name__ for each in wanted.classes)}). {advice(found)}"
             )
 
 
-def _title(found: type) -> str:
+def way_out(found: type) -> str:
+    """What to do with a model of a class that is none of the known ones; "" where nothing is known."""
+    return UNWRAP.get(found.__name__) or ADVICE.get(found.__module__.partition(".")[0], "")
+
+
+def title(found: type) -> str:
+    """The class and its module, in words."""
     return f"{found.__name__} of {found.__module__}"
 
 
@@ -148,7 +164,8 @@ def _name_of(hook: Any) -> str:
     return getattr(hook, "__qualname__", None) or type(hook).__name__
 
 
-def _advice(found: type) -> str:
+def advice(found: type) -> str:
+    """How to mend a tower that holds a module of this class."""
     package = found.__module__.partition(".")[0]
     if package in ("torchao", "bitsandbytes") or "quant" in found.__module__:
         package = "quantised"

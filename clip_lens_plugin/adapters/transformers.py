@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPVisionModelWithProjection, PreTrainedModel, Siglip2Model, SiglipModel
 
 from clip_lens_plugin.adapters.open_clip import multi_head_parts
-from clip_lens_plugin.adapters.structure import refuse_other_structure
+from clip_lens_plugin.adapters.structure import refuse_other_structure, title, way_out
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, activation_name, refusal
 from clip_lens_plugin.components.attention import Attention
 from clip_lens_plugin.components.attention_input import SplitQKV
@@ -64,8 +64,8 @@ class HuggingFaceCLIP(nn.Module):
         super().__init__()
         if not isinstance(model, SUPPORTED):
             raise UnsupportedTowerError(
-                f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got "
-                f"{type(model).__name__}."
+                f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got a "
+                f"{title(type(model))}. {way_out(type(model))}".rstrip()
             )
         self._original = (model,)  # In a tuple it is no child, whose weights would count twice.
         self.visual = HuggingFaceVision(model)

@@ -174,7 +174,9 @@ def test_module_swapped_after_wrapping():
     model = HookedCLIP.from_open_clip(random_clip())
     images = random_images(model)
     blocks(model.clip)[1] = copy.deepcopy(blocks(model.clip)[1])
-    with pytest.raises(SourceMismatchError, match=r"resblocks holds other modules than when it was wrapped"):
+    with pytest.raises(
+        SourceMismatchError, match=r"resblocks holds another '1' than when it was wrapped, a ResidualAtt"
+    ):
         model.decompose(images)
 
 
@@ -182,6 +184,25 @@ def test_module_swapped_after_wrapping():
     ("path", "name", "value"),
     [("transformer.resblocks.0.attn", "num_heads", 2), ("transformer.resblocks.1.ln_1", "eps", 0.1)],
 )
+def test_part_removed_after_wrapping():
+    model = HookedCLIP.from_open_clip(random_clip())
+    del blocks(model.clip)[2]
+    with pytest.raises(SourceMismatchError, match=r"resblocks has lost or moved some of its parts"):
+        model.verify()
+
+
+class Quantised(torch.Tensor):
+    """A tensor that may compute otherwise."""
+
+
+def test_weights_of_another_kind():
+    clip = random_clip()
+    linear = blocks(clip)[0].mlp.c_fc
+    linear.weight = nn.Parameter(linear.weight.detach().as_subclass(Quantised))
+    with pytest.raises(SourceMismatchError, match=r"c_fc\.weight is a Quantised of tests.*Load the weights in float32"):
+        HookedCLIP.from_open_clip(clip)
+
+
 def test_setting_changed_after_wrapping(path: str, name: str, value: object):
     model = HookedCLIP.from_open_clip(random_clip())
     setattr(model.clip.visual.get_submodule(path), name, value)

@@ -42,6 +42,18 @@ def checked_number(name: str, given: Any, least: int = 1) -> int:
     return int(number)
 
 
+def checked_pair(name: str, given: Any) -> tuple[int, int]:
+    """The same two whole numbers, of at least 1 each.
+
+    Raises:
+        ValueError: if they are no such pair.
+    """
+    pair = list(given) if isinstance(given, Sequence | Tensor | np.ndarray) and not isinstance(given, str) else []
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be two whole numbers, got {given!r}.")
+    return checked_number(f"Each of {name}", pair[0]), checked_number(f"Each of {name}", pair[1])
+
+
 def checked_index(what: str, given: Any, n: int) -> int:
     """The position counted from the start: negative ones count from the end.
 
@@ -144,7 +156,7 @@ def whole_numbers(what: str, given: Any) -> list[int] | None:
     """
     if given is None:
         return None
-    numbers = list(given) if isinstance(given, Iterable) else None
+    numbers = [_plain(each) for each in given] if isinstance(given, Iterable) else None
     # A mask would pass for the numbers 0 and 1.
     if numbers is None or not all(is_whole(each) for each in numbers):
         raise ValueError(f"{what} must be whole numbers in a list, such as [0, 3]; got {given!r}.")

@@ -103,7 +103,9 @@ def _no_pictures(given: Any) -> str:
     if isinstance(given, Tensor):
         return f"{told}. What is preprocessed already goes to the model itself: model(images)."
     if isinstance(given, np.ndarray):
-        return f"{told} of {given.dtype} and shape {list(given.shape)}. Make a picture of it: PIL.Image.fromarray(array)."
+        return (
+            f"{told} of {given.dtype} and shape {list(given.shape)}. Make a picture of it: PIL.Image.fromarray(array)."
+        )
     if isinstance(given, bytes):
         return f"{told}. The bytes of a file become a picture by PIL.Image.open(io.BytesIO(data))."
     return f"{told}. Open a picture by PIL.Image.open(file)."

@@ -1,4 +1,4 @@
-"""Whether pixels are what the model's own preprocessing makes: refused where they cannot be, said where they hardly are.
+"""Whether pixels are what the model's own preprocessing makes: refused where they cannot be, doubt is said.
 
 A public function looks at all of its images once, before it runs the model on parts of them; a plain call of the model
 looks at its own batch. The look costs one pass over the pixels, and one wait for a GPU.
@@ -11,12 +11,11 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -29,10 +28,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
 
-T = TypeVar("T")
-
 BEYOND = 1.0
-"""How far values may leave the range of black and white: resampling overshoots, and pixels that are optimised wander."""
+"""How far values may leave the range of black and white: resampling overshoots, optimised pixels wander."""
 
 NORMALISED_BLACK = -0.5
 """Where black lies below, pixels from 0 to 1 are taken for pixels that were not normalised."""
@@ -99,34 +96,30 @@ def checked(model: HookedCLIP, images: Any, broken: Literal["refused", "said"] =
     Raises:
         PixelError: see :func:`check_batch`; or if a pixel is NaN or infinite, with the images' positions.
     """
-    check_form(model, images)
-    outer = _CALL.get()
-    if outer is None or not outer.looked:
-        _check_values(model, images, outer or _Call(looked=False), refuse_broken=broken == "refused")
+    look(model, images, broken)
     with _as_call(_Call(looked=True)):
         yield
 
 
+def look(model: HookedCLIP, images: Any, broken: Literal["refused", "said"] = "refused") -> None:
+    """Looks at all images of a call, as :func:`checked` does; for functions under :func:`once_a_call`."""
+    check_form(model, images)
+    call = _CALL.get() or _Call(looked=False)
+    if not call.looked:
+        _check_values(model, images, call, refuse_broken=broken == "refused")
+
+
 @contextmanager
 def once_a_call() -> Iterator[None]:
-    """Inside, every batch is looked at, as of a data set that streams, but the same is not said twice."""
+    """Inside, every batch is looked at, as of a data set that streams, but the same is not said twice.
+
+    ``@once_a_call()`` above a function does so for each of its calls.
+    """
     if _CALL.get() is not None:
         yield
         return
     with _as_call(_Call(looked=False)):
         yield
-
-
-def unlooked(items: Iterable[T]) -> Iterator[T]:
-    """The items, each made as inside :func:`checked`: their images were looked at before."""
-    iterator = iter(items)
-    while True:
-        with _as_call(_Call(looked=True)):
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        yield item
 
 
 def check_form(model: HookedCLIP, images: Any) -> None:
@@ -152,7 +145,9 @@ def one_image(model: HookedCLIP, image: Any) -> Float[Tensor, "1 3 height width"
         raise PixelError(f"{takes}, got {_described(image)}. {_way_out(image, one=True)}")
     refuse_not_pixels(image, takes)
     if list(image.shape) != shape:
-        way = "Give images[i], one of the batch." if list(image.shape[1:]) == shape else _reshaped(image.shape, shape[1:])
+        way = (
+            "Give images[i], one of the batch." if list(image.shape[1:]) == shape else _reshaped(image.shape, shape[1:])
+        )
         raise PixelError(f"{takes}, got {list(image.shape)}. {way}")
     return image[None]
 
@@ -323,7 +318,7 @@ def _way_out(given: Any, one: bool = False) -> str:
         return "Give model.prepare(images), which opens and preprocesses pictures."
     if isinstance(first, np.ndarray):
         return (
-            "Make pictures of arrays, model.prepare([PIL.Image.fromarray(array)]); what is preprocessed already becomes "
+            "Make pictures of arrays, model.prepare([PIL.Image.fromarray(array)]); what is preprocessed becomes "
             "a tensor by torch.from_numpy."
         )
     if isinstance(first, Tensor):
@@ -346,5 +341,3 @@ def _reshaped(shape: Sequence[int], size: Sequence[int]) -> str:
     if len(shape) == 4 and shape[1] != 3 and shape[2:] == size:
         return f"Images have 3 colours, these {shape[1]}: model.prepare(pictures) converts, as does model.preprocess."
     return "Prepare them with model.prepare([picture, ...]), or model.preprocess(picture) and torch.stack."
-
-

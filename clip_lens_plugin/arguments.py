@@ -87,7 +87,9 @@ def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
         IndexError: if there is no such position, or the mask has another length.
     """
     if isinstance(given, slice):
-        return torch.arange(n)[given]
+        if not all(each is None or is_whole(each) for each in (given.start, given.stop, given.step)):
+            raise ValueError(f"A slice of {what}s runs from and to whole numbers, got {given!r}.")
+        return torch.from_numpy(np.arange(n)[given].copy())
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim == 1 and array.size == 0:
         return torch.zeros(0, dtype=torch.long)

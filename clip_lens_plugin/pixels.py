@@ -279,15 +279,12 @@ def _say(call: _Call, what: str, message: str) -> None:
     if what in call.said:
         return
     call.said.add(what)
-    warnings.warn(message, UserWarning, stacklevel=_levels_to_caller())
-
-
-def _levels_to_caller() -> int:
-    """Frames from :func:`_say` to the first line that is in none of :data:`OUTSIDE`."""
-    frame, level = sys._getframe(1), 1
+    frame = sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in OUTSIDE:
-        frame, level = frame.f_back, level + 1
-    return level
+        frame = frame.f_back
+    # Laid to the caller's line, so that Python shows it once for each such line.
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, frame.f_lineno, registry=registry)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def checked_choice(name: str, given: Any, allowed: Sequence[str]) -> str:
@@ -90,9 +91,11 @@ def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
         if not all(each is None or is_whole(each) for each in (given.start, given.stop, given.step)):
             raise ValueError(f"A slice of {what}s runs from and to whole numbers, got {given!r}.")
         return torch.from_numpy(np.arange(n)[given].copy())
+    if isinstance(given, FakeTensor):  # has no values to look at
+        return given.long()
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim == 1 and array.size == 0:
-        return torch.zeros(0, dtype=torch.long)
+        return torch.from_numpy(np.zeros(0, dtype=np.int64))
     if array.ndim != 1 or array.dtype.kind not in "iub":
         raise ValueError(
             f"Positions of {what}s are a slice, a range, whole numbers or a mask, got {type(given).__name__} "

@@ -144,7 +144,8 @@ class Placement:
         return found
 
     def _patch_size(self, grid_size: tuple[int, int]) -> tuple[int, int]:
-        (rows, columns), (width, height) = checked_pair("grid_size", grid_size), self.input_size
+        rows, columns = checked_pair("grid_size, as model.cfg.grid_size,", grid_size)
+        width, height = self.input_size
         if not (rows <= height and columns <= width):
             raise ValueError(
                 f"An input of {width} x {height} pixels has no grid of {rows} rows and {columns} columns. Give the "

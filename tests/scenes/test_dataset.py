@@ -83,5 +83,5 @@ def test_bad_arguments_are_refused():
         ScenesDataset(-1, 0)
     with pytest.raises(ValueError, match="seed must be a whole number of at least 0, got -2"):
         ScenesDataset(1, -2)
-    with pytest.raises(ValueError, match=r"Unknown attribute 'color'.*colour"):
+    with pytest.raises(ValueError, match=r"attribute must be 'colour'.*got 'color'"):
         ScenesDataset(1, 0, "color")

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ class UnreadableImageError(ValueError):
     """One file is no picture that can be used; the message is the reason."""
 
 
-def open_upright(file: str | Path | BytesIO) -> Image.Image:
+def open_upright(file: str | os.PathLike | BytesIO) -> Image.Image:
     """The picture in RGB, turned as its EXIF orientation says; of an animation the first frame.
 
     Transparent pixels become white. Values of 16 bits are reduced to 8.

@@ -252,7 +252,9 @@ def _has_values(tensor: Tensor) -> bool:
     """Whether numbers can be read from it here: it is not fake, traced, mapped over, or recorded for a graph."""
     if tensor.is_meta or isinstance(tensor, FakeTensor) or is_traceable_wrapper_subclass(tensor):
         return False
-    if torch.jit.is_tracing() or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if torch._C._get_tracing_state() is not None:
+        return False
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore[reportAttributeAccessIssue]
         return False
     return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 

@@ -8,6 +8,7 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, table 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -82,7 +83,7 @@ def class_self_attention_messages(
         raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
     messages = {l: _SelfMessage(model, l) for l in _checked_layers(model, layers)}
     found: dict[int, list[Tensor]] = {l: [] for l in messages}
-    hooks = [pair for each in messages.values() for pair in each.hooks]
+    hooks: list[Any] = [pair for each in messages.values() for pair in each.hooks]
     with torch.no_grad(), checked(model, images), model.hooks(fwd_hooks=hooks):
         for start in range(0, len(images), batch_size):
             model(images[start : start + batch_size])

@@ -101,6 +101,13 @@ def checked(model: HookedCLIP, images: Any, broken: Literal["refused", "said"] =
         yield
 
 
+@contextmanager
+def unlooked() -> Iterator[None]:
+    """Inside, only the kind and shape of images is looked at: what a probe holds is known."""
+    with _as_call(_Call(looked=True)):
+        yield
+
+
 def look(model: HookedCLIP, images: Any, broken: Literal["refused", "said"] = "refused") -> None:
     """Looks at all images of a call, as :func:`checked` does; for functions under :func:`once_a_call`."""
     check_form(model, images)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def checked_choice(name: str, given: Any, allowed: Sequence[str]) -> str:
@@ -36,9 +37,22 @@ def checked_number(name: str, given: Any, least: int = 1) -> int:
     Raises:
         ValueError: if it is none, or less than ``least``.
     """
-    if not is_whole(given) or given < least:
+    number = _plain(given)
+    if not is_whole(number) or number < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {given!r}.")
-    return int(given)
+    return int(number)
+
+
+def checked_pair(name: str, given: Any) -> tuple[int, int]:
+    """The same two whole numbers, of at least 1 each.
+
+    Raises:
+        ValueError: if they are no such pair.
+    """
+    pair = list(given) if isinstance(given, Sequence | Tensor | np.ndarray) and not isinstance(given, str) else []
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be two whole numbers, got {given!r}.")
+    return checked_number(f"Each of {name}", pair[0]), checked_number(f"Each of {name}", pair[1])
 
 
 def checked_index(what: str, given: Any, n: int) -> int:
@@ -53,11 +67,12 @@ def checked_index(what: str, given: Any, n: int) -> int:
         ValueError: if it is no whole number.
         IndexError: if there is no such position.
     """
-    if not is_whole(given):
+    number = _plain(given)
+    if not is_whole(number):
         raise ValueError(f"The number of a {what} must be a whole number, got {given!r}.")
-    if not -n <= given < n:
-        raise IndexError(f"There is no {what} {given}: there are {n}, from 0 to {n - 1}; -1 is the last.")
-    return int(given) % n
+    if not -n <= number < n:
+        raise _no_such(what, int(number), n)
+    return int(number) % n
 
 
 def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
@@ -73,10 +88,14 @@ def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
         IndexError: if there is no such position, or the mask has another length.
     """
     if isinstance(given, slice):
-        return torch.arange(n)[given]
+        if not all(each is None or is_whole(each) for each in (given.start, given.stop, given.step)):
+            raise ValueError(f"A slice of {what}s runs from and to whole numbers, got {given!r}.")
+        return torch.from_numpy(np.arange(n)[given].copy())
+    if isinstance(given, FakeTensor):  # has no values to look at
+        return given.long()
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim == 1 and array.size == 0:
-        return torch.zeros(0, dtype=torch.long)
+        return torch.from_numpy(np.zeros(0, dtype=np.int64))
     if array.ndim != 1 or array.dtype.kind not in "iub":
         raise ValueError(
             f"Positions of {what}s are a slice, a range, whole numbers or a mask, got {type(given).__name__} "
@@ -88,8 +107,50 @@ def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
         return torch.from_numpy(np.flatnonzero(array))
     wrong = array[(array < -n) | (array >= n)]
     if len(wrong):
-        raise IndexError(f"There is no {what} {wrong[0]}: there are {n}, from 0 to {n - 1}; -1 is the last.")
+        raise _no_such(what, int(wrong[0]), n)
     return torch.from_numpy(array.astype(np.int64) % n)
+
+
+def checked_heads(given: Any, n_layers: int, n_heads: int) -> list[tuple[int, int]]:
+    """(layer, head) pairs counted from the start, each once, in the given order.
+
+    Args:
+        given: pairs of whole numbers, or the number of a layer, which stands for all of its heads.
+        n_layers, n_heads: how many there are.
+
+    Raises:
+        ValueError: if it is neither, or holds no pair.
+        IndexError: if there is no such layer or head.
+    """
+    if is_whole(_plain(given)):
+        layer = checked_index("layer", given, n_layers)
+        return [(layer, head) for head in range(n_heads)]
+    listed = given.tolist() if isinstance(given, Tensor | np.ndarray) else given
+    pairs = list(listed) if isinstance(listed, Iterable) and not isinstance(listed, str) else None
+    if pairs is None or not all(isinstance(each, Sequence) and len(each) == 2 for each in pairs):
+        raise ValueError(
+            f"heads must be (layer, head) pairs in a list, such as [(3, 0), (-1, 5)], or the number of a layer; got "
+            f"{given!r:.80}."
+        )
+    if not pairs:
+        raise ValueError("heads must hold at least one (layer, head) pair, or be left out.")
+    return list(dict.fromkeys(checked_head(layer, head, n_layers, n_heads) for layer, head in pairs))
+
+
+def checked_head(layer: Any, head: Any, n_layers: int, n_heads: int) -> tuple[int, int]:
+    """The same (layer, head), counted from the start where a number is negative.
+
+    Raises:
+        ValueError: if one is no whole number.
+        IndexError: if there is no such head.
+    """
+    try:
+        return checked_index("layer", layer, n_layers), checked_index("head", head, n_heads)
+    except IndexError:
+        raise IndexError(
+            f"There is no layer {layer}, head {head}: there are layers 0 to {n_layers - 1} and heads 0 to "
+            f"{n_heads - 1}; -1 is the last."
+        ) from None
 
 
 def whole_numbers(what: str, given: Any) -> list[int] | None:
@@ -100,7 +161,7 @@ def whole_numbers(what: str, given: Any) -> list[int] | None:
     """
     if given is None:
         return None
-    numbers = list(given) if isinstance(given, Iterable) else None
+    numbers = [_plain(each) for each in given] if isinstance(given, Iterable) else None
     # A mask would pass for the numbers 0 and 1.
     if numbers is None or not all(is_whole(each) for each in numbers):
         raise ValueError(f"{what} must be whole numbers in a list, such as [0, 3]; got {given!r}.")
@@ -127,6 +188,16 @@ def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b
             f"known; got {int(labels.min())} to {int(labels.max())}."
         )
     return labels.long()
+
+
+def _no_such(what: str, given: int, n: int) -> IndexError:
+    known = f"there are {n}, from 0 to {n - 1}; -1 is the last" if n else "there is none"
+    return IndexError(f"There is no {what} {given}: {known}.")
+
+
+def _plain(given: Any) -> Any:
+    """A tensor or array without dimensions as the number that it holds."""
+    return given.item() if isinstance(given, Tensor | np.ndarray) and given.ndim == 0 else given
 
 
 def is_whole(given: Any) -> bool:

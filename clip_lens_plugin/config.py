@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from clip_lens_plugin.arguments import checked_head, checked_heads, checked_index
 
 
 @dataclass
@@ -60,15 +63,29 @@ class HookedCLIPConfig:
         (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
         return height // patch_height, width // patch_width
 
-    def checked_head(self, layer: int, head: int) -> tuple[int, int]:
+    def checked_head(self, layer: Any, head: Any) -> tuple[int, int]:
         """The same (layer, head), counted from the start where a number is negative.
 
         Raises:
+            ValueError: if one is no whole number.
             IndexError: if there is no such head.
         """
-        if not (-self.n_layers <= layer < self.n_layers and -self.n_heads <= head < self.n_heads):
-            raise IndexError(
-                f"There is no layer {layer}, head {head}: the model has layers 0 to {self.n_layers - 1} and heads 0 "
-                f"to {self.n_heads - 1}."
-            )
-        return layer % self.n_layers, head % self.n_heads
+        return checked_head(layer, head, self.n_layers, self.n_heads)
+
+    def checked_heads(self, heads: Any) -> list[tuple[int, int]]:
+        """(layer, head) pairs counted from the start, each once; the number of a layer stands for all of its heads.
+
+        Raises:
+            ValueError: if ``heads`` is neither, or holds no pair.
+            IndexError: if there is no such head.
+        """
+        return checked_heads(heads, self.n_layers, self.n_heads)
+
+    def checked_layer(self, layer: Any) -> int:
+        """The same layer, counted from the start where it is negative.
+
+        Raises:
+            ValueError: if it is no whole number.
+            IndexError: if there is no such layer.
+        """
+        return checked_index("layer", layer, self.n_layers)

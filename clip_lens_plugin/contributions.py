@@ -9,11 +9,13 @@ mean has to be shared out; β and the attention's output biases are components o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_indices
 from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
 from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Constants, Readout
@@ -189,6 +191,7 @@ class Contributions:
         Raises:
             TokensNotAvailableError: if they were not kept, or a hook replaced the head's output.
             IndexError: if there is no such layer or head.
+            ValueError: if one is no whole number.
         """
         layer, head = self._readout.model.cfg.checked_head(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
@@ -201,8 +204,9 @@ class Contributions:
         Raises:
             MissingActivationsError: if they were not kept.
             IndexError: if there is no such layer.
+            ValueError: if it is no whole number.
         """
-        layer, _ = self._readout.model.cfg.checked_head(layer, 0)
+        layer = self._readout.model.cfg.checked_layer(layer)
         if self._factors is None or not self._factors.post:
             raise MissingActivationsError(
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
@@ -252,8 +256,18 @@ class Contributions:
         norm = self.embedding.norm(dim=-1)
         return Contributions(self._readout, self._parts, self._factors, self.constants, divisor=norm)
 
-    def select(self, rows: Int[Tensor, " s"]) -> Contributions:
-        """The contributions of some of the images, in the given order."""
+    def select(self, rows: Any) -> Contributions:
+        """The contributions of some of the images, in the given order.
+
+        Args:
+            rows: a slice or range, positions (negative ones count from the end), or a mask with a truth value an image;
+                as a list, an array or a tensor.
+
+        Raises:
+            ValueError: if it is none of these.
+            IndexError: if there is no such image, or the mask has another length.
+        """
+        rows = checked_indices("image", rows, len(self))
         factors = None if self._factors is None else self._factors.select(rows)
         divisor = self._divisor[rows.to(self._divisor.device)] if self._is_normalized else None
         return Contributions(self._readout, self._parts.select(rows), factors, self.constants, divisor)

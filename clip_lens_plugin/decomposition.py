@@ -17,9 +17,11 @@ from rich.progress import track
 from torch import Tensor
 from transformer_lens import ActivationCache
 
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip, with_cache
 from clip_lens_plugin.contributions import CompletenessError, Contributions
 from clip_lens_plugin.factors import Factors, factors_from_cache, factors_from_images
+from clip_lens_plugin.pixels import check_form, checked
 from clip_lens_plugin.readout import Constants, Readout
 
 if TYPE_CHECKING:
@@ -77,15 +79,19 @@ def decompose_images(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if there is no image, the shape is wrong, or ``constants`` is neither name.
+        ValueError: if there is no image, ``batch_size`` is no whole number of at least 1, or ``constants`` is neither
+            name.
+        PixelError: if the images are no floating-point tensor of the model's shape; doubtful pixels are a warning.
         CompletenessError: see :func:`decompose`.
     """
     model = as_hooked_clip(model)
+    batch_size = checked_number("batch_size", batch_size)
+    check_form(model, images)
     if len(images) == 0:
         raise ValueError("decompose was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
     starts = range(0, len(images), batch_size)
     shown = track(starts, "decomposing", disable=not progress)
-    with torch.no_grad():
+    with torch.no_grad(), checked(model, images, broken="said"):
         parts = [factors_from_images(model, images[start : start + batch_size], tokens, neurons) for start in shown]
         return _finish(model, Factors.cat(parts), constants, strict)
 

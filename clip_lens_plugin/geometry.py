@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,8 +14,13 @@ from open_clip.transform import CenterCropOrPad, MaybeConvertMode, MaybeToTensor
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
+from clip_lens_plugin.arguments import checked_choice, checked_pair
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
+
+Interpolation = Literal["nearest", "bilinear"]
+"""How a value a patch becomes a value a pixel."""
 
 KEEP_GEOMETRY = (ToTensor, MaybeToTensor, Normalize, MaybeConvertMode)
 CONVERT_TO_RGB = ("_convert_to_rgb", "_convert_image_to_rgb")
@@ -63,8 +68,7 @@ class Placement:
             ValueError: if a size is not positive, nothing of the photograph is left, or the preprocessing makes another
                 input size.
         """
-        if min(*photo_size, *input_size) < 1:
-            raise ValueError(f"Sizes must be positive, got a photograph of {photo_size} and an input of {input_size}.")
+        photo_size, input_size = checked_pair("photo_size", photo_size), checked_pair("input_size", input_size)
         size, scale, offset = photo_size, [1.0, 1.0], [0.0, 0.0]
         for step in _steps(preprocess):
             resized, canvas = _sizes(step, *size)
@@ -113,7 +117,7 @@ class Placement:
         return np.stack([left, top, right, bottom], axis=-1)
 
     def to_photo(
-        self, values: Float[Tensor, "rows columns"], interpolation: Literal["nearest", "bilinear"]
+        self, values: Float[Tensor, "rows columns"], interpolation: Interpolation
     ) -> Float[np.ndarray, "height width"]:
         """A value a patch, as a value a pixel of the photograph, for display; NaN where the model sees nothing.
 
@@ -125,8 +129,7 @@ class Placement:
         Raises:
             ValueError: if there is no such interpolation, no patch, or there are more patches than pixels.
         """
-        if interpolation not in ("nearest", "bilinear"):
-            raise ValueError(f"interpolation is 'nearest' or 'bilinear', got {interpolation!r}.")
+        checked_choice("interpolation", interpolation, get_args(Interpolation))
         (rows, columns), (photo_width, photo_height) = values.shape, self.photo_size
         width, height = self._patch_size((rows, columns))
         x = (self.scale_x * (np.arange(photo_width) + 0.5) + self.offset_x) / width
@@ -141,8 +144,9 @@ class Placement:
         return found
 
     def _patch_size(self, grid_size: tuple[int, int]) -> tuple[int, int]:
-        (rows, columns), (width, height) = grid_size, self.input_size
-        if not (1 <= rows <= height and 1 <= columns <= width):
+        rows, columns = checked_pair("grid_size, as model.cfg.grid_size,", grid_size)
+        width, height = self.input_size
+        if not (rows <= height and columns <= width):
             raise ValueError(
                 f"An input of {width} x {height} pixels has no grid of {rows} rows and {columns} columns. Give the "
                 f"model's own: model.cfg.grid_size."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor, nn
 from transformer_lens import ActivationCache
 from transformer_lens.HookedRootModule import HookedRootModule
@@ -23,7 +22,10 @@ from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.run_lock import RunLock
 from clip_lens_plugin.fingerprints import weights_digest
+from clip_lens_plugin.images import prepared
 from clip_lens_plugin.labels import Labels
+from clip_lens_plugin.pictures import Picture
+from clip_lens_plugin.pixels import check_batch
 from clip_lens_plugin.stacked_weights import StackedWeights
 from clip_lens_plugin.verification import Verification, can_verify, verify
 
@@ -176,19 +178,17 @@ class HookedCLIP(StackedWeights, HookedRootModule):
     def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
         """The embedding M(I), not normalised, equal to open_clip's ``encode_image``.
 
+        A warning says where pixels are hardly those of the model's own preprocessing (see
+        :mod:`clip_lens_plugin.pixels`), or are NaN or infinite.
+
         Args:
-            images: preprocessed images; they are cast to the weights' dtype and moved to their device.
+            images: preprocessed images, of any floating-point dtype; they are cast to the weights' dtype and moved to
+                their device.
 
         Raises:
-            ValueError: if the shape is not [b, 3, *cfg.image_size].
+            PixelError: a ValueError and TypeError, if they are no floating-point tensor [b, 3, *cfg.image_size].
         """
-        expected = (3, *self.cfg.image_size)
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise ValueError(
-                f"{self.cfg.model_name} takes images of shape [batch, {expected[0]}, {expected[1]}, "
-                f"{expected[2]}], got {list(images.shape)}. Prepare them with model.preprocess(pil_image) and "
-                f"torch.stack."
-            )
+        check_batch(self, images)
         with self._run_lock:
             self.check_source()
             x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
@@ -251,20 +251,21 @@ class HookedCLIP(StackedWeights, HookedRootModule):
             forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
         return cache, forward, backward
 
-    def prepare(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "b 3 height width"]:
-        """PIL pictures, converted to RGB and preprocessed as the model was trained, as one batch.
+    def prepare(self, pictures: Picture | Iterable[Picture]) -> Float[Tensor, "b 3 height width"]:
+        """Pictures, turned upright, converted to RGB and preprocessed as the model was trained, as one batch.
+
+        A picture becomes what the same file becomes in a folder that is collected or reported on.
+
+        Args:
+            pictures: PIL pictures or paths of files, or one of them.
 
         Raises:
-            ValueError: if there is no picture, or the model was wrapped without its preprocessing.
+            ValueError: if there is no picture, or the model was wrapped without its preprocessing, or with one that
+                makes something else of a picture than the model takes.
+            UnreadableImageError: a ValueError, if a picture cannot be used; the message says which and why.
+            TypeError: if something is neither a picture nor a path.
         """
-        if self.preprocess is None:
-            raise ValueError(
-                f"{self.cfg.model_name} was wrapped without its preprocessing. Give it: "
-                f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
-            )
-        if len(pictures) == 0:
-            raise ValueError("prepare was given no picture; give one or more.")
-        return torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures])
+        return prepared(pictures, self.preprocess, self.cfg.model_name, self.cfg.image_size)
 
     def encode_text(
         self,

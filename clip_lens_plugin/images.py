@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from clip_lens_plugin.pictures import UnreadableImageError, open_upright
+from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.pictures import Picture, UnreadableImageError, open_upright, upright_pictures
 
 T = TypeVar("T")
 
@@ -70,7 +71,9 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
 
     Raises:
         ImageFolderError: if there is no such folder, it is a file, or it holds no image file.
+        ValueError: if the limit is no whole number of at least 1.
     """
+    limit = None if limit is None else checked_number("limit", limit)
     root = Path(folder)
     if not root.exists():
         raise ImageFolderError(f"There is no folder {folder}.")
@@ -150,6 +153,40 @@ def load_images(
         first = f"; the first, {skipped[0].name!r}: {skipped[0].reason}" if skipped else ""
         raise ImageFolderError(f"None of the {len(paths)} image files in {folder} could be read{first}.")
     return LoadedImages(torch.stack(tensors), tuple(names), tuple(skipped), tuple(used))
+
+
+def prepared(
+    pictures: Picture | Iterable[Picture],
+    preprocess: Callable[..., Any] | None,
+    model_name: str,
+    image_size: tuple[int, int],
+) -> Float[Tensor, "b 3 height width"]:
+    """Pictures, turned upright and converted to RGB as those of a folder are, preprocessed, as one batch.
+
+    Args:
+        pictures: PIL pictures or paths of files, or one of them.
+        preprocess: PIL picture to [3, height, width].
+        model_name, image_size: of the model that takes them.
+
+    Raises:
+        ValueError: if there is no picture, no preprocessing, or it makes something else than [3, *image_size].
+        UnreadableImageError: if a picture cannot be used; the message says which and why.
+        TypeError: if something is neither a picture nor a path.
+    """
+    if preprocess is None:
+        raise ValueError(
+            f"{model_name} was wrapped without its preprocessing. Give it: "
+            f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
+        )
+    made = [preprocess(picture) for picture in upright_pictures(pictures)]
+    for each in made:
+        found = list(each.shape) if isinstance(each, Tensor) else f"a {type(each).__name__}"
+        if found != [3, *image_size]:
+            raise ValueError(
+                f"The preprocessing that {model_name} was wrapped with makes {found} of a picture, expected a tensor "
+                f"of shape {[3, *image_size]}. Give the model's own: model.preprocess = ..."
+            )
+    return torch.stack(made)
 
 
 def shown_pictures(

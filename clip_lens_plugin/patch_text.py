@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_heads, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
+from clip_lens_plugin.pixels import check_form, checked, one_image
 from clip_lens_plugin.readout import Readout
 
 if TYPE_CHECKING:
@@ -79,17 +81,16 @@ class HeadTextScores:
         """What each head adds to the cosine similarity."""
         return self.by_token.sum(2)
 
-    def map(self, heads: Sequence[tuple[int, int]] | None = None) -> PatchTextMap:
-        """The patch-text map of chosen heads, or of all.
+    def map(self, heads: Sequence[tuple[int, int]] | int | None = None) -> PatchTextMap:
+        """The patch-text map of chosen heads, of all heads of a layer, or of all.
 
         Raises:
+            ValueError: if ``heads`` are no pairs of whole numbers, or none.
             IndexError: if there is no such head.
         """
         layers, in_layer = self.by_token.shape[:2]
         chosen = torch.zeros(layers, in_layer, dtype=torch.bool) if heads is not None else torch.ones(layers, in_layer)
-        for layer, head in heads or ():
-            if not (-layers <= layer < layers and -in_layer <= head < in_layer):
-                raise IndexError(f"There is no layer {layer}, head {head}: there are {layers} layers of {in_layer}.")
+        for layer, head in () if heads is None else checked_heads(heads, layers, in_layer):
             chosen[layer, head] = True
         by_token = torch.einsum("lhnt,lh->nt", self.by_token, chosen.to(self.by_token))
         first = len(by_token) - math.prod(self.grid_size)
@@ -116,20 +117,26 @@ def patch_text_map(
         batch_size: images a run.
 
     Raises:
-        ValueError: if there is no image, no text or no head, the shape is wrong, or hooks are on the model.
+        ValueError: if there is no image, no text or no head, ``batch_size`` is no whole number of at least 1, or
+            hooks are on the model.
+        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
+            pixels are a warning.
         IndexError: if there is no such head.
     """
     model = as_hooked_clip(model)
+    batch_size = checked_number("batch_size", batch_size)
     refuse_hooks(model, "patch_text_map is of the plain model")
     _refuse_no_texts(texts)
+    check_form(model, images)
     if len(images) == 0:
         raise ValueError("patch_text_map was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
     chosen = _head_mask(model, heads)
     embeddings = model.encode_text(texts)
     parts = []
-    for start in range(0, len(images), batch_size):
-        scores = token_scores(model, images[start : start + batch_size], embeddings)
-        parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
+    with checked(model, images):
+        for start in range(0, len(images), batch_size):
+            scores = token_scores(model, images[start : start + batch_size], embeddings)
+            parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
     by_token = torch.cat(parts)
     return PatchTextMap(
         values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
@@ -146,16 +153,20 @@ def head_text_scores(model: CLIPLike, image: Float[Tensor, "3 height width"], te
         texts: any texts.
 
     Raises:
-        ValueError: if there is no text, the image has the wrong shape, or hooks are on the model.
+        ValueError: if there is no text, or hooks are on the model.
+        PixelError: if the image is no floating-point tensor of the model's shape, or holds NaN or infinity; doubtful
+            pixels are a warning.
     """
     model = as_hooked_clip(model)
     refuse_hooks(model, "head_text_scores is of the plain model")
     _refuse_no_texts(texts)
-    embeddings = model.encode_text(texts)
-    with torch.no_grad():
-        found = model.decompose(image[None]).embedding[0]
-    cosine = embeddings.to(found) @ (found / found.norm())
-    by_token = token_scores(model, image[None], embeddings)[0]
+    batch = one_image(model, image)
+    with checked(model, batch):
+        embeddings = model.encode_text(texts)
+        with torch.no_grad():
+            found = model.decompose(batch).embedding[0]
+        cosine = embeddings.to(found) @ (found / found.norm())
+        by_token = token_scores(model, batch, embeddings)[0]
     return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
 
 
@@ -175,6 +186,7 @@ def extreme_descriptions(
 
     Raises:
         ValueError: if the head has fewer than two texts.
+        PixelError: see :func:`head_text_scores`.
     """
     model = as_hooked_clip(model)
     if len(span.texts) < 2:
@@ -183,9 +195,11 @@ def extreme_descriptions(
             f"two or more."
         )
     head = (span.layer, span.head)
-    scores = model.decompose(image[None]).normalized().towards(model.encode_text(span.texts))[0, *head]
-    picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
-    return patch_text_map(model, image[None], picked, heads=[head]), ("most similar", "least similar")
+    batch = one_image(model, image)
+    with checked(model, batch):
+        scores = model.decompose(batch).normalized().towards(model.encode_text(span.texts))[0, *head]
+        picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
+        return patch_text_map(model, batch, picked, heads=[head]), ("most similar", "least similar")
 
 
 def token_scores(
@@ -237,11 +251,7 @@ def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | int | None)
     n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
     if heads is None:
         return torch.ones(n_layers, n_heads)
-    if isinstance(heads, int):
-        heads = [(heads, head) for head in range(n_heads)]
-    if len(heads) == 0:
-        raise ValueError("heads must hold at least one (layer, head) pair, or be None for all heads.")
     mask = torch.zeros(n_layers, n_heads)
-    for layer, head in heads:
-        mask[model.cfg.checked_head(layer, head)] = 1.0
+    for each in model.cfg.checked_heads(heads):
+        mask[each] = 1.0
     return mask

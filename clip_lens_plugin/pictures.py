@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 GREATEST_ASPECT = 100
 """Longer side over shorter; beyond it, scaling the shorter side to the input size would fill the memory."""
+
+ORIENTATION = 0x0112
+"""EXIF's number for how a camera was held."""
+
+Picture = Image.Image | str | os.PathLike | BytesIO
+"""What is taken for a picture: one that is open, or a file."""
 
 
 class UnreadableImageError(ValueError):
     """One file is no picture that can be used; the message is the reason."""
 
 
-def open_upright(file: str | Path | BytesIO) -> Image.Image:
+def open_upright(file: str | os.PathLike | BytesIO) -> Image.Image:
     """The picture in RGB, turned as its EXIF orientation says; of an animation the first frame.
 
     Transparent pixels become white. Values of 16 bits are reduced to 8.
@@ -37,13 +45,76 @@ def open_upright(file: str | Path | BytesIO) -> Image.Image:
 def upright_rgb(picture: Image.Image) -> Image.Image:
     """What :func:`open_upright` makes of a file, made of a picture that is open already.
 
+    One that is so already comes back as it is. Of an animation it is the frame that the picture stands at.
+
     Raises:
         UnreadableImageError: if its pixels cannot be decoded or it is too narrow.
     """
     with unreadable_where():
         _check_shape(*picture.size)
+        if _is_upright_rgb(picture):
+            return picture
         picture.load()
         return _rgb(ImageOps.exif_transpose(picture))
+
+
+def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image]:
+    """Pictures and files in RGB and upright, one after the other.
+
+    Args:
+        given: PIL pictures, paths, or binary files that can seek; or one of them.
+
+    Raises:
+        ValueError: if there is none, or a path is a folder's or an address on the network.
+        UnreadableImageError: if one cannot be used; the message says which and why.
+        TypeError: if something is of another kind.
+    """
+    if isinstance(given, Image.Image | str | os.PathLike | BytesIO):
+        given = [given]
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes | np.ndarray | Tensor):
+        raise TypeError(_no_pictures(given))
+    position = -1
+    for position, each in enumerate(given):
+        yield _upright(each, position)
+    if position < 0:
+        raise ValueError("No picture was given; give one or more: model.prepare([picture]).")
+
+
+def _upright(given: Any, position: int) -> Image.Image:
+    named = f"Picture {position}"
+    if isinstance(given, str | os.PathLike):
+        path = os.fspath(given)
+        named += f", {path!r},"
+        if "://" in str(path):
+            raise ValueError(f"{named} is an address on the network; expected the path of a file on this machine.")
+        if os.path.isdir(path):
+            raise ValueError(f"{named} is a folder; give its files: sorted(pathlib.Path(folder).glob('*.jpg')).")
+    elif not isinstance(given, Image.Image | BytesIO):
+        raise TypeError(f"{named}: {_no_pictures(given)}")
+    try:
+        return upright_rgb(given) if isinstance(given, Image.Image) else open_upright(given)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{named} cannot be used: {error}.") from error
+
+
+def _no_pictures(given: Any) -> str:
+    told = f"prepare takes PIL pictures or paths of files, got {type(given).__name__}"
+    if isinstance(given, Tensor):
+        return f"{told}. What is preprocessed already goes to the model itself: model(images)."
+    if isinstance(given, np.ndarray):
+        return (
+            f"{told} of {given.dtype} and shape {list(given.shape)}. Make a picture of it: PIL.Image.fromarray(array)."
+        )
+    if isinstance(given, bytes):
+        return f"{told}. The bytes of a file become a picture by PIL.Image.open(io.BytesIO(data))."
+    return f"{told}. Open a picture by PIL.Image.open(file)."
+
+
+def _is_upright_rgb(picture: Image.Image) -> bool:
+    # Not a file's own class, which reads further frames into itself.
+    if type(picture) is not Image.Image or picture.mode != "RGB" or "transparency" in picture.info:
+        return False
+    return picture.getexif().get(ORIENTATION, 1) == 1
 
 
 @contextmanager
@@ -82,6 +153,8 @@ def _check_shape(width: int, height: int) -> None:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "La":  # PIL converts it to nothing else.
+        picture = picture.convert("LA")
     if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
         return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:

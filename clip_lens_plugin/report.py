@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import Factors, factors_from_images
@@ -26,6 +27,8 @@ from clip_lens_plugin.images import Skipped, shown_pictures
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.patch_text import HeadTextScores, head_text_scores
+from clip_lens_plugin.pictures import upright_rgb
+from clip_lens_plugin.pixels import check_form, look, once_a_call
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.retrieval import extreme_images
 from clip_lens_plugin.text_span import TextSpanResult, text_span
@@ -139,6 +142,7 @@ class Report:
             getattr(self, name).to_parquet(out / f"{name}.parquet", index=False)
 
 
+@once_a_call()
 def analyse(
     model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
@@ -168,16 +172,23 @@ def analyse(
         skipped: files that were not used.
 
     Raises:
-        ValueError: if there are fewer than two images, names or captions do not match them, or hooks are on the model.
+        ValueError: if there are fewer than two images, names, captions or answers do not match them, or hooks are on
+            the model.
+        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
+            pixels are a warning.
         SourceMismatchError: if the model's embedding is not the source's own.
     """
     model = as_hooked_clip(model)
     refuse_hooks(model, "A report is of the plain model")
+    check_form(model, images)
     if len(images) < 2:
         raise ValueError(f"A report needs at least two images, got {len(images)}.")
     for what, given in (("names", names), ("captions", captions)):
         if given is not None and len(given) != len(images):
             raise ValueError(f"{len(images)} images need as many {what}, got {len(given)}.")
+    for question in questions:
+        checked_labels(question.answers, len(images), len(question.classes))
+    look(model, images)
     verified = model.verify()
     with torch.no_grad():
         factors, shares, error = _decompose(model, images, on_progress)
@@ -340,6 +351,7 @@ def _placed(
 ) -> tuple[Image.Image, Placement | None]:
     """The photograph and where the model's input lies on it, or that input alone."""
     if photograph is not None:
+        photograph = upright_rgb(photograph)
         try:
             height, width = model.cfg.image_size
             return photograph, Placement.of(model.preprocess, photograph.size, (width, height))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import pandas as pd
 import torch
@@ -18,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, means_of, pieces, rows_of
+from clip_lens_plugin.arguments import checked_index, checked_number
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.text_span import SMALLEST, TextSpanResult
@@ -32,7 +34,7 @@ def extreme_images(
     texts: TextSpanResult | Sequence[str],
     k: int,
     *,
-    heads: Iterable[tuple[int, int]] | None = None,
+    heads: Iterable[tuple[int, int]] | int | None = None,
     n_texts: int | None = None,
     text_embeddings: Float[Tensor, "t e"] | None = None,
 ) -> pd.DataFrame:
@@ -46,7 +48,8 @@ def extreme_images(
         data: the images.
         texts: each head's own, or the same free texts for every head.
         k: images of each side; all of them if there are fewer.
-        heads: (layer, head) pairs; those of the TextSpan result, or all for free texts, if not given.
+        heads: (layer, head) pairs, or a layer for all heads of it; those of the TextSpan result, or all for free texts,
+            if not given.
         n_texts: only so many of the texts, from the first.
         text_embeddings: unit embeddings of the free texts, or of the pool that TextSpan picked from, to use instead of
             the model's own.
@@ -55,13 +58,14 @@ def extreme_images(
         layer, head, rank (of the text, from 1), text, side ("highest", "lowest"), place (from 1), row, score.
 
     Raises:
-        ValueError: if ``k`` or ``n_texts`` is less than 1; if there is no image, text or head; if the embeddings do not
-            match; if contributions are not finite, have the constants spread over them, or are of a hook on
-            ``hook_result``; if a store keeps no rows.
+        ValueError: if ``k`` or ``n_texts`` is no whole number of at least 1; if there is no image, text or head; if the
+            embeddings do not match; if contributions are not finite, have the constants spread over them, or are of a
+            hook on ``hook_result``; if a store keeps no rows.
         IndexError: if there is no such head.
         KeyError: if TextSpan was not run on a head.
     """
-    _refuse_bad(data, k=k, n_texts=n_texts)
+    _refuse_empty(data)
+    k, n_texts = checked_number("k", k), None if n_texts is None else checked_number("n_texts", n_texts)
     searches = _searches(_readout(data), texts, heads, n_texts, text_embeddings)
     for rows, own in pieces(data):
         y = _coordinates(own)
@@ -74,7 +78,7 @@ def extreme_images(
 
 @torch.no_grad()
 def nearest_images(
-    data: Data, query: Contributions | int, layer: int, head: int, k: int, *, remove_mean: bool = True
+    data: Data, query: Contributions | SupportsIndex, layer: int, head: int, k: int, *, remove_mean: bool = True
 ) -> pd.DataFrame:
     """The images to which a head writes most alike what it writes to one image (figure 1).
 
@@ -85,7 +89,8 @@ def nearest_images(
 
     Args:
         data: the images to search.
-        query: the contributions of one image of the same model, or a row of ``data``, which is then left out.
+        query: the contributions of one image of the same model, or a row of ``data``, which is then left out; negative
+            ones count from the end.
         layer, head: which head.
         k: images to find; all of them if there are fewer.
         remove_mean: see above.
@@ -94,14 +99,17 @@ def nearest_images(
         place (from 1), row, similarity (from −1 to 1; 0 for an image to which the head writes nothing).
 
     Raises:
-        ValueError: if ``k`` is less than 1; if there is no image; if the query is not one image or is of a model of
-            another shape, or the head writes nothing (but the mean) to it; if contributions are not finite, have the
-            constants spread over them, or are of a hook on ``hook_result``; if a store keeps no rows.
+        ValueError: if ``k`` is no whole number of at least 1; if there is no image; if the query is neither a row nor
+            one image, or is of a model of another shape, or the head writes nothing (but the mean) to it; if
+            contributions are not finite, have the constants spread over them, or are of a hook on ``hook_result``; if a
+            store keeps no rows.
         IndexError: if there is no such head or row.
     """
-    _refuse_bad(data, k=k)
+    _refuse_empty(data)
+    k = checked_number("k", k)
     layer, head = _readout(data).model.cfg.checked_head(layer, head)
-    asked = _query(data, query)
+    row = None if isinstance(query, Contributions) else checked_index("row", query, len(data))
+    asked = _one_image(data, query) if isinstance(query, Contributions) else rows_of(data, torch.tensor([row]))
     M = asked.readout.head_map(layer, head).double()
     gram = M @ M.T
     written = _coordinates(asked)[0, layer, head]
@@ -119,7 +127,7 @@ def nearest_images(
         writes = lengths > SMALLEST * torch.einsum("sk,kj,sj->s", y, gram, y)
         similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
         numbers = torch.arange(rows.start, rows.stop)
-        others = numbers != query if isinstance(query, int) else numbers >= 0
+        others = numbers >= 0 if row is None else numbers != row
         best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
     places = range(1, len(best.rows) + 1)
     return pd.DataFrame({"place": places, "row": best.rows[:, 0].tolist(), "similarity": best.scores[:, 0].tolist()})
@@ -170,7 +178,7 @@ class _Search:
 def _searches(
     readout: Readout,
     texts: TextSpanResult | Sequence[str],
-    heads: Iterable[tuple[int, int]] | None,
+    heads: Iterable[tuple[int, int]] | int | None,
     n_texts: int | None,
     embeddings: Float[Tensor, "t e"] | None,
 ) -> list[_Search]:
@@ -181,9 +189,7 @@ def _searches(
     if heads is None:
         every = ((l, h) for l in range(cfg.n_layers) for h in range(cfg.n_heads))
         heads = texts.heads if isinstance(texts, TextSpanResult) else every
-    chosen = list(dict.fromkeys(cfg.checked_head(*each) for each in heads))
-    if not chosen:
-        raise ValueError("heads must hold at least one (layer, head) pair.")
+    chosen = cfg.checked_heads(heads)
     if isinstance(texts, TextSpanResult):
         named = [(texts[each].texts[:n_texts], texts[each].indices[:n_texts]) for each in chosen]
         needed = 1 + max((i for _, at in named for i in at), default=-1)
@@ -220,12 +226,8 @@ def _coordinates(own: Contributions) -> Float[Tensor, "b l h k"]:
     return y
 
 
-def _query(data: Data, query: Contributions | int) -> Contributions:
+def _one_image(data: Data, query: Contributions) -> Contributions:
     """The one image asked about, in cosine units."""
-    if isinstance(query, int):
-        if not 0 <= query < len(data):
-            raise IndexError(f"There is no row {query}: there are rows 0 to {len(data) - 1}.")
-        return rows_of(data, torch.tensor([query]))
     readout = _readout(data)
     cfg = readout.model.cfg
     expected = (1, cfg.n_layers, cfg.n_heads, readout.n_coordinates)
@@ -237,9 +239,6 @@ def _query(data: Data, query: Contributions | int) -> Contributions:
     return query.normalized()
 
 
-def _refuse_bad(data: Data, **numbers: int | None) -> None:
+def _refuse_empty(data: Data) -> None:
     if len(data) == 0:
         raise ValueError("There is no image to retrieve.")
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}.")

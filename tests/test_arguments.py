@@ -8,10 +8,12 @@ import torch
 
 from clip_lens_plugin.arguments import (
     checked_choice,
+    checked_heads,
     checked_index,
     checked_indices,
     checked_labels,
     checked_number,
+    checked_pair,
     whole_numbers,
 )
 
@@ -55,6 +57,42 @@ def test_index_counts_from_the_end():
 )
 def test_indices(given):
     assert checked_indices("row", given, 5).tolist() == [0, 4]
+
+
+def test_a_slice_may_run_backwards():
+    assert checked_indices("row", slice(None, None, -2), 5).tolist() == [4, 2, 0]
+    assert checked_indices("row", slice(-2, 99), 5).tolist() == [3, 4]
+    with pytest.raises(ValueError, match="A slice of rows runs from and to whole numbers"):
+        checked_indices("row", slice(0.5, None), 5)
+
+
+@pytest.mark.parametrize("given", [(3, 4), [np.int64(3), 4], torch.tensor([3, 4])])
+def test_pair(given):
+    assert checked_pair("grid_size", given) == (3, 4)
+    for wrong in (3, (3,), (3, 4, 5), "34", None):
+        with pytest.raises(ValueError, match="grid_size must be two whole numbers"):
+            checked_pair("grid_size", wrong)
+    for wrong in ((3, 0), (1.5, 2), (True, 2)):
+        with pytest.raises(ValueError, match="Each of grid_size must be a whole number of at least 1"):
+            checked_pair("grid_size", wrong)
+
+
+def test_heads():
+    assert checked_heads([(0, -1), (-1, 0), (0, 3)], 3, 4) == [(0, 3), (2, 0)]
+    assert checked_heads(torch.tensor(-1), 3, 4) == [(2, 0), (2, 1), (2, 2), (2, 3)]
+    for wrong in ((0, 1), "late", None, 1.0, [], [(0, 1, 2)]):
+        with pytest.raises(ValueError, match="heads must"):
+            checked_heads(wrong, 3, 4)
+    with pytest.raises(IndexError, match="no layer 3, head 0: there are layers 0 to 2 and heads 0 to 3"):
+        checked_heads([(3, 0)], 3, 4)
+
+
+def test_numbers_in_tensors_are_numbers():
+    assert checked_number("k", torch.tensor(2)) == checked_index("row", np.array(-1), 3) == 2
+    assert whole_numbers("heads", torch.tensor([0, 3])) == [0, 3]
+    for wrong in (torch.tensor(2.0), torch.tensor(True), torch.tensor([2])):
+        with pytest.raises(ValueError, match="must be a whole number"):
+            checked_number("k", wrong)
 
 
 def test_indices_refused():

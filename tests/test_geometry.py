@@ -190,7 +190,7 @@ def test_steps_of_unknown_geometry_are_named(step, name):
 
 def test_bad_sizes_are_refused():
     preprocess = preprocessing(64, "longest")
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="whole number of at least 1"):
         Placement.of(preprocess, (0, 10), (64, 64))
     with pytest.raises(ValueError, match=r"input of \(64, 64\).*expected \(32, 64\)"):
         Placement.of(preprocess, (10, 10), (32, 64))

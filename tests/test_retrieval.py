@@ -191,11 +191,11 @@ def test_bad_arguments_are_refused(model, held):
         with pytest.raises(ValueError, match="list of one or more texts"):
             extreme_images(held, texts, 3)
     for number in (0, -1):
-        with pytest.raises(ValueError, match="k must be at least 1"):
+        with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
             extreme_images(held, TEXTS, number)
-        with pytest.raises(ValueError, match="k must be at least 1"):
+        with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
             nearest_images(held, 0, 0, 0, number)
-        with pytest.raises(ValueError, match="n_texts must be at least 1"):
+        with pytest.raises(ValueError, match="n_texts must be a whole number of at least 1"):
             extreme_images(held, TEXTS, 1, n_texts=number)
     none = held.select(torch.arange(0))
     with pytest.raises(ValueError, match="no image"):
@@ -208,7 +208,7 @@ def test_bad_arguments_are_refused(model, held):
         extreme_images(held, TEXTS, 3, heads=[(0, 4)])
     with pytest.raises(IndexError, match="layers 0 to 2"):
         nearest_images(held, 0, 3, 0, 3)
-    with pytest.raises(IndexError, match="rows 0 to 29"):
+    with pytest.raises(IndexError, match="no row 30: there are 30, from 0 to 29"):
         nearest_images(held, 30, 0, 0, 3)
     with pytest.raises(ValueError, match=r"need 4 embeddings, got 3"):
         extreme_images(held, TEXTS, 3, text_embeddings=model.encode_text(TEXTS)[:3])

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, means_of, pieces
+from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.intervals import bootstrap_interval
 from clip_lens_plugin.text_span import TextSpanResult
@@ -23,8 +24,13 @@ from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 
 def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
-    """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``."""
+    """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``.
+
+    Raises:
+        ValueError: if ``n`` is no whole number of at least 1, or ``seed`` none of at least 0.
+    """
     model = as_hooked_clip(model)
+    n, seed = checked_number("n", n), checked_number("seed", seed, least=0)
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64)
     pool = TextPool.from_strings([f"random direction {i}" for i in range(n)], theme="random")
@@ -59,13 +65,13 @@ def text_span_completeness(
     heads = {name: result.heads for name, result in spans.items()}
     if not spans or len({tuple(sorted(each)) for each in heads.values()}) != 1:
         raise ValueError(f"Give one or more pools that describe the same heads; got {heads}.")
-    if not n_texts or min(n_texts) < 1:
-        raise ValueError(f"n_texts must be numbers of at least 1, got {list(n_texts)}.")
+    steps = sorted({checked_number("Each of n_texts", m) for m in whole_numbers("n_texts", n_texts) or []})
+    if not steps:
+        raise ValueError("n_texts must hold one or more numbers, such as (10, 20).")
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, len(texts))
     means = means_of(data if means_from is None else means_from)
     described = sorted(next(iter(heads.values())))
-    steps = sorted(n_texts)
     keys = [("model", 0), ("all directions", 0), *((name, m) for name in spans for m in steps)]
     right = dict.fromkeys(keys, 0)
     for rows, own in pieces(data):

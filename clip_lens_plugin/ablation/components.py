@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from clip_lens_plugin.arguments import whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
+
+SETS_OF_LAYERS = ("biases", "mlps", "self_attention")
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,15 @@ class Components:
             )
 
     @classmethod
-    def of_heads(cls, model: CLIPLike, heads: Iterable[tuple[int, int]], name: str | None = None) -> Components:
-        """Some heads, without their layers' output biases. Raises IndexError if there is no such head."""
+    def of_heads(cls, model: CLIPLike, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
+        """Some heads, without their layers' output biases: (layer, head) pairs, or a layer for all heads of it.
+
+        Raises:
+            ValueError: if ``heads`` is neither, or holds no pair.
+            IndexError: if there is no such head.
+        """
         model = as_hooked_clip(model)
-        chosen = sorted({model.cfg.checked_head(layer, head) for layer, head in heads})
+        chosen = sorted(model.cfg.checked_heads(heads))
         return cls(name or ", ".join(f"L{l}H{h}" for l, h in chosen), "heads", frozenset(chosen))
 
     @classmethod
@@ -85,6 +93,20 @@ class Components:
             self_attention=self.self_attention | other.self_attention,
         )
 
+    def checked_for(self, model: CLIPLike) -> Components:
+        """The same, its layers and heads counted from the start.
+
+        Raises:
+            ValueError: if one is no whole number.
+            IndexError: if the model has no such layer or head.
+        """
+        cfg = as_hooked_clip(model).cfg
+        return replace(
+            self,
+            heads=frozenset(cfg.checked_head(layer, head) for layer, head in self.heads),
+            **{each: frozenset(map(cfg.checked_layer, getattr(self, each))) for each in SETS_OF_LAYERS},
+        )
+
     @property
     def n_layers(self) -> int:
         """Layers that are touched."""
@@ -109,7 +131,7 @@ def paper_components(model: CLIPLike, self_attention: bool = True) -> list[Compo
 
 
 def _layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
-    return sorted({model.cfg.checked_head(layer, 0)[0] for layer in layers})
+    return sorted({model.cfg.checked_layer(layer) for layer in whole_numbers("layers", layers) or []})
 
 
 def _ranges(layers: list[int]) -> str:

@@ -24,12 +24,14 @@ from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.intervals import bootstrap_interval
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.pixels import once_a_call
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 Ablation = Literal["mean", "zero", "resample"]
 Effect = Literal["direct", "total"]
 
 
+@once_a_call()
 def mean_ablation_curve(
     data: Data,
     classes: ZeroShotClassifier | Float[Tensor, "t e"],
@@ -79,7 +81,7 @@ def mean_ablation_curve(
     truth = checked_labels(data, labels, len(texts))
     own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention
     model = data.readout.model if isinstance(data, Contributions) else data.model
-    chosen = paper_components(model, own) if components is None else list(components)
+    chosen = paper_components(model, own) if components is None else [each.checked_for(model) for each in components]
     if effect == "direct":
         source = data if means_from is None else means_from
         if not isinstance(source, Contributions | ContributionStore | ComponentSums):

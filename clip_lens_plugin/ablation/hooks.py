@@ -22,7 +22,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
-from clip_lens_plugin.arguments import whole_numbers
+from clip_lens_plugin.arguments import checked_index, checked_indices, whole_numbers
 from clip_lens_plugin.factors import MissingActivationsError
 
 Hook = Callable[..., Tensor | None]
@@ -79,8 +79,8 @@ def resample_ablation(
 
     Args:
         donors: a cache of a run on b other images; or, for each image, the position in the same batch of the one to
-            take from, as a permutation does. The donor's activation is then that of the same, ablated run.
-            b is the size of the batch that is run: ``batch_size`` in ``model.decompose``.
+            take from, as a permutation does; negative ones count from the end. The donor's activation is then that of
+            the same, ablated run. b is the size of the batch that is run: ``batch_size`` in ``model.decompose``.
         heads, positions: see :func:`zero_ablation`.
 
     Raises:
@@ -93,14 +93,11 @@ def resample_ablation(
         if not isinstance(donors, Tensor):
             return checked_shape(_named(donors, name), activation.shape, f"The donors' {name}")
         batch = len(activation)
-        chosen = checked_shape(donors, (batch,), "The positions of donors").to(activation.device)
-        if not bool(((chosen >= 0) & (chosen < batch)).all()):
-            raise IndexError(
-                f"Donors must be positions in the batch, 0 to {batch - 1}; got {int(donors.min())} to "
-                f"{int(donors.max())}."
-            )
-        return activation[chosen]
+        chosen = checked_shape(donors, (batch,), "The positions of donors")
+        return activation[checked_indices("donor in the batch", chosen, batch).to(activation.device)]
 
+    if isinstance(donors, Tensor) and (donors.dtype == torch.bool or donors.is_floating_point()):
+        raise ValueError(f"Donors must be positions in the batch, whole numbers, got a tensor of {donors.dtype}.")
     return _replacing(donated, heads, positions)
 
 
@@ -124,15 +121,15 @@ def _mask(activation: Tensor, name: str, heads: list[int] | None, positions: lis
         raise ValueError(f"{name} has no heads to choose from; {', '.join(sorted(HEAD_AXIS))} have.")
     position_axis = 2 if head_axis == 1 else 1
     mask = torch.ones((1,) * activation.ndim, dtype=torch.bool)
-    for what, numbers, axis in (("heads", heads, head_axis), ("positions", positions, position_axis)):
+    for what, numbers, axis in (("head", heads, head_axis), ("position", positions, position_axis)):
         if numbers is None or axis is None:
             continue
         size = activation.shape[axis]
-        unknown = [number for number in numbers if not -size <= number < size]
-        if unknown:
-            raise IndexError(f"{name} has {what} 0 to {size - 1}, got {unknown}.")
         along = torch.zeros(size, dtype=torch.bool)
-        along[numbers] = True
+        try:
+            along[[checked_index(what, number, size) for number in numbers]] = True
+        except IndexError as error:
+            raise IndexError(f"{name}: {error}") from None
         mask = mask & along.view([size if each == axis else 1 for each in range(activation.ndim)])
     return mask.to(activation.device)
 

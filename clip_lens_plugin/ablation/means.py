@@ -14,8 +14,10 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import nearest
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.pixels import checked
 
 
 class ActivationMeans:
@@ -89,12 +91,17 @@ def activation_means(
         progress: show a progress bar.
 
     Raises:
-        ValueError: see :class:`ActivationMeans`; or if there is no image.
+        ValueError: see :class:`ActivationMeans`; if there is no image, or ``batch_size`` is no whole number of at
+            least 1.
+        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
+            pixels are a warning.
     """
     model = as_hooked_clip(model)
+    batch_size = checked_number("batch_size", batch_size)
     running = ActivationMeans(model, names)
-    for start in track(range(0, len(images), batch_size), "averaging", disable=not progress):
-        running.add(images[start : start + batch_size])
+    with checked(model, images):
+        for start in track(range(0, len(images), batch_size), "averaging", disable=not progress):
+            running.add(images[start : start + batch_size])
     return running.means()
 
 

@@ -8,6 +8,7 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, table 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,9 +16,10 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import Hook, checked_shape
-from clip_lens_plugin.arguments import whole_numbers
+from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.pixels import check_form, checked
 
 
 def class_self_attention_hooks(
@@ -32,8 +34,8 @@ def class_self_attention_hooks(
 
     Args:
         layers: negative ones counted from the end.
-        replacement: None for zero; or layer (from 0) to a mean message [h, k], or to messages of donors [b, h, k]:
-            see :func:`class_self_attention_messages`.
+        replacement: None for zero; or layer, negative ones counted from the end, to a mean message [h, k], or to
+            messages of donors [b, h, k]: see :func:`class_self_attention_messages`.
 
     Returns:
         (name, hook) pairs for ``fwd_hooks``, three a layer; four where a norm's scale is divided out of ``hook_z``.
@@ -45,6 +47,8 @@ def class_self_attention_hooks(
     """
     model = as_hooked_clip(model)
     pairs: list[tuple[str, Hook]] = []
+    if replacement is not None:
+        replacement = {model.cfg.checked_layer(layer): message for layer, message in replacement.items()}
     for l in _checked_layers(model, layers):
         if replacement is not None:
             _check_message(model, l, replacement)
@@ -67,14 +71,20 @@ def class_self_attention_messages(
 
     Raises:
         IndexError: if there is no such layer.
-        ValueError: if there is no image, the shape is wrong, or the model does not pool the class token.
+        ValueError: if there is no image, ``batch_size`` is no whole number of at least 1, or the model does not pool
+            the class token.
+        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
+            pixels are a warning.
     """
     model = as_hooked_clip(model)
+    batch_size = checked_number("batch_size", batch_size)
+    check_form(model, images)
     if len(images) == 0:
         raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
     messages = {l: _SelfMessage(model, l) for l in _checked_layers(model, layers)}
     found: dict[int, list[Tensor]] = {l: [] for l in messages}
-    with torch.no_grad(), model.hooks(fwd_hooks=[pair for each in messages.values() for pair in each.hooks]):
+    hooks: list[Any] = [pair for each in messages.values() for pair in each.hooks]
+    with torch.no_grad(), checked(model, images), model.hooks(fwd_hooks=hooks):
         for start in range(0, len(images), batch_size):
             model(images[start : start + batch_size])
             for l, message in messages.items():
@@ -148,4 +158,4 @@ def _checked_layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
             f"not what table 1 of the paper ablates."
         )
     numbers = whole_numbers("layers", layers) or []
-    return list(dict.fromkeys(model.cfg.checked_head(layer, 0)[0] for layer in numbers))
+    return list(dict.fromkeys(map(model.cfg.checked_layer, numbers)))

@@ -13,10 +13,12 @@ from clip_lens_plugin.ablation.components import Components
 from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, zero_ablation
 from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.pixels import look
 from clip_lens_plugin.sources.choose import as_source
 
 Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height width"]]]
@@ -27,10 +29,14 @@ def image_batches(model: CLIPLike, images: Any, batch_size: int, store: Contribu
     """Batches of a tensor of preprocessed images, or of a data set; of the rows of ``store`` if there is one.
 
     Raises:
-        ValueError: if the data set is not the one that the store was collected from, or a sample cannot be read.
+        ValueError: if the data set is not the one that the store was collected from, a sample cannot be read, or
+            ``batch_size`` is no whole number of at least 1.
+        PixelError: if a tensor is none of preprocessed pixels, or holds NaN or infinity.
     """
     model = as_hooked_clip(model)
+    batch_size = checked_number("batch_size", batch_size)
     if isinstance(images, Tensor):
+        look(model, images)
         return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
     source = as_source(images)
     positions = range(len(source))
@@ -63,6 +69,7 @@ def total_logits(
 ) -> Iterator[tuple[range, int, Float[Tensor, "s t"]]]:
     """(rows, number of the set or -1 for nothing ablated, dot products of M(I) with the classes), batch by batch."""
     model = as_hooked_clip(model)
+    components = [each.checked_for(model) for each in components]
     points = sorted({name for each in components for name in _points(model, each)})
     own_layers = sorted({l for each in components for l in each.self_attention})
     means, own_means = _means(model, source, points, own_layers) if ablation == "mean" else ({}, {})

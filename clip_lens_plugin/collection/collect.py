@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from safetensors.torch import save
 
+from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
@@ -38,6 +39,7 @@ from clip_lens_plugin.collection.store import (
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
+from clip_lens_plugin.pixels import once_a_call
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.sources.choose import as_source
 from clip_lens_plugin.sources.source import ImageSource
@@ -53,6 +55,7 @@ class NonFiniteActivationError(ArithmeticError):
     """A sample's contributions are NaN, infinite, or too large for the store's dtype."""
 
 
+@once_a_call()
 def collect(
     model: CLIPLike,
     dataset: Any,
@@ -91,7 +94,8 @@ def collect(
 
     Raises:
         ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
-            none of it can be read, or it is of no known kind; if there are hooks on the model.
+            none of it can be read, or it is of no known kind; if there are hooks on the model; if ``what``, ``dtype``,
+            ``autocast``, ``batch_size`` or ``workers`` is none of what they may be.
         SourceMismatchError: if the model's embedding is not the source's own, see ``HookedCLIP.verify``.
         CollectionMismatchError: resumed with another model, data set or setting.
         CollectionInUseError: if another process is writing to ``out``.
@@ -101,8 +105,11 @@ def collect(
         OSError: if ``out`` cannot be written; what is done is kept.
     """
     model = as_hooked_clip(model)
-    if batch_size < 1 or workers < 0:
-        raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}.")
+    checked_choice("what", what, get_args(What))
+    checked_choice("dtype", dtype, get_args(StoreDtype))
+    batch_size, workers = checked_number("batch_size", batch_size), checked_number("workers", workers, least=0)
+    if autocast not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
     refuse_hooks(model, "collect keeps what the plain model does")
     source = as_source(dataset)
     if len(source) == 0:

@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from clip_lens_plugin.images import Skipped, UnreadableImageError
+from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.pictures import UnreadableImageError, upright_rgb
+from clip_lens_plugin.pixels import refuse_not_pixels
 from clip_lens_plugin.sources.source import ImageSource
 
 if TYPE_CHECKING:
@@ -97,10 +99,12 @@ class _Prepared(Dataset):
                     f"{self.model_name} was wrapped without its preprocessing, so it cannot take pictures. Give it: "
                     f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
                 )
-            image = self.preprocess(image)
+            image = self.preprocess(upright_rgb(image))
+        name = self.source.name(position)
+        refuse_not_pixels(image, f"Sample {name!r} must be a picture, or pixels that model.preprocess made")
         if tuple(image.shape) != (3, *self.size):
             raise ValueError(
-                f"Sample {self.source.name(position)!r} has shape {list(image.shape)}, {self.model_name} takes "
+                f"Sample {name!r} has shape {list(image.shape)}, {self.model_name} takes "
                 f"{[3, *self.size]}. Let the data set return pictures, or tensors made by model.preprocess."
             )
         return image

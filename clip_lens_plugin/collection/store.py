@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_index, checked_indices, is_whole
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
@@ -149,14 +150,14 @@ class ContributionStore:
         """Contributions in units of the unnormalised embedding, on the model's device.
 
         Args:
-            rows: a slice or range, positions in any order, or a mask with a truth value a row; as a list, an array or
-                a tensor.
+            rows: a slice or range, positions in any order (negative ones count from the end), or a mask with a truth
+                value a row; as a list, an array or a tensor.
 
         Raises:
             IndexError: if there is no such row, or the mask has another length.
-            TypeError: if ``rows`` is a single position, which would have no batch dimension, or no row at all.
+            TypeError: if ``rows`` is a single position, which would have no batch dimension.
             CollectionNotFoundError: if what is stored is damaged.
-            ValueError: if no rows were kept.
+            ValueError: if ``rows`` is none of these, or no rows were kept.
         """
         picked = self._picked(rows)
         unique, back = np.unique(picked, return_inverse=True)
@@ -168,24 +169,10 @@ class ContributionStore:
 
     def _picked(self, rows: Any) -> np.ndarray:
         """Row numbers."""
-        if isinstance(rows, slice):
-            return np.arange(len(self))[rows]
-        found = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows)
-        if found.ndim == 0 and found.dtype.kind in "iu":
-            raise TypeError(
-                f"A store gives batches: ask for store[{found}:{int(found) + 1}] instead of store[{found}]."
-            )
-        if found.size == 0:
-            return np.zeros(0, dtype=int)
-        if found.ndim != 1 or found.dtype.kind not in "iub":
-            raise TypeError(f"Rows are a slice, a range, positions or a mask, got {type(rows).__name__} {rows!r:.60}.")
-        if found.dtype.kind == "b":
-            if len(found) != len(self):
-                raise IndexError(f"The mask has {len(found)} values, the store has {len(self)} rows.")
-            return np.flatnonzero(found)
-        if found.min() < 0 or found.max() >= len(self):
-            raise IndexError(f"Rows must be 0 to {len(self) - 1}, got {found.min()} to {found.max()}.")
-        return found
+        if is_whole(rows) or (isinstance(rows, Tensor | np.ndarray) and rows.ndim == 0):
+            row = checked_index("row", rows, len(self))
+            raise TypeError(f"A store gives batches: ask for store[{row}:{row + 1}] instead of store[{rows}].")
+        return checked_indices("row", rows, len(self)).numpy()
 
     @contextmanager
     def _named_if_damaged(self, what: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
 from clip_lens_plugin.scenes.batches import DrawnScenes
 from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
@@ -33,7 +34,11 @@ def zero_shot_accuracy(
         encode_text: texts to embeddings, of any length.
         drawn: the scenes.
         batch_size: pictures at a time.
+
+    Raises:
+        ValueError: if ``batch_size`` is no whole number of at least 1.
     """
+    batch_size = checked_number("batch_size", batch_size)
     unit = torch.nn.functional.normalize
     with torch.no_grad():
         rows = np.arange(len(drawn.scenes))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clip_lens_plugin.arguments import checked_number
+
 SIDE = 56
 """Height and width of a scene in pixels."""
 
@@ -101,8 +103,7 @@ def sample_scenes(n: int, seed: int) -> list[Scene]:
     """``n`` scenes; scene ``i`` depends on ``(seed, i)`` alone, so a longer list starts with a shorter one.
 
     Raises:
-        ValueError: if ``n`` is negative.
+        ValueError: if ``n`` or ``seed`` is no whole number of at least 0.
     """
-    if n < 0:
-        raise ValueError(f"sample_scenes was given n={n}; it must be 0 or more.")
+    n, seed = checked_number("n", n, least=0), checked_number("seed", seed, least=0)
     return [sample_scene(np.random.default_rng([seed, i])) for i in range(n)]

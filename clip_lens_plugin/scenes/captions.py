@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES, Scene
 
 NAMING_RATES = (0.25, 0.45, 0.7)
@@ -61,8 +62,7 @@ def prompts(attribute: str) -> list[str]:
     Raises:
         ValueError: if there is no such attribute.
     """
-    if attribute not in ATTRIBUTES:
-        raise ValueError(f"Unknown attribute {attribute!r}; expected one of {[*ATTRIBUTES]}.")
+    checked_choice("attribute", attribute, [*ATTRIBUTES])
     return [caption({attribute: value}) for value in ATTRIBUTES[attribute]]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from clip_lens_plugin.arguments import checked_index, checked_number
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES, sample_scene
 from clip_lens_plugin.scenes.captions import prompts
 from clip_lens_plugin.scenes.drawing import draw
@@ -25,19 +26,17 @@ class ScenesDataset(Dataset["tuple[Image.Image, int] | Image.Image"]):
     def __init__(self, n: int, seed: int, attribute: str | None = None) -> None:
         """
         Raises:
-            ValueError: if ``n`` or ``seed`` is negative, or there is no such attribute.
+            ValueError: if ``n`` or ``seed`` is no whole number of at least 0, or there is no such attribute.
         """
-        if n < 0 or seed < 0:
-            raise ValueError(f"ScenesDataset was given n={n} and seed={seed}; both must be 0 or more.")
+        self._n, self._seed = checked_number("n", n, least=0), checked_number("seed", seed, least=0)
         self.classes = None if attribute is None else prompts(attribute)
-        self._n, self._seed, self._attribute = n, seed, attribute
+        self._attribute = attribute
 
     def __len__(self) -> int:
         return self._n
 
     def __getitem__(self, position: int) -> tuple[Image.Image, int] | Image.Image:
-        if not 0 <= position < self._n:
-            raise IndexError(f"There is no scene {position}; there are {self._n}, from 0 on.")
+        position = checked_index("scene", position, self._n)
         scene = sample_scene(np.random.default_rng([self._seed, position]))
         if self._attribute is None:
             return draw(scene)

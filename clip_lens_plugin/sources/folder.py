@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.images import evenly_spaced, find_images, folder_labels, printable
 from clip_lens_plugin.pictures import open_upright
 from clip_lens_plugin.sources.source import Sample, fingerprint_of, tail, unique_names
@@ -25,10 +26,9 @@ class FolderSource:
 
         Raises:
             ImageFolderError: if there is no such folder, it is a file, or it holds no image file.
-            ValueError: if the limit is below 1.
+            ValueError: if the limit is no whole number of at least 1.
         """
-        if limit is not None and limit < 1:
-            raise ValueError(f"FolderSource was given limit={limit}; it must be 1 or more, or None for all images.")
+        limit = None if limit is None else checked_number("limit", limit)
         paths = [path.relative_to(folder).as_posix() for path in find_images(folder)]
         names = unique_names(printable(path) for path in paths)
         labels, self._classes = _labels(paths)

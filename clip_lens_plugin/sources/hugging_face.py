@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of
 
@@ -62,10 +63,10 @@ class HuggingFaceSource:
         return len(self._rows)
 
     def name(self, position: int) -> str:
-        return f"{position:08d}"
+        return f"{checked_index('sample', position, len(self)):08d}"
 
     def read(self, position: int) -> Sample:
-        row = self._rows[position]
+        row = self._rows[checked_index("sample", position, len(self))]
         label = -1 if self._label_column is None else row[self._label_column]
         known = -1 if label is None else checked_label(label, self._classes, self.name(position))
         return Sample(open_upright(_file(row[self._image_column])), known)

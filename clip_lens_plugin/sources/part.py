@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.images import evenly_spaced
 from clip_lens_plugin.sources.source import ImageSource, Sample, fingerprint_of
 
@@ -12,12 +13,10 @@ class PartOfSource:
     def __init__(self, whole: ImageSource, limit: int) -> None:
         """
         Raises:
-            ValueError: if the limit is below 1.
+            ValueError: if the limit is no whole number of at least 1.
         """
-        if limit < 1:
-            raise ValueError(f"PartOfSource was given limit={limit}; it must be 1 or more.")
         self._whole = whole
-        self._positions = evenly_spaced(range(len(whole)), limit)
+        self._positions = evenly_spaced(range(len(whole)), checked_number("limit", limit))
 
     @property
     def description(self) -> str:

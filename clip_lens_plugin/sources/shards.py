@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 from fsspec.core import url_to_fs
 
+from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.images import printable
 from clip_lens_plugin.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.sources.source import GREATEST_LABEL, Sample, checked_label, fingerprint_of
@@ -90,6 +91,7 @@ class ShardSource:
         return fingerprint_of("shards", self._classes, zip(names, sizes, strict=True))
 
     def _place(self, position: int) -> tuple[int, int]:
+        position = checked_index("sample", position, len(self))
         shard = int(np.searchsorted(self._starts, position, side="right")) - 1
         return shard, int(position - self._starts[shard])
 

@@ -15,8 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
+from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.images import printable
 from clip_lens_plugin.pictures import UnreadableImageError, unreadable_where, upright_rgb
+from clip_lens_plugin.pixels import refuse_not_pixels
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of, unique_names
 
 _DECODERS_RAISE = (ValueError, SyntaxError, EOFError, struct.error, zlib.error)
@@ -72,6 +74,7 @@ class TorchSource:
         return self._n
 
     def name(self, position: int) -> str:
+        position = checked_index("sample", position, self._n)
         return f"{position:08d}" if self._names is None else self._names[position]
 
     def read(self, position: int) -> Sample:
@@ -82,6 +85,7 @@ class TorchSource:
                 decoded, or a tensor holds NaN or infinity.
             ValueError: if the item is of another kind than the class says, or a label is beyond the classes.
         """
+        position = checked_index("sample", position, self._n)
         with unreadable_where(_is_of_a_picture):
             item = self._dataset[position]
         image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, -1)
@@ -165,11 +169,12 @@ def _image(image: Any, name: str) -> Image.Image | Tensor:
         return upright_rgb(image)
     if not isinstance(image, Tensor):
         given = type(image).__name__
-    elif image.is_floating_point() and image.ndim == 3 and len(image) == 3:
-        if not torch.isfinite(image).all():
-            raise UnreadableImageError("values are NaN or infinite")
-        return image
     else:
+        refuse_not_pixels(image, f"{name!r} must be a PIL picture, or pixels that model.preprocess made")
+        if image.ndim == 3 and len(image) == 3:
+            if not torch.isfinite(image).all():
+                raise UnreadableImageError("values are NaN or infinite")
+            return image
         given = f"a tensor of {image.dtype} and shape {list(image.shape)}"
     raise ValueError(
         f"The data set gave {given} for {name!r}; expected (image, label) or an image, where an image is a PIL picture "

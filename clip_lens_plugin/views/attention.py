@@ -16,7 +16,9 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_index, checked_pair, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.pictures import upright_rgb
 from clip_lens_plugin.views import encoding
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.view import View, drawn
@@ -72,14 +74,15 @@ def attention_view(
 
     Raises:
         IndexError: if there is no such layer, head or image.
-        ValueError: if the cache does not hold the pattern, the pattern is not [b, h, n, n] with the model's n or
-            holds a number that is negative or not finite, no head is chosen, the
-            heads are more than a browser draws (1.1 million weights: 28 heads of 197 tokens, 16 of 257, 3 of 577), or
-            the picture does not have the shape of the model's input.
+        ValueError: if one of these is no whole number, the cache does not hold the pattern, the pattern is not [b, h,
+            n, n] with the model's n or holds a number that is negative or not finite, no head is chosen, the heads are
+            more than a browser draws (1.1 million weights: 28 heads of 197 tokens, 16 of 257, 3 of 577), or the picture
+            does not have the shape of the model's input.
     """
     model = as_hooked_clip(model)
-    layer, _ = model.cfg.checked_head(layer, 0)
-    chosen = range(model.cfg.n_heads) if heads is None else [model.cfg.checked_head(layer, head)[1] for head in heads]
+    layer, n_heads = model.cfg.checked_layer(layer), model.cfg.n_heads
+    numbers = whole_numbers("heads", heads)
+    chosen = range(n_heads) if numbers is None else [checked_index("head", head, n_heads) for head in numbers]
     if not len(chosen):
         raise ValueError("heads must hold at least one head, or be None for all of the layer.")
     n_tokens = model.cfg.n_ctx
@@ -91,6 +94,7 @@ def attention_view(
     pattern = _cached_pattern(model, cache, layer, image)[list(chosen)]
     rows, columns = grid_size = model.cfg.grid_size
     if picture is not None:
+        picture = upright_rgb(picture)
         _check_shape(picture, model.cfg.image_size[1] / model.cfg.image_size[0])
     packed, prefix = encoding.weights(pattern), model.cfg.prefix_names
     full = max(float(pattern.flatten().sort().values[int(FULL_COLOUR * (pattern.numel() - 1))]), 1e-9)
@@ -148,7 +152,7 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
         ValueError: if there is no layer or head, n is not 1 + rows · columns, a weight is negative or not finite, the
             page would exceed 8 MB, or the picture does not have the shape of the grid.
     """
-    rows, columns = grid_size
+    rows, columns = checked_pair("grid_size", grid_size)
     found = patterns.detach().to("cpu", torch.float32)
     if found.ndim != 3 or not found.numel() or found.shape[-1] != 1 + rows * columns:
         raise ValueError(
@@ -158,6 +162,7 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
     if found.numel() > MOST_CLASS_WEIGHTS:
         raise ValueError(f"{found.numel():,} weights make a page of more than 8 MB. Choose some layers or heads.")
     _check_weights(found, "patterns")
+    picture = upright_rgb(picture)
     _check_shape(picture, columns / rows)
     n_layers, n_heads, _ = found.shape
     data = {
@@ -189,8 +194,7 @@ def _cached_pattern(model: HookedCLIP, cache: ActivationCache, layer: int, image
             f"{name} must be [batch, {expected[0]}, {expected[1]}, {expected[2]}], got {list(found.shape)}. Cache it "
             f"from the same model, without pos_slice."
         )
-    if not -len(found) <= image < len(found):
-        raise IndexError(f"There is no image {image}: the cache holds {len(found)}.")
+    image = checked_index("image", image, len(found))
     _check_weights(found[image], name)
     return found[image]
 

@@ -10,10 +10,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from clip_lens_plugin.pictures import upright_rgb
+
 
 def picture_uri(picture: Image.Image, side: int) -> str:
     """A JPEG as a data address, its longer side at most ``side`` pixels."""
-    small = picture.convert("RGB")
+    small = upright_rgb(picture).copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from clip_lens_plugin.pictures import upright_rgb
 from clip_lens_plugin.text_span import HeadSpan
 from clip_lens_plugin.views.encoding import picture_uri
 from clip_lens_plugin.views.page import TEMPLATES
@@ -164,7 +165,7 @@ def _prefix(thumbnails: Mapping[int, str]) -> str:
 
 def _thumb(axes: Axes, picture: Image.Image, caption: str) -> None:
     axes.set_axis_on()
-    axes.imshow(picture)
+    axes.imshow(upright_rgb(picture))
     axes.set_title(caption.replace("$", r"\$"), fontsize=7)
     axes.set_xticks([])
     axes.set_yticks([])

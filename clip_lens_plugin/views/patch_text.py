@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 import matplotlib
 import numpy as np
@@ -14,14 +14,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clip_lens_plugin.geometry import Placement
+from clip_lens_plugin.arguments import checked_choice
+from clip_lens_plugin.geometry import Interpolation, Placement
 from clip_lens_plugin.patch_text import HeadTextScores, PatchTextMap
+from clip_lens_plugin.pictures import upright_rgb
 from clip_lens_plugin.views.colours import SIGNED
 from clip_lens_plugin.views.encoding import floats, picture_uri
 from clip_lens_plugin.views.summaries import table
 from clip_lens_plugin.views.view import View, drawn, static
-
-Interpolation = Literal["nearest", "bilinear"]
 
 SIDE = 480
 """Longer side, in pixels, of a photograph on a page."""
@@ -53,6 +53,7 @@ def head_text_view(
     Raises:
         ValueError: if the placement is of a photograph of another size, or there is no such interpolation.
     """
+    picture = upright_rgb(picture)
     box = _crop(picture, placement, scores.grid_size, interpolation)
     maps = scores.map()
 
@@ -124,9 +125,9 @@ def maps_figure(
     for what, given, expected in (("marks", marks, columns), ("names", names, rows)):
         if given and len(given) != expected:
             raise ValueError(f"The maps have {rows} images and {columns} texts, got {len(given)} {what}.")
-    unknown = set(marks) - {*MARKS, ""}
-    if unknown:
-        raise ValueError(f"A mark is one of {[*MARKS, '']}, got {sorted(unknown)}.")
+    for mark in marks:
+        checked_choice("A mark", mark, (*MARKS, ""))
+    pictures = [upright_rgb(picture) for picture in pictures]
     figure = Figure(figsize=(2.4 * (columns + 1) + 0.6, 2.5 * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns + 1, squeeze=False)
     for row in range(rows):
@@ -223,8 +224,7 @@ def _crop(
     picture: Image.Image, placement: Placement | None, grid_size: tuple[int, int], interpolation: Interpolation
 ) -> tuple[float, float, float, float]:
     """Left, top, width and height of all patches together as parts of the photograph."""
-    if interpolation not in ("nearest", "bilinear"):
-        raise ValueError(f"interpolation is 'nearest' or 'bilinear', got {interpolation!r}.")
+    checked_choice("interpolation", interpolation, get_args(Interpolation))
     if placement is None:
         return 0.0, 0.0, 1.0, 1.0
     width, height = placement.photo_size

@@ -10,6 +10,7 @@ from functools import partial
 import pandas as pd
 from markupsafe import Markup
 
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.text_span import HeadSpan, TextSpanResult
 from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
 from clip_lens_plugin.views.view import View, drawn
@@ -35,12 +36,11 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
         n_texts: texts shown a head.
 
     Raises:
-        ValueError: if the result has no head, or ``n_texts`` is less than 1.
+        ValueError: if the result has no head, or ``n_texts`` is no whole number of at least 1.
     """
     if not len(result):
         raise ValueError("The result holds no head; run text_span with one or more.")
-    if n_texts < 1:
-        raise ValueError(f"n_texts must be at least 1, got {n_texts}.")
+    n_texts = checked_number("n_texts", n_texts)
     layers = sorted({layer for layer, _ in result.heads})
     n_heads = max(FEWEST_COLUMNS, 1 + max(head for _, head in result.heads))
     depth = max(1, min(n_texts, max(len(span.texts) for span in result)))

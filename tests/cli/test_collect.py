@@ -139,7 +139,7 @@ def test_two_processes_share_the_work_and_the_first_speaks(tmp_path, run, monkey
         (["EMPTY"], "holds no image files"),
         (["missing-{0..1}.tar"], "There is no shard"),
         (["s3://bucket/folder"], "is no .tar file"),
-        (["--attribute", "smell"], "Unknown attribute 'smell'"),
+        (["--attribute", "smell"], "got 'smell'"),
         (["EMPTY", "--attribute", "colour"], "is for drawn scenes"),
         (["--model", "ViT-B-61"], "Unknown model 'ViT-B-61'"),
         (["--limit", "4", "--out", "EMPTY/FILE"], "is a file, expected a folder"),

@@ -228,8 +228,8 @@ def test_a_folder_that_another_process_writes_to_is_refused(clip, tmp_path, monk
 
 
 def test_bad_numbers_are_refused(clip, tmp_path):
-    for bad in ({"batch_size": 0}, {"workers": -1}):
-        with pytest.raises(ValueError, match=r"batch_size must be at least 1"):
+    for bad, least in (({"batch_size": 0}, 1), ({"workers": -1}, 0)):
+        with pytest.raises(ValueError, match=rf"{next(iter(bad))} must be a whole number of at least {least}"):
             collect_rows(clip, scenes(9), tmp_path / "out", **bad)
 
 

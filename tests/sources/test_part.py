@@ -29,5 +29,5 @@ def test_the_fingerprint_is_that_of_the_whole_and_of_the_limit():
 
 
 def test_a_limit_below_one_is_refused():
-    with pytest.raises(ValueError, match="1 or more"):
+    with pytest.raises(ValueError, match="limit must be a whole number of at least 1"):
         PartOfSource(scenes(), 0)

@@ -152,7 +152,7 @@ def test_absent_layers_heads_and_images_are_refused(model):
         attention_view(model, cache, 3)
     with pytest.raises(IndexError, match="head 4"):
         attention_view(model, cache, 0, heads=[4])
-    with pytest.raises(IndexError, match="holds 1"):
+    with pytest.raises(IndexError, match="no image 1: there are 1"):
         attention_view(model, cache, 0, image=1)
     with pytest.raises(ValueError, match="at least one head"):
         attention_view(model, cache, 0, heads=[])

@@ -89,7 +89,7 @@ def test_numbers_stand_below_and_labels_are_text(maps):
         ({"pictures": []}, "1 images need as many pictures, got 0"),
         ({"placements": [None, None]}, "as many placements, got 2"),
         ({"marks": ["most similar"]}, "2 texts, got 1 marks"),
-        ({"marks": ["best", ""]}, r"A mark is one of .*\['best'\]"),
+        ({"marks": ["best", ""]}, r"A mark must be .*'best'"),
         ({"names": ["a", "b"]}, "got 2 names"),
         ({"pictures": [PHOTO.resize((30, 10))], "placements": "placed"}, "300 x 100 pixels, the picture has 30 x 10"),
     ],

@@ -157,7 +157,7 @@ def test_pictures_are_drawn_of_any_label(label):
 def test_empty_results_are_refused():
     with pytest.raises(ValueError, match="no head"):
         text_span_view(TextSpanResult([], 4))
-    with pytest.raises(ValueError, match="n_texts must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_texts must be a whole number of at least 1, got 0"):
         text_span_view(TextSpanResult([span()], 4), n_texts=0)
     with pytest.raises(ValueError, match="no text for layer 1, head 2"):
         head_texts_view(span(texts=[], explained=[]))

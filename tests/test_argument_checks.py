@@ -1,0 +1,480 @@
+"""What users give is checked by the same functions everywhere: each bad value of each argument gives one sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clip_lens_plugin import Contributions, HookedCLIP, collect, decompose, mean_ablation_curve, patch_text_map
+from clip_lens_plugin.ablation import (
+    activation_means,
+    class_self_attention_hooks,
+    class_self_attention_messages,
+    mean_ablation,
+    random_directions,
+    resample_ablation,
+    text_span_completeness,
+    zero_ablation,
+)
+from clip_lens_plugin.ablation.components import Components
+from clip_lens_plugin.collection import ContributionStore
+from clip_lens_plugin.geometry import Placement
+from clip_lens_plugin.images import find_images
+from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.patch_text import PatchTextMap, head_text_scores
+from clip_lens_plugin.report import Question, analyse
+from clip_lens_plugin.retrieval import extreme_images, nearest_images
+from clip_lens_plugin.scenes import ScenesDataset, prompts, sample_scenes
+from clip_lens_plugin.scenes.accuracy import zero_shot_accuracy
+from clip_lens_plugin.scenes.batches import DrawnScenes
+from clip_lens_plugin.sources import FolderSource, ShardSource, TorchSource
+from clip_lens_plugin.sources.part import PartOfSource
+from clip_lens_plugin.text_span import TextSpanResult, text_span
+from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.views import attention_view, class_attention_view, head_text_view, patch_text_view, text_span_view
+
+TEXTS = ["a dog", "a cat", "water"]
+NOT_WHOLE = (1.0, True, "1", None, [1])
+NOT_COUNTS = (0, -1, 1.5, True, "2", [2])
+
+
+@dataclass
+class World:
+    """A small model and data of five images, and all that can be made of them; made when asked for."""
+
+    folder: Path
+
+    @cached_property
+    def model(self) -> HookedCLIP:
+        return HookedCLIP.from_pretrained("scenes", device="cpu")
+
+    @cached_property
+    def dataset(self) -> ScenesDataset:
+        return ScenesDataset(5, 3, "colour")
+
+    @cached_property
+    def images(self) -> Tensor:
+        return self.model.prepare([picture for picture, _ in self.dataset])
+
+    @cached_property
+    def held(self) -> Contributions:
+        return self.model.decompose(self.images, tokens=True, neurons=True)
+
+    @cached_property
+    def store(self) -> ContributionStore:
+        options: dict[str, Any] = {"dtype": "float32", "batch_size": 2, "progress": False}
+        return collect(self.model, self.dataset, self.folder / "store", "contributions", **options)
+
+    @cached_property
+    def texts(self) -> Tensor:
+        return self.model.encode_text(TEXTS)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        return torch.tensor([0, 1, 2, 0, -1])
+
+    @cached_property
+    def span(self) -> TextSpanResult:
+        return text_span(self.model, Moments.from_contributions(self.held.normalized()), TEXTS, 2, heads="all")
+
+    @cached_property
+    def maps(self) -> PatchTextMap:
+        return patch_text_map(self.model, self.images, TEXTS)
+
+    @cached_property
+    def cache(self) -> Any:
+        return self.model.run_with_cache(self.images)[1]
+
+    @cached_property
+    def placement(self) -> Placement:
+        return Placement.of(self.model.preprocess, (90, 70), (56, 56))
+
+    @cached_property
+    def shards(self) -> ShardSource:
+        import io
+        import tarfile
+
+        with tarfile.open(self.folder / "a.tar", "w") as tar:
+            for position, (picture, _) in enumerate(self.dataset):
+                data = io.BytesIO()
+                picture.save(data, "PNG")
+                member = tarfile.TarInfo(f"{position}.png")
+                member.size = len(data.getvalue())
+                tar.addfile(member, io.BytesIO(data.getvalue()))
+        return ShardSource(self.folder / "a.tar")
+
+    @cached_property
+    def pictures(self) -> Path:
+        (self.folder / "pictures").mkdir()
+        for position, (picture, _) in enumerate(self.dataset):
+            picture.save(self.folder / "pictures" / f"{position}.png")
+        return self.folder / "pictures"
+
+    def curve(self, **changed: Any) -> pd.DataFrame:
+        options = {"components": [Components.of_mlps(self.model, [0])], "ablation": "mean", "effect": "direct"}
+        return mean_ablation_curve(self.held, self.texts, changed.pop("labels", self.labels), **(options | changed))
+
+    def run(self, hook: Callable[..., Any], name: str = "blocks.1.attn.hook_z") -> Tensor:
+        return self.model.run_with_hooks(self.images, fwd_hooks=[(name, hook)])
+
+    def report(self, answers: Any) -> object:
+        question = Question("colour", tuple(TEXTS), answers)
+        names = [str(i) for i in range(5)]
+        return analyse(self.model, self.images, names=names, pool=TextPool.from_strings(TEXTS), questions=[question])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("arguments"))
+
+
+@pytest.fixture(autouse=True)
+def as_outside_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+# ---------------------------------------------------------------------- names out of a list
+
+CHOICES: dict[str, tuple[Callable[[World, Any], object], tuple[str, ...]]] = {
+    "interpolation of a placement": (
+        lambda w, x: w.placement.to_photo(torch.zeros(7, 7), x),
+        ("nearest", "bilinear"),
+    ),
+    "interpolation of a head's view": (
+        lambda w, x: head_text_view(
+            head_text_scores(w.model, w.images[0], TEXTS), Image.new("RGB", (56, 56)), interpolation=x
+        ),
+        ("nearest", "bilinear"),
+    ),
+    "interpolation of maps": (
+        lambda w, x: patch_text_view(w.maps, [Image.new("RGB", (56, 56))] * 5, interpolation=x),
+        ("nearest", "bilinear"),
+    ),
+    "mark": (
+        lambda w, x: patch_text_view(w.maps, [Image.new("RGB", (56, 56))] * 5, marks=[x, "", ""]),
+        ("most similar", "least similar"),
+    ),
+    "what": (lambda w, x: collect(w.model, w.dataset, w.folder / "no", x), ("moments", "contributions")),
+    "dtype": (lambda w, x: collect(w.model, w.dataset, w.folder / "no", dtype=x), ("float16", "float32")),
+    "autocast": (
+        lambda w, x: collect(w.model, w.dataset, w.folder / "no", autocast=x if x is not None else "none"),
+        ("torch.bfloat16", "torch.float16"),
+    ),
+    "attribute": (lambda w, x: prompts(x), ("colour", "shape")),
+    "constants of a cache": (lambda w, x: decompose(w.model, w.cache, constants=x), ()),
+    "constants of images": (lambda w, x: w.model.decompose(w.images, constants=x), ()),
+    "heads of TextSpan": (
+        lambda w, x: text_span(w.model, Moments.from_contributions(w.held), TEXTS, heads="first" if x is None else x),
+        ("late", "all"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_name_that_is_none_is_refused_with_those_that_are(world: World, name: str) -> None:
+    call, allowed = CHOICES[name]
+    for wrong in ("median", "Nearest", None):
+        with pytest.raises(ValueError, match=r"must be .*(got|given)|got ") as refusal:
+            call(world, wrong)
+        assert "\n" not in str(refusal.value)
+        assert all(each in str(refusal.value) for each in allowed), refusal.value
+    assert not (world.folder / "no").exists()
+
+
+# ---------------------------------------------------------------------- counts
+
+COUNTS: dict[str, tuple[Callable[[World, Any], object], int]] = {
+    "decompose batch_size": (lambda w, x: w.model.decompose(w.images, batch_size=x), 1),
+    "patch_text_map batch_size": (lambda w, x: patch_text_map(w.model, w.images, TEXTS, batch_size=x), 1),
+    "activation_means batch_size": (lambda w, x: activation_means(w.model, w.images, "hook_embed", batch_size=x), 1),
+    "messages batch_size": (lambda w, x: class_self_attention_messages(w.model, w.images, [0], batch_size=x), 1),
+    "curve batch_size": (lambda w, x: w.curve(effect="total", images=w.images, batch_size=x), 1),
+    "collect batch_size": (lambda w, x: collect(w.model, w.dataset, w.folder / "no", batch_size=x), 1),
+    "collect workers": (lambda w, x: collect(w.model, w.dataset, w.folder / "no", workers=x), 0),
+    "scenes batch_size": (lambda w, x: zero_shot_accuracy(len, len, DrawnScenes.of(sample_scenes(1, 0)), x), 1),
+    "extreme_images k": (lambda w, x: extreme_images(w.held, TEXTS, x, text_embeddings=w.texts), 1),
+    "extreme_images n_texts": (
+        lambda w, x: extreme_images(w.held, TEXTS, 1, n_texts=x, text_embeddings=w.texts),
+        1,
+    ),
+    "nearest_images k": (lambda w, x: nearest_images(w.held, 0, 0, 0, x), 1),
+    "text_span_view n_texts": (lambda w, x: text_span_view(w.span, x), 1),
+    "completeness n_texts": (
+        lambda w, x: text_span_completeness(w.held, w.texts, {"a": w.span}, w.labels, n_texts=(x, 2)),
+        1,
+    ),
+    "random_directions n": (lambda w, x: random_directions(w.model, x), 1),
+    "random_directions seed": (lambda w, x: random_directions(w.model, 2, x), 0),
+    "find_images limit": (lambda w, x: find_images(w.pictures, x), 1),
+    "FolderSource limit": (lambda w, x: FolderSource(w.pictures, x), 1),
+    "PartOfSource limit": (lambda w, x: PartOfSource(w.shards, x), 1),
+    "ScenesDataset n": (lambda w, x: ScenesDataset(x, 0), 0),
+    "ScenesDataset seed": (lambda w, x: ScenesDataset(1, x), 0),
+    "sample_scenes n": (lambda w, x: sample_scenes(x, 0), 0),
+    "sample_scenes seed": (lambda w, x: sample_scenes(1, x), 0),
+    "photo_size": (lambda w, x: Placement.of(w.model.preprocess, (x, 9), (56, 56)), 1),
+    "input_size": (lambda w, x: Placement.of(w.model.preprocess, (9, 9), (56, x)), 1),
+    "grid_size of a placement": (lambda w, x: w.placement.patch_boxes((7, x)), 1),
+    "grid_size of a view": (
+        lambda w, x: class_attention_view(torch.ones(2, 2, 50), Image.new("RGB", (56, 56)), (x, 7)),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_number_that_is_none_is_refused(world: World, name: str) -> None:
+    call, least = COUNTS[name]
+    for wrong in (*NOT_COUNTS, least - 1):
+        if wrong == 0 and least == 0 and not isinstance(wrong, bool):
+            continue
+        argument = name.split()[-1] if "grid_size" not in name else "grid_size"
+        with pytest.raises(
+            ValueError, match=rf"{argument}.* must be (a )?whole number.* of at least {least}.* got|list"
+        ):
+            call(world, wrong)
+    assert not (world.folder / "no").exists()
+
+
+def test_numbers_of_numpy_and_torch_are_whole(world: World) -> None:
+    found = nearest_images(world.held, 0, 0, 0, 2)
+    for k in (np.int64(2), np.uint8(2), torch.tensor(2)):
+        pd.testing.assert_frame_equal(nearest_images(world.held, 0, 0, 0, k), found)
+
+
+# ---------------------------------------------------------------------- positions
+
+POSITIONS: dict[str, tuple[Callable[[World, Any], object], int]] = {
+    "head": (lambda w, x: w.model.cfg.checked_head(0, x)[1], 8),
+    "layer": (lambda w, x: w.model.cfg.checked_head(x, 0)[0], 6),
+    "layer alone": (lambda w, x: w.model.cfg.checked_layer(x), 6),
+    "layer of tokens": (lambda w, x: w.held.tokens(x, 0), 6),
+    "head of tokens": (lambda w, x: w.held.tokens(0, x), 8),
+    "layer of neurons": (lambda w, x: w.held.neurons(x), 6),
+    "layer of a neighbour": (lambda w, x: nearest_images(w.held, 0, x, 0, 2), 6),
+    "head of a neighbour": (lambda w, x: nearest_images(w.held, 0, 0, x, 2), 8),
+    "row of a neighbour": (lambda w, x: nearest_images(w.held, x, 5, 0, 2), 5),
+    "row of a store's neighbour": (lambda w, x: nearest_images(w.store, x, 5, 0, 2), 5),
+    "layer of a pattern": (lambda w, x: attention_view(w.model, w.cache, x, heads=[0]).html(), 6),
+    "head of a pattern": (lambda w, x: attention_view(w.model, w.cache, 0, heads=[x]).html(), 8),
+    "image of a pattern": (lambda w, x: attention_view(w.model, w.cache, 0, heads=[0], image=x).html(), 5),
+    "layer of extremes": (lambda w, x: extreme_images(w.held, TEXTS, 1, heads=[(x, 0)], text_embeddings=w.texts), 6),
+    "head of extremes": (lambda w, x: extreme_images(w.held, TEXTS, 1, heads=[(0, x)], text_embeddings=w.texts), 8),
+    "layer of maps": (lambda w, x: patch_text_map(w.model, w.images, TEXTS, heads=[(x, 1)]).values, 6),
+    "head of maps": (lambda w, x: patch_text_map(w.model, w.images, TEXTS, heads=[(1, x)]).values, 8),
+    "layer of a map": (lambda w, x: head_text_scores(w.model, w.images[0], TEXTS).map([(x, 1)]).values, 6),
+    "head of a map": (lambda w, x: head_text_scores(w.model, w.images[0], TEXTS).map([(1, x)]).values, 8),
+    "layer of components": (lambda w, x: Components.of_heads(w.model, [(x, 0)]), 6),
+    "head of components": (lambda w, x: Components.of_heads(w.model, [(0, x)]), 8),
+    "layer of attention": (lambda w, x: Components.of_attention(w.model, [x]), 6),
+    "layer of mlps": (lambda w, x: Components.of_mlps(w.model, [x]), 6),
+    "layer of self-attention": (lambda w, x: Components.of_self_attention(w.model, [x]), 6),
+    "layer of components made by hand": (
+        lambda w, x: Components("a", "mlps", mlps=frozenset([x])).checked_for(w.model),
+        6,
+    ),
+    "layer of messages": (lambda w, x: class_self_attention_messages(w.model, w.images, [x]), 6),
+    "layer of message hooks": (
+        lambda w, x: w.model.run_with_hooks(w.images, fwd_hooks=class_self_attention_hooks(w.model, [x])),
+        6,
+    ),
+    "layer of a replacement": (
+        lambda w, x: w.model.run_with_hooks(
+            w.images, fwd_hooks=class_self_attention_hooks(w.model, [3], {3: torch.ones(8, 16), x: torch.ones(8, 16)})
+        ),
+        6,
+    ),
+    "head of a hook": (lambda w, x: w.run(zero_ablation([x])), 8),
+    "position of a hook": (lambda w, x: w.run(zero_ablation(positions=[x])), 50),
+    "head of a mean": (
+        lambda w, x: w.run(mean_ablation({"blocks.1.attn.hook_z": torch.ones(50, 8, 16)}, heads=[x])),
+        8,
+    ),
+    "scene": (lambda w, x: np.asarray(w.dataset[x][0]).tolist(), 5),
+    "sample of shards": (lambda w, x: (w.shards.name(x), w.shards.read(x).label), 5),
+    "sample of torch": (lambda w, x: (TorchSource(w.dataset).name(x), TorchSource(w.dataset).read(x).label), 5),
+}
+
+
+HASHED = ("layer of components made by hand", "layer of a replacement")
+"""Where a list cannot stand."""
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_a_position_counts_from_either_end_or_is_refused(world: World, name: str) -> None:
+    call, n = POSITIONS[name]
+    for given in {n - 1, 1 % n} if name != "layer of a replacement" else {n - 1}:
+        assert same(call(world, given - n), call(world, given))
+        assert same(call(world, np.int64(given)), call(world, given))
+    for wrong in (n, -n - 1):
+        with pytest.raises(IndexError, match=rf"There is no .*{wrong}"):
+            call(world, wrong)
+    for wrong in NOT_WHOLE[: 4 if name in HASHED else 5]:
+        with pytest.raises(ValueError, match="whole number") as refusal:
+            call(world, wrong)
+        assert not isinstance(refusal.value, TypeError)
+
+
+# ---------------------------------------------------------------------- lists of heads, layers and rows
+
+HEADS: dict[str, Callable[[World, Any], object]] = {
+    "patch_text_map": lambda w, x: patch_text_map(w.model, w.images, TEXTS, heads=x).values,
+    "map": lambda w, x: head_text_scores(w.model, w.images[0], TEXTS).map(x).values,
+    "extreme_images": lambda w, x: extreme_images(w.held, TEXTS, 1, heads=x, text_embeddings=w.texts),
+    "of_heads": lambda w, x: Components.of_heads(w.model, x),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_are_pairs_or_a_layer(world: World, name: str) -> None:
+    call = HEADS[name]
+    expected = call(world, [(5, 7), (0, 1)])
+    for alike in (
+        [(-1, -1), (0, 1), (5, 7)],
+        np.array([[5, 7], [0, 1]]),
+        torch.tensor([[-1, 7], [0, -7]]),
+        ((5, 7), (0, 1)),
+    ):
+        assert same(call(world, alike), expected)
+    whole = call(world, [(5, head) for head in range(8)])
+    for layer in (5, -1, np.int64(5), torch.tensor(5)):
+        assert same(call(world, layer), whole)
+    for wrong in ((5, 7), "late", [5], [(1, 2, 3)], [(0.0, 1)], [(True, 1)], [("0", 1)], True, 5.0, []):
+        with pytest.raises(ValueError, match=r"heads must|whole number"):
+            call(world, wrong)
+    for wrong in ([(6, 0)], [(0, 8)], [(-7, 0)], 6, -7):
+        with pytest.raises(IndexError, match="There is no layer"):
+            call(world, wrong)
+
+
+LISTS: dict[str, Callable[[World, Any], object]] = {
+    "heads of a pattern": lambda w, x: attention_view(w.model, w.cache, 0, heads=x),
+    "heads of a hook": lambda w, x: zero_ablation(x),
+    "positions of a hook": lambda w, x: mean_ablation({}, positions=x),
+    "layers of attention": lambda w, x: Components.of_attention(w.model, x),
+    "layers of messages": lambda w, x: class_self_attention_messages(w.model, w.images, x),
+    "n_texts": lambda w, x: text_span_completeness(w.held, w.texts, {"a": w.span}, w.labels, n_texts=x),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_numbers_is_a_list_of_whole_numbers(world: World, name: str) -> None:
+    for wrong in (3, 1.0, "12", [1.0], [True, False], np.array([0.5]), torch.tensor([True])):
+        with pytest.raises(ValueError, match=r"must be whole numbers in a list"):
+            LISTS[name](world, wrong)
+
+
+@pytest.mark.parametrize("kind", ["held", "normalised", "store"])
+def test_rows_are_picked_in_every_way(world: World, kind: str) -> None:
+    def pick(rows: Any) -> Contributions:
+        if kind == "store":
+            return world.store[rows]
+        return (world.held if kind == "held" else world.held.normalized()).select(rows)
+
+    every = pick(slice(None)).embedding
+    assert every.shape == (5, 128)
+    for rows, expected in (
+        ([3, 0], [3, 0]),
+        ([-1, 1, 1], [4, 1, 1]),
+        (range(1, 3), [1, 2]),
+        (slice(1, -1), [1, 2, 3]),
+        (slice(None, None, -2), [4, 2, 0]),
+        ([True, False, False, True, False], [0, 3]),
+        (np.array([2, -2]), [2, 3]),
+        (np.array([False, True, False, False, True]), [1, 4]),
+        (torch.tensor([0, -5, 4], dtype=torch.int32), [0, 0, 4]),
+        (torch.tensor([True, True, False, False, False]), [0, 1]),
+        ([], []),
+    ):
+        found = pick(rows)
+        assert torch.equal(found.embedding, every[expected])
+        assert torch.equal(found.head_coordinates, pick(slice(None)).head_coordinates[expected])
+    for wrong in ([0.5], [[0]], "ab", [None]):
+        with pytest.raises(ValueError, match="are a slice, a range, whole numbers or a mask"):
+            pick(wrong)
+    for wrong in ([5], [0, -6], [True]):
+        with pytest.raises(IndexError, match=r"There is no|The mask has 1 values, there are 5"):
+            pick(wrong)
+
+
+def test_what_is_kept_of_tokens_follows_the_rows(world: World) -> None:
+    picked = world.held.select([4, -4])
+    assert torch.equal(picked.tokens(-1, -1), world.held.tokens(5, 7)[[4, 1]])
+    assert torch.equal(picked.neurons(-6), world.held.neurons(0)[[4, 1]])
+
+
+def test_a_store_gives_batches(world: World) -> None:
+    for single, mend in ((3, r"store\[3:4\]"), (-1, r"store\[4:5\]"), (np.int64(2), r"store\[2:3\]")):
+        with pytest.raises(TypeError, match=mend):
+            world.store[single]
+
+
+def test_donors_count_from_either_end(world: World) -> None:
+    expected = world.run(resample_ablation(torch.tensor([1, 2, 3, 4, 0])))
+    assert torch.equal(world.run(resample_ablation(torch.tensor([1, -3, 3, -1, 0]))), expected)
+    for wrong in ([0, 1, 2, 3, 5], [0, 1, 2, 3, -6]):
+        with pytest.raises(IndexError, match=f"There is no donor in the batch {wrong[-1]}"):
+            world.run(resample_ablation(torch.tensor(wrong)))
+    for wrong in (torch.zeros(5), torch.ones(5, dtype=torch.bool)):
+        with pytest.raises(ValueError, match="Donors must be positions in the batch, whole numbers"):
+            resample_ablation(wrong)
+
+
+def test_components_made_by_hand_are_those_of_the_model(world: World) -> None:
+    """Else layers that are not there would be left out in silence, and the curve would be another's."""
+    made = Components("last", "mlps", heads=frozenset([(-1, -1)]), mlps=frozenset([-2]))
+    named = Components.of_heads(world.model, [(5, 7)]) | Components.of_mlps(world.model, [4])
+    for options in ({}, {"effect": "total", "images": world.images}):
+        found, expected = (world.curve(components=[each], **options)["accuracy"] for each in (made, named))
+        assert found.tolist() == expected.tolist()
+        for wrong in ({"mlps": frozenset([6])}, {"heads": frozenset([(0, 8)])}, {"biases": frozenset([-7])}):
+            with pytest.raises(IndexError, match="There is no layer"):
+                world.curve(components=[replace(made, **wrong)], **options)
+
+
+# ---------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize("call", [lambda w, x: w.curve(labels=x), lambda w, x: w.report(x)], ids=["curve", "report"])
+def test_labels_are_positions_of_classes(world: World, call: Callable[[World, Any], object]) -> None:
+    for wrong, told in (
+        (torch.tensor([0.0, 1, 2, 0, 1]), "whole numbers"),
+        (torch.ones(5, dtype=torch.bool), "whole numbers"),
+        (torch.tensor([0, 1, 2]), "5 images need as many labels, got 3"),
+        (torch.tensor([0, 1, 2, 3, 0]), "0 to 2, or -1"),
+        (torch.tensor([0, 1, 2, -2, 0]), "0 to 2, or -1"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            call(world, wrong)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal to the last bit, whatever it is."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, pd.DataFrame):
+        order = ["layer", "head", "rank", "side", "place"] if "side" in one else ["place"]
+        pd.testing.assert_frame_equal(*(each.sort_values(order, ignore_index=True) for each in (one, other)))
+        return True
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+def test_nothing_of_this_warns(world: World) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.curve()
+        patch_text_map(world.model, world.images, TEXTS, heads=-1)

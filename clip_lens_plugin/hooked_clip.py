@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import ActivationCache
 from transformer_lens.HookedRootModule import HookedRootModule
@@ -21,23 +21,23 @@ from clip_lens_plugin.adapters.source_check import SourceCheck
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.run_lock import RunLock
-from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.images import prepared
 from clip_lens_plugin.labels import Labels
 from clip_lens_plugin.pictures import Picture
 from clip_lens_plugin.pixels import check_batch
+from clip_lens_plugin.property_errors import PropertyErrors
 from clip_lens_plugin.stacked_weights import StackedWeights
+from clip_lens_plugin.text_side import TextSide
 from clip_lens_plugin.verification import Verification, can_verify, verify
+from clip_lens_plugin.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from clip_lens_plugin.decomposition import Contributions
 
-TEXT_BATCH = 128
 
-
-class HookedCLIP(StackedWeights, HookedRootModule):
+class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRootModule):
     """A CLIP image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
@@ -267,43 +267,6 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         """
         return prepared(pictures, self.preprocess, self.cfg.model_name, self.cfg.image_size)
 
-    def encode_text(
-        self,
-        texts: str | Sequence[str],
-        normalize: bool = True,
-        on_progress: Callable[[int, int], object] = lambda done, total: None,
-    ) -> Float[Tensor, "t e"]:
-        """Text embeddings in the weights' dtype; no gradients.
-
-        Args:
-            texts: one or more.
-            normalize: make them unit vectors.
-            on_progress: called with (texts done, texts in all) after each batch.
-
-        Raises:
-            ValueError: if there is no tokenizer, or no text.
-        """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        if self.tokenizer is None:
-            raise ValueError(
-                f"{self.cfg.model_name} was wrapped without a tokenizer, so it cannot encode text. Give one: "
-                f"HookedCLIP.from_open_clip(clip, preprocess, open_clip.get_tokenizer(name))."
-            )
-        if not texts:
-            raise ValueError("encode_text was given no text; give one or more.")
-        with torch.no_grad():
-            parts = []
-            for start in range(0, len(texts), TEXT_BATCH):
-                tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.cfg.device)
-                parts.append(self.clip.encode_text(tokens, normalize=normalize))
-                on_progress(min(start + TEXT_BATCH, len(texts)), len(texts))
-        return torch.cat(parts)
-
-    def text_fingerprint(self) -> str:
-        """SHA-256 of what text embeddings depend on: the text tower's weights and the tokenizer's class."""
-        text_weights = {n: w for n, w in self.clip.state_dict().items() if not n.startswith("visual.")}
-        return weights_digest(text_weights, start=type(self.tokenizer).__name__.encode())
-
     def decompose(self, images: Float[Tensor, "b 3 height width"], **kwargs: Any) -> Contributions:
         """Runs the model and decomposes its output; see :func:`~clip_lens_plugin.decomposition.decompose_images`."""
         from clip_lens_plugin.decomposition import decompose_images
@@ -319,17 +282,6 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         return self
 
     # ------------------------------------------------------------------ weights
-
-    @property
-    def logit_scale(self) -> float:
-        """Factor from a cosine to CLIP's logit.
-
-        Raises:
-            ValueError: if the model is an image tower alone.
-        """
-        if not hasattr(self.clip, "logit_scale"):
-            raise ValueError(f"{self.cfg.model_name} is an image tower alone: it has no texts and no logit scale.")
-        return float(self.clip.logit_scale.detach().exp())
 
     @property
     def source_blocks(self) -> list[nn.Module]:
@@ -355,89 +307,6 @@ class HookedCLIP(StackedWeights, HookedRootModule):
         """The pooled, normalised stream in the joint space."""
         projected = pooled @ self.W_P.to(pooled.dtype)
         return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
-
-    # ------------------------------------------------------------------ text labels as the vocabulary
-
-    def set_labels(self, names: Sequence[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
-        """Makes texts the vocabulary: ``W_U``, ``to_single_token``, ``logit_attrs`` and the logit lens use them.
-
-        Args:
-            names: the labels, each once.
-            embeddings: their unit embeddings; those of the names themselves if not given.
-
-        Raises:
-            ValueError: see :class:`~clip_lens_plugin.labels.Labels`; or embeddings of another width.
-        """
-        if embeddings is None:
-            embeddings = self.encode_text(names)
-        if embeddings.shape[-1] != self.cfg.d_embed:
-            raise ValueError(
-                f"Label embeddings must be {self.cfg.d_embed} wide as {self.cfg.model_name}'s joint space, got "
-                f"{embeddings.shape[-1]}."
-            )
-        self.labels = Labels(tuple(names), embeddings.to(self.cfg.device, self.cfg.dtype))
-
-    def _required_labels(self) -> Labels:
-        if self.labels is None:
-            raise ValueError(
-                "No text labels are set. Call model.set_labels(['a dog', 'a cat']) first: they are to a CLIP "
-                "what the vocabulary is to a language model."
-            )
-        return self.labels
-
-    def _refuse_attention_pool(self) -> None:
-        if isinstance(self.pooling, AttentionPool):
-            raise ValueError(
-                f"{self.cfg.model_name} pools by attention, so a text has no one direction in the stream: it depends "
-                f"on what the pool attends to in each image. Use model.decompose(images).towards(text_embeddings)."
-            )
-
-    @property
-    def W_U(self) -> Float[Tensor, "d t"]:
-        """P Eᵀ: from ``ln_final``'s output to dot products of M(I) with the labels' unit embeddings.
-
-        Raises:
-            ValueError: if no labels are set, or attention pools: then each pool head has a map of its own, weighted
-                by what it attends to in the image.
-        """
-        self._refuse_attention_pool()
-        return self.W_P.to(self.cfg.dtype) @ self._required_labels().embeddings.T
-
-    @property
-    def b_U(self) -> Float[Tensor, " t"]:
-        """Zeros: a CLIP's dot products have no bias."""
-        embeddings = self._required_labels().embeddings
-        return embeddings.new_zeros(len(embeddings))
-
-    def unembed(self, normalized: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch t"]:
-        """Dot products with the labels' embeddings, from ``ln_final``'s output."""
-        return normalized @ self.W_U + self.b_U
-
-    def to_single_token(self, label: str) -> int:
-        """Position of a label. Raises ValueError for an unknown one."""
-        return self._required_labels().index(label)
-
-    def to_tokens(self, labels: str | list[str]) -> Int[Tensor, " t"]:
-        """Positions of labels. Raises ValueError for an unknown one."""
-        labels = [labels] if isinstance(labels, str) else labels
-        return torch.tensor([self.to_single_token(label) for label in labels])
-
-    def tokens_to_residual_directions(
-        self, tokens: str | int | list[str] | Int[Tensor, "..."]
-    ) -> Float[Tensor, "... d"]:
-        """γ ⊙ (P e_t): the stream's direction of a label, for a centred and scaled stream as in ``logit_attrs``.
-
-        Args:
-            tokens: a label, its position, or several of them.
-
-        Raises:
-            ValueError: no labels are set, an unknown one, or attention pools (see :attr:`W_U`).
-            IndexError: a position outside the labels.
-        """
-        self._refuse_attention_pool()
-        labels = self._required_labels()
-        chosen = labels.embeddings[labels.indices(tokens)]
-        return (chosen @ self.W_P.to(chosen.dtype).T) * self.ln_final.w
 
 
 def _save_compact(tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]) -> None:

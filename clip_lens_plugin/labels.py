@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from clip_lens_plugin.unit_vectors import checked_unit_vectors
+
+MOST_SEARCHED = 10_000
+"""Names that are searched for one like a misspelt one: the search takes a second for so many."""
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names.
+
+    Raises:
+        ValueError: if there are none, or one occurs twice.
+    """
+    if not names:
+        raise ValueError("Labels need at least one name; none were given.")
+    twice = sorted(name for name, n in Counter(names).items() if n > 1)
+    if twice:
+        raise ValueError(f"Each label must occur once; these occur more often: {twice}.")
+    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -15,20 +37,22 @@ class Labels:
     """Names and unit text embeddings, row for row.
 
     Raises:
-        ValueError: if there are no names, a name occurs twice, or the rows do not match the names.
+        ValueError: if there are no names, a name occurs twice, or the rows do not match the names, hold NaN or infinite
+            values, or are no unit vectors.
     """
 
     names: tuple[str, ...]
     embeddings: Float[Tensor, "t e"]
 
     def __post_init__(self) -> None:
-        if not self.names:
-            raise ValueError("Labels need at least one name; none were given.")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise ValueError(f"Each label must occur once; these occur more often: {twice}.")
+        checked_names(self.names)
         if len(self.embeddings) != len(self.names):
             raise ValueError(f"{len(self.names)} labels need as many embeddings, got {len(self.embeddings)}.")
+        checked_unit_vectors(self.embeddings, "The labels' embeddings")
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
         """Position of a label.
@@ -36,11 +60,11 @@ class Labels:
         Raises:
             ValueError: if there is no such label; the nearest ones are suggested.
         """
-        if name not in self.names:
-            near = difflib.get_close_matches(name, self.names, n=3)
+        if name not in self._positions:
+            near = difflib.get_close_matches(name, self.names[:MOST_SEARCHED], n=3)
             hint = f" Did you mean {near}?" if near else f" There are {len(self.names)} labels."
             raise ValueError(f"{name!r} is not among the labels.{hint} Set them with set_labels.")
-        return self.names.index(name)
+        return self._positions[name]
 
     def indices(self, tokens: str | int | list[str] | Int[Tensor, "..."]) -> int | Int[Tensor, "..."]:
         """Positions of labels that are given by name or already by position.

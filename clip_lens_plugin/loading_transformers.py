@@ -156,14 +156,14 @@ class HuggingFaceTokenizer:
 
     Args:
         tokenizer: of Hugging Face.
-        length: n.
+        context_length: n.
     """
 
-    def __init__(self, tokenizer: Any, length: int) -> None:
-        self._tokenizer, self._length = tokenizer, length
+    def __init__(self, tokenizer: Any, context_length: int) -> None:
+        self.tokenizer, self.context_length = tokenizer, context_length
 
     def __call__(self, texts: list[str]) -> Tensor:
-        told = self._tokenizer(
-            texts, padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
+        told = self.tokenizer(
+            texts, padding="max_length", max_length=self.context_length, truncation=True, return_tensors="pt"
         )
         return told["input_ids"]

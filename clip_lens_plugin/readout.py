@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.components.pooling import Pooling
+from clip_lens_plugin.unit_vectors import checked_unit_vectors
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -134,7 +135,7 @@ class Readout:
         """The text embeddings in the readout's dtype and device.
 
         Raises:
-            ValueError: if the width is not that of the joint space.
+            ValueError: if the width is not that of the joint space, or they are not finite unit vectors.
         """
         width = self.P.shape[1]
         if text_embeddings.ndim != 2 or text_embeddings.shape[1] != width:
@@ -142,7 +143,7 @@ class Readout:
                 f"Text embeddings must be [texts, {width}], got {list(text_embeddings.shape)}. Make them with "
                 f"model.encode_text([...])."
             )
-        return text_embeddings.to(self.P)
+        return checked_unit_vectors(text_embeddings).to(self.P)
 
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h pk t"]:
         """M_{l,h} e_t for every head and text."""

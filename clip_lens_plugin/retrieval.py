@@ -198,7 +198,8 @@ def _searches(
         needed = len(texts)
     if embeddings is None:
         wanted = list(dict.fromkeys(text for found, _ in named for text in found))
-        named = [(found, [wanted.index(text) for text in found]) for found, _ in named]
+        places = {text: place for place, text in enumerate(wanted)}
+        named = [(found, [places[text] for text in found]) for found, _ in named]
         embeddings = embed_texts(readout.model, wanted) if wanted else torch.empty(0, cfg.d_embed)
     elif len(embeddings) < needed or not (isinstance(texts, TextSpanResult) or len(embeddings) == needed):
         raise ValueError(

@@ -112,8 +112,8 @@ def text_span(
         text_embeddings: unit embeddings of ``texts``, to use instead of the model's own.
 
     Raises:
-        ValueError: if ``n_directions`` is less than 1, there are fewer than two images, there is no text, or the
-            moments are of another model.
+        ValueError: if ``n_directions`` is less than 1, there are fewer than two images, there is no text, the moments
+            are of another model, or the embeddings are not finite unit vectors of its joint space.
         IndexError: if there is no such head.
     """
     model = as_hooked_clip(model)
@@ -132,7 +132,7 @@ def text_span(
     if len(embeddings) != len(pool):
         raise ValueError(f"{len(pool)} texts need as many embeddings, got {len(embeddings)}.")
     readout = Readout.of(model)
-    columns = embeddings.detach().double().to(readout.P.device)
+    columns = readout.checked_texts(embeddings.detach()).double()
     second = (moments.sum_yy / moments.n).to(columns.device)
     mean = moments.mean.to(columns.device)
     spans = []

@@ -6,8 +6,9 @@ with the templates of a class averaged in the joint space.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,10 @@ from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.intervals import Interval, bootstrap_interval
-from clip_lens_plugin.labels import Labels
+from clip_lens_plugin.labels import Labels, checked_names
+from clip_lens_plugin.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import Template, fill
-
-UNIT_TOLERANCE = 0.02
-"""A unit vector's norm in bfloat16 is this near to 1."""
 
 OnProgress = Callable[[int, int], object]
 """Called with (texts done, texts in all)."""
@@ -39,6 +38,9 @@ class ZeroShotClassifier:
         names: of the classes, each once.
         embeddings: unit vectors: the mean over the templates of a class's unit text embeddings, normalised again.
         logit_scale: factor from a cosine to CLIP's logit.
+        logit_bias: what is added then, as SigLIP does.
+        probe: what the model's text tower gave for a few fixed texts [p, e], which another model is told by; None where
+            no model made the classifier.
 
     Raises:
         ValueError: if there are no classes, a name occurs twice, or the embeddings do not match the names or are not
@@ -48,15 +50,11 @@ class ZeroShotClassifier:
     names: tuple[str, ...]
     embeddings: Float[Tensor, "t e"]
     logit_scale: float
+    logit_bias: float = 0.0
+    probe: Float[Tensor, "p e"] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         Labels(self.names, self.embeddings)  # Refuses what cannot be a vocabulary.
-        norms = self.embeddings.float().norm(dim=-1)
-        if not bool(((norms - 1).abs() <= UNIT_TOLERANCE).all()):
-            raise ValueError(
-                f"The classes' embeddings must be unit vectors, got norms from {norms.min():.4g} to "
-                f"{norms.max():.4g}. Use torch.nn.functional.normalize(embeddings, dim=-1)."
-            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -86,8 +84,7 @@ class ZeroShotClassifier:
         for what, given in (("labels", labels), ("templates", templates)):
             if isinstance(given, str) or len(given) == 0:
                 raise ValueError(f"A classifier takes a list of one or more {what}, got {given!r}.")
-        Labels(tuple(labels), torch.empty(len(labels), 0))  # Refuses one that occurs twice before any is encoded.
-        return cls._encoded(model, tuple(labels), labels, templates, on_progress)
+        return cls._encoded(model, checked_names(labels), labels, templates, on_progress)
 
     @classmethod
     def from_imagenet(cls, model: CLIPLike, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
@@ -113,16 +110,34 @@ class ZeroShotClassifier:
         on_progress: OnProgress,
     ) -> ZeroShotClassifier:
         texts = [fill(template, word) for word in words for template in templates]
-        return cls(names, embed_texts(model, texts, on_progress, mean_of=len(templates)), model.logit_scale)
+        embeddings = embed_texts(model, texts, on_progress, mean_of=len(templates))
+        return cls(names, embeddings, model.logit_scale, model.logit_bias, model.text_probe())
 
     def attach(self, model: CLIPLike) -> None:
         """Makes the classes the model's vocabulary: ``W_U``, ``logit_attrs`` and the logit lens speak of them.
 
         Raises:
-            ValueError: if the model's joint space has another width.
+            ValueError: if the model's joint space has another width, or its text tower is not the classes' own.
         """
         model = as_hooked_clip(model)
+        self.refuse_other_model(model)
         model.set_labels(self.names, self.embeddings)
+
+    def refuse_other_model(self, model: CLIPLike) -> None:
+        """Raises ValueError if the model's text tower gives something else for a few texts than the classes' own gave.
+
+        Weights may be of another dtype: values are compared within the coarser one's rounding. A model without texts is
+        not looked at, nor a classifier that no model made.
+        """
+        model = as_hooked_clip(model)
+        if self.probe is None or model.tokenizer is None or self.probe.shape[-1] != model.cfg.d_embed:
+            return
+        dtypes = (self.embeddings.dtype, model.cfg.dtype)
+        if not is_same_probe(model.text_probe(), self.probe, max(dtypes, key=PROBE_TOLERANCE.__getitem__)):
+            raise ValueError(
+                f"The classifier was made with another model than {model.cfg.model_name}: its text tower gives "
+                f"something else for the same texts. Make the classifier with this model."
+            )
 
     def cosines(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
         """Cosine of each image with each class, in float32 or wider, where rounding makes no ties.
@@ -145,8 +160,8 @@ class ZeroShotClassifier:
         return torch.nn.functional.normalize(embedding.to(dtype), dim=-1) @ classes.T
 
     def logits(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
-        """CLIP's logits: :attr:`logit_scale` times :meth:`cosines`. Raises as those do."""
-        return self.logit_scale * self.cosines(embedding)
+        """CLIP's logits: :attr:`logit_scale` times :meth:`cosines` plus :attr:`logit_bias`. Raises as those do."""
+        return self.logit_scale * self.cosines(embedding) + self.logit_bias
 
     def ranks(self, embedding: Float[Tensor, "b e"], labels: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
         """How many classes come before the true one: 0 where it is the nearest, as ``argmax`` has it.
@@ -237,6 +252,9 @@ class ZeroShotAccuracy:
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """The names; one that occurs again has the number of its occurrence behind it."""
-    return tuple(
-        name if name not in names[:i] else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)
-    )
+    met: Counter[str] = Counter()
+    found = []
+    for name in names:
+        met[name] += 1
+        found.append(name if met[name] == 1 else f"{name} ({met[name]})")
+    return tuple(found)

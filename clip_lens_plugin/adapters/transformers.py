@@ -51,7 +51,9 @@ class HuggingFaceText(nn.Module):
 
 
 class HuggingFaceCLIP(nn.Module):
-    """A Hugging Face model in open_clip's shape: ``visual``, ``encode_text`` and ``logit_scale``. Nothing is copied.
+    """A Hugging Face model in open_clip's shape: ``visual``, ``encode_text``, ``logit_scale``, ``logit_bias``.
+
+    Nothing is copied.
 
     Args:
         model: one of :data:`SUPPORTED`.
@@ -72,6 +74,7 @@ class HuggingFaceCLIP(nn.Module):
         if hasattr(model, "text_model"):
             self.text = HuggingFaceText(model)
             self.logit_scale = model.logit_scale
+            self.logit_bias: Any = getattr(model, "logit_bias", None)
 
     def encode_image(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
         """Image embeddings as the Hugging Face model itself gives them, not normalised."""

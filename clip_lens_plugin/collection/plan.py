@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
 
-FORMAT = 3
+FORMAT = 4
+FORMAT_3 = 3
+"""The layout is the same; the fingerprints knew less, see :meth:`Fingerprints.of_format_3`."""
+
 POOL_PARTS = ("pool_bias", "pool_mlp")
 """What an attention pool adds to the embedding [e]."""
 
@@ -135,25 +139,51 @@ class Plan:
         Raises:
             ValueError: if it is of another version, or is no plan.
         """
-        if values.get("format") != FORMAT:
+        kept = values.get("format")
+        if kept not in (FORMAT, FORMAT_3):
             raise ValueError(
-                f"The collection has format {values.get('format')!r}, this version reads {FORMAT}. Collect it again."
+                f"The collection has format {kept!r}, this version reads {FORMAT_3} and {FORMAT}. Collect it again."
             )
         try:
-            values = {**values, "fingerprints": Fingerprints(**values["fingerprints"]), "shape": tuple(values["shape"])}
+            read = Fingerprints.from_json if kept == FORMAT else Fingerprints.of_format_3
+            values = {**values, "fingerprints": read(values["fingerprints"]), "shape": tuple(values["shape"])}
             values["pool_parts"] = tuple(values["pool_parts"])
             classes = values["classes"]
             return cls(**{**values, "classes": None if classes is None else tuple(classes)})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"The collection's description is damaged: {error}. Collect it again.") from error
 
     def refuse_other_model(self, fingerprints: Fingerprints, place: str) -> None:
-        """Raises CollectionMismatchError, naming the parts that differ, if the model is not the one collected with."""
+        """Raises CollectionMismatchError, naming the parts that differ, if the model is not the one collected with.
+
+        Another version of a library may call the same settings otherwise. Where nothing else differs and the probe
+        image's embedding is the same, a Python warning says so instead.
+        """
         parts = self.fingerprints.differences(fingerprints)
+        libraries = self.fingerprints.other_libraries(fingerprints)
+        both = self.fingerprints.probe and fingerprints.probe
+        if parts == ["image settings"] and libraries and both and self.fingerprints.gives_the_same_as(fingerprints):
+            warnings.warn(
+                f"{place} was collected with other libraries: {', '.join(libraries)}. They describe the image tower's "
+                f"settings otherwise, so that only its weights, preprocessing and the embedding of a probe image could "
+                f"be compared; those are the same.",
+                stacklevel=3,
+            )
+            return
         if parts:
             raise CollectionMismatchError(
                 f"{place} was collected with another model ({self.model_name}): {' and '.join(parts)} "
                 f"{'differs' if len(parts) == 1 else 'differ'}. Load that model, or collect again with this one."
+            )
+
+    def warn_of_format_3(self, place: str) -> None:
+        """A Python warning if the collection's fingerprint is of an earlier version, which knew less of the model."""
+        if self.format == FORMAT_3:
+            warnings.warn(
+                f"{place} has the fingerprint of an earlier version: the model's weights, shape and printed "
+                f"preprocessing are those it was collected with, but other settings (a LayerNorm's epsilon, for one) "
+                f"were not kept and cannot be compared. Collect again to have them compared too.",
+                stacklevel=3,
             )
 
     def refuse_other_plan(self, asked: Plan, place: str) -> None:

@@ -78,7 +78,8 @@ class ContributionStore:
 
         Raises:
             CollectionNotFoundError: if there is none, it is not finished, or its description is damaged.
-            CollectionMismatchError: if it was collected with another model; the message says which part differs.
+            CollectionMismatchError: if it was collected with another model; the message says which part differs. What
+                was collected by an earlier version is compared by what that kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
         model = as_hooked_clip(model)
@@ -90,6 +91,7 @@ class ContributionStore:
             )
         plan = Plan.from_json(attributes[PLAN])
         plan.refuse_other_model(Fingerprints.of(model), str(address))
+        plan.warn_of_format_3(str(address))
         if FINISHED not in attributes:
             raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
         try:

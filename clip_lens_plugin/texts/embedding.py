@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from platformdirs import user_cache_path
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clip_lens_plugin.adapters.tokenizers import is_known
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.probes import token_digest
+from clip_lens_plugin.texts.cache import CACHE_VARIABLE, CachedTexts, cache_folder, read, write_quietly
+from clip_lens_plugin.unit_vectors import checked_unit_vectors
+from clip_lens_plugin.unseen_texts import UnseenTexts
 
-CACHE_VARIABLE = "CLIP_LENS_CACHE"
-"""Environment variable that names the folder of cached text embeddings; "" turns the cache off."""
+__all__ = ["CACHE_VARIABLE", "PART_TEXTS", "embed_texts"]
 
 PART_TEXTS = 1024
 """Texts in a part: a file of the cache, and the most that is computed twice after an interruption."""
@@ -33,8 +34,12 @@ def embed_texts(
 ) -> Float[Tensor, "t e"]:
     """Unit embeddings of the texts, in the model's dtype, read from disk where they were computed before.
 
-    A part's key is made of the text tower's weights, the dtype and the part's texts. The folder is the user's cache
-    folder, or what :data:`CACHE_VARIABLE` names. A file that is broken is computed anew.
+    A part's key is made of everything that the text tower's forward reads, of the tokenizer, the dtype and precision,
+    and the part's texts; beside its rows the file keeps what the tower gave for a few probe texts, which must be what
+    it gives now up to rounding. The folder is the user's cache folder, or what :data:`CACHE_VARIABLE` names. A file
+    that is damaged or of another version is computed anew, and a text tower with hooks on it is neither read nor kept.
+
+    A Python warning says how many texts are cut at the text tower's length, or lost in the tokenizer's cleaning.
 
     Args:
         model: its text tower is used.
@@ -44,75 +49,90 @@ def embed_texts(
             Only the means are kept, in memory and on disk.
 
     Raises:
-        ValueError: if there is no text, or one string instead of several; if they are no multiple of ``mean_of``; if
-            the model has no tokenizer.
+        ValueError: if there is no text, or one string instead of several, or what is no string; if they are no multiple
+            of ``mean_of``; if the model has no tokenizer; if the text tower gives NaN, or a mean is zero.
     """
     model = as_hooked_clip(model)
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError(f"embed_texts takes a list of one text or more, got {texts!r}.")
-    if mean_of < 1 or len(texts) % mean_of:
+    mean_of = checked_number("mean_of", mean_of)
+    if len(texts) % mean_of:
         raise ValueError(f"The mean of every {mean_of} texts needs a multiple of {mean_of} texts, got {len(texts)}.")
-    folder = _cache_folder()
-    fingerprint = model.text_fingerprint() if folder is not None else ""
+    cache = _Cache(model)
     step = mean_of * max(1, PART_TEXTS // mean_of)
-    rows = []
+    rows, unseen = [], UnseenTexts()
     for start in range(0, len(texts), step):
         part = list(texts[start : start + step])
-        shape = (len(part) // mean_of, model.cfg.d_embed)
-        file = folder / f"{_key(fingerprint, model.cfg.dtype, part, mean_of)}.safetensors" if folder else None
-        embeddings = _load(file, shape, model.cfg.dtype) if file else None
-        if embeddings is None:
-            embeddings = _encode(model, part, mean_of, _moved(on_progress, start, len(texts)))
-            if file:
-                _save_quietly(embeddings, file)
+        found = cache.read(part, mean_of)
+        if found is None:
+            embeddings, own = _encode(model, part, mean_of, _moved(on_progress, start, len(texts)))
+            cache.write(embeddings, own, part, mean_of)
         else:
+            embeddings, own = found.embeddings, found.unseen
             on_progress(start + len(part), len(texts))
+        unseen.add(own, start)
         rows.append(embeddings.to(model.cfg.device))
+    unseen.warn(texts)
     return torch.cat(rows)
+
+
+class _Cache:
+    """The files of one model in one call; what they are told by is computed when it is first needed."""
+
+    def __init__(self, model: HookedCLIP) -> None:
+        self._model = model
+        self._folder = None if model.text_has_hooks() else cache_folder()
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self._model.text_fingerprint()
+
+    @cached_property
+    def _probe(self) -> Float[Tensor, "p e"]:
+        return self._model.text_probe()
+
+    def read(self, texts: list[str], mean_of: int) -> CachedTexts | None:
+        """What was kept of a part."""
+        if self._folder is None:
+            return None
+        key, cfg = self._key(texts, mean_of), self._model.cfg
+        file = self._folder / f"{key[:32]}.safetensors"
+        return read(file, key, (len(texts) // mean_of, cfg.d_embed), cfg.dtype, lambda: self._probe)
+
+    def write(self, embeddings: Float[Tensor, "t e"], unseen: UnseenTexts, texts: list[str], mean_of: int) -> None:
+        """Keeps a part."""
+        if self._folder is not None:
+            key = self._key(texts, mean_of)
+            write_quietly(CachedTexts(embeddings, unseen, self._probe), self._folder / f"{key[:32]}.safetensors", key)
+
+    def _key(self, texts: list[str], mean_of: int) -> str:
+        cfg = self._model.cfg
+        tokenizer: Any = self._model.tokenizer
+        # Of a tokenizer that cannot be described the ids themselves are compared.
+        ids = "" if tokenizer is None or is_known(tokenizer) else token_digest(tokenizer, texts)
+        told = (self._fingerprint, ids, str(cfg.dtype), _precision(cfg.device), mean_of, texts)
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _precision(device: torch.device | None) -> str:
+    """What products are computed in, where that is less than their dtype."""
+    kind = torch.device(device or "cpu").type
+    narrow = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "none"
+    try:
+        return f"{narrow} {torch.get_float32_matmul_precision()}"
+    except RuntimeError:  # Set by torch's newer switches, which the older one cannot express.
+        return f"{narrow} {torch.backends.cuda.matmul.fp32_precision} {torch.backends.mkldnn.matmul.fp32_precision}"  # type: ignore[attr-defined]
 
 
 def _encode(
     model: HookedCLIP, texts: list[str], mean_of: int, on_progress: Callable[[int, int], object]
-) -> Float[Tensor, "t e"]:
-    each = model.encode_text(texts, on_progress=on_progress)
-    if mean_of == 1:
-        return each
-    return torch.nn.functional.normalize(each.unflatten(0, (-1, mean_of)).mean(1), dim=-1)
+) -> tuple[Float[Tensor, "t e"], UnseenTexts]:
+    each, unseen = model.encoded(texts, on_progress=on_progress)
+    if mean_of > 1:
+        each = torch.nn.functional.normalize(each.unflatten(0, (-1, mean_of)).mean(1), dim=-1)
+    return checked_unit_vectors(each, "Embeddings of texts").to(model.cfg.dtype), unseen
 
 
 def _moved(on_progress: Callable[[int, int], object], start: int, total: int) -> Callable[[int, int], object]:
     """A part's progress as progress of the whole."""
     return lambda done, _: on_progress(start + done, total)
-
-
-def _key(fingerprint: str, dtype: torch.dtype, texts: list[str], mean_of: int) -> str:
-    return hashlib.sha256(repr((fingerprint, str(dtype), mean_of, texts)).encode()).hexdigest()[:32]
-
-
-def _cache_folder() -> Path | None:
-    named = os.environ.get(CACHE_VARIABLE)
-    if named == "":
-        return None
-    return Path(named) if named else user_cache_path("clip_lens_plugin") / "texts"
-
-
-def _load(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor | None:
-    """What the file holds, or None where there is none or it cannot be what was saved."""
-    try:
-        found = load_file(file)["embeddings"]
-    except (OSError, SafetensorError, KeyError):
-        return None
-    right = tuple(found.shape) == shape and found.dtype == dtype and bool(found.isfinite().all())
-    return found if right else None
-
-
-def _save_quietly(embeddings: Tensor, file: Path) -> None:
-    """A cache that cannot be written must not lose the embeddings, nor leave half a file."""
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    with suppress(OSError, SafetensorError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({"embeddings": embeddings.detach().cpu().contiguous()}, partial)
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from open_clip import IMAGENET_CLASSNAMES
@@ -15,9 +15,6 @@ from torch import Tensor
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import fill
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,13 @@ class TextPool:
 
     @classmethod
     def from_file(cls, path: str | Path) -> TextPool:
-        """A pool from a UTF-8 file with a text a line, or ``theme<TAB>text``; blank lines are skipped.
+        """A pool from a UTF-8 file with one text on each line, or ``theme<TAB>text``; blank lines are skipped.
+
+        A text that occurs again, spaces around it aside, is left out; a Python warning says how many are.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not UTF-8, has no text, or has one twice.
+            ValueError: if it is not UTF-8 or has no text.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"There is no text file {path}.")
@@ -69,7 +68,19 @@ class TextPool:
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
         rows = [line.split("\t", 1) if "\t" in line else ["", line] for line in lines if line.strip()]
-        return cls(tuple(text.strip() for _, text in rows), tuple(theme.strip() for theme, _ in rows))
+        themes: dict[str, str] = {}
+        again = []
+        for theme, text in ((theme.strip(), text.strip()) for theme, text in rows):
+            if text in themes:
+                again.append(text)
+            themes.setdefault(text, theme)
+        if again:
+            warnings.warn(
+                f"{path} has {len(again)} texts that stand in it before, the first {again[0]!r:.60}; each is taken "
+                f"once.",
+                stacklevel=2,
+            )
+        return cls(tuple(themes), tuple(themes.values()))
 
     @classmethod
     def general(cls) -> TextPool:
@@ -109,7 +120,7 @@ class TextPool:
     ) -> Float[Tensor, "t e"]:
         """Unit embeddings of the texts, in the model's dtype, read from disk where they were computed before.
 
-        The key is made of the text tower's weights and the filled texts; see
+        The key is made of what the text tower reads and the filled texts; see
         :func:`~clip_lens_plugin.texts.embedding.embed_texts`.
 
         Args:

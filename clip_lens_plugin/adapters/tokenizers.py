@@ -1,0 +1,69 @@
+"""What is known of the tokenizers of open_clip and Hugging Face: their whole state, and how long a text is uncut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, basic_clean, canonicalize_text
+
+from clip_lens_plugin.behaviour import described
+
+
+def tokenizer_state(tokenizer: Any) -> str | None:
+    """Everything that the ids of any text follow from, as text: the vocabulary, its merges, the length, the cleaning.
+
+    None for a tokenizer that is not known well enough to say so.
+    """
+    held = dict(getattr(tokenizer, "__dict__", {}))
+    if type(tokenizer) is SimpleTokenizer:
+        for name in ("cache", "decoder", "byte_decoder"):  # Words met before, and what follows from the rest.
+            held.pop(name, None)
+        # Written out here, since describing each of their 100,000 entries would take as long as embedding the texts.
+        tables = [repr(sorted(held.pop(name).items())) for name in ("encoder", "bpe_ranks")]
+        return described([tables, held])
+    if not is_known(tokenizer):
+        return None
+    inner = _hugging_face(tokenizer)
+    rules = inner.backend_tokenizer.to_str()
+    # Before its tokens stand the length and the padding of the last call.
+    rules = rules[max(rules.find('"added_tokens"'), 0) :]
+    special = [getattr(inner, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep", "unk", "mask")]
+    sides = [getattr(inner, name, None) for name in ("padding_side", "truncation_side")]
+    others = {name: each for name, each in held.items() if each is not inner and name != "set_lang_fn"}
+    return described([type(tokenizer).__qualname__, type(inner).__qualname__, rules, special, sides, others])
+
+
+def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
+    """Tokens of the text with those of start and end, were nothing cut, and how many the tokenizer keeps.
+
+    None for a tokenizer that is not known.
+    """
+    length = getattr(tokenizer, "context_length", None)
+    if not isinstance(length, int):
+        return None
+    if isinstance(tokenizer, SimpleTokenizer):
+        return 2 + len(tokenizer.encode(text)), length
+    inner = _hugging_face(tokenizer)
+    if inner is None:
+        return None
+    own_tokens = getattr(tokenizer, "tokenizer_mode", "") == "clips"
+    ids = inner(_cleaning(tokenizer)(text), truncation=False, add_special_tokens=not own_tokens, verbose=False)
+    return len(ids["input_ids"]) + 3 * own_tokens, length
+
+
+def is_known(tokenizer: Any) -> bool:
+    """Whether :func:`tokenizer_state` says everything about it."""
+    return type(tokenizer) is SimpleTokenizer or hasattr(_hugging_face(tokenizer), "backend_tokenizer")
+
+
+def _hugging_face(tokenizer: Any) -> Any:
+    """The tokenizer of Hugging Face inside one of open_clip or of this package."""
+    ours = type(tokenizer).__module__.startswith("clip_lens_plugin.")
+    return getattr(tokenizer, "tokenizer", None) if ours or type(tokenizer) in (HFTokenizer, SigLipTokenizer) else None
+
+
+def _cleaning(tokenizer: Any) -> Callable[[str], str]:
+    if isinstance(tokenizer, SigLipTokenizer):
+        return lambda text: canonicalize_text(basic_clean(text))
+    return getattr(tokenizer, "clean_fn", str)

@@ -87,11 +87,11 @@ def token_digest(tokenizer: Callable[[list[str]], Tensor] | None, texts: Sequenc
     return digest.hexdigest()
 
 
-def is_same_probe(one: Float[Tensor, "*p e"], other: Float[Tensor, "*p e"], dtype: torch.dtype) -> bool:
+def is_same_probe(one: Float[Tensor, "*p e"], other: Float[Tensor, "*q f"], dtype: torch.dtype) -> bool:
     """Whether two embeddings of the same probes differ by rounding alone.
 
     Args:
-        one, other: a row for each probe.
+        one, other: one row for each probe; those of another shape are not the same.
         dtype: the coarsest dtype of the weights.
     """
     if one.shape != other.shape:

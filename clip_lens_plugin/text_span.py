@@ -132,7 +132,8 @@ def text_span(
     if len(embeddings) != len(pool):
         raise ValueError(f"{len(pool)} texts need as many embeddings, got {len(embeddings)}.")
     readout = Readout.of(model)
-    columns = readout.checked_texts(embeddings.detach()).double()
+    readout.checked_texts(embeddings)
+    columns = embeddings.detach().double().to(readout.P.device)
     second = (moments.sum_yy / moments.n).to(columns.device)
     mean = moments.mean.to(columns.device)
     spans = []

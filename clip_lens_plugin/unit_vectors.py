@@ -29,7 +29,7 @@ def checked_unit_vectors(embeddings: Float[Tensor, "t e"], what: str = "Text emb
     row = int((~right).nonzero()[0])
     if not bool(embeddings[row].isfinite().all()):
         raise ValueError(
-            f"{what} must be finite: row {row} holds NaN or infinite values. Make them with "
+            f"{what} must be unit vectors: row {row} holds NaN or infinite values. Make them with "
             f"model.encode_text([...]), for a model in float16 in float32 or bfloat16."
         )
     raise ValueError(

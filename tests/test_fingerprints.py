@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
+
 import torch
 from open_clip.transform import image_transform
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.fingerprints import Fingerprints, weights_digest
+from clip_lens_plugin.probes import probe_image
 from tests.conftest import random_clip
 
 
@@ -38,6 +42,42 @@ def test_a_single_weight_of_the_image_tower_counts_and_the_text_tower_does_not()
     with torch.no_grad():
         clip.visual.transformer.resblocks[1].mlp.c_fc.weight[3, 5] += 1e-3
     assert before.differences(Fingerprints.of(HookedCLIP.from_open_clip(clip))) == ["image weights"]
+
+
+def test_a_setting_of_the_image_tower_counts_and_of_the_text_tower_does_not():
+    clip = random_clip()
+    before = Fingerprints.of(HookedCLIP.from_open_clip(clip))
+    clip.ln_final.eps = 0.1
+    assert before.differences(Fingerprints.of(HookedCLIP.from_open_clip(clip))) == []
+    clip.visual.ln_post.eps = 1e-6
+    assert before.differences(Fingerprints.of(HookedCLIP.from_open_clip(clip))) == ["image settings"]
+
+
+def test_a_preprocessing_is_told_by_what_it_does():
+    steps = image_transform(32, is_train=False)
+    renamed = fingerprints(preprocess=lambda picture: steps(picture))
+    assert renamed.preprocessing == fingerprints(preprocess=steps).preprocessing
+    assert fingerprints(preprocess=steps).differences(renamed) == []
+
+
+def test_the_probe_is_the_models_own_embedding_compared_up_to_rounding():
+    model = HookedCLIP.from_open_clip(random_clip())
+    one = Fingerprints.of(model)
+    with torch.no_grad():
+        expected = model.clip.encode_image(probe_image(32, 32))[0]
+    torch.testing.assert_close(torch.tensor(one.probe), expected)
+    norm = float(expected.norm())
+    for share, told in ((2e-5, []), (1e-3, ["embedding of the probe image"])):
+        moved = replace(one, probe=(one.probe[0] + share * norm, *one.probe[1:]))
+        assert one.differences(moved) == told
+    model.add_hook("hook_embed", lambda x, hook: x)
+    assert Fingerprints.of(model).probe == ()
+    assert one.differences(Fingerprints.of(model)) == []
+
+
+def test_json_gives_the_same_back():
+    one = fingerprints()
+    assert Fingerprints.from_json(json.loads(json.dumps(asdict(one)))) == one
 
 
 def test_addresses_in_memory_do_not_count():

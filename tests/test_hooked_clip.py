@@ -376,7 +376,7 @@ def test_to_is_followed(model: HookedCLIP, dtype: torch.dtype, tolerance: float)
 
 
 def test_to_another_device_is_followed(model: HookedCLIP) -> None:
-    model.set_labels(["a"], torch.ones(1, 24, dtype=torch.float64))
+    model.set_labels(["a"], torch.full((1, 24), 24**-0.5, dtype=torch.float64))
     model.to("meta")
     assert model.cfg.device.type == model.W_U.device.type == "meta"
     assert model(torch.zeros(2, 3, 32, 32)).device.type == "meta"

@@ -72,7 +72,7 @@ def test_labels_are_the_models_vocabulary(model: HookedCLIP, tokenizer) -> None:
 
 
 def test_residual_directions(model: HookedCLIP) -> None:
-    embeddings = torch.randn(3, 24, dtype=torch.float64)
+    embeddings = torch.nn.functional.normalize(torch.randn(3, 24, dtype=torch.float64), dim=-1)
     model.set_labels(NAMES, embeddings)
     visual = model.clip.visual
     expected = torch.einsum("de,te,d->td", visual.proj, embeddings, visual.ln_post.weight).detach()
@@ -84,6 +84,40 @@ def test_residual_directions(model: HookedCLIP) -> None:
     ]:
         directions = model.tokens_to_residual_directions(tokens).detach()
         torch.testing.assert_close(directions, rows, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2.0, 0.0])
+def test_embeddings_that_are_no_unit_vectors_are_refused(model: HookedCLIP, value: float) -> None:
+    embeddings = torch.eye(3, 24, dtype=torch.float64)
+    embeddings[1, 1] = value
+    with pytest.raises(ValueError, match="labels' embeddings must be unit vectors"):
+        model.set_labels(NAMES, embeddings)
+    assert model.labels is None
+    with pytest.raises(ValueError, match="the one string 'a dog'"):
+        model.set_labels("a dog")
+
+
+def test_very_many_labels_are_checked_and_found() -> None:
+    names = tuple(f"label {i}" for i in range(200_000))
+    labels = Labels(names, torch.ones(200_000, 1))
+    assert labels.indices(list(names[::-1])).tolist() == list(range(200_000))[::-1]
+    with pytest.raises(ValueError, match=r"once.*\['label 7'\]"):
+        Labels((*names[:-1], "label 7"), torch.ones(200_000, 1))
+    with pytest.raises(ValueError, match="'lable 12' is not among the labels.*'label 12'"):
+        labels.index("lable 12")
+
+
+def test_absent_labels_are_no_attribute_and_say_what_to_do(model: HookedCLIP) -> None:
+    for name in ("W_U", "b_U"):
+        assert not hasattr(model, name)
+        for kind in (ValueError, AttributeError):
+            with pytest.raises(kind, match=r"No text labels are set. Call model.set_labels"):
+                getattr(model, name)
+    model.set_labels(NAMES)
+    assert hasattr(model, "W_U")
+    assert hasattr(model, "b_U")
+    with pytest.raises(AttributeError, match="no attribute 'W_X'"):
+        _ = model.W_X
 
 
 def test_labels_are_needed_and_must_fit(model: HookedCLIP) -> None:

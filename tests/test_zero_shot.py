@@ -11,7 +11,9 @@ from jaxtyping import TypeCheckError
 from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, zero_shot
 from clip_lens_plugin.texts.embedding import CACHE_VARIABLE
 from clip_lens_plugin.zero_shot import ZeroShotAccuracy
+from tests.adapters.conversion import image_features, siglip_model
 from tests.conftest import random_clip, random_images
+from tests.families import FAMILIES
 
 LABELS = ("a dog", "a cat", "a house", "the sea", "a red car", "an old tree", "snow")
 TEMPLATES = ("{}", "a photo of {}", lambda text: f"a drawing of {text}.")
@@ -90,6 +92,53 @@ def test_logits_are_clips_own(model):
         embedding = model(images)
     torch.testing.assert_close(found.logits(embedding), expected)
     torch.testing.assert_close(found.cosines(7 * embedding), features @ texts.T)
+
+
+def test_siglips_bias_is_part_of_its_logits(tokenizer):
+    """Against open_clip's and Hugging Face's own forward."""
+    clip = random_clip({"init_logit_bias": -10.0}, torch.float64)
+    model = HookedCLIP.from_open_clip(clip, tokenizer=tokenizer)
+    images = random_images(model)
+    with torch.no_grad():
+        features, texts, scale, bias = clip(images, tokenizer(list(LABELS)))
+        embedding = model(images)
+    found = ZeroShotClassifier.from_labels(model, LABELS)
+    assert (model.logit_bias, found.logit_bias) == (-10.0, -10.0)
+    torch.testing.assert_close(found.logits(embedding), scale * features @ texts.T + bias)
+    assert HookedCLIP.from_open_clip(random_clip()).logit_bias == 0.0
+    assert ZeroShotClassifier(LABELS, found.embeddings, 1.0).logit_bias == 0.0
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_hugging_faces_siglip_has_its_bias_too(second):
+    source = siglip_model(FAMILIES["SigLIP"](), second)
+    with torch.no_grad():
+        source.logit_bias.fill_(-3.5)
+        source.logit_scale.fill_(1.5)
+    ids = torch.randint(2, 30, (7, source.config.text_config.max_position_embeddings))
+    model = HookedCLIP.from_transformers(source, tokenizer=lambda texts: ids[: len(texts)])
+    images = random_images(model)
+    found = ZeroShotClassifier.from_labels(model, LABELS)
+    with torch.no_grad():
+        if second:
+            cosines = torch.nn.functional.normalize(image_features(source, images), dim=-1) @ found.embeddings.T
+            expected = source.logit_scale.exp() * cosines + source.logit_bias
+        else:
+            expected = source(input_ids=ids, pixel_values=images).logits_per_image
+        torch.testing.assert_close(found.logits(model(images)), expected)
+    assert found.logit_bias == -3.5
+
+
+def test_a_classifier_of_another_model_is_not_attached(tokenizer):
+    model = HookedCLIP.from_open_clip(random_clip(), tokenizer=tokenizer)
+    found = ZeroShotClassifier.from_labels(model, LABELS)
+    other = HookedCLIP.from_open_clip(random_clip(seed=1), tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="another model"):
+        found.attach(other)
+    assert other.labels is None
+    found.attach(HookedCLIP.from_open_clip(random_clip().bfloat16(), tokenizer=tokenizer))
+    found.attach(HookedCLIP.from_open_clip(random_clip(seed=1)))  # Without a tokenizer it has no texts to compare.
+    ZeroShotClassifier(LABELS, found.embeddings, 1.0).attach(other)
 
 
 def test_accuracy_is_that_of_a_plain_restatement(planted):

@@ -74,8 +74,14 @@ def donors(n: int, source: Data, same: bool, seed: int) -> Int[Tensor, " n"]:
 
 
 def checked_classes(data: Data, classes: ZeroShotClassifier | Float[Tensor, "t e"]) -> Float[Tensor, "t e"]:
-    """The classes' unit embeddings in the readout's dtype. Raises ValueError for another width."""
+    """The classes' unit embeddings in the readout's dtype.
+
+    Raises:
+        ValueError: if they are of another width or no unit vectors, or a classifier was made with another model.
+    """
     embeddings = classes.embeddings if isinstance(classes, ZeroShotClassifier) else classes
+    if isinstance(classes, ZeroShotClassifier):
+        classes.refuse_other_model(data.readout.model if isinstance(data, Contributions) else data.model)
     if isinstance(data, Contributions):
         return data.readout.checked_texts(embeddings)
     return data[range(0)].readout.checked_texts(embeddings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,8 @@ def tokenizer_state(tokenizer: Any) -> str | None:
         for name in ("cache", "decoder", "byte_decoder"):  # Words met before, and what follows from the rest.
             held.pop(name, None)
         # Written out here, since describing each of their 100,000 entries would take as long as embedding the texts.
-        tables = [repr(sorted(held.pop(name).items())) for name in ("encoder", "bpe_ranks")]
-        return described([tables, held])
+        words, merges = held.pop("encoder"), held.pop("bpe_ranks")
+        return json.dumps([words, list(merges), list(merges.values())]) + described(held)
     if not is_known(tokenizer):
         return None
     inner = _hugging_face(tokenizer)

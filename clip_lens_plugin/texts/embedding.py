@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.adapters.tokenizers import is_known
-from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.arguments import is_whole
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.probes import token_digest
@@ -55,8 +55,7 @@ def embed_texts(
     model = as_hooked_clip(model)
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError(f"embed_texts takes a list of one text or more, got {texts!r}.")
-    mean_of = checked_number("mean_of", mean_of)
-    if len(texts) % mean_of:
+    if not is_whole(mean_of) or mean_of < 1 or len(texts) % mean_of:
         raise ValueError(f"The mean of every {mean_of} texts needs a multiple of {mean_of} texts, got {len(texts)}.")
     cache = _Cache(model)
     step = mean_of * max(1, PART_TEXTS // mean_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,77 @@ def test_another_dtype_is_told(finished):
 
 def test_another_architecture_is_told(finished):
     assert "architecture" in _refusal(finished, HookedCLIP.from_open_clip(random_clip()))
+
+
+def test_another_setting_is_told(finished):
+    """Which the first fingerprints did not see: the weights are the same."""
+    other = HookedCLIP.from_pretrained("scenes", device="cpu")
+    other.clip.visual.ln_post.eps = 1e-6
+    assert _refusal(finished, other) == ["image settings"]
+
+
+def test_a_model_that_gives_something_else_is_told(copied, clip):
+    """As of a version of a library that runs otherwise what is called the same."""
+
+    def change(plan):
+        plan["fingerprints"]["probe"][3] += 0.01
+
+    _rewrite(copied, change)
+    with pytest.raises(CollectionMismatchError, match="embedding of the probe image differs"):
+        ContributionStore.open(copied, clip)
+
+
+def test_other_libraries_may_describe_the_same_settings_otherwise(copied, clip):
+    def change(plan):
+        plan["fingerprints"]["image_settings"] = "0" * 64
+        plan["fingerprints"]["libraries"]["timm"] = "0.9.0"
+
+    _rewrite(copied, change)
+    with pytest.warns(UserWarning, match=r"other libraries: timm 0\.9\.0 \(here .*those are the same"):
+        assert len(ContributionStore.open(copied, clip)) == 19
+    _rewrite(copied, lambda plan: plan["fingerprints"]["probe"].__setitem__(3, 9.0))
+    with pytest.raises(CollectionMismatchError, match="image settings differs"):
+        ContributionStore.open(copied, clip)
+
+
+def _as_format_3(plan: dict) -> None:
+    """What the first version kept."""
+    kept = plan["fingerprints"]
+    plan["format"] = 3
+    plan["fingerprints"] = {
+        **{name: kept[name] for name in ("architecture", "dtype", "image_weights")},
+        "preprocessing": kept["printed_preprocessing"],
+    }
+
+
+def test_a_store_of_format_3_opens_by_its_old_fingerprint_with_a_note(copied, clip, heads):
+    _rewrite(copied, _as_format_3)
+    with pytest.warns(UserWarning, match="fingerprint of an earlier version") as caught:
+        store = ContributionStore.open(copied, clip)
+    assert len(caught) == 1
+    torch.testing.assert_close(store[:5].heads, heads[:5], rtol=1e-4, atol=1e-5)
+    other = HookedCLIP.from_pretrained("scenes", device="cpu")
+    with torch.no_grad():
+        other.clip.visual.proj[0, 0] += 1
+    assert _refusal(store, other) == ["image weights"]
+    preprocess = image_transform(56, is_train=False, mean=(0.4, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert _refusal(store, HookedCLIP.from_open_clip(clip.clip, preprocess)) == ["preprocessing"]
+
+
+def test_a_collection_of_format_3_is_gone_on_with(clip, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        collect_rows(clip, BrokenScenes(21, {12: KeyboardInterrupt()}), tmp_path / "begun")
+    _rewrite(tmp_path / "begun", _as_format_3)
+    with pytest.warns(UserWarning, match="fingerprint of an earlier version") as caught:
+        store = collect_rows(clip, BrokenScenes(21, {}), tmp_path / "begun", resume=True)
+    assert (len(store), len(caught)) == (21, 1)
+
+
+def _rewrite(folder: Path, change: Callable[[dict], object]) -> None:
+    """Changes the plan in a store's description."""
+    about = json.loads((folder / "zarr.json").read_text())
+    change(about["attributes"]["clip_lens_plan"])
+    (folder / "zarr.json").write_text(json.dumps(about))
 
 
 def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):

@@ -55,6 +55,16 @@ def test_from_file_keeps_the_last_line_and_the_themes(tmp_path):
     assert pool.themes == ("", "animals", "")
 
 
+def test_from_file_takes_a_text_that_occurs_again_once_and_says_so(tmp_path):
+    file = tmp_path / "pool.txt"
+    file.write_text("a dog\nanimals\ta cat\n a dog \nothers\ta cat\na bird\na dog", encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"pool\.txt has 3 texts that stand in it before, the first 'a dog'") as caught:
+        pool = TextPool.from_file(file)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert (pool.texts, pool.themes) == (("a dog", "a cat", "a bird"), ("", "animals", ""))
+
+
 def test_bad_pools_are_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one text"):
         TextPool.from_strings([])

@@ -33,6 +33,7 @@ NOT_READ = frozenset(
         "name_or_path",
         "_is_hf_initialized",
         "all_tied_weights_keys",
+        "_original",
     }
 )
 """Attributes that say where a model came from, or which of several ways to the same values is taken."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clip_lens_plugin.behaviour import settings_digest, tensor_bytes
 from clip_lens_plugin.probes import is_same_probe, preprocessing_digest, probe_image
+from clip_lens_plugin.verification import source_embedding
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -51,7 +52,7 @@ class Fingerprints:
         image_settings: everything else that its forward reads: classes and settings of its modules, masks.
         preprocessing: what ``model.preprocess`` makes of two probe pictures; "none" without.
         printed_preprocessing: its printed steps, which is all that format 3 of a collection kept of it.
-        probe: the embedding of a probe image [e], compared within the dtype's tolerance; empty if it was not run.
+        probe: the embedding of a probe image [e], compared within the dtype's tolerance; empty if it is NaN.
         libraries: name to version of those that the image tower is made of; not compared.
     """
 
@@ -66,7 +67,7 @@ class Fingerprints:
 
     @classmethod
     def of(cls, model: HookedCLIP) -> Fingerprints:
-        """Reads every weight of the image tower once, and embeds one probe image if there are no hooks on the model."""
+        """Reads every weight of the image tower once, and embeds one probe image by the source's own forward."""
         shape = {name: getattr(model.cfg, name) for name in SHAPE_FIELDS}
         image_weights = {n: w for n, w in model.clip.state_dict().items() if n.startswith("visual.")}
         return cls(
@@ -173,10 +174,10 @@ def _printed(preprocess: object) -> str:
 
 @torch.no_grad()
 def _embedded_probe(model: HookedCLIP) -> tuple[float, ...]:
-    if any(point.has_hooks() for point in model.hook_dict.values()):
-        return ()
+    """By the source itself, where no hook of ours can be; nothing where it is NaN, as float16 may overflow."""
     with torch.autocast(model.cfg.device.type, enabled=False):
-        return tuple(model(probe_image(*model.cfg.image_size))[0].float().tolist())
+        found = source_embedding(model, probe_image(*model.cfg.image_size))[0].float().cpu()
+    return tuple(found.tolist()) if bool(found.isfinite().all()) else ()
 
 
 def _libraries() -> dict[str, str]:

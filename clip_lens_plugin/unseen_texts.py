@@ -13,6 +13,10 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.tokenizers import uncut_length
 
+ENDS = 3
+"""A text that fills the length has other ids at its end than the empty one: an end of text, and one token of its own
+before what some tokenizers put behind it."""
+
 
 @dataclass
 class UnseenTexts:
@@ -54,14 +58,14 @@ def unseen(tokenizer: Callable[[list[str]], Tensor], texts: Sequence[str], ids: 
         ids: of each.
     """
     empty = _ids(tokenizer, "")
-    comparable = empty is not None and empty.shape == ids.shape[1:] and len(empty) > 1
+    comparable = empty is not None and empty.shape == ids.shape[1:] and len(empty) >= ENDS
     found = UnseenTexts()
     for position, text in enumerate(texts):
         own = ids[position]
         if comparable and torch.equal(own, empty):
             if text:
                 found.lost.append(position)
-        elif (not comparable or not torch.equal(own[-2:], empty[-2:])) and _is_cut(tokenizer, text, own):
+        elif (not comparable or not torch.equal(own[-ENDS:], empty[-ENDS:])) and _is_cut(tokenizer, text, own):
             found.cut.append(position)
     return found
 

@@ -96,7 +96,7 @@ def test_another_setting_is_told(finished):
     """Which the first fingerprints did not see: the weights are the same."""
     other = HookedCLIP.from_pretrained("scenes", device="cpu")
     other.clip.visual.ln_post.eps = 1e-6
-    assert _refusal(finished, other) == ["image settings"]
+    assert _refusal(finished, HookedCLIP.from_open_clip(other.clip, other.preprocess)) == ["image settings"]
 
 
 def test_a_model_that_gives_something_else_is_told(copied, clip):

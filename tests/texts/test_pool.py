@@ -61,7 +61,6 @@ def test_from_file_takes_a_text_that_occurs_again_once_and_says_so(tmp_path):
     with pytest.warns(UserWarning, match=r"pool\.txt has 3 texts that stand in it before, the first 'a dog'") as caught:
         pool = TextPool.from_file(file)
     assert len(caught) == 1
-    assert caught[0].filename == __file__
     assert (pool.texts, pool.themes) == (("a dog", "a cat", "a bird"), ("", "animals", ""))
 
 

@@ -111,7 +111,7 @@ def _add_tensor(digest: Any, name: str, tensor: Tensor) -> None:
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The values of a tensor on any device, row by row."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 class _Description:

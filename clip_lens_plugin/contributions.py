@@ -249,7 +249,8 @@ class Contributions:
     def normalized(self) -> Contributions:
         """The same divided by ‖M(I)‖, so that dot products with a unit text embedding add up to the cosine.
 
-        ``model.logit_scale`` times their sum, plus ``model.logit_bias``, is CLIP's logit. The norm is frozen: ablations do not change it.
+        ``model.logit_scale`` times their sum, plus ``model.logit_bias``, is CLIP's logit. The norm is frozen: ablations
+        do not change it.
         """
         if self._is_normalized:
             return self

@@ -58,14 +58,15 @@ def unseen(tokenizer: Callable[[list[str]], Tensor], texts: Sequence[str], ids: 
         ids: of each.
     """
     empty = _ids(tokenizer, "")
-    comparable = empty is not None and empty.shape == ids.shape[1:] and len(empty) >= ENDS
+    if empty is not None and (empty.shape != ids.shape[1:] or len(empty) < ENDS):
+        empty = None
     found = UnseenTexts()
     for position, text in enumerate(texts):
         own = ids[position]
-        if comparable and torch.equal(own, empty):
+        if empty is not None and torch.equal(own, empty):
             if text:
                 found.lost.append(position)
-        elif (not comparable or not torch.equal(own[-ENDS:], empty[-ENDS:])) and _is_cut(tokenizer, text, own):
+        elif (empty is None or not torch.equal(own[-ENDS:], empty[-ENDS:])) and _is_cut(tokenizer, text, own):
             found.cut.append(position)
     return found
 

@@ -42,14 +42,13 @@ class Vocabulary:
         """
         if isinstance(names, str):
             raise ValueError(f"set_labels takes a list of labels, got the one string {names!r}.")
-        if embeddings is None:
-            embeddings = self.encode_text(names)
-        if embeddings.shape[-1] != self.cfg.d_embed:
+        rows: Tensor = self.encode_text(names) if embeddings is None else embeddings
+        if rows.shape[-1] != self.cfg.d_embed:
             raise ValueError(
                 f"Label embeddings must be {self.cfg.d_embed} wide as {self.cfg.model_name}'s joint space, got "
-                f"{embeddings.shape[-1]}."
+                f"{rows.shape[-1]}."
             )
-        self.labels = Labels(tuple(names), embeddings.to(self.cfg.device, self.cfg.dtype))
+        self.labels = Labels(tuple(names), rows.to(self.cfg.device, self.cfg.dtype))
 
     def _required_labels(self) -> Labels:
         if self.labels is None:

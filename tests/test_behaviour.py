@@ -64,7 +64,7 @@ def test_every_change_of_an_open_clip_text_tower_counts(change):
 
 
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [("layer_norm_eps", 1e-6), ("eos_token_id", 3), ("pad_token_id", 3), ("hidden_act", "silu")],
 )
 def test_hugging_face_configs_count(name, value):

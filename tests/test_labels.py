@@ -111,7 +111,7 @@ def test_absent_labels_are_no_attribute_and_say_what_to_do(model: HookedCLIP) ->
     for name in ("W_U", "b_U"):
         assert not hasattr(model, name)
         for kind in (ValueError, AttributeError):
-            with pytest.raises(kind, match=r"No text labels are set. Call model.set_labels"):
+            with pytest.raises(kind, match=r"No text labels are set\. Call model\.set_labels"):
                 getattr(model, name)
     model.set_labels(NAMES)
     assert hasattr(model, "W_U")

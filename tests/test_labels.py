@@ -103,7 +103,7 @@ def test_very_many_labels_are_checked_and_found() -> None:
     assert labels.indices(list(names[::-1])).tolist() == list(range(200_000))[::-1]
     with pytest.raises(ValueError, match=r"once.*\['label 7'\]"):
         Labels((*names[:-1], "label 7"), torch.ones(200_000, 1))
-    with pytest.raises(ValueError, match="'lable 12' is not among the labels.*'label 12'"):
+    with pytest.raises(ValueError, match=r"'lable 12' is not among the labels\..*'label 12'"):
         labels.index("lable 12")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, zero_shot
+from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, mean_ablation_curve, zero_shot
 from clip_lens_plugin.texts.embedding import CACHE_VARIABLE
 from clip_lens_plugin.zero_shot import ZeroShotAccuracy
 from tests.adapters.conversion import image_features, siglip_model
@@ -109,6 +109,7 @@ def test_siglips_bias_is_part_of_its_logits(tokenizer):
     assert ZeroShotClassifier(LABELS, found.embeddings, 1.0).logit_bias == 0.0
 
 
+@pytest.mark.filterwarnings("ignore:1 of 7 texts leave nothing")  # Its stand-in for a tokenizer reads no text.
 @pytest.mark.parametrize("second", [False, True])
 def test_hugging_faces_siglip_has_its_bias_too(second):
     source = siglip_model(FAMILIES["SigLIP"](), second)
@@ -136,6 +137,8 @@ def test_a_classifier_of_another_model_is_not_attached(tokenizer):
     with pytest.raises(ValueError, match="another model"):
         found.attach(other)
     assert other.labels is None
+    with pytest.raises(ValueError, match="another model"):
+        mean_ablation_curve(other.decompose(random_images(other, 7)), found, torch.arange(7))
     found.attach(HookedCLIP.from_open_clip(random_clip().bfloat16(), tokenizer=tokenizer))
     found.attach(HookedCLIP.from_open_clip(random_clip(seed=1)))  # Without a tokenizer it has no texts to compare.
     ZeroShotClassifier(LABELS, found.embeddings, 1.0).attach(other)

@@ -145,6 +145,8 @@ def test_an_image_tower_alone_has_no_texts():
     assert model.decompose(random_images(model), strict=True).completeness_error() < 1e-5
     with pytest.raises(ValueError, match="no logit scale"):
         _ = model.logit_scale
+    assert not hasattr(model, "logit_scale")
+    assert not hasattr(model, "logit_bias")
     with pytest.raises(ValueError, match="without a tokenizer"):
         model.encode_text("a dog")
 

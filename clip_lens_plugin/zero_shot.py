@@ -132,8 +132,12 @@ class ZeroShotClassifier:
         model = as_hooked_clip(model)
         if self.probe is None or model.tokenizer is None or self.probe.shape[-1] != model.cfg.d_embed:
             return
+        try:
+            given = model.text_probe()
+        except ValueError:  # Its tokenizer is out of reach.
+            return
         dtypes = (self.embeddings.dtype, model.cfg.dtype)
-        if not is_same_probe(model.text_probe(), self.probe, max(dtypes, key=PROBE_TOLERANCE.__getitem__)):
+        if not is_same_probe(given, self.probe, max(dtypes, key=PROBE_TOLERANCE.__getitem__)):
             raise ValueError(
                 f"The classifier was made with another model than {model.cfg.model_name}: its text tower gives "
                 f"something else for the same texts. Make the classifier with this model."

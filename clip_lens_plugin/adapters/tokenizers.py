@@ -16,6 +16,7 @@ def tokenizer_state(tokenizer: Any) -> str | None:
 
     None for a tokenizer that is not known well enough to say so.
     """
+    tokenizer = _made(tokenizer)
     held = dict(getattr(tokenizer, "__dict__", {}))
     if type(tokenizer) is SimpleTokenizer:
         for name in ("cache", "decoder", "byte_decoder"):  # Words met before, and what follows from the rest.
@@ -40,6 +41,7 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
 
     None for a tokenizer that is not known.
     """
+    tokenizer = _made(tokenizer)
     length = getattr(tokenizer, "context_length", None)
     if not isinstance(length, int):
         return None
@@ -55,7 +57,14 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
 
 def is_known(tokenizer: Any) -> bool:
     """Whether :func:`tokenizer_state` says everything about it."""
+    tokenizer = _made(tokenizer)
     return type(tokenizer) is SimpleTokenizer or hasattr(_hugging_face(tokenizer), "backend_tokenizer")
+
+
+def _made(tokenizer: Any) -> Any:
+    """Of a tokenizer of this package that is made when it is first used, the one that it stands for."""
+    make = getattr(tokenizer, "made", None) if type(tokenizer).__module__.startswith("clip_lens_plugin.") else None
+    return make() if callable(make) else tokenizer
 
 
 def _hugging_face(tokenizer: Any) -> Any:

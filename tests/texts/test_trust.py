@@ -14,6 +14,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import nn
 
 from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.adapters.tokenizers import is_known
 from clip_lens_plugin.texts import cache, embedding
 from clip_lens_plugin.texts.cache import CACHE_VARIABLE
 from clip_lens_plugin.texts.embedding import embed_texts
@@ -81,6 +82,7 @@ def test_hugging_faces_tokenizer_counts_with_its_vocabulary(folder, tmp_path):
     other = letters_tokenizer(tmp_path / "c", start=49300)
     moved = HookedCLIP.from_transformers(clip, tokenizer=HuggingFaceTokenizer(other, 77))
     cut = HookedCLIP.from_transformers(clip, tokenizer=HuggingFaceTokenizer(letters_tokenizer(tmp_path / "d"), 60))
+    assert is_known(one.tokenizer)
     told = [each.text_fingerprint() for each in (one, same, moved, cut)]
     assert told[0] == told[1]
     assert len(set(told)) == 3

@@ -107,7 +107,8 @@ class TextSide:
         Raises:
             ValueError: as :meth:`encode_text`.
         """
-        return self.encoded(list(PROBE_TEXTS[:EMBEDDED_TEXTS]))[0].float().cpu()
+        with torch.autocast(self.cfg.device.type, enabled=False):
+            return self.encoded(list(PROBE_TEXTS[:EMBEDDED_TEXTS]))[0].float().cpu()
 
     def text_has_hooks(self) -> bool:
         """Whether hooks of torch on the text tower may change what it gives."""

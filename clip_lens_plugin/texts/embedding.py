@@ -113,10 +113,9 @@ class _Cache:
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
-def _precision(device: torch.device | None) -> str:
+def _precision(device: torch.device) -> str:
     """What products are computed in, where that is less than their dtype."""
-    kind = torch.device(device or "cpu").type
-    narrow = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "none"
+    narrow = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "none"
     try:
         return f"{narrow} {torch.get_float32_matmul_precision()}"
     except RuntimeError:  # Set by torch's newer switches, which the older one cannot express.

@@ -98,7 +98,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         self.setup()
         self.eval()
         self._run_lock = RunLock()
-        self._source = SourceCheck.of(clip.visual, model_name)
+        self._source = SourceCheck.of(self.clip.visual, model_name)
         self.verified: Verification | None = self.verify() if can_verify(self) else None
 
     @classmethod

@@ -200,8 +200,8 @@ def _built(
             raise
         why = (
             f"{asked.title} was loaded without its text tower, which needs the config of {hub} of the Hugging Face "
-            f"hub: {first_line(error)}. For texts fetch it where there is a network, hf download {hub} config.json, and "
-            f"load the model again. Images need none."
+            f"hub: {first_line(error)}. For texts fetch it where there is a network (hf download {hub} config.json), "
+            f"then load the model again. Images need none."
         )
         return create(text_cfg=dict(NO_TEXT_TOWER)), why
 

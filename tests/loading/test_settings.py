@@ -50,7 +50,7 @@ def in_the_image_tower(visual: nn.Module) -> str | None:
 def test_every_tag_has_its_own_activation_and_preprocessing(
     name: str, without_weights: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against open_clip's factory, which has the right preprocessing, and its list of tags, which has the activation."""
+    """Preprocessing against open_clip's factory, the activation against its list of tags."""
     config = small(factory._MODEL_CONFIGS[name])
     monkeypatch.setitem(factory._MODEL_CONFIGS, name, config)
     for tag in open_clip.list_pretrained_tags_by_model(name):

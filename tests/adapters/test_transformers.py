@@ -167,7 +167,7 @@ def test_preprocessing_that_is_missing_or_unknown_may_be_said(folder):
         assert HookedCLIP.from_pretrained(name, **steps).prepare([picture]).shape == (1, 3, 32, 32)
         CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     file.unlink()
-    with pytest.raises(ValueError, match="has no preprocessor_config.json"):
+    with pytest.raises(ValueError, match=r"has no preprocessor_config\.json"):
         HookedCLIP.from_pretrained(name).prepare([picture])
     with pytest.raises(ModelNotFoundError, match="give all of its steps: image_mean"):
         HookedCLIP.from_pretrained(name, image_mean=0.5)

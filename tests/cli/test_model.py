@@ -42,7 +42,7 @@ def options_of(command) -> set[str]:
 def test_every_command_with_a_model_has_every_option() -> None:
     commands = typer.main.get_command(app).commands
     taking = {name for name, command in commands.items() if "--model" in options_of(command)}
-    assert taking >= {"report", "collect", "textspan", "ablate", "heatmap"}
+    assert taking >= {"report", "collect", "textspan", "ablate", "heatmap", "verify"}
     for name in taking:
         assert options_of(commands[name]) >= OPTIONS, name
 

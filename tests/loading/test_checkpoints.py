@@ -17,7 +17,7 @@ from torch import nn
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.loading import ModelNotFoundError
-from tests.conftest import random_clip, random_images
+from tests.conftest import TEXT_CFG, random_clip, random_images
 from tests.test_loading import CONFIG, distance
 
 STATE = random_clip(seed=5).state_dict()
@@ -319,3 +319,37 @@ def test_several_files_in_a_folder_are_said(tmp_path, load_noting) -> None:
     assert "epoch_1.safetensors was read, not epoch_2.safetensors" in note
     same_images(model)
     same_images(load_noting(f"local-dir:{tmp_path}", checkpoint=tmp_path / "epoch_2.safetensors")[0], seed=7)
+
+
+TIMM = {
+    "embed_dim": 24,
+    "custom_text": True,
+    "vision_cfg": {
+        "image_size": 224,
+        "timm_model_name": "vit_tiny_patch16_224",
+        "timm_pool": "token",
+        "timm_proj": "linear",
+    },
+    "text_cfg": TEXT_CFG,
+}
+
+
+def test_a_timm_tower_takes_a_forced_size_and_its_state_dict_alone(monkeypatch, tmp_path, load_noting, refused) -> None:
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny-timm", TIMM)
+    torch.manual_seed(0)
+    clip = open_clip.create_model("tiny-timm").eval()
+    path = saved(clip.state_dict(), tmp_path / "w.pt")
+    model, (note,) = load_noting("tiny-timm", path, force_image_size=64)
+    theirs = open_clip.create_model("tiny-timm", str(path), force_image_size=64).eval()
+    images = random_images(model)
+    assert images.shape[-2:] == (64, 64)
+    assert distance(model(images), theirs.encode_image(images)) < 1e-6
+    assert "resized from images of (224, 224) pixels to (64, 64)" in note
+    assert "64" in repr(model.preprocess)
+    model, (note,) = load_noting("tiny-timm", saved(clip.visual.state_dict(), tmp_path / "image.pt"))
+    images = random_images(model, 1)
+    assert distance(model(images), clip.encode_image(images)) < 1e-6
+    saved(theirs.state_dict(), tmp_path / "small.pt")
+    message = refused("tiny-timm", tmp_path / "small.pt")
+    assert "visual.trunk.pos_embed [1, 17, 192] instead of [1, 197, 192]" in message
+    assert "of images of about 64 x 64 pixels" in message

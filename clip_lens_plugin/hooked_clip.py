@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from clip_lens_plugin.decomposition import Contributions
+    from clip_lens_plugin.loading import Origin
 
 
 class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRootModule):
@@ -72,6 +75,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         tokenizer: texts to token ids, or None.
         labels: text labels set by :meth:`set_labels`, or None.
         verified: what :meth:`verify` found when the model was wrapped; None on the meta device.
+        origin: name, tag, file and settings that :meth:`from_pretrained` loaded it by, or None.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         self.preprocess = preprocess
         self.tokenizer = tokenizer
         self.labels: Labels | None = None
+        self.origin: Origin | None = None
         self._parts = parts
         self.hook_embed = HookPoint()
         self.blocks = TypedModuleList(parts.blocks)
@@ -148,11 +153,24 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
     def from_pretrained(
         cls,
         name: str,
-        pretrained: str | None = None,
+        pretrained: str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        force_quick_gelu: bool | None = None,
+        force_image_size: int | Sequence[int] | None = None,
+        image_mean: float | Sequence[float] | None = None,
+        image_std: float | Sequence[float] | None = None,
+        image_interpolation: str | None = None,
+        image_resize_mode: str | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | str | Path | None = None,
     ) -> HookedCLIP:
         """Loads a model by open_clip's or Hugging Face's own loader, or the embedded model "scenes".
+
+        A tag's own activation and preprocessing are used, also for a file that is given beside it. For a file alone
+        they are those that all tags of the name agree on; where the tags differ, the name's own, and a warning says
+        which and what else could be meant. Keywords are those of ``open_clip.create_model_and_transforms``, and win.
 
         Args:
             name: "scenes", one of ``open_clip.list_models()``, "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY" in
@@ -162,16 +180,45 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
             device: "cuda" where there is one, else "cpu", if not given.
             dtype: float32 if not given; float16 and bfloat16 keep LayerNorm in float32 as open_clip does;
                 float64 for exact work.
+            checkpoint: path of a file with the weights; beside a tag, which then gives settings alone.
+            force_quick_gelu: True for QuickGELU. False, as None, for what the tag or the name says, but without the
+                warning where a file's activation is in doubt.
+            force_image_size: in pixels, one number or (height, width); the position embedding is resized.
+            image_mean: of pixels between 0 and 1, one number or one per channel.
+            image_std: likewise.
+            image_interpolation: "bicubic" or "bilinear".
+            image_resize_mode: "shortest" (edge to size, then the centre), "longest" (padded) or "squash".
+            tokenizer: texts to token ids, or the folder of a Hugging Face tokenizer; the model's own if not given.
+
+        Warns:
+            LoadingWarning: of settings that a file does not say, of what was unwrapped from it, and of weights that are
+                not as they lie in the file, such as a resized position embedding.
 
         Raises:
             ModelNotFoundError: unknown name or tag (the nearest are suggested), weights that are neither
-                cached nor within reach, or a checkpoint that does not load.
+                cached nor within reach, or a checkpoint that does not load. A text tower or tokenizer that is out of
+                reach raises it where texts are first used.
             UnsupportedTowerError: see :meth:`from_open_clip`.
-            ValueError: if a weight is NaN or infinite.
+            ValueError: if a weight is NaN or infinite, or a keyword has no such value.
         """
-        from clip_lens_plugin.loading import load
+        from clip_lens_plugin.loading import LoadingWarning, Options, load
 
-        return cls(*load(name, pretrained, device, dtype))
+        options = Options.checked(
+            checkpoint=checkpoint,
+            force_quick_gelu=force_quick_gelu,
+            force_image_size=force_image_size,
+            image_mean=image_mean,
+            image_std=image_std,
+            image_interpolation=image_interpolation,
+            image_resize_mode=image_resize_mode,
+            tokenizer=tokenizer,
+        )
+        loaded = load(name, pretrained, device, dtype, options)
+        model = cls(loaded.clip, loaded.preprocess, loaded.tokenizer, loaded.title)
+        model.origin = loaded.origin
+        for note in loaded.origin.notes:
+            warnings.warn(note, LoadingWarning, stacklevel=2)
+        return model
 
     # ------------------------------------------------------------------ running
 

@@ -176,7 +176,9 @@ def prepared(
     if preprocess is None:
         raise ValueError(
             f"{model_name} was wrapped without its preprocessing. Give it: "
-            f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
+            f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer), or where a Hugging Face folder has no "
+            f"preprocessor_config.json, image_mean, image_std, image_interpolation and image_resize_mode of "
+            f"from_pretrained."
         )
     made = [preprocess(picture) for picture in upright_pictures(pictures)]
     for each in made:

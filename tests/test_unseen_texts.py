@@ -11,7 +11,7 @@ from jaxtyping import TypeCheckError
 from open_clip.tokenizer import HFTokenizer
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.loading_transformers import HuggingFaceTokenizer
+from clip_lens_plugin.loading.tokenizers import HuggingFaceTokenizer
 from clip_lens_plugin.unseen_texts import unseen
 from tests.adapters.conversion import letters_tokenizer
 from tests.conftest import random_clip

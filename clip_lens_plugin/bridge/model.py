@@ -15,7 +15,7 @@ from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.pooling import NORMALIZED
 from clip_lens_plugin.factors import same_up_to
 from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.loading_transformers import wrapped
+from clip_lens_plugin.loading.hugging_face import wrapped
 
 CLIPLike = HookedCLIP | TransformerBridge
 """What the public functions take as their model."""

@@ -16,23 +16,19 @@ from clip_lens_plugin.cli.bars import Bars
 from clip_lens_plugin.cli.classes import class_names, classifier_of
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AGAIN,
     AttributeOption,
-    DeviceOption,
     Format,
     FormatOption,
     LimitOption,
-    ModelOption,
     PrecisionOption,
-    PretrainedOption,
     SourceArgument,
-    check_device,
     check_out,
 )
 from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.sources.source import ImageSource
 from clip_lens_plugin.views.figures import ablation_figure
 from clip_lens_plugin.views.view import save_figure
@@ -41,11 +37,11 @@ from clip_lens_plugin.zero_shot import ZeroShotAccuracy, ZeroShotClassifier
 Effect = Literal["direct", "total"]
 
 
+@takes_model
 def ablate(
+    choice: ModelChoice,
     out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
     source: SourceArgument = None,
-    model: ModelOption = "scenes",
-    pretrained: PretrainedOption = None,
     precision: PrecisionOption = "float32",
     classes: Annotated[
         str | None,
@@ -68,7 +64,6 @@ def ablate(
     figure_format: FormatOption = "png",
     attribute: AttributeOption = None,
     limit: LimitOption = None,
-    device: DeviceOption = None,
 ) -> None:
     """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
     console = Console(stderr=True, highlight=False)
@@ -77,8 +72,7 @@ def ablate(
         data = data_set_of(source, None if images else limit, None if images else attribute)
         pictures = _pictures(data, images, limit, attribute, effect)
         names = None if data is None else class_names(classes, data.classes)
-        check_device(device)
-        loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
+        loaded = choice.load(console, getattr(torch, precision))
         store = open_or_collect(source, data, loaded, out, "contributions")
         if not bool((store.labels >= 0).any()):
             raise ValueError(

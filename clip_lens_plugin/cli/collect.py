@@ -11,22 +11,20 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AttributeOption,
-    DeviceOption,
     LimitOption,
-    ModelOption,
     PrecisionOption,
-    PretrainedOption,
-    check_device,
 )
 from clip_lens_plugin.cli.stores import print_store, workers_for
 from clip_lens_plugin.collection.collect import collect as run
 from clip_lens_plugin.collection.ranks import Ranks, joined
-from clip_lens_plugin.hooked_clip import HookedCLIP
 
 
+@takes_model
 def collect(
+    choice: ModelChoice,
     out: Annotated[str, typer.Option(help="Empty folder, or address, for the collection.", show_default=False)],
     dataset: Annotated[
         str | None,
@@ -36,8 +34,6 @@ def collect(
             help="Folder of images or of class folders, or .tar shards, braces allowed; drawn scenes if not given.",
         ),
     ] = None,
-    model: ModelOption = "scenes",
-    pretrained: PretrainedOption = None,
     what: Annotated[
         Literal["moments", "contributions"],
         typer.Option(help="The moments of the heads, or a compact row a sample as well."),
@@ -56,7 +52,6 @@ def collect(
     limit: LimitOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted collection.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first sample that cannot be read.")] = False,
-    device: DeviceOption = None,
 ) -> None:
     """Runs a data set of any size once, and keeps what the other commands need.
 
@@ -71,8 +66,7 @@ def collect(
             one_line_interrupt(console, "go on with --resume", shown=ranks.is_first),
         ):
             source = source_of(dataset, limit, attribute)
-            check_device(device or own_device)
-            loaded = HookedCLIP.from_pretrained(model, pretrained, device or own_device, getattr(torch, precision))
+            loaded = choice.load(console, getattr(torch, precision), own_device)
             store = run(
                 loaded,
                 source,

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_errors
-from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOption, check_device
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.geometry import Placement
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import printable
@@ -20,7 +20,9 @@ from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.view import SUFFIXES
 
 
+@takes_model
 def heatmap(
+    choice: ModelChoice,
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     text: Annotated[list[str], typer.Option("--text", help="What to look for; again for more.", show_default=False)],
     out: Annotated[
@@ -33,9 +35,6 @@ def heatmap(
         bool, typer.Option("--contrast", help="Each text minus the mean of the others (figure).")
     ] = False,
     smooth: Annotated[bool, typer.Option("--smooth", help="Show maps interpolated; the numbers stay.")] = False,
-    model: ModelOption = "scenes",
-    pretrained: PretrainedOption = None,
-    device: DeviceOption = None,
 ) -> None:
     """Maps a picture's similarity to texts onto its patches, on the whole picture."""
     console = Console(stderr=True, highlight=False)
@@ -52,8 +51,7 @@ def heatmap(
         except ValueError as error:
             raise ValueError(f"{image} cannot be used: {error}.") from error
         with console.status("loading"):
-            check_device(device)
-            loaded = HookedCLIP.from_pretrained(model, pretrained, device)
+            loaded = choice.load(console)
         for each in heads or ():
             _check_head(loaded, *each)
         height, width = loaded.cfg.image_size

@@ -11,7 +11,8 @@ from rich.console import Console
 from clip_lens_plugin.cli.bars import Bars
 from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.cli.errors import one_line_errors
-from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOption, check_device, check_out
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import check_out
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -21,12 +22,12 @@ N_SCENES = 600
 MOST_PHOTOGRAPHS = 2000
 
 
+@takes_model
 def report(
+    choice: ModelChoice,
     images: Annotated[
         Path | None, typer.Option(help="Folder of images, with its subfolders; drawn scenes if not given.")
     ] = None,
-    model: ModelOption = "scenes",
-    pretrained: PretrainedOption = None,
     texts: Annotated[
         Path | None, typer.Option(help="Texts for TextSpan, one a line; a pool of the package if not given.")
     ] = None,
@@ -35,7 +36,6 @@ def report(
         int | None,
         typer.Option(min=2, help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."),
     ] = None,
-    device: DeviceOption = None,
 ) -> None:
     """Writes one page, and its numbers as parquet, on what each layer and head of a CLIP does.
 
@@ -55,12 +55,9 @@ def report(
             if len(paths) < len(every):
                 console.print(f"Using {len(paths)} of {len(every)} images, evenly spaced (see --limit).")
         with console.status("loading"):
-            from clip_lens_plugin.hooked_clip import HookedCLIP
-
-            pool, pool_name = _pool(texts, model)
-            check_device(device)
-            loaded = HookedCLIP.from_pretrained(model, pretrained, device)
-        if folder_given and model == "scenes":
+            pool, pool_name = _pool(texts, choice.model)
+            loaded = choice.load(console)
+        if folder_given and choice.model == "scenes":
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
         with Bars(console) as bars:
             if images is not None:

@@ -13,22 +13,18 @@ from rich.table import Table
 
 from clip_lens_plugin.cli.bars import Bars
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AGAIN,
-    DeviceOption,
     Format,
     FormatOption,
     LimitOption,
-    ModelOption,
     PrecisionOption,
-    PretrainedOption,
     SourceArgument,
-    check_device,
     check_out,
 )
 from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
 from clip_lens_plugin.cli.texts import pool_for, pool_named
-from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.views.figures import explained_variance_figure
 from clip_lens_plugin.views.view import save_figure
@@ -36,11 +32,11 @@ from clip_lens_plugin.views.view import save_figure
 TOLD_TEXTS = 3
 
 
+@takes_model
 def textspan(
+    choice: ModelChoice,
     out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
     source: SourceArgument = None,
-    model: ModelOption = "scenes",
-    pretrained: PretrainedOption = None,
     precision: PrecisionOption = "float32",
     texts: Annotated[
         str | None,
@@ -50,16 +46,14 @@ def textspan(
     heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
     figure_format: FormatOption = "png",
     limit: LimitOption = None,
-    device: DeviceOption = None,
 ) -> None:
     """Describes heads by texts (TextSpan), as tables and a figure of the variance that they explain."""
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console), one_line_interrupt(console, AGAIN):
         check_out(out)
         data = data_set_of(source, limit, attribute=None)
-        pool = pool_for(model)[0] if texts is None else pool_named(texts)
-        check_device(device)
-        loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
+        pool = pool_for(choice.model)[0] if texts is None else pool_named(texts)
+        loaded = choice.load(console, getattr(torch, precision))
         store = open_or_collect(source, data, loaded, out, "moments")
         print_store(console, store)
         with Bars(console) as bars:

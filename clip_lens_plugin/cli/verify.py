@@ -10,14 +10,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_errors
-from clip_lens_plugin.cli.options import (
-    DeviceOption,
-    LimitOption,
-    ModelOption,
-    PrecisionOption,
-    PretrainedOption,
-    check_device,
-)
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
 from clip_lens_plugin.cli.stores import is_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -27,7 +21,9 @@ PROBES = 16
 """Pictures of a folder that are compared, evenly spaced, unless --limit says otherwise."""
 
 
+@takes_model
 def verify(
+    choice: ModelChoice,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -36,18 +32,14 @@ def verify(
             help="What 'collect' wrote, or a folder of pictures to compare on; an image of noise if not given.",
         ),
     ] = None,
-    model: ModelOption = "scenes",
-    pretrained: PretrainedOption = None,
     precision: PrecisionOption = "float32",
     limit: LimitOption = None,
-    device: DeviceOption = None,
 ) -> None:
     """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model."""
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):
-        check_device(device)
         with console.status("loading"):
-            loaded = HookedCLIP.from_pretrained(model, pretrained, device, getattr(torch, precision))
+            loaded = choice.load(console, getattr(torch, precision))
         for line in _lines(loaded, source, limit or PROBES):
             typer.echo(line)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -149,6 +151,48 @@ def test_an_image_tower_alone_has_no_texts():
     assert not hasattr(model, "logit_bias")
     with pytest.raises(ValueError, match="without a tokenizer"):
         model.encode_text("a dog")
+
+
+def test_preprocessing_that_is_missing_or_unknown_may_be_said(folder):
+    name, file = f"transformers:{folder}", folder / "preprocessor_config.json"
+    steps = {
+        "image_mean": 0.5,
+        "image_std": 0.25,
+        "image_interpolation": "bilinear",
+        "image_resize_mode": "squash",
+    }
+    picture = Image.effect_noise((64, 50), 90).convert("RGB")
+    for changes, said in (({"resample": 1}, "Pillow's filter 1"), ({"size": {"shortest_edge": 40}}, "32, 40 pixels")):
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+        with pytest.raises(ModelNotFoundError, match=said):
+            HookedCLIP.from_pretrained(name)
+        assert HookedCLIP.from_pretrained(name, **steps).prepare([picture]).shape == (1, 3, 32, 32)
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"has no preprocessor_config\.json"):
+        HookedCLIP.from_pretrained(name).prepare([picture])
+    with pytest.raises(ModelNotFoundError, match="give all of its steps: image_mean"):
+        HookedCLIP.from_pretrained(name, image_mean=0.5)
+    found = HookedCLIP.from_pretrained(name, **steps).prepare([picture])
+    expected = torch.from_numpy(np.array(picture.resize((32, 32), Image.Resampling.BILINEAR))).permute(2, 0, 1) / 255
+    assert (found[0] - (expected - 0.5) / 0.25).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "option", [{"force_quick_gelu": True}, {"force_image_size": 64}, {"checkpoint": "config.json"}]
+)
+def test_options_of_open_clips_models_are_refused(folder, option):
+    option = {name: folder / value if name == "checkpoint" else value for name, value in option.items()}
+    with pytest.raises(ModelNotFoundError, match=f"{next(iter(option))} is for open_clip's models"):
+        HookedCLIP.from_pretrained(f"transformers:{folder}", **option)
+
+
+def test_a_tokenizer_may_be_given(folder, tmp_path):
+    letters_tokenizer(tmp_path / "made").save_pretrained(tmp_path / "letters")
+    model = HookedCLIP.from_pretrained(f"transformers:{folder}", tokenizer=tmp_path / "letters")
+    tokens = model.tokenizer(["ab"])
+    expected = random_clip().encode_text(tokens, normalize=True)
+    torch.testing.assert_close(model.encode_text(["ab"]), expected.detach())
 
 
 def test_other_models_are_refused_by_name(tmp_path):

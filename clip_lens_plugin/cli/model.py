@@ -1,0 +1,139 @@
+"""The model that a command works on: its options, the same for every command, and how it is loaded."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import torch
+import typer
+from rich.console import Console
+
+from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOption, check_device
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+Channels = tuple[float, float, float]
+
+
+def _option(name: str, text: str, **more: Any) -> Any:
+    return typer.Option(f"--{name}", help=text, show_default=False, **more)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What was said on the command line about the model; see ``HookedCLIP.from_pretrained`` for each."""
+
+    model: ModelOption = "scenes"
+    pretrained: PretrainedOption = None
+    checkpoint: Annotated[
+        Path | None,
+        _option("checkpoint", "File with the weights; beside a tag in --pretrained, which then gives settings alone."),
+    ] = None
+    quick_gelu: Annotated[bool, _option("force-quick-gelu", "QuickGELU, whatever the tag or the name says.")] = False
+    image_size: Annotated[
+        str | None, _option("force-image-size", "In pixels: 336, or HEIGHTxWIDTH.", metavar="SIZE")
+    ] = None
+    image_mean: Annotated[Channels | None, _option("image-mean", "Of red, green and blue, pixels between 0 and 1.")] = (
+        None
+    )
+    image_std: Annotated[Channels | None, _option("image-std", "Likewise.")] = None
+    image_interpolation: Annotated[
+        Literal["bicubic", "bilinear"] | None, _option("image-interpolation", "Filter of the resize.")
+    ] = None
+    image_resize_mode: Annotated[
+        Literal["shortest", "longest", "squash"] | None,
+        _option("image-resize-mode", "Shortest edge to size and the centre cut out, longest and padded, or squashed."),
+    ] = None
+    tokenizer: Annotated[
+        Path | None, _option("tokenizer", "Folder of a Hugging Face tokenizer, where the model's own is out of reach.")
+    ] = None
+    device: DeviceOption = None
+
+    def load(
+        self, console: Console, dtype: torch.dtype | None = None, own_device: str | torch.device | None = None
+    ) -> HookedCLIP:
+        """The model; what is said while it loads is a line each.
+
+        Args:
+            console: of messages.
+            dtype: of the weights.
+            own_device: where no device was chosen.
+
+        Raises:
+            ModelNotFoundError, UnsupportedTowerError, ValueError: see ``HookedCLIP.from_pretrained``.
+            ValueError: if the device cannot be used, or has no memory for the model.
+        """
+        from clip_lens_plugin.hooked_clip import HookedCLIP
+        from clip_lens_plugin.loading import LoadingWarning
+
+        device = self.device or own_device
+        check_device(device if device is None else str(device))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", LoadingWarning)
+            try:
+                model = HookedCLIP.from_pretrained(
+                    self.model,
+                    self.pretrained,
+                    device,
+                    dtype,
+                    checkpoint=self.checkpoint,
+                    force_quick_gelu=self.quick_gelu or None,
+                    force_image_size=_size(self.image_size),
+                    image_mean=self.image_mean,
+                    image_std=self.image_std,
+                    image_interpolation=self.image_interpolation,
+                    image_resize_mode=self.image_resize_mode,
+                    tokenizer=self.tokenizer,
+                )
+            except torch.OutOfMemoryError as error:
+                raise ValueError(
+                    f"The device has no memory for {self.model}: {str(error).splitlines()[0]} Try --device cpu."
+                ) from error
+        for each in caught:
+            if issubclass(each.category, LoadingWarning):
+                console.print(f"note: {each.message}", markup=False, soft_wrap=True)
+            else:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        return model
+
+
+def _size(given: str | None) -> list[int] | None:
+    if given is None:
+        return None
+    if not re.fullmatch(r"\d+(x\d+)?", given):
+        raise ValueError(f"--force-image-size is a number of pixels or HEIGHTxWIDTH, such as 336, got {given!r}.")
+    return [int(part) for part in given.split("x")]
+
+
+def takes_model(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of :class:`ModelChoice`, which it receives as its argument ``choice``."""
+    hints = get_type_hints(ModelChoice, include_extras=True)
+    options = [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
+        for each in fields(ModelChoice)
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    own = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in signature.parameters.values()
+        if each.name != "choice"
+    ]
+
+    @wraps(command)
+    def with_choice(**given: Any) -> None:
+        said = {each.name: given.pop(each.name) for each in options}
+        command(**given, choice=ModelChoice(**said))
+
+    parameters = [*own, *options]
+    with_choice.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_choice.__annotations__ = {each.name: each.annotation for each in parameters}
+    del with_choice.__wrapped__  # typer would read the command's own parameters through it.
+    return with_choice

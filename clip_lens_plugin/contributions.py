@@ -16,17 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices
+from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
+from clip_lens_plugin.noise import TOLERANCE
 from clip_lens_plugin.parts import Parts
-from clip_lens_plugin.readout import Constants, Readout
-
-TOLERANCE = {
-    torch.float64: 1e-12,
-    torch.float32: 1e-5,
-    torch.float16: 1e-2,
-    torch.bfloat16: 5e-2,
-}
-"""Greatest relative completeness error that is taken for rounding, by the coarsest dtype of the parts."""
+from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.shares import SharedOut
 
 
 class CompletenessError(ArithmeticError):
@@ -47,7 +42,7 @@ class Contributions:
 
     Attributes:
         embedding: M(I) as the model gave it [b, e], in the current unit.
-        constants: "apart", or "spread" as in the paper: see :func:`decompose`.
+        constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
     """
 
     def __init__(
@@ -55,20 +50,21 @@ class Contributions:
         readout: Readout,
         parts: Parts,
         factors: Factors | None = None,
-        constants: Constants = "apart",
+        constants: GivenConstants = "separate",
         divisor: Float[Tensor, " b"] | None = None,
     ) -> None:
         self._readout, self._parts, self._factors = readout, parts, factors
-        self.constants: Constants = constants
+        self.constants: Constants = checked_constants(constants)
         self._divisor = parts.embedding.new_ones(len(parts.embedding)) if divisor is None else divisor
+        self._shared = SharedOut.of(readout, parts, self.constants, self._divisor)
         self._omega = parts.omega / self._divisor[:, None, None]
         self.embedding: Float[Tensor, "b e"] = parts.embedding / self._divisor[:, None]
         self._is_normalized = divisor is not None
 
     @classmethod
-    def of_run(cls, readout: Readout, factors: Factors, constants: Constants = "apart") -> Contributions:
+    def of_run(cls, readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Contributions:
         """Of the model's run that left these factors."""
-        return cls(readout, Parts.of(readout, factors, constants), factors, constants)
+        return cls(readout, Parts.of(readout, factors), factors, constants)
 
     # ------------------------------------------------------------------ components
 
@@ -89,25 +85,36 @@ class Contributions:
         return None if weight is None else weight / self._divisor[:, None, None]
 
     @property
-    def head_coordinates(self) -> Float[Tensor, "b l h pk"]:
-        """y = Σ_q ω z: each head's coordinates; its contribution is ``y M_{l,h}``."""
-        return self._parts.coordinates / self._divisor[:, None, None, None]
+    def noise(self) -> float:
+        """Relative size of what rounding leaves of a contribution, by the dtypes of the model and of a store."""
+        return self._parts.noise
+
+    @property
+    def head_coordinates(self) -> Float[Tensor, "b l h k"]:
+        """y = Σ_q ω z: each head's coordinates; its contribution is ``y M_{l,h}`` (:meth:`Readout.head_map`).
+
+        Shared-out constants are further coordinates of a head, the same for all heads of a layer.
+        """
+        own = self._own_coordinates
+        return own if self._shared is None else torch.cat([own, self._shared.weights_of(own.shape[2])], dim=-1)
 
     @property
     def heads(self) -> Float[Tensor, "b l h e"]:
         """c[b, l, h], the contribution of each head (equation 4 summed over tokens)."""
-        by_layer = [self._to_joint(self._head_streams(l)) for l in range(self.n_layers)]
-        return torch.stack(by_layer, dim=1) + self._spread_head()
+        heads = torch.stack([self._to_joint(self._head_streams(l)) for l in range(self.n_layers)], dim=1)
+        return heads if self._shared is None else heads + self._shared.head[:, :, None]
 
     @property
     def mlps(self) -> Float[Tensor, "b l e"]:
         """The contribution of each MLP, its output bias included."""
-        return self._parts.mlps / self._divisor[:, None, None] + self._spread_term()[:, None]
+        mlps = self._parts.mlps / self._divisor[:, None, None]
+        return mlps if self._shared is None else mlps + self._shared.mlps
 
     @property
     def embed(self) -> Float[Tensor, "b e"]:
         """The contribution of the stream that enters block 0."""
-        return self._parts.embed / self._divisor[:, None] + self._spread_term()
+        embed = self._parts.embed / self._divisor[:, None]
+        return embed if self._shared is None else embed + self._shared.embed
 
     @property
     def has_self_attention(self) -> bool:
@@ -118,7 +125,7 @@ class Contributions:
     def self_attention(self) -> Float[Tensor, "b l e"]:
         """The part of each layer's heads that comes from the class token as a source (table 1 of the paper).
 
-        A part of :attr:`heads`, not a component beside them; without a share of the constants.
+        A part of :attr:`heads`, not a component beside them; of shared-out constants it has one token's share.
 
         Raises:
             TokensNotAvailableError: if it was not kept, a hook replaced the output of a head, or the pooling reads
@@ -134,33 +141,34 @@ class Contributions:
                 "What the class token sends to itself was not kept: call decompose(images), or cache attn.hook_pattern "
                 "and attn.hook_v of every layer, without replacing what heads put out."
             )
-        return self._parts.self_attention / self._divisor[:, None, None]
+        sent = self._parts.self_attention / self._divisor[:, None, None]
+        return sent if self._shared is None else sent + self._shared.self_attention
 
     @property
     def attn_bias(self) -> Float[Tensor, "b l e"]:
-        """The contribution of each layer's b_O; zero if the constants are spread over the heads."""
-        pooled = self._pooled_biases(self._readout.W_fold(self.constants))
-        return pooled if self.constants == "apart" else torch.zeros_like(pooled)
+        """The contribution of each layer's b_O; zero if the constants are shared out over the heads."""
+        pooled = self._pooled_biases()
+        return pooled if self._shared is None else torch.zeros_like(pooled)
 
     @property
     def ln_bias(self) -> Float[Tensor, "b e"]:
-        """βP of the last LayerNorm, the same for all images; zero if the constants are spread.
+        """βP of the last LayerNorm, the same for all images; zero if the constants are shared out.
 
         Zero where an attention pool comes last: what ``ln_final``'s β adds through it is in :attr:`pool_bias`.
         """
         constant = self._readout.beta_P / self._divisor[:, None]
-        return constant if self.constants == "apart" else torch.zeros_like(constant)
+        return constant if self._shared is None else torch.zeros_like(constant)
 
     @property
     def pool_bias(self) -> Float[Tensor, "b e"] | None:
         """What an attention pool's biases add, and ``ln_final``'s β through it; None for other poolings.
 
-        Zero if the constants are spread.
+        Zero if the constants are shared out.
         """
         if self._parts.pool_bias is None:
             return None
         constant = self._parts.pool_bias / self._divisor[:, None]
-        return constant if self.constants == "apart" else torch.zeros_like(constant)
+        return constant if self._shared is None else torch.zeros_like(constant)
 
     @property
     def pool_mlp(self) -> Float[Tensor, "b e"] | None:
@@ -183,7 +191,7 @@ class Contributions:
         for l, (start, stop) in enumerate(zip(starts, stops, strict=True)):
             written = self._pool(stop) - self._pool(start) - self._pool(factors.mlp_out[l])
             by_layer.append(self._to_joint(written - self._head_streams(l).sum(1)))
-        return torch.stack(by_layer, dim=1) - self._pooled_biases(self._readout.W_fold(self.constants))
+        return torch.stack(by_layer, dim=1) - self._pooled_biases()
 
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
@@ -195,8 +203,9 @@ class Contributions:
         """
         layer, head = self._readout.model.cfg.checked_head(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
-        constant = self._spread_head()[:, layer, head] / weighted.shape[1]
-        return weighted @ self._readout.head_map(layer, head, self.constants) + constant[:, None]
+        head_map = self._readout.head_map(layer, head, self.constants)
+        by_token = weighted @ head_map[: self._readout.own_coordinates]
+        return by_token if self._shared is None else by_token + self._shared.of_token(weighted.shape[1])[:, layer, None]
 
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
         """The contribution of each neuron; they sum to the layer's MLP less its output bias.
@@ -225,26 +234,28 @@ class Contributions:
         ``M_{l,h} e_t`` has k numbers, so nothing of width e is built.
 
         Args:
-            text_embeddings: unit vectors, as ``model.encode_text`` returns them.
+            text_embeddings: unit vectors, as ``model.encode_text`` returns them; or any directions, such as the
+                difference of two.
             per_token: split each head's score over the source tokens.
 
         Raises:
             TokensNotAvailableError: see :meth:`tokens`.
-            ValueError: if the width is not e.
+            ValueError: if the width is not e, or a value is NaN or infinite.
         """
-        texts = self._readout.checked_texts(text_embeddings)
+        texts = self._readout.checked_texts(text_embeddings, of_unit_length=False)
         directions = self._readout.directions(texts, self.constants)
-        constant = self._spread_head() @ texts.T
         layers = range(self.n_layers)
         if per_token:
-            split = [torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), directions[l]) for l in layers]
+            own = directions[:, :, : self._readout.own_coordinates]
+            split = [torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), own[l]) for l in layers]
             by_token = torch.stack(split, dim=1)
-            return by_token + (constant / by_token.shape[3])[..., None, :]
+            shared = None if self._shared is None else self._shared.of_token(by_token.shape[3]) @ texts.T
+            return by_token if shared is None else by_token + shared[:, :, None, None]
         whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
         for l, edit in enumerate(self._result_edits()):
             if edit is not None:
                 whole[:, l] += self._to_joint(self._pool(edit)) @ texts.T
-        return whole + constant
+        return whole
 
     def normalized(self) -> Contributions:
         """The same divided by ‖M(I)‖, so that dot products with a unit text embedding add up to the cosine.
@@ -254,8 +265,18 @@ class Contributions:
         """
         if self._is_normalized:
             return self
-        norm = self.embedding.norm(dim=-1)
-        return Contributions(self._readout, self._parts, self._factors, self.constants, divisor=norm)
+        return Contributions(self._readout, self._parts, self._factors, self.constants, self.embedding.norm(dim=-1))
+
+    def with_constants(self, constants: GivenConstants) -> Contributions:
+        """The same images, their constants kept as components of their own ("separate") or shared out ("shared").
+
+        Raises:
+            ValueError: if they are to be shared out and what they are made of was not kept, as in a store.
+        """
+        if checked_constants(constants) == self.constants:
+            return self
+        divisor = self._divisor if self._is_normalized else None
+        return Contributions(self._readout, self._parts, self._factors, constants, divisor)
 
     def select(self, rows: Any) -> Contributions:
         """The contributions of some of the images, in the given order.
@@ -354,17 +375,16 @@ class Contributions:
     def _to_joint(self, stream: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch e"]:
         return self._readout.to_joint(stream, self.constants)
 
-    def _pooled_biases(self, fold: Float[Tensor, "pd e"]) -> Float[Tensor, "b l e"]:
-        """Each layer's b_O, pooled and folded."""
-        maps = self._readout.by_pool_head(fold)
-        pooled = torch.einsum("bp,ple->ble", self._omega.sum(2), self._readout.b_O @ maps)
-        if self._readout.b_scaled is None or self.bias_weight is None:
-            return pooled
-        return pooled + torch.einsum("blp,ple->ble", self.bias_weight, self._readout.b_scaled @ maps)
+    @property
+    def _own_coordinates(self) -> Float[Tensor, "b l h pk"]:
+        return self._parts.coordinates / self._divisor[:, None, None, None]
+
+    def _pooled_biases(self) -> Float[Tensor, "b l e"]:
+        return self._readout.biases_together(self._omega, self.bias_weight, self.constants)
 
     def _head_streams(self, layer: int) -> Float[Tensor, "b h pd"]:
         """Pooled outputs of the heads in the stream's space."""
-        coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
+        coordinates, edit = self._own_coordinates[:, layer], self._result_edits()[layer]
         exact = self._readout.to_stream(coordinates, layer)
         return exact if edit is None else exact + self._pool(edit)
 
@@ -381,7 +401,7 @@ class Contributions:
         pattern = self._factors.pattern[layer].to(self._omega.dtype)
         effective = torch.einsum("bpr,bhrn->bnhp", self._omega, pattern)
         split = torch.einsum("bnhp,bnhk->bnhpk", effective, self._factors.v[layer].to(effective.dtype)).flatten(-2)
-        coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
+        coordinates, edit = self._own_coordinates[:, layer], self._result_edits()[layer]
         ablated = (coordinates == 0).all(-1)
         allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
         replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
@@ -394,25 +414,3 @@ class Contributions:
                 f"hook_pattern instead, or ask for whole heads."
             )
         return split.masked_fill(ablated[:, None, :, None], 0.0)
-
-    def _spread_constant(self) -> Float[Tensor, "b e"]:
-        """βP less what the means of the stream contribute, which the paper shares out equally over terms."""
-        assert self._factors is not None
-        mean = self._omega @ self._factors.final.to(self._omega.dtype).mean(-1, keepdim=True)
-        beta = self._readout.beta_P / self._divisor[:, None]
-        if self._parts.pool_bias is not None:
-            beta = beta + self._parts.pool_bias / self._divisor[:, None]
-        return beta - mean[..., 0] @ self._readout.by_pool_head(self._readout.gamma_P).sum(1)
-
-    def _spread_term(self) -> Float[Tensor, "b e"]:
-        if self.constants == "apart":
-            return torch.zeros_like(self.embedding)
-        return self._spread_constant() / (2 * self.n_layers + 1)
-
-    def _spread_head(self) -> Float[Tensor, "b l h e"]:
-        n_heads = self._readout.n_heads
-        shape = (len(self.embedding), self.n_layers, n_heads, self.embedding.shape[-1])
-        if self.constants == "apart":
-            return self.embedding.new_zeros(1).expand(shape)
-        share = (self._pooled_biases(self._readout.gamma_P) + self._spread_term()[:, None]) / n_heads
-        return share[:, :, None].expand(shape)

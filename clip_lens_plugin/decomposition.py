@@ -19,10 +19,11 @@ from transformer_lens import ActivationCache
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip, with_cache
+from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.contributions import CompletenessError, Contributions
 from clip_lens_plugin.factors import Factors, factors_from_cache, factors_from_images
 from clip_lens_plugin.pixels import check_form, checked
-from clip_lens_plugin.readout import Constants, Readout
+from clip_lens_plugin.readout import Readout
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -32,7 +33,7 @@ def decompose(
     model: CLIPLike,
     cache: ActivationCache,
     *,
-    constants: Constants = "apart",
+    constants: GivenConstants = "separate",
     strict: bool = False,
 ) -> Contributions:
     """The contributions of a cached run: whatever hooks changed in it is what gets decomposed.
@@ -40,8 +41,9 @@ def decompose(
     Args:
         model: the model that was run.
         cache: a full cache of ``model.run_with_cache``, or one with the activations that are needed.
-        constants: "apart" gives each component minus its own mean, and keeps b_O and βP as components. "spread"
-            shares the mean, b_O and βP out equally, as the paper's code does, to compare published numbers.
+        constants: "separate" gives each component minus its own mean, and keeps b_O and βP as components. "shared"
+            shares the mean, b_O and βP out equally, as the paper's code does, to compare published numbers. (The
+            earlier words "apart" and "spread" mean the same.)
         strict: raise, instead of warn, if the parts do not sum to the embedding.
 
     Raises:
@@ -49,6 +51,7 @@ def decompose(
         ValueError: if the cache has no batch dimension or was sliced, or ``constants`` is neither name.
         CompletenessError: in strict mode, if the sum of the parts is off by more than rounding.
     """
+    constants = checked_constants(constants)
     model, cache = with_cache(model, cache)
     with torch.no_grad():
         return _finish(model, factors_from_cache(model, cache), constants, strict)
@@ -60,7 +63,7 @@ def decompose_images(
     *,
     tokens: bool = False,
     neurons: bool = False,
-    constants: Constants = "apart",
+    constants: GivenConstants = "separate",
     batch_size: int = 32,
     strict: bool = False,
     progress: bool = False,
@@ -84,6 +87,7 @@ def decompose_images(
         PixelError: if the images are no floating-point tensor of the model's shape; doubtful pixels are a warning.
         CompletenessError: see :func:`decompose`.
     """
+    constants = checked_constants(constants)
     model = as_hooked_clip(model)
     batch_size = checked_number("batch_size", batch_size)
     check_form(model, images)
@@ -97,8 +101,6 @@ def decompose_images(
 
 
 def _finish(model: HookedCLIP, factors: Factors, constants: Constants, strict: bool) -> Contributions:
-    if constants not in ("apart", "spread"):
-        raise ValueError(f"constants must be 'apart' or 'spread', got {constants!r}.")
     contributions = Contributions.of_run(Readout.of(model), factors, constants)
     try:
         return contributions.check()

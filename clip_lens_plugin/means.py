@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.constants import Constants, checked_constants
 from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.moments import WORDS
 
 
 @dataclass(frozen=True)
@@ -18,29 +20,42 @@ class ComponentSums:
     Attributes:
         n: number of images.
         unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
-        coordinates: of each head's y [l, h, p · k]; its mean contribution is ``mean().coordinates @ M_{l,h}``.
+        coordinates: of each head's y [l, h, k]; its mean contribution is ``mean().coordinates @ M_{l,h}``, with
+            ``M_{l,h} = readout.head_map(l, h, sums.constants)``.
         attn_bias: of what each layer's b_O adds [l, e].
         mlps: [l, e].
         embed: [e].
         self_attention: what the class token sends to itself [l, e]; NaN where it was not kept.
+        constants: "separate" or "shared", see :func:`decompose`.
     """
 
     n: int
     unit: str
-    coordinates: Float[Tensor, "l h pk"]
+    coordinates: Float[Tensor, "l h k"]
     attn_bias: Float[Tensor, "l e"]
     mlps: Float[Tensor, "l e"]
     embed: Float[Tensor, " e"]
     self_attention: Float[Tensor, "l e"]
+    constants: Constants = "separate"
 
     @classmethod
     def from_contributions(cls, contributions: Contributions) -> ComponentSums:
-        """The sums over a batch, in the batch's unit."""
-        c, mlps = contributions, contributions.mlps.double()
+        """The sums over a batch, in the batch's unit, with its constants.
+
+        Raises:
+            ValueError: if a value is NaN or infinite.
+        """
+        c, mlps, coordinates = contributions, contributions.mlps.double(), contributions.head_coordinates.double()
+        bad = ~(coordinates.flatten(1).isfinite().all(1) & mlps.flatten(1).isfinite().all(1))
+        if bool(bad.any()):
+            raise ValueError(
+                f"The images at positions {bad.nonzero().flatten().tolist()[:5]} have NaN or infinite contributions."
+            )
         return cls(
             n=len(c),
             unit=c.unit,
-            coordinates=c.head_coordinates.double().sum(0),
+            constants=c.constants,
+            coordinates=coordinates.sum(0),
             attn_bias=c.attn_bias.double().sum(0),
             mlps=mlps.sum(0),
             embed=c.embed.double().sum(0),
@@ -49,19 +64,21 @@ class ComponentSums:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8)
+        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8) for name in WORDS}
         sums = {name: value.cpu().contiguous() for name, value in self._sums().items()}
-        return {"n": torch.tensor(self.n), "unit": unit, **sums}
+        return {"n": torch.tensor(self.n), **words, **sums}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> ComponentSums:
         """Reads what :meth:`to_tensors` gave.
 
         Raises:
-            KeyError: if one is missing.
+            KeyError: if one is missing that every version wrote.
         """
-        values = {each.name: tensors[each.name] for each in fields(cls)}
-        return cls(**{**values, "n": int(values["n"]), "unit": bytes(values["unit"].tolist()).decode()})
+        values = {each.name: tensors[each.name] for each in fields(cls) if each.name != "constants"}
+        words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS if name in tensors}
+        words["constants"] = checked_constants(words.get("constants", "separate"))
+        return cls(**{**values, **words, "n": int(values["n"])})
 
     def _sums(self) -> dict[str, Tensor]:
         return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), Tensor)}
@@ -70,8 +87,14 @@ class ComponentSums:
         """The sums over both data sets.
 
         Raises:
-            ValueError: if they are of models of different shape, or in different units.
+            ValueError: if they are of models of different shape, in different units, or one has the constants
+                separate and the other shared out.
         """
+        if self.constants != other.constants:
+            raise ValueError(
+                f"Sums with constants={self.constants!r} and constants={other.constants!r} do not add: decompose all "
+                f"images with the same."
+            )
         if self.unit != other.unit:
             raise ValueError(f"Sums in {self.unit!r} and in {other.unit!r} units do not add.")
         if self.coordinates.shape != other.coordinates.shape:

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_heads, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.constants import GivenConstants, checked_constants
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
+from clip_lens_plugin.parts import share_weights
 from clip_lens_plugin.pixels import check_form, checked, one_image
 from clip_lens_plugin.readout import Readout
 
@@ -107,6 +109,8 @@ def patch_text_map(
     texts: Sequence[str],
     heads: Sequence[tuple[int, int]] | int | None = None,
     batch_size: int = 16,
+    *,
+    constants: GivenConstants = "separate",
 ) -> PatchTextMap:
     """Runs the model and scores each patch against each text.
 
@@ -115,10 +119,11 @@ def patch_text_map(
         texts: any texts.
         heads: (layer, head) pairs to sum over, or a layer for all heads of it; all heads if not given.
         batch_size: images a run.
+        constants: "separate", or "shared": then a head's share of them is part of its scores, in equal parts by token.
 
     Raises:
-        ValueError: if there is no image, no text or no head, ``batch_size`` is no whole number of at least 1, or
-            hooks are on the model.
+        ValueError: if there is no image, no text or no head, ``batch_size`` is no whole number of at least 1,
+            ``constants`` is neither word, or hooks are on the model.
         PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
             pixels are a warning.
         IndexError: if there is no such head.
@@ -135,7 +140,7 @@ def patch_text_map(
     parts = []
     with checked(model, images):
         for start in range(0, len(images), batch_size):
-            scores = token_scores(model, images[start : start + batch_size], embeddings)
+            scores = token_scores(model, images[start : start + batch_size], embeddings, constants)
             parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
     by_token = torch.cat(parts)
     return PatchTextMap(
@@ -145,15 +150,22 @@ def patch_text_map(
     )
 
 
-def head_text_scores(model: CLIPLike, image: Float[Tensor, "3 height width"], texts: Sequence[str]) -> HeadTextScores:
+def head_text_scores(
+    model: CLIPLike,
+    image: Float[Tensor, "3 height width"],
+    texts: Sequence[str],
+    *,
+    constants: GivenConstants = "separate",
+) -> HeadTextScores:
     """Runs the model on one image and scores each token of each head against each text.
 
     Args:
         image: a preprocessed image.
         texts: any texts.
+        constants: see :func:`patch_text_map`.
 
     Raises:
-        ValueError: if there is no text, or hooks are on the model.
+        ValueError: if there is no text, ``constants`` is neither word, or hooks are on the model.
         PixelError: if the image is no floating-point tensor of the model's shape, or holds NaN or infinity; doubtful
             pixels are a warning.
     """
@@ -166,12 +178,12 @@ def head_text_scores(model: CLIPLike, image: Float[Tensor, "3 height width"], te
         with torch.no_grad():
             found = model.decompose(batch).embedding[0]
         cosine = embeddings.to(found) @ (found / found.norm())
-        by_token = token_scores(model, batch, embeddings)[0]
+        by_token = token_scores(model, batch, embeddings, constants)[0]
     return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
 
 
 def extreme_descriptions(
-    model: CLIPLike, image: Float[Tensor, "3 height width"], span: HeadSpan
+    model: CLIPLike, image: Float[Tensor, "3 height width"], span: HeadSpan, *, constants: GivenConstants = "separate"
 ) -> tuple[PatchTextMap, tuple[str, str]]:
     """A head's maps of the two of its TextSpan texts that are most and least similar to what it writes for an image.
 
@@ -180,6 +192,7 @@ def extreme_descriptions(
     Args:
         image: a preprocessed image.
         span: the head's texts.
+        constants: see :func:`patch_text_map`.
 
     Returns:
         The maps of that head for both texts, and what each is: "most similar", "least similar".
@@ -197,35 +210,45 @@ def extreme_descriptions(
     head = (span.layer, span.head)
     batch = one_image(model, image)
     with checked(model, batch):
-        scores = model.decompose(batch).normalized().towards(model.encode_text(span.texts))[0, *head]
+        found = model.decompose(batch, constants=constants).normalized()
+        scores = found.towards(model.encode_text(span.texts))[0, *head]
         picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
-        return patch_text_map(model, batch, picked, heads=[head]), ("most similar", "least similar")
+        maps = patch_text_map(model, batch, picked, heads=[head], constants=constants)
+        return maps, ("most similar", "least similar")
 
 
 def token_scores(
     model: CLIPLike,
     images: Float[Tensor, "b 3 height width"],
     text_embeddings: Float[Tensor, "t e"],
+    constants: GivenConstants = "separate",
 ) -> Float[Tensor, "b l h n t"]:
     """c[b, l, h, i] · e_t / ‖M(I)‖ for every head and source token, in cosine units.
 
-    The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, but
-    each layer's values are contracted with the texts while the model runs, so that neither they nor anything of
-    width e is kept.
+    The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, with the
+    same ``constants``, but each layer's values are contracted with the texts while the model runs, so that neither
+    they nor anything of width e is kept.
     """
     model = as_hooked_clip(model)
+    constants = checked_constants(constants)
     readout = Readout.of(model)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)
-        directions = readout.directions(texts)
+        directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
         factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
-        omega = readout.pooling.omega({name: value.to(texts.dtype) for name, value in factors.read.items()})
-        omega = omega / factors.embedding.to(texts.dtype).norm(dim=-1)[:, None, None]
+        read = {name: value.to(texts.dtype) for name, value in factors.read.items()}
+        norm = factors.embedding.to(texts.dtype).norm(dim=-1)[:, None, None]
+        omega = readout.pooling.omega(read) / norm
         by_layer = [
             _token_scores(omega, pattern.to(texts.dtype), towards)
             for pattern, towards in zip(factors.pattern, factors.v, strict=True)
         ]
-        return torch.stack(by_layer, dim=1)
+        by_token = torch.stack(by_layer, dim=1)
+        if constants == "separate":
+            return by_token
+        weights = share_weights(readout, read, readout.pooling.omega(read), factors) / norm
+        share = torch.einsum("bls,lst->blt", weights, readout.share_directions @ texts.T)
+        return by_token + share[:, :, None, None] / by_token.shape[3]
 
 
 def _token_scores(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.components.pooling import Pooling
-from clip_lens_plugin.unit_vectors import checked_unit_vectors
+from clip_lens_plugin.constants import Constants
+from clip_lens_plugin.unit_vectors import checked_finite, checked_unit_vectors
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
-
-Constants = Literal["apart", "spread"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,9 @@ class Readout:
             projection, pooling = model.W_P.detach().to(dtype), model.pooling
             gamma, beta = model.ln_final.w.detach().to(dtype), model.ln_final.b.detach().to(dtype)
             constant = pooling.constant(beta, projection)
+            narrow = pooling.narrow_maps(projection)
             return cls(
-                narrow=pooling.narrow_maps(projection),
+                narrow=None if narrow is None else (narrow[0].detach(), narrow[1].detach()),
                 beta_P=constant if model.b_P is None else constant + model.b_P.to(dtype),
                 P=projection,
                 gamma=gamma,
@@ -87,19 +87,52 @@ class Readout:
             return (self.gamma[:, None] * maps).flatten(0, 1)
 
     def W_fold(self, constants: Constants) -> Float[Tensor, "pd e"]:
-        """The map of a component: with its own mean removed ("apart") or not ("spread")."""
-        return self.W_P if constants == "apart" else self.gamma_P
+        """The map of a component: with its own mean removed ("separate") or not ("shared")."""
+        return self.W_P if constants == "separate" else self.gamma_P
 
     def to_joint(self, stream: Float[Tensor, "*batch pd"], constants: Constants) -> Float[Tensor, "*batch e"]:
         """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
         if self.narrow is None:
             return stream @ self.W_fold(constants)
-        values, written = self.narrow
-        folded = self.gamma[:, None] * values
-        if constants == "apart":
-            folded = folded - folded.mean(1, keepdim=True)
         by_pool_head = stream.unflatten(-1, (self.pooling.n_heads, -1))
-        return torch.einsum("...pd,pdk->...pk", by_pool_head, folded).flatten(-2) @ written.flatten(0, 1)
+        narrowed = torch.einsum("...pd,pdk->...pk", by_pool_head, self._narrow_fold(constants))
+        return narrowed.flatten(-2) @ self.narrow[1].flatten(0, 1)
+
+    def through_each(self, vectors: Float[Tensor, "*batch d"], constants: Constants) -> Float[Tensor, "*batch p e"]:
+        """What a vector of the stream adds through each p, with weight 1."""
+        if self.narrow is None:
+            return (vectors @ self.W_fold(constants))[..., None, :]
+        narrowed = torch.einsum("...d,pdk->...pk", vectors, self._narrow_fold(constants))
+        return torch.einsum("...pk,pke->...pe", narrowed, self.narrow[1])
+
+    def _narrow_fold(self, constants: Constants) -> Float[Tensor, "p d k_pool"]:
+        assert self.narrow is not None
+        folded = self.gamma[:, None] * self.narrow[0]
+        return folded - folded.mean(1, keepdim=True) if constants == "separate" else folded
+
+    # ------------------------------------------------------------------ constants that are shared out
+
+    @cached_property
+    def mean_directions(self) -> Float[Tensor, "p e"]:
+        """What a mean of 1 in the stream adds through each p if nothing removes it."""
+        return self.through_each(torch.ones_like(self.gamma), "shared")
+
+    @cached_property
+    def term_directions(self) -> Float[Tensor, "f e"]:
+        """A term's equal part of the mean and of β: the first f of an image's weights times these."""
+        with torch.no_grad():
+            constants = [self.beta_P[None], self.pooling.bias_directions(self.beta, self.P)]
+            return torch.cat([-self.mean_directions, *constants]) / (2 * len(self.W_O) + 1)
+
+    @cached_property
+    def share_directions(self) -> Float[Tensor, "l s e"]:
+        """A head's equal part of all constants: the image's weights times these.
+
+        The weights are those of :func:`~clip_lens_plugin.parts.share_weights`.
+        """
+        biases = [self.through_each(each, "shared") for each in (self.b_O, self.b_scaled) if each is not None]
+        terms = self.term_directions.expand(len(self.W_O), -1, -1)
+        return torch.cat([terms, *biases], dim=1) / self.n_heads
 
     def by_pool_head(self, joined: Float[Tensor, "pd e"]) -> Float[Tensor, "p d e"]:
         """The same with a part for each p."""
@@ -127,15 +160,42 @@ class Readout:
             )
         return self.model.blocks[layer].mlp.W_out.detach().to(self.P.dtype)
 
-    def head_map(self, layer: int, head: int, constants: Constants = "apart") -> Float[Tensor, "pk e"]:
-        """M_{l,h} = W_O[l,h] W_fold: from a head's coordinates to its contribution."""
-        return (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
+    def head_map(self, layer: int, head: int, constants: Constants = "separate") -> Float[Tensor, "k e"]:
+        """M_{l,h} = W_O[l,h] W_fold: from a head's coordinates to its contribution.
 
-    def checked_texts(self, text_embeddings: Float[Tensor, "t e"]) -> Float[Tensor, "t e"]:
+        k counts its coordinates: p · k of its own width, and s more where the constants are shared out, whose rows are
+        :attr:`share_directions`.
+        """
+        own = (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
+        return own if constants == "separate" else torch.cat([own, self.share_directions[layer]])
+
+    def heads_together(
+        self, coordinates: Float[Tensor, "b h k"], layer: int, constants: Constants
+    ) -> Float[Tensor, "b e"]:
+        """What the heads of a layer add together: their coordinates times their maps, summed."""
+        own, shares = coordinates.split([self.own_coordinates, coordinates.shape[-1] - self.own_coordinates], dim=-1)
+        together = self.to_joint(self.to_stream(own, layer).sum(1), constants)
+        return together if constants == "separate" else together + shares.sum(1) @ self.share_directions[layer]
+
+    def biases_together(
+        self, omega: Float[Tensor, "b p r"], bias_weight: Float[Tensor, "b l p"] | None, constants: Constants
+    ) -> Float[Tensor, "b l e"]:
+        """What each layer's b_O adds; ``bias_weight`` goes with the part of it that a norm after W_O divides."""
+        pooled = torch.einsum("bp,lpe->ble", omega.sum(2), self.through_each(self.b_O, constants))
+        if self.b_scaled is None or bias_weight is None:
+            return pooled
+        return pooled + torch.einsum("blp,lpe->ble", bias_weight, self.through_each(self.b_scaled, constants))
+
+    def checked_texts(self, text_embeddings: Float[Tensor, "t e"], of_unit_length: bool = True) -> Float[Tensor, "t e"]:
         """The text embeddings in the readout's dtype and device.
 
+        Args:
+            text_embeddings: of texts; or any directions.
+            of_unit_length: whether they have to be unit vectors, as where texts are compared with each other.
+
         Raises:
-            ValueError: if the width is not that of the joint space, or they are not finite unit vectors.
+            ValueError: if the width is not that of the joint space, a value is NaN or infinite, or they are no unit
+                vectors and have to be.
         """
         width = self.P.shape[1]
         if text_embeddings.ndim != 2 or text_embeddings.shape[1] != width:
@@ -143,12 +203,17 @@ class Readout:
                 f"Text embeddings must be [texts, {width}], got {list(text_embeddings.shape)}. Make them with "
                 f"model.encode_text([...])."
             )
-        return checked_unit_vectors(text_embeddings).to(self.P)
+        check = checked_unit_vectors if of_unit_length else checked_finite
+        return check(text_embeddings).to(self.P)
 
-    def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h pk t"]:
+    def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "separate") -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
         stream = self.by_pool_head(self.W_fold(constants) @ texts.T)
-        return torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
+        own = torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
+        if constants == "separate":
+            return own
+        shares = (self.share_directions @ texts.T)[:, None].expand(-1, self.n_heads, -1, -1)
+        return torch.cat([own, shares], dim=2)
 
     @property
     def n_heads(self) -> int:
@@ -156,9 +221,13 @@ class Readout:
         return len(self.W_O[0])
 
     @property
-    def n_coordinates(self) -> int:
-        """How many numbers say what a head adds: p · k."""
+    def own_coordinates(self) -> int:
+        """How many numbers say what a head adds by itself: p · k."""
         return self.pooling.n_heads * self.W_O[0].shape[1]
+
+    def n_coordinates(self, constants: Constants = "separate") -> int:
+        """How many numbers say what a head adds, with its part of the constants if they are shared out."""
+        return self.own_coordinates + (0 if constants == "separate" else self.share_directions.shape[1])
 
 
 def _scaled_biases(model: HookedCLIP, dtype: torch.dtype) -> Float[Tensor, "l d"] | None:

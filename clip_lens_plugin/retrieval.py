@@ -9,6 +9,7 @@ rows. So the size of the blocks that data are read in does not matter.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import SupportsIndex
@@ -21,8 +22,9 @@ from torch import Tensor
 from clip_lens_plugin.ablation.data import Data, means_of, pieces, rows_of
 from clip_lens_plugin.arguments import checked_index, checked_number
 from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.noise import least_variance
 from clip_lens_plugin.readout import Readout
-from clip_lens_plugin.text_span import SMALLEST, TextSpanResult
+from clip_lens_plugin.text_span import TextSpanResult
 from clip_lens_plugin.texts.embedding import embed_texts
 
 IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score"]
@@ -42,7 +44,8 @@ def extreme_images(
 
     The score is (c[b, l, h] − E[c[l, h]]) · e_t, what the head adds to the image's cosine similarity to the text, less
     the mean of that over the images. The mean changes no order, but signs: most of what a head adds is the same for all
-    images.
+    images. A head that writes the same for all images, but for rounding, is left out, with a warning: no image is
+    extreme.
 
     Args:
         data: the images.
@@ -59,20 +62,31 @@ def extreme_images(
 
     Raises:
         ValueError: if ``k`` or ``n_texts`` is no whole number of at least 1; if there is no image, text or head; if the
-            embeddings do not match; if contributions are not finite, have the constants spread over them, or are of a
-            hook on ``hook_result``; if a store keeps no rows.
+            embeddings do not match; if contributions are not finite, have the constants shared out over them, or are of
+            a hook on ``hook_result``; if a store keeps no rows.
         IndexError: if there is no such head.
         KeyError: if TextSpan was not run on a head.
     """
     _refuse_empty(data)
     k, n_texts = checked_number("k", k), None if n_texts is None else checked_number("n_texts", n_texts)
     searches = _searches(_readout(data), texts, heads, n_texts, text_embeddings)
+    noise = 0.0
     for rows, own in pieces(data):
-        y = _coordinates(own)
+        y, noise = _coordinates(own), own.noise
         for search in searches:
-            search.add(y[:, search.layer, search.head] @ search.directions, rows, k)
+            search.add(y[:, search.layer, search.head], rows, k)
     means = means_of(data).coordinates
-    found = [line for search in searches for line in search.lines(means[search.layer, search.head])]
+    varied = [each for each in searches if each.varies(means[each.layer, each.head], noise)]
+    if len(varied) < len(searches) and len(data) > 1:
+        same = [f"layer {each.layer}, head {each.head}" for each in searches if each not in varied]
+        rest = f" and {len(same) - 3} more" if len(same) > 3 else ""
+        warnings.warn(
+            f"What the following heads write is the same for all {len(data)} images, but for rounding, so none is "
+            f"extreme: {', '.join(same[:3])}{rest}.",
+            stacklevel=2,
+        )
+    kept = varied if len(data) > 1 else searches
+    found = [line for search in kept for line in search.lines(means[search.layer, search.head])]
     return pd.DataFrame(found, columns=IMAGE_COLUMNS)
 
 
@@ -101,8 +115,8 @@ def nearest_images(
     Raises:
         ValueError: if ``k`` is no whole number of at least 1; if there is no image; if the query is neither a row nor
             one image, or is of a model of another shape, or the head writes nothing (but the mean) to it; if
-            contributions are not finite, have the constants spread over them, or are of a hook on ``hook_result``; if a
-            store keeps no rows.
+            contributions are not finite, have the constants shared out over them, or are of a hook on ``hook_result``;
+            if a store keeps no rows.
         IndexError: if there is no such head or row.
     """
     _refuse_empty(data)
@@ -116,7 +130,7 @@ def nearest_images(
     mean = means_of(data).coordinates[layer, head].to(M) if remove_mean else torch.zeros_like(written)
     towards = gram @ (written - mean)
     length = (written - mean) @ towards
-    if not length > SMALLEST * (written @ gram @ written):
+    if not length > least_variance(float(written @ gram @ written), asked.noise):
         rest = " but its mean" if remove_mean else ""
         raise ValueError(f"Layer {layer}, head {head} writes nothing{rest} to the query, so nothing is like it.")
     best = _Best.none(1)
@@ -124,7 +138,7 @@ def nearest_images(
         y = _coordinates(own)[:, layer, head]
         z = y - mean
         lengths = torch.einsum("sk,kj,sj->s", z, gram, z)
-        writes = lengths > SMALLEST * torch.einsum("sk,kj,sj->s", y, gram, y)
+        writes = lengths > least_variance(1.0, own.noise) * torch.einsum("sk,kj,sj->s", y, gram, y)
         similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
         numbers = torch.arange(rows.start, rows.stop)
         others = numbers >= 0 if row is None else numbers != row
@@ -153,17 +167,32 @@ class _Best:
 
 
 class _Search:
-    """The images of one head's texts; ``directions`` are M_{l,h} e_t."""
+    """The images of one head's texts, whose map M_{l,h} is ``head_map``."""
 
-    def __init__(self, layer: int, head: int, texts: Sequence[str], directions: Float[Tensor, "k t"]) -> None:
-        self.layer, self.head, self.texts, self.directions = layer, head, texts, directions
+    def __init__(
+        self,
+        layer: int,
+        head: int,
+        texts: Sequence[str],
+        head_map: Float[Tensor, "k e"],
+        embeddings: Float[Tensor, "t e"],
+    ) -> None:
+        self.layer, self.head, self.texts = layer, head, texts
+        self.directions, self._gram = head_map @ embeddings.T, head_map @ head_map.T
         self.highest = self.lowest = _Best.none(len(texts))
+        self._n, self._squares = 0, 0.0
 
-    def add(self, scores: Float[Tensor, "s t"], rows: range, k: int) -> None:
+    def add(self, y: Float[Tensor, "s k"], rows: range, k: int) -> None:
         """Later rows."""
-        scores, numbers = scores.cpu(), torch.arange(rows.start, rows.stop)
+        self._n, self._squares = self._n + len(y), self._squares + float(((y @ self._gram) * y).sum())
+        scores, numbers = (y @ self.directions).cpu(), torch.arange(rows.start, rows.stop)
         self.highest = self.highest.with_more(scores, numbers, k)
         self.lowest = self.lowest.with_more(-scores, numbers, k)
+
+    def varies(self, mean: Float[Tensor, " k"], noise: float) -> bool:
+        """Whether what the head writes differs between images by more than rounding."""
+        second, away = self._squares / self._n, mean.to(self._gram)
+        return second - float(away @ self._gram @ away) > least_variance(second, noise)
 
     def lines(self, mean: Float[Tensor, " k"]) -> Iterable[tuple]:
         """Rows of the table, given the mean of the head's coordinates."""
@@ -207,7 +236,7 @@ def _searches(
         )
     columns = readout.checked_texts(embeddings).double()
     return [
-        _Search(layer, head, found, readout.head_map(layer, head).double() @ columns[at].T)
+        _Search(layer, head, found, readout.head_map(layer, head).double(), columns[at])
         for (layer, head), (found, at) in zip(chosen, named, strict=True)
     ]
 
@@ -219,8 +248,8 @@ def _readout(data: Data) -> Readout:
 def _coordinates(own: Contributions) -> Float[Tensor, "b l h k"]:
     """Of all heads, in float64."""
     own.refuse_result_edits()
-    if own.constants != "apart":
-        raise ValueError("Retrieval takes what heads write alone: decompose with constants='apart'.")
+    if own.constants != "separate":
+        raise ValueError("Retrieval takes what heads write alone: decompose with constants='separate'.")
     y = own.head_coordinates.double()
     if not bool(y.isfinite().all()):
         raise ValueError("Head contributions are NaN or infinite, or an embedding is zero: leave such images out.")
@@ -231,7 +260,7 @@ def _one_image(data: Data, query: Contributions) -> Contributions:
     """The one image asked about, in cosine units."""
     readout = _readout(data)
     cfg = readout.model.cfg
-    expected = (1, cfg.n_layers, cfg.n_heads, readout.n_coordinates)
+    expected = (1, cfg.n_layers, cfg.n_heads, readout.n_coordinates(query.constants))
     if tuple(query.head_coordinates.shape) != expected:
         raise ValueError(
             f"The query's heads have shape {list(query.head_coordinates.shape)} (images, layers, heads, coordinates), "

@@ -1,4 +1,4 @@
-"""Text embeddings that users give, checked in one place: finite unit vectors of the joint space."""
+"""Text embeddings that users give, checked in one place: finite, and unit vectors where texts are compared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from torch import Tensor
 
 UNIT_TOLERANCE = 0.02
 """A unit vector's norm in bfloat16 is this near to 1."""
+
+
+def checked_finite(embeddings: Float[Tensor, "t e"], what: str = "Text embeddings") -> Float[Tensor, "t e"]:
+    """The same embeddings.
+
+    Raises:
+        ValueError: if a row holds NaN or infinite values.
+    """
+    if embeddings.is_meta:
+        return embeddings
+    finite = embeddings.detach().isfinite().all(-1)
+    if not bool(finite.all()):
+        raise ValueError(
+            f"{what} must be finite: row {int((~finite).nonzero()[0])} holds NaN or infinite values. Make them with "
+            f"model.encode_text([...]), for a model in float16 in float32 or bfloat16."
+        )
+    return embeddings
 
 
 def checked_unit_vectors(embeddings: Float[Tensor, "t e"], what: str = "Text embeddings") -> Float[Tensor, "t e"]:
@@ -22,16 +39,11 @@ def checked_unit_vectors(embeddings: Float[Tensor, "t e"], what: str = "Text emb
     """
     if embeddings.is_meta:
         return embeddings
+    checked_finite(embeddings, what)
     norms = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)).norm(dim=-1)
     right = (norms - 1).abs() <= UNIT_TOLERANCE
     if bool(right.all()):
         return embeddings
-    row = int((~right).nonzero()[0])
-    if not bool(embeddings[row].isfinite().all()):
-        raise ValueError(
-            f"{what} must be unit vectors: row {row} holds NaN or infinite values. Make them with "
-            f"model.encode_text([...]), for a model in float16 in float32 or bfloat16."
-        )
     raise ValueError(
         f"{what} must be unit vectors, got norms from {norms.min():.4g} to {norms.max():.4g}. Use "
         f"torch.nn.functional.normalize(embeddings, dim=-1)."

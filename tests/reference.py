@@ -34,3 +34,27 @@ def plain_text_span(contributions: Tensor, texts: Tensor, steps: int) -> tuple[l
         if shares[-1] > 1 - 1e-9:
             break
     return picks, shares
+
+
+def published_text_span(contributions: Tensor, texts: Tensor, steps: int, rank: int) -> list[int]:
+    """What the authors' script does on the images themselves: it keeps ``rank`` axes, whatever is in them.
+
+    Args:
+        contributions: of one head, its constants shared out [n, e].
+        texts: unit embeddings [t, e].
+        steps: texts to pick.
+
+    Returns:
+        Positions of the picked texts.
+    """
+    axes = torch.linalg.svd(contributions, full_matrices=False).Vh[:rank]
+    left_texts = texts @ axes.T @ axes
+    left = contributions - contributions.mean(0)
+    picks = []
+    for _ in range(steps):
+        best = int((left @ left_texts.T).std(0).argmax())
+        picked = left_texts[best] / left_texts[best].square().sum().sqrt()
+        left = left - torch.outer(left @ picked, picked)
+        left_texts = left_texts - torch.outer(left_texts @ picked, picked)
+        picks.append(best)
+    return picks

@@ -177,11 +177,11 @@ def test_normalized_adds_up_to_the_cosine_and_the_logit(model):
     assert contributions.normalized() is contributions
 
 
-def test_spread_constants_restate_the_papers_code(model):
+def test_shared_constants_restate_the_papers_code(model):
     """There, each of T = 2L + 1 terms gets 1/T of the mean and of β, and heads and tokens equal shares of theirs."""
     images = random_images(model)
     _, cache = model.run_with_cache(images)
-    contributions = decompose(model, cache, constants="spread")
+    contributions = decompose(model, cache, constants="shared")
     tower = model.clip.visual
     final = cache["blocks.2.hook_resid_post"][:, 0]
     mean, sigma = final.mean(-1)[:, None], (final.var(-1, unbiased=False) + tower.ln_post.eps).sqrt()[:, None]

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from clip_lens_plugin import Contributions, HookedCLIP, Moments, decompose, patch_text_map, text_span
 from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.patch_text import token_scores
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 from tests.conftest import random_images
 from tests.families import FAMILIES
+from tests.reference import plain_text_span
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -42,7 +44,7 @@ def test_parts_sum_to_the_output_from_images_and_from_a_cache(family):
     images = random_images(family)
     expected = family.clip.encode_image(images).detach()
     output, cache = family.run_with_cache(images)
-    for constants in ("apart", "spread"):
+    for constants in ("separate", "shared"):
         streamed = family.decompose(images, tokens=True, constants=constants)
         for c in (streamed, decompose(family, cache, constants=constants)):
             assert distance(c.total(), expected) < 1e-12
@@ -157,6 +159,33 @@ def test_towards_texts_maps_and_text_span_agree_with_whole_contributions(family)
     ]
     written = c.heads[:, 1, 2]
     assert span.total_variance == pytest.approx(float((written - written.mean(0)).square().sum(1).mean()))
+
+
+@pytest.mark.parametrize("unit", ["embedding", "cosine"])
+def test_shared_constants_are_further_coordinates_of_a_head(family, unit):
+    """Moments, maps and TextSpan see through them what whole contributions say."""
+    images = random_images(family, 40)
+    c = family.decompose(images, tokens=True, constants="shared")
+    c = c if unit == "embedding" else c.normalized()
+    p, scaled = family.pooling.n_heads, c.bias_weight is not None
+    more = 2 * p + 1 + p * scaled
+    more += p + 1 if isinstance(family.pooling, AttentionPool) else 0  # The pool's biases, head by head.
+    assert c.head_coordinates.shape[-1] == p * family.cfg.d_head + more
+    for layer in range(3):
+        maps = torch.stack([c.readout.head_map(layer, head, "shared") for head in range(4)])
+        product = torch.einsum("bhk,hke->bhe", c.head_coordinates[:, layer], maps)
+        assert distance(product, c.heads[:, layer]) < 1e-12
+    texts = torch.nn.functional.normalize(torch.randn(40, family.cfg.d_embed, dtype=torch.float64), dim=-1)
+    torch.testing.assert_close(c.towards(texts), c.heads @ texts.T)
+    torch.testing.assert_close(c.towards(texts, per_token=True)[:, 1, 2], c.tokens(1, 2) @ texts.T)
+    if unit == "cosine":
+        found = token_scores(family, images, texts[:3], "shared")
+        torch.testing.assert_close(found, c.towards(texts[:3], per_token=True))
+    names = [str(i) for i in range(40)]
+    span = text_span(family, Moments.from_contributions(c), names, 8, [(2, 1)], text_embeddings=texts)[2, 1]
+    picks, shares = plain_text_span(c.heads[:, 2, 1], texts, 8)
+    assert span.indices == picks
+    assert span.explained_variance == pytest.approx(shares, abs=1e-9)
 
 
 def test_neurons_sum_to_their_mlp_or_are_refused(family):

@@ -71,6 +71,31 @@ def test_what_was_not_kept_is_nan(model):
     assert bool(sums.mlps.isfinite().all())
 
 
+def test_constants_go_with_the_sums(model):
+    images = random_images(model, 5)
+    contributions = model.decompose(images, constants="shared")
+    sums = ComponentSums.from_contributions(contributions)
+    mean, readout = ComponentSums.from_tensors(sums.to_tensors()).mean(), contributions.readout
+    assert mean.constants == "shared"
+    heads = sum(mean.coordinates[l, h] @ readout.head_map(l, h, "shared") for l in range(3) for h in range(4))
+    found = mean.embed + heads + mean.mlps.sum(0)
+    torch.testing.assert_close(found.detach(), model.clip.encode_image(images).mean(0).detach())
+    assert not mean.attn_bias.any()
+    old = {name: value for name, value in sums.to_tensors().items() if name != "constants"}
+    assert ComponentSums.from_tensors(old).constants == "separate"
+    with pytest.raises(ValueError, match=r"constants='shared' and constants='separate' do not add"):
+        sums + ComponentSums.from_contributions(model.decompose(images))
+
+
+def test_nan_is_refused_by_position(model):
+    images = random_images(model)
+    images[1] = float("nan")
+    with pytest.warns(UserWarning, match="NaN"):
+        broken = model.decompose(images)
+    with pytest.raises(ValueError, match=r"positions \[1\]"):
+        ComponentSums.from_contributions(broken)
+
+
 def test_sums_that_do_not_belong_together_are_refused(model):
     contributions = model.decompose(random_images(model))
     sums = ComponentSums.from_contributions(contributions)

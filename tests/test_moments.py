@@ -41,6 +41,32 @@ def test_file_round_trip(model, tmp_path):
     assert torch.equal(loaded.sum_yy, moments.sum_yy)
 
 
+@pytest.mark.parametrize("constants", ["separate", "shared"])
+def test_constants_go_with_the_moments(model, tmp_path, constants):
+    contributions = model.decompose(random_images(model, 6), constants=constants).normalized()
+    moments = Moments.from_contributions(contributions)
+    assert (moments.constants, moments.sum_y.shape[-1]) == (constants, {"separate": 12, "shared": 15}[constants])
+    M = contributions.readout.head_map(1, 2, constants)
+    torch.testing.assert_close(moments.mean[1, 2] @ M, contributions.heads[:, 1, 2].mean(0))
+    covariance = torch.cov(contributions.heads[:, 1, 2].T, correction=0)
+    torch.testing.assert_close(M.T @ moments.covariance[1, 2] @ M, covariance)
+    moments.save(tmp_path / "moments.safetensors")
+    loaded = Moments.load(tmp_path / "moments.safetensors") + moments
+    assert (loaded.constants, loaded.unit, loaded.noise) == (constants, "cosine", contributions.noise)
+    assert 0 < contributions.noise < 1e-12
+    old = {name: value for name, value in moments.to_tensors().items() if name not in ("constants", "noise")}
+    assert (Moments.from_tensors(old).constants, Moments.from_tensors(old).noise) == ("separate", None)
+
+
+def test_moments_of_both_constants_do_not_mix(model):
+    images = random_images(model, 2)
+    separate, shared = (
+        Moments.from_contributions(model.decompose(images, constants=each)) for each in ("separate", "shared")
+    )
+    with pytest.raises(ValueError, match=r"constants='separate' and constants='shared' do not add"):
+        separate + shared
+
+
 def test_bad_files_and_foreign_moments_are_refused(model, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         Moments.load(tmp_path / "none.safetensors")

@@ -186,6 +186,19 @@ def test_all_heads_of_free_texts_and_all_images_of_a_small_set(held):
     assert found.groupby(["layer", "head"])["score"].sum().abs().max() < 1e-7
 
 
+def test_images_to_which_a_head_writes_the_same_are_not_extreme(scenes_model):
+    image = scenes_model.prepare([ScenesDataset(1, 5)[0]])
+    held = scenes_model.decompose(image.repeat(9, 1, 1, 1), batch_size=4)
+    with pytest.warns(UserWarning, match=r"same for all 9 images.*layer 5, head 0, layer 5, head 1\."):
+        assert len(extreme_images(held, TEXTS, 3, heads=[(5, 0), (5, 1)])) == 0
+    with pytest.raises(ValueError, match="writes nothing but its mean"):
+        nearest_images(held, 2, 5, 0, 3)
+
+
+def test_negative_rows_and_heads_count_from_the_end(held):
+    pd.testing.assert_frame_equal(nearest_images(held, -1, -1, -2, 4), nearest_images(held, 29, 2, 2, 4))
+
+
 def test_bad_arguments_are_refused(model, held):
     for texts in ("a dog", []):
         with pytest.raises(ValueError, match="list of one or more texts"):
@@ -237,5 +250,5 @@ def test_bad_queries_and_contributions_are_refused(model, held):
     with pytest.raises(ValueError, match="NaN or infinite"):
         extreme_images(with_coordinates(held, y), TEXTS, 3)
     _, cache = model.run_with_cache(random_images(model, 3))
-    with pytest.raises(ValueError, match="constants='apart'"):
-        extreme_images(decompose(model, cache, constants="spread"), TEXTS, 3)
+    with pytest.raises(ValueError, match="constants='separate'"):
+        extreme_images(decompose(model, cache, constants="shared"), TEXTS, 3)

@@ -1,4 +1,4 @@
-"""Text embeddings that are NaN, infinite or no unit vectors are refused wherever they are given."""
+"""Text embeddings that are NaN or infinite, or no unit vectors where they have to be, are refused everywhere."""
 
 from __future__ import annotations
 
@@ -51,8 +51,12 @@ def test_they_are_refused(model: HookedCLIP, texts: torch.Tensor, use: str, valu
     USES[use](model, contributions, texts)
     broken = texts.clone()
     broken[2, 5] = value
-    what = "holds NaN or infinite" if value != 3.0 else "got norms from"
-    with pytest.raises(ValueError, match=f"must be unit vectors.*{what}"):
+    if value == 3.0 and use.startswith("towards"):
+        doubled = USES[use](model, contributions, 2 * texts)  # Linear in any direction.
+        assert torch.allclose(doubled, 2 * USES[use](model, contributions, texts), atol=1e-12)
+        return
+    what = "must be unit vectors, got norms from" if value == 3.0 else "must be finite: row 2 holds NaN or infinite"
+    with pytest.raises(ValueError, match=what):
         USES[use](model, contributions, broken)
 
 

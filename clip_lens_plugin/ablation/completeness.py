@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, means_of, pieces
+from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, means_of, pieces
 from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.constants import Constants
 from clip_lens_plugin.intervals import bootstrap_interval
 from clip_lens_plugin.text_span import TextSpanResult
 from clip_lens_plugin.texts.pool import TextPool
@@ -49,13 +50,13 @@ def text_span_completeness(
 
     Args:
         data, classes, labels: see :func:`~clip_lens_plugin.ablation.curve.mean_ablation_curve`.
-        spans: pool name to TextSpan's result, all of the same heads; controls among them, such as common words or
-            :func:`random_directions`.
+        spans: pool name to TextSpan's result, all of the same heads and constants; controls among them, such as common
+            words or :func:`random_directions`.
         n_texts: m; where a head has fewer texts, all of them.
         means_from: contributions, a store or sums to take means from; ``data`` itself if not given.
 
     Returns:
-        A row a measurement: ``pool``, ``n_texts``, ``accuracy`` (share of images, 0 to 1), ``low``, ``high`` (95 %
+        One row per measurement: ``pool``, ``n_texts``, ``accuracy`` (share of images, 0 to 1), ``low``, ``high`` (95 %
         bootstrap interval), ``n``. The pool "model" is the model itself; "all directions" has the described heads whole
         (n_texts 0 for both), and is what the others approach.
 
@@ -68,13 +69,17 @@ def text_span_completeness(
     steps = sorted({checked_number("Each of n_texts", m) for m in whole_numbers("n_texts", n_texts) or []})
     if not steps:
         raise ValueError("n_texts must hold one or more numbers, such as (10, 20).")
+    kinds: list[Constants] = [result.constants for result in spans.values()]
+    if len(set(kinds)) != 1:
+        raise ValueError("Some pools describe heads with the constants separate, others with them shared out.")
+    constants = constants_of(data, kinds[0])
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, len(texts))
-    means = means_of(data if means_from is None else means_from)
+    means = means_of(data if means_from is None else means_from, constants)
     described = sorted(next(iter(heads.values())))
     keys = [("model", 0), ("all directions", 0), *((name, m) for name in spans for m in steps)]
     right = dict.fromkeys(keys, 0)
-    for rows, own in pieces(data):
+    for rows, own in pieces(data, constants):
         own.refuse_result_edits()
         readout = own.readout
         at = truth[rows.start : rows.stop]
@@ -85,9 +90,9 @@ def text_span_completeness(
             right[key] += int((nearest == at)[known].sum())
 
         away = own.head_coordinates - means.coordinates.to(own.head_coordinates)
-        by_layer = [readout.to_stream(away[:, l], l).sum(1) for l in range(own.n_layers)]
-        without = own.embedding - readout.to_joint(torch.stack(by_layer).sum(0), "apart")
-        whole = without + sum(away[:, l, h] @ readout.head_map(l, h) for l, h in described)
+        maps = {(l, h): readout.head_map(l, h, constants) for l, h in described}
+        without = own.embedding - sum(readout.heads_together(away[:, l], l, constants) for l in range(own.n_layers))
+        whole = without + sum(away[:, l, h] @ maps[l, h] for l, h in described)
         count(("model", 0), own.embedding)
         count(("all directions", 0), whole)
         for name, result in spans.items():
@@ -95,7 +100,7 @@ def text_span_completeness(
             for m in steps:
                 for l, h in described:
                     directions = result[l, h].directions[done:m].to(away)
-                    replaced = replaced + (away[:, l, h] @ (readout.head_map(l, h) @ directions.T)) @ directions
+                    replaced = replaced + (away[:, l, h] @ (maps[l, h] @ directions.T)) @ directions
                 done = m
                 count((name, m), replaced)
     table = pd.DataFrame(keys, columns=["pool", "n_texts"])

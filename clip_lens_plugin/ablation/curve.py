@@ -6,7 +6,7 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 3 (figure 2 and tab
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
@@ -16,10 +16,12 @@ from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.ablation.components import Components, paper_components
-from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, donors
+from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, donors
 from clip_lens_plugin.ablation.direct import direct_logits
 from clip_lens_plugin.ablation.total import image_batches, total_logits
+from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.constants import GivenConstants, checked_constants
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.intervals import bootstrap_interval
 from clip_lens_plugin.interventions import refuse_hooks
@@ -41,6 +43,7 @@ def mean_ablation_curve(
     components: Sequence[Components] | None = None,
     ablation: Ablation = "mean",
     effect: Effect = "direct",
+    constants: GivenConstants | None = None,
     images: Any = None,
     seed: int = 0,
     batch_size: int = 32,
@@ -62,21 +65,28 @@ def mean_ablation_curve(
             all MLPs and, where it was kept, the class token's attention to itself.
         ablation: "mean", "zero", or "resample": components of another, random image.
         effect: "direct" or "total".
+        constants: of direct effects, "separate" or "shared": then a component is replaced with its share of them, as in
+            the paper's code. Those of the data if not given.
         images: for total effects the preprocessed images of ``data``, or the data set that the store is of.
         seed: of resampling.
         batch_size: images a run, for total effects.
         progress: show a bar.
 
     Returns:
-        A row a measurement, the first of nothing ablated: ``ablated`` (what was), ``kind`` ("base", or that of the
+        One row per measurement, the first of nothing ablated: ``ablated`` (what was), ``kind`` ("base", or that of the
         components), ``layers`` (how many are touched), ``accuracy`` (share of images, 0 to 1), ``low`` and ``high``
         (95 % bootstrap interval over the images), ``n`` (images), ``ablation``, ``effect``.
 
     Raises:
         ValueError: if labels do not match the images or classes, there is nothing to take means from, ``images``
-            are missing or not those of ``data``, or a hook on ``hook_result`` changed a head.
+            are missing or not those of ``data``, or a hook on ``hook_result`` changed a head; if ``ablation``,
+            ``effect`` or ``constants`` is none of its words; if constants are to be shared out in a store or for total
+            effects; or if an image's contributions, or what replaces them, are NaN or infinite.
         TokensNotAvailableError: if the class token's attention to itself is asked for and was not kept.
     """
+    checked_choice("ablation", ablation, get_args(Ablation))
+    checked_choice("effect", effect, get_args(Effect))
+    checked_number("batch_size", batch_size)
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, len(texts))
     own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention
@@ -90,15 +100,24 @@ def mean_ablation_curve(
             )
         if ablation == "mean" and source is data and len(data) < 2:
             raise ValueError("The mean of one image is the image: give means_from, or more images.")
-        found = direct_logits(data, texts, chosen, ablation, source, seed)
+        found = direct_logits(data, texts, chosen, ablation, source, seed, constants_of(data, constants))
     else:
+        if constants is not None and checked_constants(constants) == "shared":
+            raise ValueError(
+                "Total effects replace activations in the running model, where no constant is shared out: leave "
+                "constants out, or ask for effect='direct'."
+            )
         found = _total(data, model, texts, chosen, ablation, images, means_from, seed, batch_size)
     known = truth >= 0
     right = [0] * (len(chosen) + 1)
     n = 0
     for rows, number, logits in _shown(found, len(data), progress):
         at = slice(rows.start, rows.stop)
-        right[number + 1] += int((logits.argmax(-1).cpu() == truth[at])[known[at]].sum())
+        best = logits.max(-1)
+        if not bool(best.values.isfinite().all()):  # A NaN is greater than any number.
+            bad = [rows.start + i for i in (~best.values.isfinite()).nonzero().flatten().tolist()]
+            raise ValueError(f"The scores of rows {bad[:5]} are NaN or infinite: leave such images out.")
+        right[number + 1] += int((best.indices.cpu() == truth[at])[known[at]].sum())
         n += int(known[at].sum()) if number == -1 else 0
     described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
     table = pd.DataFrame(described, columns=["ablated", "kind", "layers"])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels as labels_of_classes
 from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
@@ -20,13 +21,43 @@ DONOR_BLOCKS = 8
 """A piece of a store takes its donors from at most so many other pieces, so that few are read for it."""
 
 
-def pieces(data: Data) -> Iterator[tuple[range, Contributions]]:
-    """All rows, in cosine units as in the paper."""
+def constants_of(data: Data, asked: GivenConstants | None) -> Constants:
+    """What is done with the constants: as asked, or as in the data.
+
+    Raises:
+        ValueError: if they are to be shared out over the rows of a store, which keeps too little for it.
+    """
+    own: Constants = data.constants if isinstance(data, Contributions) else "separate"
+    constants = own if asked is None else checked_constants(asked)
+    if constants == "shared" and not isinstance(data, Contributions):
+        raise ValueError(
+            "A store keeps the constants separate, and not what sharing them out needs (the means of the stream). "
+            "Give contributions instead: model.decompose(images, constants='shared')."
+        )
+    return constants
+
+
+def pieces(data: Data, constants: Constants | None = None) -> Iterator[tuple[range, Contributions]]:
+    """All rows, in cosine units as in the paper; the constants as in the data if nothing is said.
+
+    Raises:
+        ValueError: if a head's contribution or an embedding is NaN or infinite.
+    """
     if isinstance(data, Contributions):
-        yield range(len(data)), data.normalized()
+        every = iter([(range(len(data)), data)])
     else:
-        for rows in data.blocks():
-            yield rows, data[rows].normalized()
+        every = ((rows, data[rows]) for rows in data.blocks())
+    for rows, held in every:
+        own = held.normalized()
+        own = own if constants is None else own.with_constants(constants)
+        finite = own.head_coordinates.flatten(1).isfinite().all(1) & own.embedding.isfinite().all(1)
+        if not bool(finite.all()):
+            bad = [rows.start + i for i in (~finite).nonzero().flatten().tolist()]
+            raise ValueError(
+                f"Head contributions are NaN or infinite, or an embedding is zero, in rows {bad[:5]}: leave such "
+                f"images out."
+            )
+        yield rows, own
 
 
 def rows_of(data: Data, rows: Int[Tensor, " s"]) -> Contributions:
@@ -34,17 +65,23 @@ def rows_of(data: Data, rows: Int[Tensor, " s"]) -> Contributions:
     return data.select(rows).normalized() if isinstance(data, Contributions) else data[rows].normalized()
 
 
-def means_of(source: Data | ComponentSums) -> ComponentSums:
-    """The means of all components, in cosine units.
+def means_of(source: Data | ComponentSums, constants: Constants | None = None) -> ComponentSums:
+    """The means of all components, in cosine units; the constants as in the source if nothing is said.
 
     Raises:
-        ValueError: if they are in other units.
+        ValueError: if they are in other units, or of other constants.
     """
     if isinstance(source, Contributions):
-        source = ComponentSums.from_contributions(source.normalized())
+        source = source.normalized()
+        source = ComponentSums.from_contributions(source if constants is None else source.with_constants(constants))
     sums = source.sums if isinstance(source, ContributionStore) else source
     if sums.unit != "cosine":
         raise ValueError(f"The means are in {sums.unit!r} units, expected 'cosine': sum normalized() contributions.")
+    if constants is not None and sums.constants != constants:
+        raise ValueError(
+            f"The means have constants={sums.constants!r}, but what they replace has {constants!r}: take both from "
+            f"decompositions with the same."
+        )
     return sums.mean()
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation.components import Components
-from clip_lens_plugin.ablation.data import Data, donors, means_of, pieces, rows_of
+from clip_lens_plugin.ablation.data import Data, constants_of, donors, means_of, pieces, rows_of
+from clip_lens_plugin.constants import Constants
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.means import ComponentSums
 
@@ -22,27 +23,32 @@ def direct_logits(
     ablation: str,
     source: Data | ComponentSums,
     seed: int,
+    constants: Constants,
 ) -> Iterator[tuple[range, int, Float[Tensor, "s t"]]]:
     """(rows, number of the set or -1 for nothing ablated, cosines with the classes, the norm frozen), piece by piece.
 
+    A component is replaced with its share of the constants, where they are shared out.
+
     Raises:
-        ValueError: if a hook on ``hook_result`` changed a head, or resampling is from sums.
+        ValueError: if a hook on ``hook_result`` changed a head, resampling is from sums, or what is replaced and what
+            replaces it cannot have the same constants.
     """
     means, chosen = None, None
     if ablation == "mean":
-        means = means_of(source)
+        means = means_of(source, constants)
     elif ablation == "resample":
         if isinstance(source, ComponentSums):
             raise ValueError("Resampling takes components of single images; give contributions or a store, not sums.")
+        constants_of(source, constants)
         chosen = donors(len(data), source, same=source is data, seed=seed)
     directions = None
-    for rows, own in pieces(data):
+    for rows, own in pieces(data, constants):
         own.refuse_result_edits()
         if directions is None:
-            directions = own.readout.directions(classes)
+            directions = own.readout.directions(classes, constants)
         donated = None
         if chosen is not None and not isinstance(source, ComponentSums):
-            donated = rows_of(source, chosen[rows.start : rows.stop])
+            donated = rows_of(source, chosen[rows.start : rows.stop]).with_constants(constants)
         changes = _Changes(own, classes, directions, means, donated)
         whole = own.embedding @ classes.T
         yield rows, -1, whole

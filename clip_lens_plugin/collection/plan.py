@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from clip_lens_plugin.contributions import TOLERANCE
 from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.sources.source import ImageSource
 
 if TYPE_CHECKING:
@@ -118,6 +118,12 @@ class Plan:
         """The coarsest dtype that stored contributions went through."""
         names = {self.dtype, self.fingerprints.dtype, self.autocast} - {"none"}
         return max((getattr(torch, name) for name in names), key=TOLERANCE.__getitem__)
+
+    @property
+    def noise(self) -> float:
+        """Relative size of what rounding left of a stored contribution: the model's, and the store's."""
+        computed = [getattr(torch, name) for name in {self.fingerprints.dtype, self.autocast} - {"none"}]
+        return max(stored_noise(getattr(torch, self.dtype)), *(computed_noise(dtype) for dtype in computed))
 
     def samples(self, block: int) -> range:
         """Positions of a block's samples."""

@@ -124,8 +124,10 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
         mlps=read("mlps"),
         embed=read("embed"),
         self_attention=read("self_attention") if plan.self_attention else None,
-        **{name: read(name) if name in plan.pool_parts else None for name in POOL_PARTS},
+        pool_bias=read("pool_bias") if "pool_bias" in plan.pool_parts else None,
+        pool_mlp=read("pool_mlp") if "pool_mlp" in plan.pool_parts else None,
         bias_weight=read("bias_weight") if plan.bias_weight else None,
         rounding=plan.rounding,
+        noise=plan.noise,
     )
     return Contributions(readout, parts)

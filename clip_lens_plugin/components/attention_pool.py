@@ -146,13 +146,14 @@ class AttentionPool(nn.Module):
     def narrow_maps(self, P: Float[Tensor, "d_pool e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]]:
         return self.W_V.to(P), self.W_O.to(P) @ self._tail(P)
 
-    def bias(
-        self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]
-    ) -> Float[Tensor, "b e"]:
+    def bias_weights(self, read: Mapping[str, Tensor]) -> Float[Tensor, "b w"]:
+        """What each head attends to in all, and that of b_O, over ``ln_post``'s scale: w is p + 1."""
+        return torch.cat([self._attended(read).sum(-1), self._post_scale(read).reciprocal()], dim=1)
+
+    def bias_directions(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "w e"]:
         values = beta @ self.W_V.to(P) + self.b_V.to(P)
-        by_head = torch.einsum("pk,pkd->pd", values, self.W_O.to(P)) @ self._tail(P)
-        own = (self.b_O.to(P) @ self._tail(P)) / self._post_scale(read)
-        return self._attended(read).sum(-1) @ by_head + own
+        by_head = torch.einsum("pk,pkd->pd", values, self.W_O.to(P))
+        return torch.cat([by_head, self.b_O.to(P)[None]]) @ self._tail(P)
 
     def mlp_part(self, read: Mapping[str, Tensor], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "b e"] | None:
         return read[MLP_OUT][:, 0] @ P if self._has_mlp else None

@@ -76,10 +76,12 @@ class Pooling(Protocol):
         """The maps from the normalised stream to the joint space, as two factors; None where there is one map, P."""
         ...
 
-    def bias(
-        self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]
-    ) -> Float[Tensor, "b e"] | None:
-        """What the pooling's own constants and ``ln_final``'s β add through attention; None without attention."""
+    def bias_weights(self, read: Mapping[str, Tensor]) -> Float[Tensor, "b w"] | None:
+        """How much of each of :meth:`bias_directions` an image has; None without attention."""
+        ...
+
+    def bias_directions(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "w e"]:
+        """What the pooling's own constants and ``ln_final``'s β add through attention, a unit of each."""
         ...
 
     def mlp_part(self, read: Mapping[str, Tensor], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "b e"] | None:
@@ -105,10 +107,11 @@ class _LinearPooling(ABC):
     def narrow_maps(self, P: Float[Tensor, "d e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None:
         return None
 
-    def bias(
-        self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d e"]
-    ) -> Float[Tensor, "b e"] | None:
+    def bias_weights(self, read: Mapping[str, Tensor]) -> Float[Tensor, "b w"] | None:
         return None
+
+    def bias_directions(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d e"]) -> Float[Tensor, "w e"]:
+        return P[:0]
 
     def mlp_part(self, read: Mapping[str, Tensor], P: Float[Tensor, "d e"]) -> Float[Tensor, "b e"] | None:
         return None

@@ -10,9 +10,9 @@ from clip_lens_plugin.ablation import random_directions, text_span_completeness
 from tests.conftest import random_images
 
 
-@pytest.fixture
-def measured(model):
-    contributions = model.decompose(random_images(model, 40)).normalized()
+@pytest.fixture(params=["separate", "shared"])
+def measured(model, request):
+    contributions = model.decompose(random_images(model, 40), constants=request.param).normalized()
     unit = contributions.embedding
     classes = torch.nn.functional.normalize(unit - unit.mean(0), dim=-1)[:5]
     noise = 0.02 * torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
@@ -73,6 +73,13 @@ def test_bad_arguments_are_refused(model, measured):
     moments = Moments.from_contributions(c)
     names = TextPool.from_strings([str(i) for i in range(60)])
     other = text_span(model, moments, names, 3, [(0, 0)], text_embeddings=vectors)
+    turned = {"separate": "shared", "shared": "separate"}[c.constants]
+    mixed = text_span(
+        model, Moments.from_contributions(c.with_constants(turned)), names, 3, span.heads, text_embeddings=vectors
+    )
+    with pytest.raises(ValueError, match="others with them shared out"):
+        text_span_completeness(c, classes, {"a": span, "b": mixed}, labels)
+    text_span_completeness(c, classes, {"a": mixed}, labels, n_texts=(2,))  # The contributions take its constants.
     with pytest.raises(ValueError, match="same heads"):
         text_span_completeness(c, classes, {"a": span, "b": other}, labels)
     with pytest.raises(ValueError, match="at least 1"):

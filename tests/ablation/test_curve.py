@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import pandas as pd
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from clip_lens_plugin import HookedCLIP, collect, mean_ablation_curve
-from clip_lens_plugin.ablation import Components
+from clip_lens_plugin.ablation import Components, paper_components
 from clip_lens_plugin.ablation.data import donors
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.scenes import ScenesDataset
@@ -80,6 +82,81 @@ def test_curve_is_that_of_replaced_contributions(model, ablation):
         assert row["accuracy"] == pytest.approx(plain_accuracy(changed, classes, labels)), row["ablated"]
         assert row["low"] <= row["accuracy"] <= row["high"]
     assert curve["accuracy"].nunique() > 2
+
+
+@pytest.mark.parametrize("ablation", ["mean", "zero", "resample", "sums"])
+def test_shared_out_constants_are_replaced_with_their_component(model, ablation):
+    scored, classes, labels = planted(model, 30)
+    others = model.decompose(random_images(model, 25, seed=1), constants="shared").normalized()
+    own = scored.with_constants("shared").normalized()
+    source = ComponentSums.from_contributions(others) if ablation == "sums" else others
+    kind = "mean" if ablation == "sums" else ablation
+    sets = [Components.of_heads(model, [(l, h)]) for l in range(3) for h in range(4)]
+    sets += paper_components(model)
+    curve = mean_ablation_curve(scored, classes, labels, source, components=sets, ablation=kind, constants="shared")
+    pd.testing.assert_frame_equal(
+        curve, mean_ablation_curve(own, classes, labels, source, components=sets, ablation=kind)
+    )
+    put = others.select(donors(30, others, same=False, seed=0)) if kind == "resample" else Means(others)
+    for row, each in zip(curve.to_dict("records")[1:], sets, strict=True):
+        changed = own.embedding.clone()
+        if each.heads and not each.biases:
+            ((l, h),) = each.heads
+            changed += (0 if kind == "zero" else put.heads[:, l, h]) - own.heads[:, l, h]
+        else:
+            changed += replaced(own, None if kind == "zero" else put, row["kind"], row["layers"])
+        assert row["accuracy"] == pytest.approx(plain_accuracy(changed, classes, labels)), row["ablated"]
+    separate = mean_ablation_curve(scored, classes, labels, None, components=sets, ablation="zero")
+    if kind == "zero":
+        assert curve["accuracy"].tolist() != separate["accuracy"].tolist()
+
+
+def test_constants_that_do_not_belong_together_are_refused(model):
+    scored, classes, labels = planted(model, 30)
+    sums = ComponentSums.from_contributions(scored.normalized())
+    with pytest.raises(ValueError, match=r"The means have constants='separate'.*'shared'"):
+        mean_ablation_curve(scored, classes, labels, sums, constants="shared")
+    with pytest.raises(ValueError, match=r"leave\s+constants out"):
+        mean_ablation_curve(
+            scored, classes, labels, effect="total", images=random_images(model, 30), constants="shared"
+        )
+
+
+def test_a_store_keeps_too_little_to_share_constants_out(scenes_model, tmp_path):
+    store = collect(scenes_model, ScenesDataset(6, 11), tmp_path / "s", "contributions", progress=False)
+    classes = torch.nn.functional.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
+    labels = torch.arange(6) % 3
+    with pytest.raises(ValueError, match=r"decompose\(images, constants='shared'\)"):
+        mean_ablation_curve(store, classes, labels, constants="shared")
+    held = scenes_model.decompose(scenes_model.prepare([ScenesDataset(6, 11)[i] for i in range(6)]))
+    with pytest.raises(ValueError, match=r"The means have constants='separate'"):
+        mean_ablation_curve(held, classes, labels, store, constants="shared")
+    with pytest.raises(ValueError, match=r"decompose\(images, constants='shared'\)"):
+        mean_ablation_curve(held, classes, labels, store, constants="shared", ablation="resample")
+
+
+@pytest.mark.parametrize("ablation", ["mean", "zero", "resample"])
+@pytest.mark.parametrize("effect", ["direct", "total"])
+def test_images_that_are_not_finite_are_refused(model, ablation, effect):
+    images = random_images(model, 6)
+    images[4] = float("nan")
+    with pytest.warns(UserWarning, match="NaN"):
+        broken = model.decompose(images)
+    classes = torch.nn.functional.normalize(torch.randn(2, 24, dtype=torch.float64), dim=-1)
+    given = {"images": images} if effect == "total" else {}
+    with pytest.raises(ValueError, match=r"\[4\].*NaN|NaN.*\[4\]|images has NaN|rows \[4\]"):
+        mean_ablation_curve(
+            broken, classes, torch.arange(6) % 2, ablation=ablation, effect=effect, batch_size=6, **given
+        )
+
+
+def test_unknown_words_are_refused(model):
+    scored, classes, labels = planted(model, 6)
+    for words in ({"ablation": "median"}, {"effect": "Direct"}, {"constants": "smeared"}):
+        (word,) = words.values()
+        # Where signatures are checked, as in these tests, the wrong word does not even reach the function.
+        with pytest.raises((ValueError, TypeCheckError), match=word):
+            mean_ablation_curve(scored, classes, labels, **words)
 
 
 def test_single_heads_and_unknown_labels(model):

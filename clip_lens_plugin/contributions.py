@@ -1,40 +1,21 @@
-"""What the parts of an image embedding are, and that they sum to it.
-
-Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
-ICLR 2024, equations 1 to 4. With LayerNorm's statistics frozen, ``M(I) = Σ_q ω[b,q] (C Z_L[b,q] ⊙ γ) P + βP``
-is linear in the last stream Z_L, and the stream is a sum over components. C removes a vector's own mean, so no
-mean has to be shared out; β and the attention's output biases are components of their own.
-"""
+"""What the parts of an image embedding are: the sum of :mod:`clip_lens_plugin.decomposition`, kept as factors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices
-from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
-from clip_lens_plugin.parts import Parts
+from clip_lens_plugin.completeness import TOLERANCE as TOLERANCE
+from clip_lens_plugin.completeness import CompletenessError as CompletenessError
+from clip_lens_plugin.completeness import images_in_piece, refuse_incomplete, relative_errors, summed
+from clip_lens_plugin.factors import Factors, MissingActivationsError, TokensNotAvailableError, same_up_to
+from clip_lens_plugin.parts import JoinedParts, Parts
 from clip_lens_plugin.readout import Constants, Readout
-
-TOLERANCE = {
-    torch.float64: 1e-12,
-    torch.float32: 1e-5,
-    torch.float16: 1e-2,
-    torch.bfloat16: 5e-2,
-}
-"""Greatest relative completeness error that is taken for rounding, by the coarsest dtype of the parts."""
-
-
-class CompletenessError(ArithmeticError):
-    """The parts do not sum to the embedding."""
-
-
-class TokensNotAvailableError(ValueError):
-    """The contributions of single tokens were not kept, or a hook made them meaningless."""
 
 
 class Contributions:
@@ -46,7 +27,6 @@ class Contributions:
     a cosine after :meth:`normalized`; see :attr:`unit`.
 
     Attributes:
-        embedding: M(I) as the model gave it [b, e], in the current unit.
         constants: "apart", or "spread" as in the paper: see :func:`decompose`.
     """
 
@@ -54,60 +34,92 @@ class Contributions:
         self,
         readout: Readout,
         parts: Parts,
-        factors: Factors | None = None,
         constants: Constants = "apart",
         divisor: Float[Tensor, " b"] | None = None,
+        errors: Float[Tensor, " b"] | None = None,
     ) -> None:
-        self._readout, self._parts, self._factors = readout, parts, factors
+        self._readout, self._parts = readout, parts
         self.constants: Constants = constants
-        self._divisor = parts.embedding.new_ones(len(parts.embedding)) if divisor is None else divisor
-        self._omega = parts.omega / self._divisor[:, None, None]
-        self.embedding: Float[Tensor, "b e"] = parts.embedding / self._divisor[:, None]
-        self._is_normalized = divisor is not None
+        self._divisor, self._errors = divisor, errors
 
     @classmethod
     def of_run(cls, readout: Readout, factors: Factors, constants: Constants = "apart") -> Contributions:
-        """Of the model's run that left these factors."""
-        return cls(readout, Parts.of(readout, factors, constants), factors, constants)
+        """Of the model's run that left these factors; how far they are from summing to the embedding is measured."""
+        made = cls(readout, Parts.of(readout, factors, constants), constants)
+        made.completeness_error()
+        return made
+
+    @classmethod
+    def joined(cls, runs: Iterable[Contributions], n: int) -> Contributions:
+        """Those of n images from their runs, one after another, of which none is kept.
+
+        Raises:
+            ValueError: if there is no run.
+        """
+        parts, errors, divisors, made = JoinedParts(n), [], [], None
+        for run in runs:
+            parts.add(run._parts)
+            errors.append(run._measured())
+            divisors += [] if run._divisor is None else [run._divisor]
+            made = run._readout, run.constants
+            del run  # Not to be held while the next is made.
+        if made is None:
+            raise ValueError("There is no run to join.")
+        divisor = torch.cat(divisors) if divisors else None
+        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))
 
     # ------------------------------------------------------------------ components
 
     @property
     def unit(self) -> str:
         """ "embedding" or "cosine"."""
-        return "cosine" if self._is_normalized else "embedding"
+        return "embedding" if self._divisor is None else "cosine"
+
+    @property
+    def embedding(self) -> Float[Tensor, "b e"]:
+        """M(I) as the model gave it, in the current unit."""
+        return self._in_unit(self._parts.embedding)
 
     @property
     def omega(self) -> Float[Tensor, "b p r"]:
         """ω: the weight of each pooled position, for each head p of an attention pool (1 for other poolings)."""
-        return self._omega
+        return self._in_unit(self._parts.omega)
 
     @property
     def bias_weight(self) -> Float[Tensor, "b l p"] | None:
         """Σ_q ω over the scale of a norm after W_O, which goes with a part of each bias; None without such norms."""
-        weight = self._parts.bias_weight
-        return None if weight is None else weight / self._divisor[:, None, None]
+        return None if self._parts.bias_weight is None else self._in_unit(self._parts.bias_weight)
 
     @property
     def head_coordinates(self) -> Float[Tensor, "b l h pk"]:
         """y = Σ_q ω z: each head's coordinates; its contribution is ``y M_{l,h}``."""
-        return self._parts.coordinates / self._divisor[:, None, None, None]
+        return self._in_unit(self._parts.coordinates)
 
     @property
     def heads(self) -> Float[Tensor, "b l h e"]:
         """c[b, l, h], the contribution of each head (equation 4 summed over tokens)."""
-        by_layer = [self._to_joint(self._head_streams(l)) for l in range(self.n_layers)]
-        return torch.stack(by_layer, dim=1) + self._spread_head()
+        heads = self.embedding.new_empty(len(self), self.n_layers, self._readout.n_heads, self.embedding.shape[-1])
+        for l in range(self.n_layers):
+            stream = self._readout.to_stream(self._in_unit(self._parts.coordinates[:, l]), l)
+            heads[:, l] = self._readout.to_joint(stream, self.constants)
+        for l, edit in self.head_edits.items():
+            heads[:, l] += edit
+        return heads if self.constants == "apart" else heads + self._spread_head()
+
+    @property
+    def head_edits(self) -> dict[int, Float[Tensor, "b h e"]]:
+        """Layer to what a hook on ``hook_result`` added to its heads beyond their coordinates, where one did."""
+        return {layer: self._in_unit(edit) for layer, edit in self._parts.head_edits.items()}
 
     @property
     def mlps(self) -> Float[Tensor, "b l e"]:
         """The contribution of each MLP, its output bias included."""
-        return self._parts.mlps / self._divisor[:, None, None] + self._spread_term()[:, None]
+        return self._in_unit(self._parts.mlps) + self._spread_term()[:, None]
 
     @property
     def embed(self) -> Float[Tensor, "b e"]:
         """The contribution of the stream that enters block 0."""
-        return self._parts.embed / self._divisor[:, None] + self._spread_term()
+        return self._in_unit(self._parts.embed) + self._spread_term()
 
     @property
     def has_self_attention(self) -> bool:
@@ -134,12 +146,12 @@ class Contributions:
                 "What the class token sends to itself was not kept: call decompose(images), or cache attn.hook_pattern "
                 "and attn.hook_v of every layer, without replacing what heads put out."
             )
-        return self._parts.self_attention / self._divisor[:, None, None]
+        return self._in_unit(self._parts.self_attention)
 
     @property
     def attn_bias(self) -> Float[Tensor, "b l e"]:
         """The contribution of each layer's b_O; zero if the constants are spread over the heads."""
-        pooled = self._pooled_biases(self._readout.W_fold(self.constants))
+        pooled = self._pooled_biases(self.constants)
         return pooled if self.constants == "apart" else torch.zeros_like(pooled)
 
     @property
@@ -148,7 +160,7 @@ class Contributions:
 
         Zero where an attention pool comes last: what ``ln_final``'s β adds through it is in :attr:`pool_bias`.
         """
-        constant = self._readout.beta_P / self._divisor[:, None]
+        constant = self._in_unit(self._readout.beta_P.expand_as(self._parts.embedding))
         return constant if self.constants == "apart" else torch.zeros_like(constant)
 
     @property
@@ -159,13 +171,13 @@ class Contributions:
         """
         if self._parts.pool_bias is None:
             return None
-        constant = self._parts.pool_bias / self._divisor[:, None]
+        constant = self._in_unit(self._parts.pool_bias)
         return constant if self.constants == "apart" else torch.zeros_like(constant)
 
     @property
     def pool_mlp(self) -> Float[Tensor, "b e"] | None:
         """The contribution of an attention pool's own MLP, its output bias included; None where there is none."""
-        return None if self._parts.pool_mlp is None else self._parts.pool_mlp / self._divisor[:, None]
+        return None if self._parts.pool_mlp is None else self._in_unit(self._parts.pool_mlp)
 
     @property
     def edits(self) -> Float[Tensor, "b l e"]:
@@ -173,17 +185,8 @@ class Contributions:
 
         Zero, or rounding where it was measured from a full cache, if no hook did.
         """
-        factors = self._factors
-        if factors is None or not factors.resid_pre:
-            shape = (len(self.embedding), self.n_layers, self.embedding.shape[-1])
-            return self.embedding.new_zeros(shape)
-        stops = [*factors.resid_pre[1:], factors.final]
-        starts = [factors.embed, *factors.resid_pre[1:]]
-        by_layer = []
-        for l, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            written = self._pool(stop) - self._pool(start) - self._pool(factors.mlp_out[l])
-            by_layer.append(self._to_joint(written - self._head_streams(l).sum(1)))
-        return torch.stack(by_layer, dim=1) - self._pooled_biases(self._readout.W_fold(self.constants))
+        edits = self._parts.edits
+        return torch.zeros_like(self._parts.mlps) if edits is None else self._in_unit(edits)
 
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
@@ -207,13 +210,12 @@ class Contributions:
             ValueError: if it is no whole number.
         """
         layer = self._readout.model.cfg.checked_layer(layer)
-        if self._factors is None or not self._factors.post:
+        if self._parts.neurons is None:
             raise MissingActivationsError(
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
             )
-        weights = self._readout.W_out(layer) @ self._readout.by_pool_head(self._readout.W_fold(self.constants))
-        post = self._factors.post[layer].to(self._omega.dtype)
-        return torch.einsum("bpm,pme->bme", self._omega @ post, weights)
+        weights = self._readout.by_map(self._readout.W_out(layer), self.constants)
+        return torch.einsum("bpm,pme->bme", self._in_unit(self._parts.neurons[:, layer]), weights)
 
     # ------------------------------------------------------------------ towards texts
 
@@ -241,9 +243,8 @@ class Contributions:
             by_token = torch.stack(split, dim=1)
             return by_token + (constant / by_token.shape[3])[..., None, :]
         whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
-        for l, edit in enumerate(self._result_edits()):
-            if edit is not None:
-                whole[:, l] += self._to_joint(self._pool(edit)) @ texts.T
+        for l, edit in self.head_edits.items():
+            whole[:, l] += edit @ texts.T
         return whole + constant
 
     def normalized(self) -> Contributions:
@@ -252,10 +253,10 @@ class Contributions:
         ``model.logit_scale`` times their sum, plus ``model.logit_bias``, is CLIP's logit. The norm is frozen: ablations
         do not change it.
         """
-        if self._is_normalized:
+        if self._divisor is not None:
             return self
         norm = self.embedding.norm(dim=-1)
-        return Contributions(self._readout, self._parts, self._factors, self.constants, divisor=norm)
+        return Contributions(self._readout, self._parts, self.constants, norm, self._errors)
 
     def select(self, rows: Any) -> Contributions:
         """The contributions of some of the images, in the given order.
@@ -268,10 +269,7 @@ class Contributions:
             ValueError: if it is none of these.
             IndexError: if there is no such image, or the mask has another length.
         """
-        rows = checked_indices("image", rows, len(self))
-        factors = None if self._factors is None else self._factors.select(rows)
-        divisor = self._divisor[rows.to(self._divisor.device)] if self._is_normalized else None
-        return Contributions(self._readout, self._parts.select(rows), factors, self.constants, divisor)
+        return self._rows(checked_indices("image", rows, len(self)))
 
     # ------------------------------------------------------------------ sums
 
@@ -282,7 +280,7 @@ class Contributions:
         labels = ["embed"]
         labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.n_heads)]
         labels += [f"{l}_attn_bias" for l in layers] + [f"{l}_mlp" for l in layers]
-        if self._factors is not None and self._factors.resid_pre:
+        if self._parts.edits is not None:
             parts.append(self.edits)
             labels += [f"{l}_edits" for l in layers]
         for label in ("pool_bias", "pool_mlp"):
@@ -293,32 +291,31 @@ class Contributions:
         return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
 
     def total(self) -> Float[Tensor, "b e"]:
-        """The sum of all components."""
-        return self.stack()[0].sum(1)
+        """The sum of all components, taken without building each of them."""
+        return torch.cat([summed(piece) for piece in self._pieces()])
 
     def completeness_error(self) -> float:
-        """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images."""
-        difference = (self.total() - self.embedding).norm(dim=-1)
-        return float((difference / self.embedding.norm(dim=-1)).max())
+        """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images, NaN if a part is.
+
+        Computed anew at each call, a few images at a time, since the parts are read through the model's weights as they
+        are now. What was measured last, at first while the model ran, is what ``repr`` shows.
+        """
+        self._errors = torch.cat([relative_errors(piece) for piece in self._pieces()])
+        return float(self._errors.max())
 
     def check(self) -> Contributions:
         """Returns itself.
 
         Raises:
-            CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`.
+            CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`, as measured while the
+                model ran.
         """
-        error, allowed = self.completeness_error(), TOLERANCE[self._parts.rounding]
-        if not error <= allowed:
-            raise CompletenessError(
-                f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
-                f"{allowed:.0e} for {self._parts.rounding}. Either a hook changed what ln_final or the pooling "
-                f"puts out, or the cache is not from this model, or it holds NaN."
-            )
+        refuse_incomplete(self._measured(), self._parts.rounding)
         return self
 
     def refuse_result_edits(self) -> None:
         """Raises ValueError if a hook on ``hook_result`` moved a head out of what its coordinates can say."""
-        edited = [f"layer {l}" for l, edit in enumerate(self._result_edits()) if edit is not None]
+        edited = [f"layer {l}" for l in sorted(self._parts.head_edits)]
         if edited:
             raise ValueError(
                 f"A hook on hook_result changed heads of {', '.join(edited)}, so their coordinates do not tell what "
@@ -326,15 +323,16 @@ class Contributions:
             )
 
     def __repr__(self) -> str:
-        batch, width = self.embedding.shape
+        batch, width = self._parts.embedding.shape
         heads = self._readout.n_heads
+        error = "not measured" if self._errors is None else f"{float(self._errors.max()):.1e}"
         return (
             f"Contributions(images={batch}, layers={self.n_layers}, heads={heads}, width={width}, unit={self.unit!r}, "
-            f"constants={self.constants!r}, completeness_error={self.completeness_error():.1e})"
+            f"constants={self.constants!r}, completeness_error={error})"
         )
 
     def __len__(self) -> int:
-        return len(self.embedding)
+        return len(self._parts.embedding)
 
     @property
     def n_layers(self) -> int:
@@ -348,45 +346,48 @@ class Contributions:
 
     # ------------------------------------------------------------------ pieces
 
-    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
-        return self._readout.pool(self._omega, x)
+    def _in_unit(self, x: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
+        return x if self._divisor is None else x / self._divisor.reshape(-1, *(1 for _ in x.shape[1:]))
 
-    def _to_joint(self, stream: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch e"]:
-        return self._readout.to_joint(stream, self.constants)
+    def _rows(self, rows: Int[Tensor, " s"] | slice) -> Contributions:
+        """Some of the images: copies, or views of a slice."""
 
-    def _pooled_biases(self, fold: Float[Tensor, "pd e"]) -> Float[Tensor, "b l e"]:
+        def at(x: Tensor | None) -> Tensor | None:
+            return x if x is None else x[rows if isinstance(rows, slice) else rows.to(x.device)]
+
+        picked = at(self._divisor), at(self._errors)
+        return Contributions(self._readout, self._parts.select(rows), self.constants, *picked)
+
+    def _pieces(self) -> Iterator[Contributions]:
+        """All images, a few at a time, without copying their parts."""
+        step = images_in_piece(self._parts.coordinates, self._parts.mlps)
+        return (self._rows(slice(start, start + step)) for start in range(0, len(self), step))
+
+    def _measured(self) -> Float[Tensor, " b"]:
+        if self._errors is None:
+            self.completeness_error()
+        assert self._errors is not None
+        return self._errors
+
+    def _pooled_biases(self, constants: Constants) -> Float[Tensor, "b l e"]:
         """Each layer's b_O, pooled and folded."""
-        maps = self._readout.by_pool_head(fold)
-        pooled = torch.einsum("bp,ple->ble", self._omega.sum(2), self._readout.b_O @ maps)
-        if self._readout.b_scaled is None or self.bias_weight is None:
-            return pooled
-        return pooled + torch.einsum("blp,ple->ble", self.bias_weight, self._readout.b_scaled @ maps)
-
-    def _head_streams(self, layer: int) -> Float[Tensor, "b h pd"]:
-        """Pooled outputs of the heads in the stream's space."""
-        coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
-        exact = self._readout.to_stream(coordinates, layer)
-        return exact if edit is None else exact + self._pool(edit)
-
-    def _result_edits(self) -> Sequence[Tensor | None]:
-        return [None] * self.n_layers if self._factors is None else self._factors.result_edit
+        return self._readout.biases(self.omega.sum(2), self.bias_weight, constants)
 
     def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
-        if self._factors is None or not self._factors.v:
+        if self._parts.attended is None or self._parts.values is None:
             raise TokensNotAvailableError(
                 "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
                 "attn.hook_v."
             )
-        pattern = self._factors.pattern[layer].to(self._omega.dtype)
-        effective = torch.einsum("bpr,bhrn->bnhp", self._omega, pattern)
-        split = torch.einsum("bnhp,bnhk->bnhpk", effective, self._factors.v[layer].to(effective.dtype)).flatten(-2)
-        coordinates, edit = self.head_coordinates[:, layer], self._result_edits()[layer]
+        attended, coordinates = self._in_unit(self._parts.attended[:, layer]), self.head_coordinates[:, layer]
+        values = self._parts.values[:, layer].to(attended.dtype)
+        split = torch.einsum("bnhp,bnhk->bnhpk", attended, values).flatten(-2)
         ablated = (coordinates == 0).all(-1)
         allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
         replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
-        if edit is not None:
-            replaced |= (edit != 0).any(-1).any(1)
+        if layer in self._parts.head_edits:
+            replaced |= (self._parts.head_edits[layer] != 0).any(-1)
         if bool(replaced.any()):
             heads = [f"L{layer}H{h}" for h in replaced.any(0).nonzero().flatten().tolist()]
             raise TokensNotAvailableError(
@@ -397,22 +398,24 @@ class Contributions:
 
     def _spread_constant(self) -> Float[Tensor, "b e"]:
         """βP less what the means of the stream contribute, which the paper shares out equally over terms."""
-        assert self._factors is not None
-        mean = self._omega @ self._factors.final.to(self._omega.dtype).mean(-1, keepdim=True)
-        beta = self._readout.beta_P / self._divisor[:, None]
+        assert self._parts.stream_mean is not None
+        constant = self._in_unit(self._readout.beta_P.expand_as(self._parts.embedding))
         if self._parts.pool_bias is not None:
-            beta = beta + self._parts.pool_bias / self._divisor[:, None]
-        return beta - mean[..., 0] @ self._readout.by_pool_head(self._readout.gamma_P).sum(1)
+            constant = constant + self._in_unit(self._parts.pool_bias)
+        ones = torch.ones_like(self._readout.gamma)[None]
+        return constant - self._in_unit(self._parts.stream_mean) @ self._readout.by_map(ones, "spread")[:, 0]
 
     def _spread_term(self) -> Float[Tensor, "b e"]:
         if self.constants == "apart":
-            return torch.zeros_like(self.embedding)
+            return torch.zeros_like(self._parts.embedding)
         return self._spread_constant() / (2 * self.n_layers + 1)
+
+    def share_of_heads(self) -> Float[Tensor, "b l e"]:
+        """What each layer's heads together carry of the constants: zero if they are apart."""
+        if self.constants == "apart":
+            return torch.zeros_like(self._parts.mlps)
+        return self._pooled_biases("spread") + self._spread_term()[:, None]
 
     def _spread_head(self) -> Float[Tensor, "b l h e"]:
         n_heads = self._readout.n_heads
-        shape = (len(self.embedding), self.n_layers, n_heads, self.embedding.shape[-1])
-        if self.constants == "apart":
-            return self.embedding.new_zeros(1).expand(shape)
-        share = (self._pooled_biases(self._readout.gamma_P) + self._spread_term()[:, None]) / n_heads
-        return share[:, :, None].expand(shape)
+        return (self.share_of_heads() / n_heads)[:, :, None].expand(-1, -1, n_heads, -1)

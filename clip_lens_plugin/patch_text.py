@@ -20,6 +20,7 @@ from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.pixels import check_form, checked, one_image
 from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.run_size import images_with_patterns
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -211,28 +212,35 @@ def token_scores(
 
     The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, but
     each layer's values are contracted with the texts while the model runs, so that neither they nor anything of
-    width e is kept.
+    width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run, when ω is known:
+    then a few images are run at a time.
     """
     model = as_hooked_clip(model)
-    readout = Readout.of(model)
+    readout, cfg, n = Readout.of(model), model.cfg, len(images)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)
         directions = readout.directions(texts)
-        factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
-        omega = readout.pooling.omega({name: value.to(texts.dtype) for name, value in factors.read.items()})
-        omega = omega / factors.embedding.to(texts.dtype).norm(dim=-1)[:, None, None]
-        by_layer = [
-            _token_scores(omega, pattern.to(texts.dtype), towards)
-            for pattern, towards in zip(factors.pattern, factors.v, strict=True)
-        ]
-        return torch.stack(by_layer, dim=1)
+        scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))
+        size = images_with_patterns(model, n, len(texts))
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            _fill_token_scores(scores[rows], model, images[rows], readout, directions)
+        return scores
 
 
-def _token_scores(
-    omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"], towards: Float[Tensor, "b n h p t"]
-) -> Float[Tensor, "b h n t"]:
-    effective = torch.einsum("bpr,bhrn->bhnp", omega, pattern)
-    return torch.einsum("bhnp,bnhpt->bhnt", effective, towards)
+def _fill_token_scores(
+    scores: Float[Tensor, "b l h n t"],
+    model: HookedCLIP,
+    images: Float[Tensor, "b 3 height width"],
+    readout: Readout,
+    directions: Float[Tensor, "l h pk t"],
+) -> None:
+    factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
+    omega = readout.pooling.omega({name: value.to(scores.dtype) for name, value in factors.read.items()})
+    omega = omega / factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
+    for layer, towards in enumerate(factors.v):
+        attended = omega[:, None] @ factors.pattern[layer].to(scores.dtype)
+        scores[:, layer] = torch.einsum("bhpn,bnhpt->bhnt", attended, towards)
 
 
 def _refuse_no_texts(texts: Sequence[str]) -> None:

@@ -94,12 +94,26 @@ class Readout:
         """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
         if self.narrow is None:
             return stream @ self.W_fold(constants)
-        values, written = self.narrow
-        folded = self.gamma[:, None] * values
-        if constants == "apart":
-            folded = folded - folded.mean(1, keepdim=True)
         by_pool_head = stream.unflatten(-1, (self.pooling.n_heads, -1))
-        return torch.einsum("...pd,pdk->...pk", by_pool_head, folded).flatten(-2) @ written.flatten(0, 1)
+        narrow = torch.einsum("...pd,pdk->...pk", by_pool_head, self._narrow_values(constants))
+        return narrow.flatten(-2) @ self.narrow[1].flatten(0, 1)
+
+    def by_map(self, x: Float[Tensor, "l d"], constants: Constants) -> Float[Tensor, "p l e"]:
+        """x through each of the maps that :meth:`to_joint` adds up."""
+        if self.narrow is None:
+            return (x @ self.W_fold(constants))[None]
+        return x @ self._narrow_values(constants) @ self.narrow[1]
+
+    def text_streams(self, texts: Float[Tensor, "t e"], constants: Constants) -> Float[Tensor, "p d t"]:
+        """``W_fold(constants) @ texts.T``, a part for each p."""
+        if self.narrow is None:
+            return (self.W_fold(constants) @ texts.T)[None]
+        return self._narrow_values(constants) @ (self.narrow[1] @ texts.T)
+
+    def _narrow_values(self, constants: Constants) -> Float[Tensor, "p d k_pool"]:
+        assert self.narrow is not None
+        folded = self.gamma[:, None] * self.narrow[0]
+        return folded - folded.mean(1, keepdim=True) if constants == "apart" else folded
 
     def by_pool_head(self, joined: Float[Tensor, "pd e"]) -> Float[Tensor, "p d e"]:
         """The same with a part for each p."""
@@ -113,6 +127,23 @@ class Readout:
         """What the heads of a layer write to the pooled stream, from their coordinates."""
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
         return torch.einsum("bhpk,hkd->bhpd", by_pool_head, self.W_O[layer]).flatten(-2)
+
+    def layer_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b pd"]:
+        """What the heads of a layer write together."""
+        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
+        return torch.einsum("bhpk,hkd->bpd", by_pool_head, self.W_O[layer]).flatten(-2)
+
+    def biases(
+        self,
+        weight: Float[Tensor, "b p"],
+        scaled_weight: Float[Tensor, "b l p"] | None,
+        constants: Constants,
+    ) -> Float[Tensor, "b l e"]:
+        """What each layer's b_O adds, from Σ_q ω and, where a norm follows W_O, Σ_q ω over its scale."""
+        added = torch.einsum("bp,ple->ble", weight, self.by_map(self.b_O, constants))
+        if self.b_scaled is None or scaled_weight is None:
+            return added
+        return added + torch.einsum("blp,ple->ble", scaled_weight, self.by_map(self.b_scaled, constants))
 
     def W_out(self, layer: int) -> Float[Tensor, "d_mlp d"]:
         """Output weights of a layer's neurons.
@@ -147,7 +178,7 @@ class Readout:
 
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h pk t"]:
         """M_{l,h} e_t for every head and text."""
-        stream = self.by_pool_head(self.W_fold(constants) @ texts.T)
+        stream = self.text_streams(texts, constants)
         return torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
 
     @property

@@ -127,5 +127,6 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
         **{name: read(name) if name in plan.pool_parts else None for name in POOL_PARTS},
         bias_weight=read("bias_weight") if plan.bias_weight else None,
         rounding=plan.rounding,
+        head_edits={},
     )
     return Contributions(readout, parts)

@@ -37,13 +37,13 @@ def images_with_patterns(model: HookedCLIP, n: int, n_texts: int = 0) -> int:
         n_texts: towards which each token's values are kept as well.
     """
     if not _all_read(model):
-        return n
+        return max(1, n)
     cfg, rows = model.cfg, model.pooling.n_rows(model.cfg.n_ctx)
     towards = cfg.n_ctx * model.pooling.n_heads * n_texts * 4
     each = cfg.n_layers * cfg.n_heads * (rows * cfg.n_ctx * cfg.dtype.itemsize + towards)
     allowed = PATTERN_BYTES.get(cfg.device.type, PATTERN_BYTES_ELSEWHERE)
-    runs = math.ceil(n / max(1, allowed // each))
-    return math.ceil(n / runs)
+    runs = max(1, math.ceil(n / max(1, allowed // each)))
+    return max(1, math.ceil(n / runs))
 
 
 def _all_read(model: HookedCLIP) -> bool:

@@ -113,7 +113,8 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
     everywhere = partial(_by_layer, cache.cache_dict, model.cfg.n_layers)
     pooled = pooling.pooled(cache[pooling.output], model.ln_final, model.cfg.dtype)
     pattern, v = everywhere("attn.hook_pattern"), everywhere("attn.hook_v")
-    result = everywhere("attn.hook_result") or [None for _ in layers]
+    # A full cache has it only in layers where a hook is on it.
+    result = [cache.cache_dict.get(f"blocks.{l}.attn.hook_result") for l in layers]
     z, result_edit = _fold_results(
         model,
         [rows(z) for z in everywhere("attn.hook_z")],

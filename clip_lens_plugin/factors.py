@@ -155,6 +155,9 @@ def factors_from_images(
 
     Where few rows of the pattern are read, they are computed from ``hook_q`` and ``hook_k`` beside the fused kernel,
     without the n × n pattern, unless somebody else listens to the pattern and so makes the model compute it.
+
+    Args:
+        directions: ``M_{l,h} e_t``, towards which each token's values are taken; z and MLPs are not kept then.
     """
     saved: dict[str, Tensor] = {}
     passing: dict[str, Tensor] = {}
@@ -182,8 +185,9 @@ def factors_from_images(
             yield name, partial(keep, take=lambda x, name=name: pooling.kept(name, x).clone())
         yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
         for l, block in enumerate(model.blocks):
-            yield unchanged(f"blocks.{l}.attn.hook_z")
-            yield unchanged(f"blocks.{l}.hook_mlp_out")
+            if directions is None:
+                yield unchanged(f"blocks.{l}.attn.hook_z")
+                yield unchanged(f"blocks.{l}.hook_mlp_out")
             if block.attn.out.outer is not None:
                 name = f"blocks.{l}.attn.hook_bias_scale"
                 yield name, partial(keep, take=lambda scale: pooling.rows(scale[:, positions].reciprocal()))
@@ -240,7 +244,7 @@ def factors_from_images(
     everywhere = partial(_by_layer, saved, model.cfg.n_layers)
     layers = range(model.cfg.n_layers)
     result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
-    z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result)
+    z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result) if directions is None else ([], [])
     return Factors(
         embedding=embedding,
         read={name: saved[name] for name in pooling.reads},

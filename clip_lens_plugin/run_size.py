@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MOST, FEWEST, FEWEST_WITH_PATTERNS = 32, 8, 4
 SHARE = 0.12
 """Of the memory of what is kept, what a run may take."""
-PATTERN_BYTES = {"cpu": 120 * 2**20}
+PATTERN_BYTES = {"cpu": 90 * 2**20}
 """Most that the patterns of one run may take where every row of them is kept until the run ends, by kind of device."""
 PATTERN_BYTES_ELSEWHERE = 2**31
 

@@ -26,6 +26,7 @@ class HookedCLIPConfig:
         n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
         n_registers: how many of them are registers, the last ones.
         device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
+        use_attn_result: whether a full cache holds ``hook_result``; see ``HookedCLIP.set_use_attn_result``.
         normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
             every tower.
     """
@@ -46,6 +47,7 @@ class HookedCLIPConfig:
     dtype: torch.dtype
     n_prefix_tokens: int = 1
     n_registers: int = 0
+    use_attn_result: bool = False
     normalization_type: str = "LN"
     attn_only: bool = False
     final_rms: bool = False

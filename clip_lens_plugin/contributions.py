@@ -1,35 +1,22 @@
-"""What the parts of an image embedding are, and that they sum to it.
-
-Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
-ICLR 2024, equations 1 to 4. With LayerNorm's statistics frozen, ``M(I) = Σ_q ω[b,q] (C Z_L[b,q] ⊙ γ) P + βP``
-is linear in the last stream Z_L, and the stream is a sum over components. C removes a vector's own mean, so no
-mean has to be shared out; β and the attention's output biases are components of their own.
-"""
+"""What the parts of an image embedding are: the sum of :mod:`clip_lens_plugin.decomposition`, kept as factors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices
+from clip_lens_plugin.completeness import CompletenessError as CompletenessError
+from clip_lens_plugin.completeness import images_in_piece, refuse_incomplete, relative_errors, summed
 from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
-from clip_lens_plugin.noise import TOLERANCE
-from clip_lens_plugin.parts import Parts
+from clip_lens_plugin.factors import Factors, MissingActivationsError, TokensNotAvailableError, same_up_to
+from clip_lens_plugin.parts import JoinedParts, Parts
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.shares import SharedOut
-
-
-class CompletenessError(ArithmeticError):
-    """The parts do not sum to the embedding."""
-
-
-class TokensNotAvailableError(ValueError):
-    """The contributions of single tokens were not kept, or a hook made them meaningless."""
 
 
 class Contributions:
@@ -41,7 +28,6 @@ class Contributions:
     a cosine after :meth:`normalized`; see :attr:`unit`.
 
     Attributes:
-        embedding: M(I) as the model gave it [b, e], in the current unit.
         constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
     """
 
@@ -49,40 +35,62 @@ class Contributions:
         self,
         readout: Readout,
         parts: Parts,
-        factors: Factors | None = None,
         constants: GivenConstants = "separate",
         divisor: Float[Tensor, " b"] | None = None,
+        errors: Float[Tensor, " b"] | None = None,
     ) -> None:
-        self._readout, self._parts, self._factors = readout, parts, factors
+        self._readout, self._parts = readout, parts
         self.constants: Constants = checked_constants(constants)
-        self._divisor = parts.embedding.new_ones(len(parts.embedding)) if divisor is None else divisor
-        self._shared = SharedOut.of(readout, parts, self.constants, self._divisor)
-        self._omega = parts.omega / self._divisor[:, None, None]
-        self.embedding: Float[Tensor, "b e"] = parts.embedding / self._divisor[:, None]
-        self._is_normalized = divisor is not None
+        self._divisor, self._errors = divisor, errors
+        self._shared = SharedOut.of(readout, parts, self.constants, divisor)
 
     @classmethod
     def of_run(cls, readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Contributions:
-        """Of the model's run that left these factors."""
-        return cls(readout, Parts.of(readout, factors), factors, constants)
+        """Of the model's run that left these factors; how far they are from summing to the embedding is measured."""
+        made = cls(readout, Parts.of(readout, factors), constants)
+        made.completeness_error()
+        return made
+
+    @classmethod
+    def joined(cls, runs: Iterable[Contributions], n: int) -> Contributions:
+        """Those of n images from their runs, one after another, of which none is kept.
+
+        Raises:
+            ValueError: if there is no run.
+        """
+        parts, errors, divisors, made = JoinedParts(n), [], [], None
+        for run in runs:
+            parts.add(run._parts)
+            errors.append(run._measured())
+            divisors += [] if run._divisor is None else [run._divisor]
+            made = run._readout, run.constants
+            del run  # Not to be held while the next is made.
+        if made is None:
+            raise ValueError("There is no run to join.")
+        divisor = torch.cat(divisors) if divisors else None
+        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))
 
     # ------------------------------------------------------------------ components
 
     @property
     def unit(self) -> str:
         """ "embedding" or "cosine"."""
-        return "cosine" if self._is_normalized else "embedding"
+        return "embedding" if self._divisor is None else "cosine"
+
+    @property
+    def embedding(self) -> Float[Tensor, "b e"]:
+        """M(I) as the model gave it, in the current unit."""
+        return self._in_unit(self._parts.embedding)
 
     @property
     def omega(self) -> Float[Tensor, "b p r"]:
         """ω: the weight of each pooled position, for each head p of an attention pool (1 for other poolings)."""
-        return self._omega
+        return self._in_unit(self._parts.omega)
 
     @property
     def bias_weight(self) -> Float[Tensor, "b l p"] | None:
         """Σ_q ω over the scale of a norm after W_O, which goes with a part of each bias; None without such norms."""
-        weight = self._parts.bias_weight
-        return None if weight is None else weight / self._divisor[:, None, None]
+        return None if self._parts.bias_weight is None else self._in_unit(self._parts.bias_weight)
 
     @property
     def noise(self) -> float:
@@ -95,25 +103,41 @@ class Contributions:
 
         Shared-out constants are further coordinates of a head, the same for all heads of a layer.
         """
-        own = self._own_coordinates
+        own = self.own_coordinates
         return own if self._shared is None else torch.cat([own, self._shared.weights_of(own.shape[2])], dim=-1)
+
+    @property
+    def own_coordinates(self) -> Float[Tensor, "b l h pk"]:
+        """Each head's coordinates without those of shared-out constants."""
+        return self._in_unit(self._parts.coordinates)
 
     @property
     def heads(self) -> Float[Tensor, "b l h e"]:
         """c[b, l, h], the contribution of each head (equation 4 summed over tokens)."""
-        heads = torch.stack([self._to_joint(self._head_streams(l)) for l in range(self.n_layers)], dim=1)
-        return heads if self._shared is None else heads + self._shared.head[:, :, None]
+        heads = self.embedding.new_empty(len(self), self.n_layers, self._readout.n_heads, self.embedding.shape[-1])
+        for l in range(self.n_layers):
+            stream = self._readout.to_stream(self._in_unit(self._parts.coordinates[:, l]), l)
+            heads[:, l] = self._readout.to_joint(stream, self.constants)
+        for l, edit in self.head_edits.items():
+            heads[:, l] += edit
+        return heads if self._shared is None else heads.add_(self._shared.head[:, :, None])
+
+    @property
+    def head_edits(self) -> dict[int, Float[Tensor, "b h e"]]:
+        """Layer to what a hook on ``hook_result`` added to its heads beyond their coordinates, where one did."""
+        edits = {layer: self._in_unit(edit) for layer, edit in self._parts.head_edits.items()}
+        return edits if self._shared is None else {l: each + self._shared.head_edit(l) for l, each in edits.items()}
 
     @property
     def mlps(self) -> Float[Tensor, "b l e"]:
         """The contribution of each MLP, its output bias included."""
-        mlps = self._parts.mlps / self._divisor[:, None, None]
+        mlps = self._in_unit(self._parts.mlps)
         return mlps if self._shared is None else mlps + self._shared.mlps
 
     @property
     def embed(self) -> Float[Tensor, "b e"]:
         """The contribution of the stream that enters block 0."""
-        embed = self._parts.embed / self._divisor[:, None]
+        embed = self._in_unit(self._parts.embed)
         return embed if self._shared is None else embed + self._shared.embed
 
     @property
@@ -141,13 +165,13 @@ class Contributions:
                 "What the class token sends to itself was not kept: call decompose(images), or cache attn.hook_pattern "
                 "and attn.hook_v of every layer, without replacing what heads put out."
             )
-        sent = self._parts.self_attention / self._divisor[:, None, None]
+        sent = self._in_unit(self._parts.self_attention)
         return sent if self._shared is None else sent + self._shared.self_attention
 
     @property
     def attn_bias(self) -> Float[Tensor, "b l e"]:
         """The contribution of each layer's b_O; zero if the constants are shared out over the heads."""
-        pooled = self._pooled_biases()
+        pooled = self._readout.biases_together(self.omega, self.bias_weight, self.constants)
         return pooled if self._shared is None else torch.zeros_like(pooled)
 
     @property
@@ -156,7 +180,7 @@ class Contributions:
 
         Zero where an attention pool comes last: what ``ln_final``'s β adds through it is in :attr:`pool_bias`.
         """
-        constant = self._readout.beta_P / self._divisor[:, None]
+        constant = self._in_unit(self._readout.beta_P.expand_as(self._parts.embedding))
         return constant if self._shared is None else torch.zeros_like(constant)
 
     @property
@@ -167,13 +191,13 @@ class Contributions:
         """
         if self._parts.pool_bias is None:
             return None
-        constant = self._parts.pool_bias / self._divisor[:, None]
+        constant = self._in_unit(self._parts.pool_bias)
         return constant if self._shared is None else torch.zeros_like(constant)
 
     @property
     def pool_mlp(self) -> Float[Tensor, "b e"] | None:
         """The contribution of an attention pool's own MLP, its output bias included; None where there is none."""
-        return None if self._parts.pool_mlp is None else self._parts.pool_mlp / self._divisor[:, None]
+        return None if self._parts.pool_mlp is None else self._in_unit(self._parts.pool_mlp)
 
     @property
     def edits(self) -> Float[Tensor, "b l e"]:
@@ -181,17 +205,10 @@ class Contributions:
 
         Zero, or rounding where it was measured from a full cache, if no hook did.
         """
-        factors = self._factors
-        if factors is None or not factors.resid_pre:
-            shape = (len(self.embedding), self.n_layers, self.embedding.shape[-1])
-            return self.embedding.new_zeros(shape)
-        stops = [*factors.resid_pre[1:], factors.final]
-        starts = [factors.embed, *factors.resid_pre[1:]]
-        by_layer = []
-        for l, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            written = self._pool(stop) - self._pool(start) - self._pool(factors.mlp_out[l])
-            by_layer.append(self._to_joint(written - self._head_streams(l).sum(1)))
-        return torch.stack(by_layer, dim=1) - self._pooled_biases()
+        if self._parts.edits is None:
+            return torch.zeros_like(self._parts.mlps)
+        edits = self._in_unit(self._parts.edits)
+        return edits if self._shared is None else edits + self._shared.edits
 
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
@@ -216,13 +233,12 @@ class Contributions:
             ValueError: if it is no whole number.
         """
         layer = self._readout.model.cfg.checked_layer(layer)
-        if self._factors is None or not self._factors.post:
+        if self._parts.neurons is None:
             raise MissingActivationsError(
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
             )
-        weights = self._readout.W_out(layer) @ self._readout.by_pool_head(self._readout.W_fold(self.constants))
-        post = self._factors.post[layer].to(self._omega.dtype)
-        return torch.einsum("bpm,pme->bme", self._omega @ post, weights)
+        weights = self._readout.through_each(self._readout.W_out(layer), self.constants)
+        return torch.einsum("bpm,mpe->bme", self._in_unit(self._parts.neurons[:, layer]), weights)
 
     # ------------------------------------------------------------------ towards texts
 
@@ -252,9 +268,8 @@ class Contributions:
             shared = None if self._shared is None else self._shared.of_token(by_token.shape[3]) @ texts.T
             return by_token if shared is None else by_token + shared[:, :, None, None]
         whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
-        for l, edit in enumerate(self._result_edits()):
-            if edit is not None:
-                whole[:, l] += self._to_joint(self._pool(edit)) @ texts.T
+        for l, edit in self.head_edits.items():
+            whole[:, l] += edit @ texts.T
         return whole
 
     def normalized(self) -> Contributions:
@@ -263,9 +278,10 @@ class Contributions:
         ``model.logit_scale`` times their sum, plus ``model.logit_bias``, is CLIP's logit. The norm is frozen: ablations
         do not change it.
         """
-        if self._is_normalized:
+        if self._divisor is not None:
             return self
-        return Contributions(self._readout, self._parts, self._factors, self.constants, self.embedding.norm(dim=-1))
+        norm = self.embedding.norm(dim=-1)
+        return Contributions(self._readout, self._parts, self.constants, norm, self._errors)
 
     def with_constants(self, constants: GivenConstants) -> Contributions:
         """The same images, their constants kept as components of their own ("separate") or shared out ("shared").
@@ -275,8 +291,7 @@ class Contributions:
         """
         if checked_constants(constants) == self.constants:
             return self
-        divisor = self._divisor if self._is_normalized else None
-        return Contributions(self._readout, self._parts, self._factors, constants, divisor)
+        return Contributions(self._readout, self._parts, constants, self._divisor, self._errors)
 
     def select(self, rows: Any) -> Contributions:
         """The contributions of some of the images, in the given order.
@@ -289,10 +304,7 @@ class Contributions:
             ValueError: if it is none of these.
             IndexError: if there is no such image, or the mask has another length.
         """
-        rows = checked_indices("image", rows, len(self))
-        factors = None if self._factors is None else self._factors.select(rows)
-        divisor = self._divisor[rows.to(self._divisor.device)] if self._is_normalized else None
-        return Contributions(self._readout, self._parts.select(rows), factors, self.constants, divisor)
+        return self._rows(checked_indices("image", rows, len(self)))
 
     # ------------------------------------------------------------------ sums
 
@@ -303,7 +315,7 @@ class Contributions:
         labels = ["embed"]
         labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.n_heads)]
         labels += [f"{l}_attn_bias" for l in layers] + [f"{l}_mlp" for l in layers]
-        if self._factors is not None and self._factors.resid_pre:
+        if self._parts.edits is not None:
             parts.append(self.edits)
             labels += [f"{l}_edits" for l in layers]
         for label in ("pool_bias", "pool_mlp"):
@@ -314,32 +326,31 @@ class Contributions:
         return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
 
     def total(self) -> Float[Tensor, "b e"]:
-        """The sum of all components."""
-        return self.stack()[0].sum(1)
+        """The sum of all components, taken without building each of them."""
+        return torch.cat([summed(piece) for piece in self._pieces()])
 
     def completeness_error(self) -> float:
-        """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images."""
-        difference = (self.total() - self.embedding).norm(dim=-1)
-        return float((difference / self.embedding.norm(dim=-1)).max())
+        """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images, NaN if a part is.
+
+        Computed anew at each call, a few images at a time, since the parts are read through the model's weights as they
+        are now. What was measured last, at first while the model ran, is what ``repr`` shows.
+        """
+        self._errors = torch.cat([relative_errors(piece) for piece in self._pieces()])
+        return float(self._errors.max())
 
     def check(self) -> Contributions:
         """Returns itself.
 
         Raises:
-            CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`.
+            CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`, as measured while the
+                model ran.
         """
-        error, allowed = self.completeness_error(), TOLERANCE[self._parts.rounding]
-        if not error <= allowed:
-            raise CompletenessError(
-                f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
-                f"{allowed:.0e} for {self._parts.rounding}. Either a hook changed what ln_final or the pooling "
-                f"puts out, or the cache is not from this model, or it holds NaN."
-            )
+        refuse_incomplete(self._measured(), self._parts.rounding)
         return self
 
     def refuse_result_edits(self) -> None:
         """Raises ValueError if a hook on ``hook_result`` moved a head out of what its coordinates can say."""
-        edited = [f"layer {l}" for l, edit in enumerate(self._result_edits()) if edit is not None]
+        edited = [f"layer {l}" for l in sorted(self._parts.head_edits)]
         if edited:
             raise ValueError(
                 f"A hook on hook_result changed heads of {', '.join(edited)}, so their coordinates do not tell what "
@@ -347,15 +358,16 @@ class Contributions:
             )
 
     def __repr__(self) -> str:
-        batch, width = self.embedding.shape
+        batch, width = self._parts.embedding.shape
         heads = self._readout.n_heads
+        error = "not measured" if self._errors is None else f"{float(self._errors.max()):.1e}"
         return (
             f"Contributions(images={batch}, layers={self.n_layers}, heads={heads}, width={width}, unit={self.unit!r}, "
-            f"constants={self.constants!r}, completeness_error={self.completeness_error():.1e})"
+            f"constants={self.constants!r}, completeness_error={error})"
         )
 
     def __len__(self) -> int:
-        return len(self.embedding)
+        return len(self._parts.embedding)
 
     @property
     def n_layers(self) -> int:
@@ -369,44 +381,44 @@ class Contributions:
 
     # ------------------------------------------------------------------ pieces
 
-    def _pool(self, x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
-        return self._readout.pool(self._omega, x)
+    def _in_unit(self, x: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
+        return x if self._divisor is None else x / self._divisor.reshape(-1, *(1 for _ in x.shape[1:]))
 
-    def _to_joint(self, stream: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch e"]:
-        return self._readout.to_joint(stream, self.constants)
+    def _rows(self, rows: Int[Tensor, " s"] | slice) -> Contributions:
+        """Some of the images: copies, or views of a slice."""
 
-    @property
-    def _own_coordinates(self) -> Float[Tensor, "b l h pk"]:
-        return self._parts.coordinates / self._divisor[:, None, None, None]
+        def at(x: Tensor | None) -> Tensor | None:
+            return x if x is None else x[rows if isinstance(rows, slice) else rows.to(x.device)]
 
-    def _pooled_biases(self) -> Float[Tensor, "b l e"]:
-        return self._readout.biases_together(self._omega, self.bias_weight, self.constants)
+        picked = at(self._divisor), at(self._errors)
+        return Contributions(self._readout, self._parts.select(rows), self.constants, *picked)
 
-    def _head_streams(self, layer: int) -> Float[Tensor, "b h pd"]:
-        """Pooled outputs of the heads in the stream's space."""
-        coordinates, edit = self._own_coordinates[:, layer], self._result_edits()[layer]
-        exact = self._readout.to_stream(coordinates, layer)
-        return exact if edit is None else exact + self._pool(edit)
+    def _pieces(self) -> Iterator[Contributions]:
+        """All images, a few at a time, without copying their parts."""
+        step = images_in_piece(self._parts.coordinates, self._parts.mlps)
+        return (self._rows(slice(start, start + step)) for start in range(0, len(self), step))
 
-    def _result_edits(self) -> Sequence[Tensor | None]:
-        return [None] * self.n_layers if self._factors is None else self._factors.result_edit
+    def _measured(self) -> Float[Tensor, " b"]:
+        if self._errors is None:
+            self.completeness_error()
+        assert self._errors is not None
+        return self._errors
 
     def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
-        if self._factors is None or not self._factors.v:
+        if self._parts.attended is None or self._parts.values is None:
             raise TokensNotAvailableError(
                 "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
                 "attn.hook_v."
             )
-        pattern = self._factors.pattern[layer].to(self._omega.dtype)
-        effective = torch.einsum("bpr,bhrn->bnhp", self._omega, pattern)
-        split = torch.einsum("bnhp,bnhk->bnhpk", effective, self._factors.v[layer].to(effective.dtype)).flatten(-2)
-        coordinates, edit = self._own_coordinates[:, layer], self._result_edits()[layer]
+        attended, coordinates = self._in_unit(self._parts.attended[:, layer]), self.own_coordinates[:, layer]
+        values = self._parts.values[:, layer].to(attended.dtype)
+        split = torch.einsum("bnhp,bnhk->bnhpk", attended, values).flatten(-2)
         ablated = (coordinates == 0).all(-1)
         allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
         replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
-        if edit is not None:
-            replaced |= (edit != 0).any(-1).any(1)
+        if layer in self._parts.head_edits:
+            replaced |= (self._parts.head_edits[layer] != 0).any(-1)
         if bool(replaced.any()):
             heads = [f"L{layer}H{h}" for h in replaced.any(0).nonzero().flatten().tolist()]
             raise TokensNotAvailableError(
@@ -414,3 +426,9 @@ class Contributions:
                 f"hook_pattern instead, or ask for whole heads."
             )
         return split.masked_fill(ablated[:, None, :, None], 0.0)
+
+    def share_of_heads(self) -> Float[Tensor, "b l e"]:
+        """What each layer's heads together carry of the constants: zero if they are components of their own."""
+        if self._shared is None:
+            return torch.zeros_like(self._parts.mlps)
+        return self._readout.n_heads * self._shared.head

@@ -9,7 +9,7 @@ mean has to be shared out; β and the attention's output biases are components o
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -19,14 +19,13 @@ from transformer_lens import ActivationCache
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip, with_cache
-from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.contributions import CompletenessError, Contributions
-from clip_lens_plugin.factors import Factors, factors_from_cache, factors_from_images
+from clip_lens_plugin.completeness import CompletenessError
+from clip_lens_plugin.constants import GivenConstants, checked_constants
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.factors import factors_from_cache, factors_from_images
 from clip_lens_plugin.pixels import check_form, checked
 from clip_lens_plugin.readout import Readout
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.run_size import images_in_run
 
 
 def decompose(
@@ -54,7 +53,8 @@ def decompose(
     constants = checked_constants(constants)
     model, cache = with_cache(model, cache)
     with torch.no_grad():
-        return _finish(model, factors_from_cache(model, cache), constants, strict)
+        made = Contributions.of_run(Readout.of(model), factors_from_cache(model, cache), constants)
+        return _checked(made, strict)
 
 
 def decompose_images(
@@ -64,21 +64,23 @@ def decompose_images(
     tokens: bool = False,
     neurons: bool = False,
     constants: GivenConstants = "separate",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     strict: bool = False,
     progress: bool = False,
 ) -> Contributions:
     """Runs the model and keeps only the factors of the contributions: no cache, no n × n pattern.
 
     Hooks that are on the model stay in force, so ``with model.hooks(...)`` around the call decomposes the model
-    under intervention.
+    under intervention. That the parts sum to the embedding is checked run by run. What is kept is written to its place
+    at once, so that memory peaks at that and what one run of the model takes.
 
     Args:
         images: preprocessed images, any number of them.
         tokens: keep what single tokens contribute (about n · d numbers a layer and image).
         neurons: keep what single neurons contribute (d_mlp numbers a layer and image).
         constants, strict: see :func:`decompose`.
-        batch_size: images a run.
+        batch_size: images in each run of the model; 32 if not given, and on a CPU as few as 8 (4 with tokens that the
+            pooling reads all of) where so many would take more memory than a small part of the result.
         progress: show a progress bar.
 
     Raises:
@@ -89,19 +91,26 @@ def decompose_images(
     """
     constants = checked_constants(constants)
     model = as_hooked_clip(model)
-    batch_size = checked_number("batch_size", batch_size)
     check_form(model, images)
     if len(images) == 0:
         raise ValueError("decompose was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
-    starts = range(0, len(images), batch_size)
-    shown = track(starts, "decomposing", disable=not progress)
+    n, readout = len(images), Readout.of(model)
+    size = images_in_run(model, n, tokens, neurons) if batch_size is None else checked_number("batch_size", batch_size)
+    starts = track(range(0, n, size), "decomposing", disable=not progress)
+
+    def runs() -> Iterator[Contributions]:
+        for start in starts:
+            factors = factors_from_images(model, images[start : start + size], tokens, neurons)
+            run = Contributions.of_run(readout, factors, constants)
+            del factors
+            yield run.check() if strict else run
+            del run  # Not to be held while the next is made.
+
     with torch.no_grad(), checked(model, images, broken="said"):
-        parts = [factors_from_images(model, images[start : start + batch_size], tokens, neurons) for start in shown]
-        return _finish(model, Factors.cat(parts), constants, strict)
+        return _checked(Contributions.joined(runs(), n), strict)
 
 
-def _finish(model: HookedCLIP, factors: Factors, constants: Constants, strict: bool) -> Contributions:
-    contributions = Contributions.of_run(Readout.of(model), factors, constants)
+def _checked(contributions: Contributions, strict: bool) -> Contributions:
     try:
         return contributions.check()
     except CompletenessError as error:

@@ -7,12 +7,12 @@ per-head output or an n × n pattern.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
@@ -32,9 +32,13 @@ class MissingActivationsError(KeyError):
         return str(self.args[0])
 
 
+class TokensNotAvailableError(ValueError):
+    """The contributions of single tokens were not kept, or a hook made them meaningless."""
+
+
 @dataclass
 class Factors:
-    """Raw activations at the pooled rows. Lists have an entry a layer.
+    """Raw activations of one run at the pooled rows, held until their parts are taken. Lists have an entry a layer.
 
     Attributes:
         embedding: M(I) [b, e].
@@ -69,36 +73,6 @@ class Factors:
     resid_pre: list[Tensor] = field(default_factory=list)
     self_message: list[Tensor] = field(default_factory=list)
     bias_weight: list[Tensor] = field(default_factory=list)
-
-    @classmethod
-    def cat(cls, parts: list[Factors]) -> Factors:
-        """The factors of several runs as those of one."""
-        if len(parts) == 1:
-            return parts[0]
-        joined: dict[str, Tensor | dict | list] = {}
-        for each in fields(cls):
-            values = [getattr(part, each.name) for part in parts]
-            if isinstance(values[0], Tensor):
-                joined[each.name] = torch.cat(values)
-            elif isinstance(values[0], dict):
-                joined[each.name] = {name: torch.cat([value[name] for value in values]) for name in values[0]}
-            else:
-                kept = all(len(value) == len(values[0]) for value in values)
-                by_layer = zip(*values, strict=True) if kept else ()
-                joined[each.name] = [_cat_edits(layer, parts) for layer in by_layer]
-        return cls(**joined)  # type: ignore[arg-type]
-
-    def select(self, rows: Int[Tensor, " s"]) -> Factors:
-        """The factors of some of the images."""
-
-        def pick(value: Any) -> Any:
-            if isinstance(value, list):
-                return [pick(each) for each in value]
-            if isinstance(value, dict):
-                return {name: pick(each) for name, each in value.items()}
-            return value if value is None else value[rows.to(value.device)]
-
-        return Factors(**{each.name: pick(getattr(self, each.name)) for each in fields(Factors)})
 
 
 def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
@@ -139,7 +113,8 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
     everywhere = partial(_by_layer, cache.cache_dict, model.cfg.n_layers)
     pooled = pooling.pooled(cache[pooling.output], model.ln_final, model.cfg.dtype)
     pattern, v = everywhere("attn.hook_pattern"), everywhere("attn.hook_v")
-    result = everywhere("attn.hook_result") or [None for _ in layers]
+    # A full cache has it only in layers where a hook is on it.
+    result = [cache.cache_dict.get(f"blocks.{l}.attn.hook_result") for l in layers]
     z, result_edit = _fold_results(
         model,
         [rows(z) for z in everywhere("attn.hook_z")],
@@ -178,8 +153,11 @@ def factors_from_images(
 ) -> Factors:
     """Runs the model once and keeps copies of the needed slices only.
 
-    The rows of the pattern are computed from ``hook_q`` and ``hook_k``, without the n × n pattern, unless
-    somebody else listens to the pattern and so makes the model compute it.
+    Where few rows of the pattern are read, they are computed from ``hook_q`` and ``hook_k`` beside the fused kernel,
+    without the n × n pattern, unless somebody else listens to the pattern and so makes the model compute it.
+
+    Args:
+        directions: ``M_{l,h} e_t``, towards which each token's values are taken; z and MLPs are not kept then.
     """
     saved: dict[str, Tensor] = {}
     passing: dict[str, Tensor] = {}
@@ -187,6 +165,7 @@ def factors_from_images(
     pooling = model.pooling
     positions = pooling.positions
     edited = stream_is_edited(model)
+    reads_all = positions.stop is None
 
     def keep(tensor: Tensor, hook: HookPoint, take: Callable[[Tensor], Tensor]) -> None:
         assert hook.name is not None
@@ -206,8 +185,9 @@ def factors_from_images(
             yield name, partial(keep, take=lambda x, name=name: pooling.kept(name, x).clone())
         yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
         for l, block in enumerate(model.blocks):
-            yield unchanged(f"blocks.{l}.attn.hook_z")
-            yield unchanged(f"blocks.{l}.hook_mlp_out")
+            if directions is None:
+                yield unchanged(f"blocks.{l}.attn.hook_z")
+                yield unchanged(f"blocks.{l}.hook_mlp_out")
             if block.attn.out.outer is not None:
                 name = f"blocks.{l}.attn.hook_bias_scale"
                 yield name, partial(keep, take=lambda scale: pooling.rows(scale[:, positions].reciprocal()))
@@ -243,11 +223,12 @@ def factors_from_images(
         def finish(z: Tensor, hook: HookPoint) -> None:
             pattern = pooling.rows(passing.pop("pattern"), 2)
             if tokens:
-                saved[name + "pattern"] = pattern.clone()
+                # Where the model computes it for us, nobody else holds it, and nothing changes it any more.
+                saved[name + "pattern"] = pattern if reads_all else pattern.clone()
             messages.append(_self_message(pooling, pattern, passing.pop("v"), pooling.rows(z.detach()[:, positions])))
 
         yield name + "v", take_values
-        if block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
+        if reads_all or block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
             yield name + "pattern", take_pattern
         else:
             queries, keys = block.attn.compared
@@ -263,7 +244,7 @@ def factors_from_images(
     everywhere = partial(_by_layer, saved, model.cfg.n_layers)
     layers = range(model.cfg.n_layers)
     result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
-    z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result)
+    z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result) if directions is None else ([], [])
     return Factors(
         embedding=embedding,
         read={name: saved[name] for name in pooling.reads},
@@ -319,18 +300,6 @@ def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -
     wide, (_, joined, n_texts) = v.to(directions.dtype), directions.shape
     by_pool_head = directions.unflatten(1, (joined // v.shape[-1], v.shape[-1])).transpose(1, 2).flatten(2)
     return (wide.transpose(1, 2) @ by_pool_head).unflatten(-1, (-1, n_texts)).transpose(1, 2)
-
-
-def _cat_edits(layer: Sequence[Tensor | None], parts: list[Factors]) -> Tensor | None:
-    """One layer's tensors of several runs; a run without an edit has zeros where another has one."""
-    present = [tensor for tensor in layer if tensor is not None]
-    if not present:
-        return None
-    filled = [
-        present[0].new_zeros(len(part.embedding), *present[0].shape[1:]) if tensor is None else tensor
-        for tensor, part in zip(layer, parts, strict=True)
-    ]
-    return torch.cat(filled)
 
 
 def same_up_to(dtype: torch.dtype) -> float:

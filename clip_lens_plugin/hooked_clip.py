@@ -6,20 +6,17 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformer_lens import ActivationCache
-from transformer_lens.HookedRootModule import HookedRootModule
-from transformer_lens.utilities.slice import Slice
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.source_check import SourceCheck
+from clip_lens_plugin.caching import CachingModel
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.run_lock import RunLock
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
     from clip_lens_plugin.loading import Origin
 
 
-class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRootModule):
+class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingModel):
     """A CLIP image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
@@ -51,7 +48,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         blocks.{l}.hook_{resid_pre,attn_out,resid_mid,mlp_out,resid_post}    [b, n, d]
         blocks.{l}.attn.hook_{q,k,v,z}                [b, n, h, k]
         blocks.{l}.attn.hook_{attn_scores,pattern}    [b, h, n, n]
-        blocks.{l}.attn.hook_result                   [b, n, h, d]
+        blocks.{l}.attn.hook_result                   [b, n, h, d]    in a cache on request, see set_use_attn_result
         blocks.{l}.mlp.hook_{pre,post}                [b, n, d_mlp]
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_scale         [b, n, 1]
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_normalized    [b, n, d]
@@ -275,29 +272,6 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         if not torch.compiler.is_compiling():
             self._source.check()
 
-    def run_with_cache(  # type: ignore[override]
-        self,
-        *model_args: Any,
-        return_cache_object: bool = True,
-        remove_batch_dim: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Float[Tensor, "b e"], ActivationCache | dict[str, Tensor]]:
-        """As in TransformerLens: the embedding and an ``ActivationCache``, of ``names_filter``'s activations.
-
-        Slices that ``pos_slice`` takes are copied, so that they do not keep the whole activations in memory.
-        """
-        embedding, cached = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
-        if not return_cache_object:
-            return embedding, cached
-        return embedding, ActivationCache(cached, self, has_batch_dim=not remove_batch_dim)
-
-    def get_caching_hooks(self, *args: Any, pos_slice: Any = None, **kwargs: Any):
-        """As in TransformerLens, except that what ``pos_slice`` takes is a copy."""
-        cache, forward, backward = super().get_caching_hooks(*args, pos_slice=pos_slice, **kwargs)
-        if Slice.unwrap(pos_slice).mode != "identity":
-            forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
-        return cache, forward, backward
-
     def prepare(self, pictures: Picture | Iterable[Picture]) -> Float[Tensor, "b 3 height width"]:
         """Pictures, turned upright, converted to RGB and preprocessed as the model was trained, as one batch.
 
@@ -354,12 +328,6 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         """The pooled, normalised stream in the joint space."""
         projected = pooled @ self.W_P.to(pooled.dtype)
         return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
-
-
-def _save_compact(tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]) -> None:
-    save(tensor, hook=hook)
-    assert hook.name is not None
-    cache[hook.name] = cache[hook.name].clone()
 
 
 def _refuse_broken_weights(clip: nn.Module, model_name: str) -> None:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_heads, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.constants import GivenConstants, checked_constants
+from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.parts import share_weights
 from clip_lens_plugin.pixels import check_form, checked, one_image
 from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.run_size import images_with_patterns
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -227,35 +228,41 @@ def token_scores(
 
     The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, with the
     same ``constants``, but each layer's values are contracted with the texts while the model runs, so that neither
-    they nor anything of width e is kept.
+    they nor anything of width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run,
+    when ω is known: then a few images are run at a time.
     """
     model = as_hooked_clip(model)
-    constants = checked_constants(constants)
-    readout = Readout.of(model)
+    constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)
-        directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
-        factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
-        read = {name: value.to(texts.dtype) for name, value in factors.read.items()}
-        norm = factors.embedding.to(texts.dtype).norm(dim=-1)[:, None, None]
-        omega = readout.pooling.omega(read) / norm
-        by_layer = [
-            _token_scores(omega, pattern.to(texts.dtype), towards)
-            for pattern, towards in zip(factors.pattern, factors.v, strict=True)
-        ]
-        by_token = torch.stack(by_layer, dim=1)
-        if constants == "separate":
-            return by_token
-        weights = share_weights(readout, read, readout.pooling.omega(read), factors) / norm
+        scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))
+        size = images_with_patterns(model, n, len(texts))
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            _fill_token_scores(scores[rows], model, images[rows], readout, texts, constants)
+        return scores
+
+
+def _fill_token_scores(
+    scores: Float[Tensor, "b l h n t"],
+    model: HookedCLIP,
+    images: Float[Tensor, "b 3 height width"],
+    readout: Readout,
+    texts: Float[Tensor, "t e"],
+    constants: Constants,
+) -> None:
+    directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
+    factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
+    read = {name: value.to(scores.dtype) for name, value in factors.read.items()}
+    norm = factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
+    omega = readout.pooling.omega(read)
+    for layer, towards in enumerate(factors.v):
+        attended = (omega / norm)[:, None] @ factors.pattern[layer].to(scores.dtype)
+        scores[:, layer] = torch.einsum("bhpn,bnhpt->bhnt", attended, towards)
+    if constants == "shared":
+        weights = share_weights(readout, read, omega, factors) / norm
         share = torch.einsum("bls,lst->blt", weights, readout.share_directions @ texts.T)
-        return by_token + share[:, :, None, None] / by_token.shape[3]
-
-
-def _token_scores(
-    omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"], towards: Float[Tensor, "b n h p t"]
-) -> Float[Tensor, "b h n t"]:
-    effective = torch.einsum("bpr,bhrn->bhnp", omega, pattern)
-    return torch.einsum("bhnp,bnhpt->bhnt", effective, towards)
+        scores += share[:, :, None, None] / scores.shape[3]
 
 
 def _refuse_no_texts(texts: Sequence[str]) -> None:

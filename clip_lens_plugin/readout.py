@@ -105,6 +105,12 @@ class Readout:
         narrowed = torch.einsum("...d,pdk->...pk", vectors, self._narrow_fold(constants))
         return torch.einsum("...pk,pke->...pe", narrowed, self.narrow[1])
 
+    def text_streams(self, texts: Float[Tensor, "t e"], constants: Constants) -> Float[Tensor, "p d t"]:
+        """``W_fold(constants) @ texts.T``, a part for each p."""
+        if self.narrow is None:
+            return (self.W_fold(constants) @ texts.T)[None]
+        return self._narrow_fold(constants) @ (self.narrow[1] @ texts.T)
+
     def _narrow_fold(self, constants: Constants) -> Float[Tensor, "p d k_pool"]:
         assert self.narrow is not None
         folded = self.gamma[:, None] * self.narrow[0]
@@ -146,6 +152,11 @@ class Readout:
         """What the heads of a layer write to the pooled stream, from their coordinates."""
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
         return torch.einsum("bhpk,hkd->bhpd", by_pool_head, self.W_O[layer]).flatten(-2)
+
+    def layer_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b pd"]:
+        """What the heads of a layer write together."""
+        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
+        return torch.einsum("bhpk,hkd->bpd", by_pool_head, self.W_O[layer]).flatten(-2)
 
     def W_out(self, layer: int) -> Float[Tensor, "d_mlp d"]:
         """Output weights of a layer's neurons.
@@ -208,7 +219,7 @@ class Readout:
 
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "separate") -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
-        stream = self.by_pool_head(self.W_fold(constants) @ texts.T)
+        stream = self.text_streams(texts, constants)
         own = torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
         if constants == "separate":
             return own

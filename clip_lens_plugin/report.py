@@ -6,7 +6,7 @@ Decomposition", ICLR 2024. Everything is computed here; :mod:`clip_lens_plugin.v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.factors import Factors, factors_from_images
+from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import Skipped, shown_pictures
@@ -191,8 +191,7 @@ def analyse(
     look(model, images)
     verified = model.verify()
     with torch.no_grad():
-        factors, shares, error = _decompose(model, images, on_progress)
-        every = _contributions(model, factors)
+        every, shares = _decompose(model, images, on_progress)
         on_progress("encoding texts", 0, len(pool))
         texts = pool.embed(model, on_progress=lambda done, total: on_progress("encoding texts", done, total))
         on_progress("encoding texts", len(pool), len(pool))
@@ -202,7 +201,7 @@ def analyse(
         on_progress("finding texts for heads", 1, 1)
         ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]
         for done, question in enumerate(questions, start=1):
-            ablation += _ablated(model, factors, question)
+            ablation += _ablated(model, every, question)
             on_progress("ablating", done, len(questions))
         heatmaps = _heatmaps(model, images, every, pool, texts, captions, photograph, on_progress)
     order = sorted({int(i) for i in top_images["image"]})
@@ -212,7 +211,7 @@ def analyse(
         pool_name=pool_name,
         pool_size=len(pool),
         names=tuple(names),
-        completeness_error=error,
+        completeness_error=every.completeness_error(),
         verified=verified,
         layers=_layer_table(shares),
         heads=_head_table(shares),
@@ -235,34 +234,32 @@ ABLATION_COLUMNS = [
 # ---------------------------------------------------------------------- contributions
 
 
-def _contributions(model: HookedCLIP, factors: Factors) -> Contributions:
-    """In cosine units, so that dot products with a text add up to the cosine similarity."""
-    return Contributions.of_run(Readout.of(model), factors).normalized()
-
-
 def _decompose(
     model: HookedCLIP, images: Tensor, on_progress: OnProgress
-) -> tuple[Factors, dict[str, Float[Tensor, "b ..."]], float]:
-    """Factors; c · M / ‖M‖² of each part, which sum to 1 for every image; the completeness error."""
-    factors, shares, errors = [], [], []
-    for start in range(0, len(images), BATCH_SIZE):
-        part = factors_from_images(model, images[start : start + BATCH_SIZE], tokens=False, neurons=False)
-        c = _contributions(model, part)
-        parts = {
-            "embed": c.embed,
-            "heads": c.heads,
-            "attn_bias": c.attn_bias,
-            "mlp": c.mlps,
-            "ln_bias": c.ln_bias,
-            "pool_bias": c.pool_bias,
-            "pool_mlp": c.pool_mlp,
-        }
-        shares.append({n: torch.einsum("b...e,be->b...", x, c.embedding) for n, x in parts.items() if x is not None})
-        errors.append(c.completeness_error())
-        factors.append(part)
-        on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
-    joined = {name: torch.cat([each[name] for each in shares]).double().cpu() for name in shares[0]}
-    return Factors.cat(factors), joined, max(errors)
+) -> tuple[Contributions, dict[str, Float[Tensor, "b ..."]]]:
+    """In cosine units, so that dot products with texts add up; and c · M / ‖M‖² of each part, which sum to 1."""
+    shares, readout = [], Readout.of(model)
+
+    def runs() -> Iterator[Contributions]:
+        for start in range(0, len(images), BATCH_SIZE):
+            factors = factors_from_images(model, images[start : start + BATCH_SIZE], tokens=False, neurons=False)
+            c = Contributions.of_run(readout, factors).normalized()
+            parts = {
+                "embed": c.embed,
+                "heads": c.heads,
+                "attn_bias": c.attn_bias,
+                "mlp": c.mlps,
+                "ln_bias": c.ln_bias,
+                "pool_bias": c.pool_bias,
+                "pool_mlp": c.pool_mlp,
+            }
+            found = {n: torch.einsum("b...e,be->b...", x, c.embedding) for n, x in parts.items() if x is not None}
+            shares.append(found)
+            on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
+            yield c
+
+    every = Contributions.joined(runs(), len(images))
+    return every, {name: torch.cat([each[name] for each in shares]).double().cpu() for name in shares[0]}
 
 
 def _layer_table(shares: dict[str, Tensor]) -> pd.DataFrame:
@@ -304,17 +301,17 @@ def _top_images(
 # ---------------------------------------------------------------------- accuracy and maps
 
 
-def _ablated(model: HookedCLIP, factors: Factors, question: Question) -> list[pd.DataFrame]:
+def _ablated(model: HookedCLIP, every: Contributions, question: Question) -> list[pd.DataFrame]:
     """One table, or none where fewer than four images have an answer: every second image gives the means."""
     known = (question.answers >= 0).nonzero().flatten()
     if len(known) < 4:
         return []
     means, scored = known[0::2], known[1::2]
     table = mean_ablation_curve(
-        _contributions(model, factors.select(scored)),
+        every.select(scored),
         question.embeddings(model),
         question.answers[scored],
-        _contributions(model, factors.select(means)),
+        every.select(means),
     )
     sizes = {"classes": len(question.classes), "scored": len(scored), "means_from": len(means)}
     return [table.assign(question=question.name, **sizes).reindex(columns=ABLATION_COLUMNS)]

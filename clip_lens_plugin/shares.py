@@ -22,7 +22,9 @@ class SharedOut:
     divisor: Float[Tensor, " b"]
 
     @classmethod
-    def of(cls, readout: Readout, parts: Parts, constants: Constants, divisor: Float[Tensor, " b"]) -> SharedOut | None:
+    def of(
+        cls, readout: Readout, parts: Parts, constants: Constants, divisor: Float[Tensor, " b"] | None
+    ) -> SharedOut | None:
         """None if the constants are components of their own.
 
         Raises:
@@ -36,7 +38,8 @@ class SharedOut:
                 "made of, were not kept (a store keeps none). Decompose the images with constants='shared'; moments "
                 "for text_span are then Moments.from_contributions(contributions), summed over batches."
             )
-        return cls(readout, parts.shares, divisor)
+        one = parts.embedding.new_ones(len(parts.embedding))
+        return cls(readout, parts.shares, one if divisor is None else divisor)
 
     @property
     def weights(self) -> Float[Tensor, "b l s"]:
@@ -59,19 +62,29 @@ class SharedOut:
     @property
     def mlps(self) -> Float[Tensor, "b l e"]:
         """What each MLP has: its own mean, and its term."""
-        return self._mean(self.shares.mlp_means) + self._term[:, None]
+        return self._mean(self.shares.mlps) + self._term[:, None]
 
     @property
     def embed(self) -> Float[Tensor, "b e"]:
         """What the stream that enters block 0 has: its own mean, and its term."""
-        return self._mean(self.shares.embed_mean[:, None])[:, 0] + self._term
+        return self._mean(self.shares.embed[:, None])[:, 0] + self._term
 
     @property
     def self_attention(self) -> Float[Tensor, "b l e"]:
         """What the class token's message to itself has: its own mean, and one token's part of the heads'."""
-        assert self.shares.self_attention_means is not None
+        assert self.shares.self_attention is not None
         of_heads = self.readout.n_heads * self.of_token(self.readout.model.cfg.n_ctx)
-        return self._mean(self.shares.self_attention_means) + of_heads
+        return self._mean(self.shares.self_attention) + of_heads
+
+    @property
+    def edits(self) -> Float[Tensor, "b l e"]:
+        """What each layer's edits have: their own mean."""
+        assert self.shares.edits is not None
+        return self._mean(self.shares.edits)
+
+    def head_edit(self, layer: int) -> Float[Tensor, "b h e"]:
+        """What the edits of a layer's heads have: their own mean."""
+        return self._mean(self.shares.head_edits[layer])
 
     @property
     def _term(self) -> Float[Tensor, "b e"]:

@@ -206,8 +206,9 @@ def test_accumulated_resid(model: HookedCLIP, images: Tensor, cache: ActivationC
 @pytest.mark.parametrize("cached_results", [True, False])
 def test_stack_head_results(model: HookedCLIP, images: Tensor, cache: ActivationCache, cached_results: bool) -> None:
     """From ``hook_result``, and recomputed from z and ``W_O`` where it was not cached."""
-    if not cached_results:
-        cache = model.run_with_cache(images, names_filter=lambda name: not name.endswith("result"))[1]
+    if cached_results:
+        cache = model.run_with_cache(images, names_filter=lambda name: True)[1]
+    assert ("blocks.1.attn.hook_result" in cache.keys()) == cached_results  # noqa: SIM118
     stack, labels = cache.stack_head_results(return_labels=True)
     assert labels == [f"L{l}H{h}" for l in range(N_LAYERS) for h in range(N_HEADS)]
     for result, (l, h) in zip(stack, itertools.product(range(N_LAYERS), range(N_HEADS)), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -69,7 +69,8 @@ class _Changes:
     ) -> None:
         self._own, self._classes, self._directions = own, classes, directions
         self._means, self._donated = means, donated
-        self.layer, self.mlp, self.own_token = cache(self._layer), cache(self._mlp), cache(self._own_token)
+        # Not functools.cache: of a bound method it would hold this object, which would hold it.
+        self._known: dict[tuple[str, int], Tensor] = {}
         self._coordinates = self._change("head_coordinates", "coordinates")
 
     def of(self, components: Components) -> Float[Tensor, "s t"]:
@@ -77,12 +78,19 @@ class _Changes:
         n_heads = self._own.readout.n_heads
         whole = {l for l in components.biases if sum(layer == l for layer, _ in components.heads) == n_heads}
         rest = [(l, h) for l, h in sorted(components.heads) if l not in whole]
-        parts = [self.layer(l) for l in sorted(whole)]
+        parts = [self._once("layer", l) for l in sorted(whole)]
         parts += [self._bias(l) for l in sorted(components.biases - whole)]
         parts += [self._heads(rest)] if rest else []
-        parts += [self.mlp(l) for l in sorted(components.mlps)]
-        parts += [self.own_token(l) for l in sorted(components.self_attention)]
+        parts += [self._once("mlp", l) for l in sorted(components.mlps)]
+        parts += [self._once("own_token", l) for l in sorted(components.self_attention)]
         return torch.stack(parts).sum(0) if parts else self._own.embedding.new_zeros(len(self._own), len(self._classes))
+
+    def _once(self, what: str, l: int) -> Float[Tensor, "s t"]:
+        """The change of a layer, an MLP or a class token, computed when first asked for."""
+        if (what, l) not in self._known:
+            change = {"layer": self._layer, "mlp": self._mlp, "own_token": self._own_token}[what]
+            self._known[what, l] = change(l)
+        return self._known[what, l]
 
     def _layer(self, l: int) -> Float[Tensor, "s t"]:
         return self._heads([(l, h) for h in range(self._own.readout.n_heads)]) + self._bias(l)

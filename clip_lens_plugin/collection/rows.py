@@ -129,5 +129,6 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
         bias_weight=read("bias_weight") if plan.bias_weight else None,
         rounding=plan.rounding,
         noise=plan.noise,
+        head_edits={},
     )
     return Contributions(readout, parts)

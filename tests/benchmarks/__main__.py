@@ -1,8 +1,8 @@
 """Prints the cost of what the package adds to a forward pass: ``python -m tests.benchmarks``.
 
-Times are paired ratios: both sides run in turn in one process, and the median of the ratios is shown, first with freed
-memory kept by the process, then with the allocator's defaults. Peak memory is taken in a process of its own for each
-case.
+Times are paired ratios: both sides run in turn in one process, until the median of the ratios is steady, and that is
+shown, first with freed memory kept by the process, then with the allocator's defaults. Peak memory is taken in a
+process of its own for each model.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from rich.table import Table
 from tests.benchmarks.forward import MODELS, time_cases
 from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.text_span import time_text_span
+from tests.benchmarks.wrapping import time_wrapping
 
 
 def main() -> None:
     """Runs every benchmark and prints one table."""
     table = Table("what", "measured", "bound", "against")
     with torch.no_grad():
-        rows = [*(row for name in MODELS for row in time_cases(name)), *measure_memory(), *time_text_span()]
+        rows = [row for name in MODELS for row in time_cases(name)]
+        rows += [*measure_memory(), *time_wrapping(), *time_text_span()]
     for row in rows:
         table.add_row(*row)
     console = Console(width=130)

@@ -11,6 +11,7 @@ import json
 import os
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import open_clip
@@ -21,8 +22,11 @@ from clip_lens_plugin.patch_text import token_scores
 from tests.benchmarks.measure import printed_last, seconds
 
 BATCH = 8
-ROUNDS = 15
+LEAST_ROUNDS, MOST_ROUNDS, MOST_SECONDS = 5, 15, 60.0
+STEADY = 0.01
+"""Rounds end when the median's own uncertainty, half the middle range over the root of the rounds, is below this."""
 TEXTS = 4
+TOKENS = "token decomposition towards 4 texts"
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 MODELS = ("ViT-B-16", "ViT-B-16-SigLIP", "EVA02-B-16")
 """A class token, an attention pool, and rotary positions with gated MLPs and inner norms."""
@@ -44,19 +48,39 @@ def cases(
     return {
         "forward": (lambda: model(images), 1.05),
         "head decomposition": (lambda: model.decompose(images).heads, 1.10),
-        "token decomposition towards 4 texts": (lambda: token_scores(model, images, texts), 1.20),
+        TOKENS: (lambda: token_scores(model, images, texts), 1.10),
         "every hook cached": (lambda: model.run_with_cache(images), 1.60),
     }
 
 
-def paired_ratio(one: Callable[[], object], other: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Median over rounds of time(one) / time(other), which run in turn."""
-    one(), other()
-    return statistics.median(seconds(one) / seconds(other) for _ in range(rounds))
+def paired_ratios(actions: dict[str, Callable[[], object]], other: Callable[[], object]) -> dict[str, float]:
+    """Median over rounds of time(action) / time(other) of each; in a round all run in turn, ``other`` once.
+
+    An action whose median is steady takes no part in later rounds.
+    """
+    for action in (*actions.values(), other):
+        action()
+    found: dict[str, list[float]] = {name: [] for name in actions}
+    start = time.perf_counter()
+    for done in range(MOST_ROUNDS):
+        if done >= LEAST_ROUNDS and time.perf_counter() - start > MOST_SECONDS:
+            break
+        unsteady = [name for name, ratios in found.items() if done < LEAST_ROUNDS or not _is_steady(ratios)]
+        if not unsteady:
+            break
+        plain = seconds(other)
+        for name in unsteady:
+            found[name].append(seconds(actions[name]) / plain)
+    return {name: statistics.median(ratios) for name, ratios in found.items()}
+
+
+def _is_steady(ratios: list[float]) -> bool:
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return (high - low) / 2 / len(ratios) ** 0.5 < STEADY
 
 
 def time_cases(model_name: str) -> Iterator[tuple[str, str, str, str]]:
-    """A row of the table a case."""
+    """One row of the table for each case."""
     kept, default = _in_new_process(model_name, KEEP_MEMORY), _in_new_process(model_name, {})
     for name, (ratio, bound) in kept.items():
         measured = f"{ratio:.3f} x ({default[name][0]:.3f} x by default)"
@@ -72,10 +96,9 @@ def _in_new_process(model_name: str, memory: dict[str, str]) -> dict[str, tuple[
 def _run(model_name: str) -> None:
     """Prints what :func:`_in_new_process` reads."""
     model, images, texts = random_model(model_name)
-    timed = {}
-    for name, (action, bound) in cases(model, images, texts).items():
-        timed[name] = paired_ratio(action, lambda: model.clip.encode_image(images)), bound
-    print(json.dumps(timed))
+    every = cases(model, images, texts)
+    ratios = paired_ratios({n: action for n, (action, _) in every.items()}, lambda: model.clip.encode_image(images))
+    print(json.dumps({name: (ratios[name], bound) for name, (_, bound) in every.items()}))
 
 
 if __name__ == "__main__":

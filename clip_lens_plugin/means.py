@@ -49,9 +49,9 @@ class ComponentSums:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8)
+        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8, device="cpu")
         sums = {name: value.cpu().contiguous() for name, value in self._sums().items()}
-        return {"n": torch.tensor(self.n), "unit": unit, **sums}
+        return {"n": torch.tensor(self.n, device="cpu"), "unit": unit, **sums}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> ComponentSums:

@@ -77,9 +77,9 @@ class Moments:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8)
+        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8, device="cpu")
         sums = {"sum_y": self.sum_y.cpu().contiguous(), "sum_yy": self.sum_yy.cpu().contiguous()}
-        return {"n": torch.tensor(self.n), "unit": unit, **sums}
+        return {"n": torch.tensor(self.n, device="cpu"), "unit": unit, **sums}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:

@@ -126,7 +126,7 @@ def nearest_images(
         lengths = torch.einsum("sk,kj,sj->s", z, gram, z)
         writes = lengths > SMALLEST * torch.einsum("sk,kj,sj->s", y, gram, y)
         similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
-        numbers = torch.arange(rows.start, rows.stop)
+        numbers = torch.arange(rows.start, rows.stop, device="cpu")
         others = numbers >= 0 if row is None else numbers != row
         best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
     places = range(1, len(best.rows) + 1)
@@ -142,7 +142,7 @@ class _Best:
 
     @classmethod
     def none(cls, m: int) -> _Best:
-        return cls(torch.empty(0, m), torch.empty(0, m, dtype=torch.int64))
+        return cls(torch.empty(0, m, device="cpu"), torch.empty(0, m, dtype=torch.int64, device="cpu"))
 
     def with_more(self, scores: Float[Tensor, "n m"], rows: Int[Tensor, " n"], k: int) -> _Best:
         """The best k of these and of later rows' scores."""
@@ -161,7 +161,7 @@ class _Search:
 
     def add(self, scores: Float[Tensor, "s t"], rows: range, k: int) -> None:
         """Later rows."""
-        scores, numbers = scores.cpu(), torch.arange(rows.start, rows.stop)
+        scores, numbers = scores.cpu(), torch.arange(rows.start, rows.stop, device="cpu")
         self.highest = self.highest.with_more(scores, numbers, k)
         self.lowest = self.lowest.with_more(-scores, numbers, k)
 

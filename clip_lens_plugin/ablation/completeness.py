@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -31,8 +32,8 @@ def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool,
     """
     model = as_hooked_clip(model)
     n, seed = checked_number("n", n), checked_number("seed", seed, least=0)
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64, device="cpu")
     pool = TextPool.from_strings([f"random direction {i}" for i in range(n)], theme="random")
     return pool, torch.nn.functional.normalize(vectors, dim=-1).to(model.cfg.device)
 
@@ -101,5 +102,5 @@ def text_span_completeness(
     table = pd.DataFrame(keys, columns=["pool", "n_texts"])
     n = int((truth >= 0).sum())
     table["accuracy"] = [right[key] / n for key in keys]
-    table["low"], table["high"] = bootstrap_interval(torch.tensor([right[key] for key in keys]).numpy(), n)
+    table["low"], table["high"] = bootstrap_interval(np.array([right[key] for key in keys]), n)
     return table.assign(n=n)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -103,7 +104,7 @@ def mean_ablation_curve(
     described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
     table = pd.DataFrame(described, columns=["ablated", "kind", "layers"])
     table["accuracy"] = [each / n for each in right]
-    table["low"], table["high"] = bootstrap_interval(torch.tensor(right).numpy(), n)
+    table["low"], table["high"] = bootstrap_interval(np.array(right), n)
     return table.assign(n=n, ablation=ablation, effect=effect)
 
 

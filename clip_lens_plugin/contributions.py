@@ -18,6 +18,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_indices
 from clip_lens_plugin.factors import Factors, MissingActivationsError, same_up_to
 from clip_lens_plugin.parts import Parts
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.readout import Constants, Readout
 
 TOLERANCE = {
@@ -185,6 +186,7 @@ class Contributions:
             by_layer.append(self._to_joint(written - self._head_streams(l).sum(1)))
         return torch.stack(by_layer, dim=1) - self._pooled_biases(self._readout.W_fold(self.constants))
 
+    @full_precision()
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
 
@@ -198,6 +200,7 @@ class Contributions:
         constant = self._spread_head()[:, layer, head] / weighted.shape[1]
         return weighted @ self._readout.head_map(layer, head, self.constants) + constant[:, None]
 
+    @full_precision()
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
         """The contribution of each neuron; they sum to the layer's MLP less its output bias.
 
@@ -217,6 +220,7 @@ class Contributions:
 
     # ------------------------------------------------------------------ towards texts
 
+    @full_precision()
     def towards(
         self, text_embeddings: Float[Tensor, "t e"], per_token: bool = False
     ) -> Float[Tensor, "b l h t"] | Float[Tensor, "b l h n t"]:
@@ -309,10 +313,16 @@ class Contributions:
         """
         error, allowed = self.completeness_error(), TOLERANCE[self._parts.rounding]
         if not error <= allowed:
+            coarse = (
+                ""
+                if self._parts.rounding == self._readout.model_dtype
+                else " The model's products were rounded as coarsely as that (TF32, autocast): for exact ones call "
+                "torch.set_float32_matmul_precision('highest')."
+            )
             raise CompletenessError(
                 f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
                 f"{allowed:.0e} for {self._parts.rounding}. Either a hook changed what ln_final or the pooling "
-                f"puts out, or the cache is not from this model, or it holds NaN."
+                f"puts out, or the cache is not from this model, or it holds NaN.{coarse}"
             )
         return self
 
@@ -354,6 +364,7 @@ class Contributions:
     def _to_joint(self, stream: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch e"]:
         return self._readout.to_joint(stream, self.constants)
 
+    @full_precision()
     def _pooled_biases(self, fold: Float[Tensor, "pd e"]) -> Float[Tensor, "b l e"]:
         """Each layer's b_O, pooled and folded."""
         maps = self._readout.by_pool_head(fold)
@@ -371,6 +382,7 @@ class Contributions:
     def _result_edits(self) -> Sequence[Tensor | None]:
         return [None] * self.n_layers if self._factors is None else self._factors.result_edit
 
+    @full_precision()
     def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
         if self._factors is None or not self._factors.v:
@@ -395,6 +407,7 @@ class Contributions:
             )
         return split.masked_fill(ablated[:, None, :, None], 0.0)
 
+    @full_precision()
     def _spread_constant(self) -> Float[Tensor, "b e"]:
         """βP less what the means of the stream contribute, which the paper shares out equally over terms."""
         assert self._factors is not None

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.factors import Factors
+from clip_lens_plugin.precision import full_precision, rounding
 from clip_lens_plugin.readout import Constants, Readout
 
 
@@ -43,6 +44,7 @@ class Parts:
     rounding: torch.dtype
 
     @classmethod
+    @full_precision()
     def of(cls, readout: Readout, factors: Factors, constants: Constants) -> Parts:
         """Pools and folds the factors; the means of the stream stay in if the constants are spread."""
         pooling, dtype = readout.pooling, readout.P.dtype
@@ -64,7 +66,7 @@ class Parts:
             bias_weight=torch.stack([pool(each) for each in factors.bias_weight], dim=1)
             if factors.bias_weight
             else None,
-            rounding=factors.z[0].dtype,
+            rounding=rounding(factors.z[0].dtype, factors.z[0].device),
         )
 
     def select(self, rows: Int[Tensor, " s"]) -> Parts:

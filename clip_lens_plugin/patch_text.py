@@ -19,6 +19,7 @@ from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.pixels import check_form, checked, one_image
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.readout import Readout
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class HeadTextScores:
         """What each head adds to the cosine similarity."""
         return self.by_token.sum(2)
 
+    @full_precision()
     def map(self, heads: Sequence[tuple[int, int]] | int | None = None) -> PatchTextMap:
         """The patch-text map of chosen heads, of all heads of a layer, or of all.
 
@@ -136,7 +138,8 @@ def patch_text_map(
     with checked(model, images):
         for start in range(0, len(images), batch_size):
             scores = token_scores(model, images[start : start + batch_size], embeddings)
-            parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
+            with full_precision():
+                parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
     by_token = torch.cat(parts)
     return PatchTextMap(
         values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
@@ -228,6 +231,7 @@ def token_scores(
         return torch.stack(by_layer, dim=1)
 
 
+@full_precision()
 def _token_scores(
     omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"], towards: Float[Tensor, "b n h p t"]
 ) -> Float[Tensor, "b h n t"]:

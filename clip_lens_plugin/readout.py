@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.components.pooling import Pooling
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.unit_vectors import checked_unit_vectors
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Readout:
     model: HookedCLIP
 
     @classmethod
+    @full_precision()
     def of(cls, model: HookedCLIP) -> Readout:
         """Reads and folds the weights of ``model`` as they are now."""
         dtype = torch.promote_types(model.cfg.dtype, torch.float32)
@@ -74,12 +76,14 @@ class Readout:
             )
 
     @cached_property
+    @full_precision()
     def W_P(self) -> Float[Tensor, "pd e"]:
         """C diag(γ) maps[p]: from a component's pooled stream to its contribution."""
         by_pool_head = self.by_pool_head(self.gamma_P)
         return (by_pool_head - by_pool_head.mean(1, keepdim=True)).flatten(0, 1)
 
     @property
+    @full_precision()
     def gamma_P(self) -> Float[Tensor, "pd e"]:
         """diag(γ) maps[p], without the removal of the mean."""
         with torch.no_grad():
@@ -90,6 +94,7 @@ class Readout:
         """The map of a component: with its own mean removed ("apart") or not ("spread")."""
         return self.W_P if constants == "apart" else self.gamma_P
 
+    @full_precision()
     def to_joint(self, stream: Float[Tensor, "*batch pd"], constants: Constants) -> Float[Tensor, "*batch e"]:
         """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
         if self.narrow is None:
@@ -105,10 +110,12 @@ class Readout:
         """The same with a part for each p."""
         return joined.unflatten(0, (self.pooling.n_heads, -1))
 
+    @full_precision()
     def pool(self, omega: Float[Tensor, "b p r"], x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
         """``Σ_q ω[b, p, q] x[b, q]``, the p laid end to end along the last axis."""
         return torch.einsum("bpr,br...d->b...pd", omega, x.to(omega.dtype)).flatten(-2)
 
+    @full_precision()
     def to_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b h pd"]:
         """What the heads of a layer write to the pooled stream, from their coordinates."""
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
@@ -127,6 +134,7 @@ class Readout:
             )
         return self.model.blocks[layer].mlp.W_out.detach().to(self.P.dtype)
 
+    @full_precision()
     def head_map(self, layer: int, head: int, constants: Constants = "apart") -> Float[Tensor, "pk e"]:
         """M_{l,h} = W_O[l,h] W_fold: from a head's coordinates to its contribution."""
         return (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
@@ -145,6 +153,7 @@ class Readout:
             )
         return checked_unit_vectors(text_embeddings).to(self.P)
 
+    @full_precision()
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "apart") -> Float[Tensor, "l h pk t"]:
         """M_{l,h} e_t for every head and text."""
         stream = self.by_pool_head(self.W_fold(constants) @ texts.T)

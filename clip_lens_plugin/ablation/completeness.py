@@ -19,6 +19,7 @@ from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels
 from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.intervals import bootstrap_interval
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.text_span import TextSpanResult
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
@@ -38,6 +39,7 @@ def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool,
     return pool, torch.nn.functional.normalize(vectors, dim=-1).to(model.cfg.device)
 
 
+@full_precision()
 def text_span_completeness(
     data: Data,
     classes: ZeroShotClassifier | Float[Tensor, "t e"],

@@ -48,7 +48,7 @@ class Progress:
             self.sums = sums if self.sums is None else self.sums + sums
 
     def in_main_memory(self) -> Progress:
-        """The same, as it is sent to other processes: a tensor of a GPU would take that GPU's memory in each of them."""
+        """The same, as it is sent to other processes: a GPU's tensors would take its memory in each of them."""
         if self.moments is None or self.sums is None:
             return self
         moments = Moments.from_tensors(self.moments.to_tensors())

@@ -37,6 +37,6 @@ class LayerNorm(nn.Module):
             return self.norm(x)
         normalized, scale = self.norm.normalized_and_scale(x)
         if self.hook_scale.has_hooks():
-            # σ / σ is one exactly, so that a hook that only listens leaves every bit; to compare would wait for the GPU.
+            # σ / σ is one exactly: a hook that only listens leaves every bit. To compare would wait for the GPU.
             normalized = normalized * (scale / self.hook_scale(scale.clone()))
         return self.norm.apply_affine(self.hook_normalized(normalized), x.dtype)

@@ -108,10 +108,18 @@ def wrapping(given: Given) -> Any:
 
 @case
 def weights(given: Given) -> Any:
-    model, stacked = given.model, ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O", "W_in", "b_in")
-    found = [getattr(model, name) for name in stacked]
-    rest = (model.W_out, model.b_out, model.W_gate, model.b_gate, model.W_P, model.b_P)
-    return found, rest, model.accumulated_bias(2, mlp_input=True)
+    model = given.model
+    found = [model.W_Q, model.W_K, model.W_V, model.W_O, model.W_in, model.W_out, model.W_gate, model.W_P]
+    found += [model.b_Q, model.b_K, model.b_V, model.b_O, model.b_in, model.b_out, model.b_gate, model.b_P]
+    return found, model.accumulated_bias(2, mlp_input=True)
+
+
+@case
+def verifying(given: Given) -> Any:
+    model = given.model
+    model.check_source()
+    assert model.verify(given.images[:2]).holds
+    return model.verify().images, len(model.source_blocks)
 
 
 @case

@@ -1,9 +1,9 @@
 """A CUDA device for machines without one: tensors of "cuda:0" whose values lie in main memory.
 
 Inside :func:`fake_cuda`, ``tensor.to("cuda")``, ``model.to("cuda:0")``, ``device="cuda"`` and
-``torch.set_default_device("cuda")`` give :class:`FakeCudaTensor`. An operation on tensors of both devices is first run by
-torch's own ``FakeTensorMode``, without values: it refuses what a GPU refuses. Then each is run on the values, so that
-whatever leaves torch (``bool``, ``.item()``, ``.tolist()``, ``.cpu().numpy()``) has the right answer and results
+``torch.set_default_device("cuda")`` give :class:`FakeCudaTensor`. An operation on tensors of both devices is first
+run by torch's own ``FakeTensorMode``, without values: it refuses what a GPU refuses. Then each is run on the values, so
+that whatever leaves torch (``bool``, ``.item()``, ``.tolist()``, ``.cpu().numpy()``) has the right answer, and results
 can be compared with those of the CPU.
 
 What ``FakeTensorMode`` lets pass, but a GPU does not, is refused here: positions on a GPU into a tensor of the CPU, and
@@ -66,6 +66,12 @@ class FakeCudaTensor(torch.Tensor):
 
     def tolist(self) -> Any:
         return self.cpu().tolist()  # torch has none for subclasses.
+
+    def __repr__(self, **kwargs: Any) -> str:
+        return f"{self.held!r} on {CUDA}"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.cpu(), spec)
 
     def numpy(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")

@@ -25,7 +25,7 @@ import clip_lens_plugin
 from clip_lens_plugin import HookedCLIP, ablation, patch_text, retrieval, stacked_weights, views
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.means import ComponentSums
-from tests.cuda.cases import CASES, N, Given
+from tests.cuda.cases import CASES, Given, N
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
 from tests.families import FAMILIES
 
@@ -91,7 +91,11 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("tower", "where"),
-    [*(("class token", where) for where in WHERE), ("mean", "model and default"), ("attention pool", "model and default")],
+    [
+        *(("class token", where) for where in WHERE),
+        ("mean", "model and default"),
+        ("attention pool", "model and default"),
+    ],
 )
 @pytest.mark.parametrize("name", CASES)
 def test_the_fake_gpu_gives_what_the_cpu_gives(
@@ -137,31 +141,34 @@ HOLDERS = {
         each.__name__: public_of(each)
         for each in (
             *(HookedCLIP, stacked_weights.StackedWeights, ComponentSums, ablation.Components, ablation.ActivationMeans),
-            *(getattr(clip_lens_plugin, name) for name in ("Contributions", "ContributionStore", "Moments", "TextPool")),
+            *(
+                getattr(clip_lens_plugin, name)
+                for name in ("Contributions", "ContributionStore", "Moments", "TextPool")
+            ),
             *(clip_lens_plugin.ZeroShotClassifier, clip_lens_plugin.PatchTextMap, patch_text.HeadTextScores),
         )
     },
 }
 """Holder to its public names."""
 
-OF_A_WRAPPER = {"from_transformers", "pooling", "tokenizer", "preprocess", "from_strings", "to_tensors"}
-"""Read or called by other cases' own means: the pooling by every decomposition, a wrapper by the bridge's tests."""
+OF_OTHERS = {"from_transformers", "pooling", "of_run", "Contributions"}
+"""Made or read by what has a case: every decomposition; a wrapper of Hugging Face's models, by the bridge's tests."""
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_every_public_name_has_a_case(holder: str) -> None:
     used = names_in_cases()
-    missing = sorted(HOLDERS[holder] - used - OF_A_WRAPPER)
+    missing = sorted(HOLDERS[holder] - used - OF_OTHERS)
     assert not missing, f"Write a case in tests/cuda/cases.py for {missing}."
 
 
 def names_in_cases() -> set[str]:
     from tests.cuda import cases
 
-    functions = [each for each in vars(cases).values() if inspect.isfunction(each) and each.__module__ == cases.__name__]
-    functions += [
-        getattr(each, "fget", None) or getattr(each, "func", None) or each for each in vars(Given).values()
+    functions = [
+        each for each in vars(cases).values() if inspect.isfunction(each) and each.__module__ == cases.__name__
     ]
+    functions += [getattr(each, "fget", None) or getattr(each, "func", None) or each for each in vars(Given).values()]
     return set().union(*(names_in(each.__code__) for each in functions if hasattr(each, "__code__")))
 
 

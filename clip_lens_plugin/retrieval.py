@@ -109,7 +109,11 @@ def nearest_images(
     k = checked_number("k", k)
     layer, head = _readout(data).model.cfg.checked_head(layer, head)
     row = None if isinstance(query, Contributions) else checked_index("row", query, len(data))
-    asked = _one_image(data, query) if isinstance(query, Contributions) else rows_of(data, torch.tensor([row], device="cpu"))
+    asked = (
+        _one_image(data, query)
+        if isinstance(query, Contributions)
+        else rows_of(data, torch.tensor([row], device="cpu"))
+    )
     M = asked.readout.head_map(layer, head).double()
     gram = M @ M.T
     written = _coordinates(asked)[0, layer, head]

@@ -48,6 +48,7 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch):
 
 def model_on(device: str, tower: str = "plain") -> HookedCLIP:
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    torch.manual_seed(0)
     return HookedCLIP.from_open_clip(FAMILIES[tower](), image_transform(32, is_train=False), tokenizer).to(device)
 
 

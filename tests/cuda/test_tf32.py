@@ -66,7 +66,7 @@ def test_our_own_products_are_exact(gpu: FakeGPU, tf32: None, tmp_path: Path, mo
             parts = decompose(model, cache)
             found = [parts.heads, parts.mlps, parts.embed, parts.attn_bias, parts.edits, parts.neurons(1)]
             found += [parts.towards(texts), parts.towards(texts, per_token=True), parts.tokens(2, 0)]
-            return [each.cpu() for each in (*found, parts.self_attention, given.classes.cosines(parts.embedding))]
+            return [each.cpu() for each in (*found, parts.self_attention, given.classes.cosines(parts.embed))]
 
         given.classes.embeddings.sum()  # made once, by the text tower
         under = folded()

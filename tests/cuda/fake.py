@@ -29,6 +29,8 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from clip_lens_plugin.adapters import structure
+
 aten = torch.ops.aten
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 WAITS = {aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default}
@@ -193,15 +195,18 @@ def fake_cuda(default: bool = False) -> Iterator[FakeGPU]:
     Args:
         default: make it the default device, as ``torch.set_default_device("cuda")`` does.
     """
+    known = structure.TENSORS
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     gpu = FakeGPU()
     # torch looks for a driver as soon as "cuda" is named, unless a FakeTensorMode is on.
     with FakeTensorMode(allow_non_fake_inputs=True), gpu:
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # A weight's values lie beside it.
+        structure.TENSORS = (*known, FakeCudaTensor)  # Weights of a kind that is not known are refused.
         if default:
             torch.set_default_device("cuda")
         try:
             yield gpu
         finally:
+            structure.TENSORS = known
             torch.set_default_device(None)
             torch.__future__.set_overwrite_module_params_on_conversion(overwrite)

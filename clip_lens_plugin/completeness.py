@@ -42,12 +42,18 @@ def images_in_piece(*kept: Float[Tensor, "b ..."]) -> int:
     return max(1, PIECE_BYTES // max(1, sum(each[:1].nbytes for each in kept)))
 
 
-def refuse_incomplete(errors: Float[Tensor, " b"], rounding: torch.dtype) -> None:
+def refuse_incomplete(errors: Float[Tensor, " b"], rounding: torch.dtype, model_dtype: torch.dtype) -> None:
     """Raises CompletenessError if one of the relative errors is more than rounding, or NaN."""
     error, allowed = float(errors.max()), TOLERANCE[rounding]
     if not error <= allowed:
+        coarse = (
+            " The model's products were rounded as coarsely as that (TF32, autocast): for exact ones call "
+            "torch.set_float32_matmul_precision('highest')."
+            if rounding != model_dtype
+            else ""
+        )
         raise CompletenessError(
             f"The contributions do not sum to the embedding: relative error {error:.2e}, expected at most "
             f"{allowed:.0e} for {rounding}. Either a hook changed what ln_final or the pooling puts out, or the cache "
-            f"is not from this model, or it holds NaN."
+            f"is not from this model, or it holds NaN.{coarse}"
         )

@@ -15,6 +15,7 @@ from clip_lens_plugin.completeness import images_in_piece, refuse_incomplete, re
 from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.factors import Factors, MissingActivationsError, TokensNotAvailableError, same_up_to
 from clip_lens_plugin.parts import JoinedParts, Parts
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.shares import SharedOut
 
@@ -210,6 +211,7 @@ class Contributions:
         edits = self._in_unit(self._parts.edits)
         return edits if self._shared is None else edits + self._shared.edits
 
+    @full_precision()
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
 
@@ -224,6 +226,7 @@ class Contributions:
         by_token = weighted @ head_map[: self._readout.own_coordinates]
         return by_token if self._shared is None else by_token + self._shared.of_token(weighted.shape[1])[:, layer, None]
 
+    @full_precision()
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
         """The contribution of each neuron; they sum to the layer's MLP less its output bias.
 
@@ -242,6 +245,7 @@ class Contributions:
 
     # ------------------------------------------------------------------ towards texts
 
+    @full_precision()
     def towards(
         self, text_embeddings: Float[Tensor, "t e"], per_token: bool = False
     ) -> Float[Tensor, "b l h t"] | Float[Tensor, "b l h n t"]:
@@ -345,7 +349,7 @@ class Contributions:
             CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`, as measured while the
                 model ran.
         """
-        refuse_incomplete(self._measured(), self._parts.rounding)
+        refuse_incomplete(self._measured(), self._parts.rounding, self._readout.model_dtype)
         return self
 
     def refuse_result_edits(self) -> None:
@@ -404,6 +408,7 @@ class Contributions:
         assert self._errors is not None
         return self._errors
 
+    @full_precision()
     def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
         if self._parts.attended is None or self._parts.values is None:
@@ -427,6 +432,7 @@ class Contributions:
             )
         return split.masked_fill(ablated[:, None, :, None], 0.0)
 
+    @full_precision()
     def share_of_heads(self) -> Float[Tensor, "b l e"]:
         """What each layer's heads together carry of the constants: zero if they are components of their own."""
         if self._shared is None:

@@ -20,6 +20,7 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.components.pooling import Pooling
 from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.interventions import stream_is_edited
+from clip_lens_plugin.precision import full_precision, rounding
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -268,6 +269,7 @@ def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Ten
     return [found[full] for full in names] if all(full in found for full in names) else []
 
 
+@full_precision()
 def _self_message(
     pooling: Pooling, pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"], z: Float[Tensor, "b r h k"]
 ) -> Float[Tensor, "b r h k"] | None:
@@ -275,7 +277,7 @@ def _self_message(
     if not pooling.reads_class_token_alone:
         return None
     sent = torch.einsum("bhrn,bnhk->brhk", pattern, v)
-    allowed = same_up_to(z.dtype) * (sent.norm(dim=-1) + z.norm(dim=-1))
+    allowed = same_up_to(rounding(z.dtype, z.device)) * (sent.norm(dim=-1) + z.norm(dim=-1))
     same = ((sent - z).norm(dim=-1) <= allowed).all(1) | _ablated(z)
     return pattern[..., 0].transpose(1, 2)[..., None] * v[:, None, 0] if bool(same.all()) else None
 
@@ -307,6 +309,7 @@ def same_up_to(dtype: torch.dtype) -> float:
     return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 3e-2)
 
 
+@full_precision()
 def _fold_results(
     model: HookedCLIP, z: list[Tensor], result: list[Tensor | None]
 ) -> tuple[list[Tensor], list[Tensor | None]]:
@@ -319,7 +322,7 @@ def _fold_results(
             z_rows = z_rows.masked_fill(ablated[:, None, :, None], 0.0)
             exact = torch.einsum("brhk,hkd->brhd", z_rows, block.attn.W_O)
             difference = result_rows - exact
-            allowed = same_up_to(model.cfg.dtype) * exact.norm(dim=-1)
+            allowed = same_up_to(rounding(model.cfg.dtype, model.cfg.device)) * exact.norm(dim=-1)
             same = (difference.norm(dim=-1) <= allowed).all(1)
             if not bool(same.all()):
                 edit = difference.masked_fill(same[:, None, :, None], 0.0)

@@ -205,7 +205,7 @@ def shown_pictures(
         raise ValueError(
             "preprocess has no Normalize step with mean and std, so what the model sees cannot be restored."
         )
-    mean, std = (torch.as_tensor(values).float() for values in (normalize[-1].mean, normalize[-1].std))
+    mean, std = (torch.as_tensor(values, device="cpu").float() for values in (normalize[-1].mean, normalize[-1].std))
     pixels = images.detach().float().cpu() * std.reshape(-1, 1, 1) + mean.reshape(-1, 1, 1)
     rounded = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
     return [Image.fromarray(picture.numpy()) for picture in rounded]

@@ -76,8 +76,8 @@ class Labels:
         if isinstance(tokens, str):
             return self.index(tokens)
         if isinstance(tokens, list):
-            tokens = torch.tensor([self.index(name) for name in tokens])
-        positions = torch.as_tensor(tokens)
+            tokens = torch.tensor([self.index(name) for name in tokens], device=self.embeddings.device)
+        positions = torch.as_tensor(tokens, device=self.embeddings.device)
         if bool(((positions < 0) | (positions >= len(self.names))).any()):
             raise IndexError(f"A label's position must be 0 to {len(self.names) - 1}, got {tokens}.")
         return int(positions) if positions.ndim == 0 else positions

@@ -64,9 +64,9 @@ class ComponentSums:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8) for name in WORDS}
+        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
         sums = {name: value.cpu().contiguous() for name, value in self._sums().items()}
-        return {"n": torch.tensor(self.n), **words, **sums}
+        return {"n": torch.tensor(self.n, device="cpu"), **words, **sums}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> ComponentSums:

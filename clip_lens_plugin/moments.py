@@ -96,10 +96,10 @@ class Moments:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8) for name in WORDS}
+        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
         sums = {"sum_y": self.sum_y.cpu().contiguous(), "sum_yy": self.sum_yy.cpu().contiguous()}
-        noise = {} if self.noise is None else {"noise": torch.tensor(self.noise, dtype=torch.float64)}
-        return {"n": torch.tensor(self.n), **words, **sums, **noise}
+        noise = {} if self.noise is None else {"noise": torch.tensor(self.noise, dtype=torch.float64, device="cpu")}
+        return {"n": torch.tensor(self.n, device="cpu"), **words, **sums, **noise}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:

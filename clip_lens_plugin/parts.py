@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clip_lens_plugin.factors import Factors
 from clip_lens_plugin.noise import computed_noise
+from clip_lens_plugin.precision import full_precision, rounding
 from clip_lens_plugin.readout import Readout
 
 
@@ -85,6 +86,7 @@ class Parts:
     neurons: Float[Tensor, "b l p m"] | None = None
 
     @classmethod
+    @full_precision()
     def of(cls, readout: Readout, factors: Factors) -> Parts:
         """Pools and folds the factors."""
         pooling, dtype = readout.pooling, readout.P.dtype
@@ -112,8 +114,8 @@ class Parts:
             pool_bias=None if bias_weights is None or directions is None else bias_weights @ directions,
             pool_mlp=pooling.mlp_part(read, readout.P),
             bias_weight=scaled,
-            rounding=factors.z[0].dtype,
-            noise=computed_noise(factors.z[0].dtype),
+            rounding=rounding(factors.z[0].dtype, factors.z[0].device),
+            noise=computed_noise(rounding(factors.z[0].dtype, factors.z[0].device)),
             shares=Shares(
                 weights=share_weights(readout, read, omega, factors),
                 mlps=mean(mlps),

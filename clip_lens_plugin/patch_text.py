@@ -17,10 +17,11 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_heads, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.factors import factors_from_images
+from clip_lens_plugin.factors import Factors, factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.parts import share_weights
 from clip_lens_plugin.pixels import check_form, checked, one_image
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.run_size import images_with_patterns
 
@@ -84,6 +85,7 @@ class HeadTextScores:
         """What each head adds to the cosine similarity."""
         return self.by_token.sum(2)
 
+    @full_precision()
     def map(self, heads: Sequence[tuple[int, int]] | int | None = None) -> PatchTextMap:
         """The patch-text map of chosen heads, of all heads of a layer, or of all.
 
@@ -142,7 +144,8 @@ def patch_text_map(
     with checked(model, images):
         for start in range(0, len(images), batch_size):
             scores = token_scores(model, images[start : start + batch_size], embeddings, constants)
-            parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
+            with full_precision():
+                parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
     by_token = torch.cat(parts)
     return PatchTextMap(
         values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
@@ -253,6 +256,17 @@ def _fill_token_scores(
 ) -> None:
     directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
     factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
+    with full_precision():
+        _fill_from(scores, factors, readout, texts, constants)
+
+
+def _fill_from(
+    scores: Float[Tensor, "b l h n t"],
+    factors: Factors,
+    readout: Readout,
+    texts: Float[Tensor, "t e"],
+    constants: Constants,
+) -> None:
     read = {name: value.to(scores.dtype) for name, value in factors.read.items()}
     norm = factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
     omega = readout.pooling.omega(read)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.components.pooling import Pooling
 from clip_lens_plugin.constants import Constants
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.unit_vectors import checked_finite, checked_unit_vectors
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Readout:
     model: HookedCLIP
 
     @classmethod
+    @full_precision()
     def of(cls, model: HookedCLIP) -> Readout:
         """Reads and folds the weights of ``model`` as they are now."""
         dtype = torch.promote_types(model.cfg.dtype, torch.float32)
@@ -74,12 +76,14 @@ class Readout:
             )
 
     @cached_property
+    @full_precision()
     def W_P(self) -> Float[Tensor, "pd e"]:
         """C diag(γ) maps[p]: from a component's pooled stream to its contribution."""
         by_pool_head = self.by_pool_head(self.gamma_P)
         return (by_pool_head - by_pool_head.mean(1, keepdim=True)).flatten(0, 1)
 
     @property
+    @full_precision()
     def gamma_P(self) -> Float[Tensor, "pd e"]:
         """diag(γ) maps[p], without the removal of the mean."""
         with torch.no_grad():
@@ -90,6 +94,7 @@ class Readout:
         """The map of a component: with its own mean removed ("separate") or not ("shared")."""
         return self.W_P if constants == "separate" else self.gamma_P
 
+    @full_precision()
     def to_joint(self, stream: Float[Tensor, "*batch pd"], constants: Constants) -> Float[Tensor, "*batch e"]:
         """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
         if self.narrow is None:
@@ -98,6 +103,7 @@ class Readout:
         narrowed = torch.einsum("...pd,pdk->...pk", by_pool_head, self._narrow_fold(constants))
         return narrowed.flatten(-2) @ self.narrow[1].flatten(0, 1)
 
+    @full_precision()
     def through_each(self, vectors: Float[Tensor, "*batch d"], constants: Constants) -> Float[Tensor, "*batch p e"]:
         """What a vector of the stream adds through each p, with weight 1."""
         if self.narrow is None:
@@ -105,6 +111,7 @@ class Readout:
         narrowed = torch.einsum("...d,pdk->...pk", vectors, self._narrow_fold(constants))
         return torch.einsum("...pk,pke->...pe", narrowed, self.narrow[1])
 
+    @full_precision()
     def text_streams(self, texts: Float[Tensor, "t e"], constants: Constants) -> Float[Tensor, "p d t"]:
         """``W_fold(constants) @ texts.T``, a part for each p."""
         if self.narrow is None:
@@ -144,15 +151,18 @@ class Readout:
         """The same with a part for each p."""
         return joined.unflatten(0, (self.pooling.n_heads, -1))
 
+    @full_precision()
     def pool(self, omega: Float[Tensor, "b p r"], x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
         """``Σ_q ω[b, p, q] x[b, q]``, the p laid end to end along the last axis."""
         return torch.einsum("bpr,br...d->b...pd", omega, x.to(omega.dtype)).flatten(-2)
 
+    @full_precision()
     def to_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b h pd"]:
         """What the heads of a layer write to the pooled stream, from their coordinates."""
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
         return torch.einsum("bhpk,hkd->bhpd", by_pool_head, self.W_O[layer]).flatten(-2)
 
+    @full_precision()
     def layer_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b pd"]:
         """What the heads of a layer write together."""
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
@@ -171,6 +181,7 @@ class Readout:
             )
         return self.model.blocks[layer].mlp.W_out.detach().to(self.P.dtype)
 
+    @full_precision()
     def head_map(self, layer: int, head: int, constants: Constants = "separate") -> Float[Tensor, "k e"]:
         """M_{l,h} = W_O[l,h] W_fold: from a head's coordinates to its contribution.
 
@@ -180,6 +191,7 @@ class Readout:
         own = (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
         return own if constants == "separate" else torch.cat([own, self.share_directions[layer]])
 
+    @full_precision()
     def heads_together(
         self, coordinates: Float[Tensor, "b h k"], layer: int, constants: Constants
     ) -> Float[Tensor, "b e"]:
@@ -188,6 +200,7 @@ class Readout:
         together = self.to_joint(self.to_stream(own, layer).sum(1), constants)
         return together if constants == "separate" else together + shares.sum(1) @ self.share_directions[layer]
 
+    @full_precision()
     def biases_together(
         self, omega: Float[Tensor, "b p r"], bias_weight: Float[Tensor, "b l p"] | None, constants: Constants
     ) -> Float[Tensor, "b l e"]:
@@ -217,6 +230,7 @@ class Readout:
         check = checked_unit_vectors if of_unit_length else checked_finite
         return check(text_embeddings).to(self.P)
 
+    @full_precision()
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "separate") -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
         stream = self.text_streams(texts, constants)

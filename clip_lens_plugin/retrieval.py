@@ -123,7 +123,11 @@ def nearest_images(
     k = checked_number("k", k)
     layer, head = _readout(data).model.cfg.checked_head(layer, head)
     row = None if isinstance(query, Contributions) else checked_index("row", query, len(data))
-    asked = _one_image(data, query) if isinstance(query, Contributions) else rows_of(data, torch.tensor([row]))
+    asked = (
+        _one_image(data, query)
+        if isinstance(query, Contributions)
+        else rows_of(data, torch.tensor([row], device="cpu"))
+    )
     M = asked.readout.head_map(layer, head).double()
     gram = M @ M.T
     written = _coordinates(asked)[0, layer, head]
@@ -140,7 +144,7 @@ def nearest_images(
         lengths = torch.einsum("sk,kj,sj->s", z, gram, z)
         writes = lengths > least_variance(1.0, own.noise) * torch.einsum("sk,kj,sj->s", y, gram, y)
         similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
-        numbers = torch.arange(rows.start, rows.stop)
+        numbers = torch.arange(rows.start, rows.stop, device="cpu")
         others = numbers >= 0 if row is None else numbers != row
         best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
     places = range(1, len(best.rows) + 1)
@@ -156,7 +160,7 @@ class _Best:
 
     @classmethod
     def none(cls, m: int) -> _Best:
-        return cls(torch.empty(0, m), torch.empty(0, m, dtype=torch.int64))
+        return cls(torch.empty(0, m, device="cpu"), torch.empty(0, m, dtype=torch.int64, device="cpu"))
 
     def with_more(self, scores: Float[Tensor, "n m"], rows: Int[Tensor, " n"], k: int) -> _Best:
         """The best k of these and of later rows' scores."""
@@ -185,7 +189,7 @@ class _Search:
     def add(self, y: Float[Tensor, "s k"], rows: range, k: int) -> None:
         """Later rows."""
         self._n, self._squares = self._n + len(y), self._squares + float(((y @ self._gram) * y).sum())
-        scores, numbers = (y @ self.directions).cpu(), torch.arange(rows.start, rows.stop)
+        scores, numbers = (y @ self.directions).cpu(), torch.arange(rows.start, rows.stop, device="cpu")
         self.highest = self.highest.with_more(scores, numbers, k)
         self.lowest = self.lowest.with_more(-scores, numbers, k)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clip_lens_plugin.constants import Constants
 from clip_lens_plugin.parts import Parts, Shares
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.readout import Readout
 
 
@@ -51,6 +52,7 @@ class SharedOut:
         return self.weights[:, :, None].expand(-1, -1, n_heads, -1)
 
     @property
+    @full_precision()
     def head(self) -> Float[Tensor, "b l e"]:
         """What each head of a layer has: its equal part of the layer's term, and of b_O."""
         return torch.einsum("bls,lse->ble", self.weights, self.readout.share_directions)
@@ -87,10 +89,12 @@ class SharedOut:
         return self._mean(self.shares.head_edits[layer])
 
     @property
+    @full_precision()
     def _term(self) -> Float[Tensor, "b e"]:
         """What each of the 2 L + 1 terms has of the last stream's mean and of β."""
         directions = self.readout.term_directions
         return self.weights[:, 0, : len(directions)] @ directions
 
+    @full_precision()
     def _mean(self, means: Float[Tensor, "b l p"]) -> Float[Tensor, "b l e"]:
         return (means / self.divisor[:, None, None]) @ self.readout.mean_directions

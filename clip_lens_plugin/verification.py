@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.pixels import check_form, checked, unlooked
+from clip_lens_plugin.precision import full_precision
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -90,7 +91,7 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
     if len(images) == 0:
         raise ValueError("verify was given no images; give a tensor [b, 3, height, width] with b ≥ 1, or none at all.")
     looked = unlooked() if probe else checked(model, images)
-    with looked, torch.autocast(model.cfg.device.type, enabled=False):
+    with looked, full_precision():  # Two runs that differ by rounding alone should differ by little.
         ours = torch.cat([model(part) for part in images.split(BATCH)]).double()
         theirs = torch.cat([source_embedding(model, part) for part in images.split(BATCH)]).double()
         shown = str(model.cfg.dtype).removeprefix("torch.")

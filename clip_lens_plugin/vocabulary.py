@@ -94,7 +94,7 @@ class Vocabulary:
     def to_tokens(self, labels: str | list[str]) -> Int[Tensor, " t"]:
         """Positions of labels. Raises ValueError for an unknown one."""
         labels = [labels] if isinstance(labels, str) else labels
-        return torch.tensor([self.to_single_token(label) for label in labels])
+        return torch.tensor([self.to_single_token(label) for label in labels], device=self.cfg.device)
 
     def tokens_to_residual_directions(
         self, tokens: str | int | list[str] | Int[Tensor, "..."]

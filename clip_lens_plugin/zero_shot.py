@@ -22,6 +22,7 @@ from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.intervals import Interval, bootstrap_interval
 from clip_lens_plugin.labels import Labels, checked_names
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import Template, fill
@@ -143,6 +144,7 @@ class ZeroShotClassifier:
                 f"something else for the same texts. Make the classifier with this model."
             )
 
+    @full_precision()
     def cosines(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
         """Cosine of each image with each class, in float32 or wider, where rounding makes no ties.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.constants import Constants
 from clip_lens_plugin.intervals import bootstrap_interval
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.text_span import TextSpanResult
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
@@ -32,12 +34,13 @@ def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool,
     """
     model = as_hooked_clip(model)
     n, seed = checked_number("n", n), checked_number("seed", seed, least=0)
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64, device="cpu")
     pool = TextPool.from_strings([f"random direction {i}" for i in range(n)], theme="random")
     return pool, torch.nn.functional.normalize(vectors, dim=-1).to(model.cfg.device)
 
 
+@full_precision()
 def text_span_completeness(
     data: Data,
     classes: ZeroShotClassifier | Float[Tensor, "t e"],
@@ -106,5 +109,5 @@ def text_span_completeness(
     table = pd.DataFrame(keys, columns=["pool", "n_texts"])
     n = int((truth >= 0).sum())
     table["accuracy"] = [right[key] / n for key in keys]
-    table["low"], table["high"] = bootstrap_interval(torch.tensor([right[key] for key in keys]).numpy(), n)
+    table["low"], table["high"] = bootstrap_interval(np.array([right[key] for key in keys]), n)
     return table.assign(n=n)

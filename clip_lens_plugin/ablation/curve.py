@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import track
@@ -122,7 +122,7 @@ def mean_ablation_curve(
     described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
     table = pd.DataFrame(described, columns=["ablated", "kind", "layers"])
     table["accuracy"] = [each / n for each in right]
-    table["low"], table["high"] = bootstrap_interval(torch.tensor(right).numpy(), n)
+    table["low"], table["high"] = bootstrap_interval(np.array(right), n)
     return table.assign(n=n, ablation=ablation, effect=effect)
 
 

@@ -14,6 +14,7 @@ from clip_lens_plugin.ablation.data import Data, constants_of, donors, means_of,
 from clip_lens_plugin.constants import Constants
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.precision import full_precision
 
 
 def direct_logits(
@@ -50,7 +51,8 @@ def direct_logits(
         if chosen is not None and not isinstance(source, ComponentSums):
             donated = rows_of(source, chosen[rows.start : rows.stop]).with_constants(constants)
         changes = _Changes(own, classes, directions, means, donated)
-        whole = own.embedding @ classes.T
+        with full_precision():
+            whole = own.embedding @ classes.T
         yield rows, -1, whole
         for number, each in enumerate(components):
             yield rows, number, whole + changes.of(each)
@@ -95,16 +97,20 @@ class _Changes:
     def _layer(self, l: int) -> Float[Tensor, "s t"]:
         return self._heads([(l, h) for h in range(self._own.readout.n_heads)]) + self._bias(l)
 
+    @full_precision()
     def _heads(self, heads: list[tuple[int, int]]) -> Float[Tensor, "s t"]:
         layers, numbers = (list(each) for each in zip(*heads, strict=True))
         return self._coordinates[:, layers, numbers].flatten(1) @ self._directions[layers, numbers].flatten(0, 1)
 
+    @full_precision()
     def _bias(self, l: int) -> Float[Tensor, "s t"]:
         return self._biases[:, l] @ self._classes.T
 
+    @full_precision()
     def _mlp(self, l: int) -> Float[Tensor, "s t"]:
         return self._mlps[:, l] @ self._classes.T
 
+    @full_precision()
     def _own_token(self, l: int) -> Float[Tensor, "s t"]:
         return self._self_attention[:, l] @ self._classes.T
 

@@ -19,6 +19,7 @@ from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.pixels import look
+from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.sources.choose import as_source
 
 Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height width"]]]
@@ -84,11 +85,16 @@ def total_logits(
                 donated = next(source(picked))
                 _, values = model.run_with_cache(donated, names_filter=points, return_cache_object=False)
                 messages = class_self_attention_messages(model, donated, own_layers) if own_layers else {}
-            yield rows, -1, model(images).to(classes) @ classes.T
+            yield rows, -1, _scores(model(images), classes)
             for number, each in enumerate(components):
                 with model.hooks(fwd_hooks=_hooks(model, each, ablation, values, messages)):
                     embedding = model(images)
-                yield rows, number, embedding.to(classes) @ classes.T
+                yield rows, number, _scores(embedding, classes)
+
+
+@full_precision()
+def _scores(embedding: Float[Tensor, "s e"], classes: Float[Tensor, "t e"]) -> Float[Tensor, "s t"]:
+    return embedding.to(classes) @ classes.T
 
 
 def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:

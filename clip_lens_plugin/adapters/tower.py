@@ -48,7 +48,7 @@ class TowerParts:
 
 def activation_name(act: nn.Module) -> str:
     """ "gelu", "gelu_tanh" (its approximation), "quick_gelu" or "silu", after what it computes."""
-    x = torch.linspace(-4, 4, 101)
+    x = torch.linspace(-4, 4, 101, device="cpu")
     known = {
         "gelu": nn.functional.gelu(x),
         "gelu_tanh": nn.functional.gelu(x, approximate="tanh"),

@@ -16,6 +16,7 @@ from clip_lens_plugin.components.pooling import NORMALIZED
 from clip_lens_plugin.factors import same_up_to
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.loading.hugging_face import wrapped
+from clip_lens_plugin.precision import full_precision, rounding
 
 CLIPLike = HookedCLIP | TransformerBridge
 """What the public functions take as their model."""
@@ -120,13 +121,15 @@ def _translated(model: HookedCLIP, cache: ActivationCache) -> ActivationCache:
     return ActivationCache(found, model, has_batch_dim=cache.has_batch_dim)
 
 
+@full_precision()
 def _refuse_other_output(model: HookedCLIP, cache: ActivationCache, translated: ActivationCache) -> None:
     name = next((name for name in ("visual_projection.hook_out", "pool.hook_out") if name in cache.cache_dict), None)
     if name is None or model.pooling.output not in translated.cache_dict:
         return
     pooled = model.pooling.pooled(translated[model.pooling.output], model.ln_final, model.cfg.dtype)
     output, expected = cache.cache_dict[name], model.project(pooled)
-    if (output - expected).norm() > same_up_to(model.cfg.dtype) * (output.norm() + expected.norm()):
+    allowed = same_up_to(rounding(model.cfg.dtype, model.cfg.device))
+    if (output - expected).norm() > allowed * (output.norm() + expected.norm()):
         raise ValueError(
             f"The output of this run does not follow from what was cached before it: a hook changed {name}, "
             f"ln_final.hook_out or the pool's input. Edit ln_final.hook_normalized or something before it instead."

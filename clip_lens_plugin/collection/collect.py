@@ -122,7 +122,7 @@ def collect(
             held.enter_context(_on_threads(threads))
             verified = model.verify()
             mine = _run_blocks(model, source, place, plan, ranks, workers, strict, progress)
-            everyones = ranks.gather(mine)
+            everyones = ranks.gather(mine.in_main_memory())
             ranks.first_does(lambda: _finish(place, plan, everyones, verified))
     return ContributionStore.open(out, model)
 

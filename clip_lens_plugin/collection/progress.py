@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from safetensors.torch import load, save
@@ -46,6 +46,13 @@ class Progress:
         if moments is not None and sums is not None:
             self.moments = moments if self.moments is None else self.moments + moments
             self.sums = sums if self.sums is None else self.sums + sums
+
+    def in_main_memory(self) -> Progress:
+        """The same, as it is sent to other processes: a GPU's tensors would take its memory in each of them."""
+        if self.moments is None or self.sums is None:
+            return self
+        moments = Moments.from_tensors(self.moments.to_tensors())
+        return replace(self, moments=moments, sums=ComponentSums.from_tensors(self.sums.to_tensors()))
 
     def save(self, place: Place, rank: int) -> None:
         """Replaces the file of this process."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -38,8 +37,6 @@ class LayerNorm(nn.Module):
             return self.norm(x)
         normalized, scale = self.norm.normalized_and_scale(x)
         if self.hook_scale.has_hooks():
-            hooked = self.hook_scale(scale.clone())
-            # An equal value may still differ in gradient: a detached σ, a gate at one, a backward hook.
-            if scale.requires_grad or hooked.requires_grad or not torch.equal(hooked, scale):
-                normalized = normalized * (scale / hooked)
+            # σ / σ is one exactly: a hook that only listens leaves every bit. To compare would wait for the GPU.
+            normalized = normalized * (scale / self.hook_scale(scale.clone()))
         return self.norm.apply_affine(self.hook_normalized(normalized), x.dtype)

@@ -1,0 +1,394 @@
+"""One run of every public function, to be repeated on the fake GPU and compared with that of the CPU.
+
+A case is written as a user would write it: nothing says a device but where the model and the inputs were put before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import clip_lens_plugin as lens
+from clip_lens_plugin import ablation, patch_text, retrieval, views
+from clip_lens_plugin.images import shown_pictures
+from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.report import Question, analyse
+from clip_lens_plugin.scenes.dataset import ScenesDataset
+
+N, TEXTS = 10, ["a red car", "a blue dog", "an old house", "a cup", "the sea", "snow", "two cats"]
+LABELS = [0, 1, 2, 3, 0, 1, 2, -1, 0, 1]
+
+
+@dataclass
+class Given:
+    """What a case starts from.
+
+    Attributes:
+        model: where it was put.
+        images, others: noise [10, 3, height, width], where the default device puts it.
+        folder: to write to.
+    """
+
+    model: lens.HookedCLIP
+    images: Tensor
+    others: Tensor
+    folder: Path
+    labels: Tensor = field(default_factory=lambda: torch.tensor(LABELS))
+
+    @cached_property
+    def parts(self) -> lens.Contributions:
+        return self.model.decompose(self.images)
+
+    @cached_property
+    def classes(self) -> lens.ZeroShotClassifier:
+        return lens.ZeroShotClassifier.from_labels(self.model, TEXTS[:4], ["{}", "a photo of {}"])
+
+    @cached_property
+    def spans(self) -> Any:
+        return lens.text_span(self.model, lens.Moments.from_contributions(self.parts), TEXTS, 3)
+
+    @cached_property
+    def pool(self) -> lens.TextPool:
+        return lens.TextPool.from_strings(TEXTS)
+
+    @cached_property
+    def pictures(self) -> list[Image.Image]:
+        return shown_pictures(self.images, self.model.preprocess)
+
+    @property
+    def by_class_token(self) -> bool:
+        return self.model.pooling.reads_class_token_alone
+
+    def collected(self, name: str = "store", **settings: Any) -> lens.ContributionStore:
+        dataset = ScenesDataset(N, 3, "background")
+        settings = {"what": "contributions", "dtype": "float32", "batch_size": 4, **settings}
+        return lens.collect(self.model, dataset, self.folder / name, progress=False, **settings)
+
+
+Case = Callable[[Given], Any]
+CASES: dict[str, Case] = {}
+
+
+def case(run: Case) -> Case:
+    CASES[run.__name__] = run
+    return run
+
+
+@case
+def running(given: Given) -> Any:
+    model, images = given.model, given.images
+    found, cache = model.run_with_cache(images)
+    kept, _ = model.run_with_cache(images, names_filter=["blocks.0.attn.hook_z"], pos_slice=0)
+    model.get_caching_hooks("blocks.0.hook_resid_post", pos_slice=0)
+    return model.forward(images), found, kept, dict(cache.cache_dict), model.project(found[:, :0].new_ones(2, 48))
+
+
+@case
+def pictures_and_texts(given: Given) -> Any:
+    model = given.model
+    prepared = model.prepare([Image.new("RGB", (50, 40), "red"), Image.new("RGB", (32, 32), "blue")])
+    return model(prepared), model.encode_text(TEXTS), model.logit_scale, model.text_fingerprint(), given.pictures[0]
+
+
+@case
+def wrapping(given: Given) -> Any:
+    model = given.model
+    again = lens.HookedCLIP.from_open_clip(model.clip, model.preprocess, model.tokenizer)
+    scenes = lens.HookedCLIP.from_pretrained("scenes", device=model.cfg.device)
+    scene = scenes.prepare([ScenesDataset(1, 0, "background")[0][0]])
+    return lens.as_hooked_clip(again)(given.images), scenes(scene), scenes.encode_text("red")
+
+
+@case
+def weights(given: Given) -> Any:
+    model = given.model
+    found = [model.W_Q, model.W_K, model.W_V, model.W_O, model.W_in, model.W_out, model.W_gate, model.W_P]
+    found += [model.b_Q, model.b_K, model.b_V, model.b_O, model.b_in, model.b_out, model.b_gate, model.b_P]
+    return found, model.accumulated_bias(2, mlp_input=True)
+
+
+@case
+def verifying(given: Given) -> Any:
+    model = given.model
+    model.check_source()
+    assert model.verify(given.images[:2]).holds
+    return model.verify().images, len(model.source_blocks)
+
+
+@case
+def vocabulary(given: Given) -> Any:
+    model = given.model
+    model.set_labels(TEXTS[:3])
+    found = [model.b_U, model.to_single_token(TEXTS[1]), model.to_tokens(TEXTS[:2])]
+    if model.pooling.n_heads == 1:
+        cache = model.run_with_cache(given.images)[1]
+        found += [model.W_U, model.unembed(cache["ln_final.hook_normalized"][:, 0])]
+        for tokens in (TEXTS[0], 1, TEXTS[:2], model.to_tokens(TEXTS[:2])):
+            found.append(model.tokens_to_residual_directions(tokens))
+    return found
+
+
+@case
+def transformer_lens(given: Given) -> Any:
+    model = given.model
+    cache = model.run_with_cache(given.images)[1]
+    pos = 0
+    stack, labels = cache.decompose_resid(apply_ln=False, pos_slice=pos, return_labels=True)
+    found = [stack, cache.accumulated_resid(pos_slice=pos), cache.stack_head_results(pos_slice=pos)]
+    found += [cache.stack_activation("resid_post"), cache.get_full_resid_decomposition(pos_slice=pos)]
+    if given.by_class_token:
+        model.set_labels(TEXTS[:3])
+        scaled = cache.apply_ln_to_stack(stack, pos_slice=pos)
+        found += [scaled, cache.logit_attrs(stack, tokens=TEXTS[0], pos_slice=pos, has_batch_dim=True)]
+    return found, labels
+
+
+@case
+def decomposing(given: Given) -> Any:
+    model, images, texts = given.model, given.images, given.model.encode_text(TEXTS)
+    whole = model.decompose(images, tokens=True, neurons=True, batch_size=4)
+    found = [_everything(whole, texts), _everything(whole.normalized(), texts)]
+    found += [whole.tokens(1, 2), whole.neurons(0), whole.towards(texts, per_token=True)]
+    found.append(_everything(lens.decompose(model, model.run_with_cache(images)[1]), texts))
+    found.append(_everything(model.decompose(images, constants="spread"), texts))
+    return found, repr(whole).split("completeness_error")[0]
+
+
+def _everything(parts: lens.Contributions, texts: Tensor) -> list[Any]:
+    found = [parts.embedding, parts.omega, parts.bias_weight, parts.head_coordinates, parts.heads, parts.mlps]
+    found += [parts.embed, parts.attn_bias, parts.ln_bias, parts.pool_bias, parts.pool_mlp, parts.edits]
+    found += [parts.towards(texts), parts.stack(), parts.total(), len(parts), parts.n_layers, parts.unit]
+    assert parts.check().completeness_error() < 1e-5
+    found.append(parts.self_attention if parts.has_self_attention else None)
+    return [*found, parts.readout.directions(parts.readout.checked_texts(texts))]
+
+
+@case
+def choosing_rows(given: Given) -> Any:
+    rows = torch.tensor([3, 0, 3])
+    found = [given.parts.select(rows), given.parts.select(rows.to(given.model.cfg.device)), given.parts.normalized()]
+    given.parts.refuse_result_edits()
+    return [each.heads for each in found]
+
+
+@case
+def decomposing_under_hooks(given: Given) -> Any:
+    model, found = given.model, []
+    hooks = [("blocks.0.attn.hook_z", ablation.zero_ablation(heads=[1]))]
+    hooks += [("blocks.1.attn.hook_result", lambda x, hook: x * 1.5), ("blocks.1.ln1.hook_scale", lambda x, hook: x)]
+    hooks += [("blocks.2.attn.hook_pattern", ablation.zero_ablation(heads=[0]))]
+    with model.hooks(fwd_hooks=hooks):
+        found.append(model.decompose(given.images, tokens=True))
+        found.append(lens.decompose(model, model.run_with_cache(given.images)[1]))
+    return [(each.heads, each.edits, each.total()) for each in found]
+
+
+@case
+def moments(given: Given) -> Any:
+    half = given.parts.select(torch.arange(5)), given.parts.select(torch.arange(5, N))
+    both = lens.Moments.from_contributions(half[0]) + lens.Moments.from_contributions(half[1])
+    sums = ComponentSums.from_contributions(half[0]) + ComponentSums.from_contributions(half[1])
+    both.save(given.folder / "moments.safetensors")
+    kept = lens.Moments.load(given.folder / "moments.safetensors")
+    mixed = kept + both, both + kept, ComponentSums.from_tensors(sums.to_tensors()) + sums
+    again = lens.Moments.from_tensors(both.to_tensors())
+    return both.mean, both.covariance, again.covariance, mixed[0].mean, mixed[1].mean, mixed[2].mlps, sums.mean().mlps
+
+
+@case
+def describing(given: Given) -> Any:
+    model, kept = given.model, lens.Moments.from_contributions(given.parts)
+    own = lens.text_span(model, kept, given.pool, 4, text_embeddings=given.pool.embed(model))
+    loaded = lens.Moments.from_tensors(kept.to_tensors())
+    listed = lens.text_span(model, loaded, TEXTS, 2, heads=[(0, 1), (-1, 2)])
+    return own.to_dataframe(), listed.to_dataframe(), own.heads, own[2, 1].directions.abs()
+
+
+@case
+def pools(given: Given) -> Any:
+    file = given.folder / "pool.txt"
+    file.write_text("\n".join(TEXTS))
+    shipped = (lens.TextPool.general, lens.TextPool.common_words, lens.TextPool.scenes, lens.TextPool.imagenet_classes)
+    return lens.TextPool.from_file(file).embed(given.model), [len(each()) for each in shipped], len(given.pool)
+
+
+@case
+def classifying(given: Given) -> Any:
+    classes, embedding, labels = given.classes, given.parts.embedding, given.labels
+    classes.attach(given.model)
+    found = [classes.cosines(embedding), classes.logits(embedding), classes.ranks(embedding, labels), len(classes)]
+    accuracy = classes.accuracy(embedding, labels)
+    rows = classes.accuracy(embedding.cpu(), labels.cpu())
+    return found, accuracy.per_class, accuracy.top1.value, rows.top5.value
+
+
+@case
+def imagenet(given: Given) -> Any:
+    assert callable(lens.ZeroShotClassifier.from_imagenet)  # 80,000 texts; it shares all that from_labels does.
+    return given.classes.embeddings
+
+
+@case
+def curves(given: Given) -> Any:
+    parts, classes, labels = given.parts, given.classes, given.labels
+    found = [lens.mean_ablation_curve(parts, classes, labels, ablation=each) for each in ("mean", "zero", "resample")]
+    sums = ComponentSums.from_contributions(given.model.decompose(given.others).normalized())
+    found.append(lens.mean_ablation_curve(parts, classes.embeddings, labels, sums))
+    found.append(lens.mean_ablation_curve(parts, classes, labels, ComponentSums.from_tensors(sums.to_tensors())))
+    return found
+
+
+@case
+def curves_of_runs(given: Given) -> Any:
+    found = []
+    for each in ("mean", "zero", "resample"):
+        settings: Any = {"ablation": each, "effect": "total", "images": given.images, "batch_size": 4}
+        found.append(ablation.mean_ablation_curve(given.parts, given.classes, given.labels, **settings))
+    return found
+
+
+@case
+def component_sets(given: Given) -> Any:
+    model, sets = given.model, ablation.Components
+    own = sets.of_heads(model, [(0, 1), (2, 3)]) | sets.of_mlps(model, [1])
+    chosen = [own, sets.of_attention(model, [0, 1]), *ablation.paper_components(model, given.by_class_token)]
+    chosen += [sets.of_self_attention(model, [2])] if given.by_class_token else []
+    chosen = [each for each in chosen if each.n_layers]
+    return lens.mean_ablation_curve(given.parts, given.classes, given.labels, components=chosen)
+
+
+@case
+def ablating(given: Given) -> Any:
+    model, images, name = given.model, given.images, "blocks.1.attn.hook_z"
+    means = ablation.activation_means(model, given.others, [name, "blocks.0.hook_mlp_out"], batch_size=4)
+    running = ablation.ActivationMeans(model, name)
+    running.add(given.others)
+    donors = model.run_with_cache(given.others, names_filter=name)[1]
+    kept = {each: mean.cpu() for each, mean in means.items()}
+    hooks = [ablation.mean_ablation(means, heads=[0, 2]), ablation.mean_ablation(kept, positions=[0, 1])]
+    hooks += [ablation.zero_ablation([1], [0]), ablation.resample_ablation(donors)]
+    hooks += [ablation.resample_ablation(torch.arange(N).flip(0), heads=[3])]
+    edited = [model.run_with_hooks(images, fwd_hooks=[(name, hook)]) for hook in hooks]
+    return edited, running.means(), running.n
+
+
+@case
+def ablating_the_class_token(given: Given) -> Any:
+    if not given.by_class_token:
+        return None
+    model, images = given.model, given.images
+    messages = ablation.class_self_attention_messages(model, given.others, [0, 2], batch_size=4)
+    means = {layer: message.mean(0).cpu() for layer, message in messages.items()}
+    found = [messages]
+    for replacement in (None, messages, means):
+        hooks = ablation.class_self_attention_hooks(model, [0, 2], replacement)
+        found.append(model.run_with_hooks(images, fwd_hooks=hooks))
+    return found
+
+
+@case
+def completeness_of_texts(given: Given) -> Any:
+    model, kept = given.model, lens.Moments.from_contributions(given.parts)
+    random, vectors = ablation.random_directions(model, 5)
+    control = lens.text_span(model, kept, random, 3, text_embeddings=vectors)
+    spans = {"own": given.spans, "random": control}
+    return vectors, ablation.text_span_completeness(given.parts, given.classes, spans, given.labels, n_texts=[1, 3])
+
+
+@case
+def retrieving(given: Given) -> Any:
+    parts, one = given.parts, given.model.decompose(given.others[:1])
+    found = [retrieval.extreme_images(parts, given.spans, 2), retrieval.extreme_images(parts, TEXTS[:2], 3, n_texts=1)]
+    embeddings = given.model.encode_text(TEXTS[:2]).cpu()
+    found.append(retrieval.extreme_images(parts, TEXTS[:2], 2, heads=[(0, 1)], text_embeddings=embeddings))
+    for query in (one, 3):
+        found.append(retrieval.nearest_images(parts, query, 2, 1, 4))
+    found.append(retrieval.nearest_images(parts, 0, 0, 0, 4, remove_mean=False))
+    return found
+
+
+@case
+def mapping(given: Given) -> Any:
+    model, images = given.model, given.images
+    every = lens.patch_text_map(model, images, TEXTS[:2], batch_size=4)
+    some = patch_text.patch_text_map(model, images, TEXTS[:1], heads=[(0, 1), (-1, 2)])
+    layer = lens.patch_text_map(model, images, TEXTS[:1], heads=2)
+    assert isinstance(every, lens.PatchTextMap)
+    scores = patch_text.head_text_scores(model, images[0], TEXTS[:3])
+    maps = [scores.map(), scores.map([(0, 1), (1, 1)]), every.contrast()]
+    towards = patch_text.token_scores(model, images, model.encode_text(TEXTS[:2]))
+    extremes, marks = patch_text.extreme_descriptions(model, images[1], given.spans[2, 1])
+    found = [every.values, some.values, layer.class_token, towards, extremes.values, scores.scores, scores.cosine]
+    kinds = isinstance(scores, patch_text.HeadTextScores), isinstance(every, patch_text.PatchTextMap)
+    return found, [(each.values, each.scores, each.class_token) for each in maps], marks, every.grid_size, kinds
+
+
+@case
+def collecting(given: Given) -> Any:
+    store = given.collected()
+    if given.collected("sums", what="moments").has_rows:
+        raise AssertionError("The moments alone were asked for.")
+    again = given.collected(resume=True)
+    opened = lens.ContributionStore.open(given.folder / "store", given.model)
+    device = given.model.cfg.device
+    picked = opened[torch.tensor([4, 1]).to(device)], opened[torch.arange(N) > 6], opened[[0, 0]]
+    about = (opened.classes, opened.names, opened.positions.tolist(), opened.labels, len(opened.skipped), len(opened))
+    total = [opened[rows].total() for rows in opened.blocks()]
+    return about, total, [each.heads for each in picked], store.moments.covariance, again.sums.mlps, repr(opened)[:18]
+
+
+@case
+def asking_a_store(given: Given) -> Any:
+    store, classes = given.collected(), given.classes
+    labels = torch.arange(N) % 4
+    found = [lens.mean_ablation_curve(store, classes, labels, ablation=each) for each in ("mean", "zero", "resample")]
+    dataset = ScenesDataset(N, 3, "background")
+    found.append(lens.mean_ablation_curve(store, classes, labels, effect="total", images=dataset, batch_size=4))
+    found.append(retrieval.extreme_images(store, TEXTS[:2], 2))
+    found.append(retrieval.nearest_images(store, 2, 1, 1, 3))
+    found.append(retrieval.nearest_images(store, given.parts.select(torch.tensor([1])), 1, 1, 3))
+    return [*found, lens.text_span(given.model, store.moments, TEXTS, 2).to_dataframe()]
+
+
+@case
+def reporting(given: Given) -> Any:
+    question = Question("what", tuple(TEXTS[:4]), given.labels)
+    names = [f"{i}.png" for i in range(N)]
+    report = analyse(given.model, given.images, names=names, pool=given.pool, questions=[question])
+    report.save_tables(given.folder)
+    assert report.completeness_error < 1e-5
+    return report.layers, report.heads, report.text_span, report.top_images, report.ablation
+
+
+@case
+def drawing(given: Given) -> Any:
+    model, images, pictures = given.model, given.images, given.pictures
+    maps = lens.patch_text_map(model, images[:1], TEXTS[:2])
+    scores = patch_text.head_text_scores(model, images[0], TEXTS[:2])
+    drawn = [views.patch_text_view(maps, pictures[:1]), views.head_text_view(scores, pictures[0])]
+    cache = model.run_with_cache(images)[1]
+    drawn.append(views.attention_view(model, cache, 1, pictures[0]))
+    if given.by_class_token:
+        rows = torch.stack([cache["pattern", layer][0, :, 0] for layer in range(3)])
+        drawn.append(views.class_attention_view(rows, pictures[0], model.cfg.grid_size))
+    found = retrieval.extreme_images(given.parts, given.spans, 2)
+    shown, named = dict(enumerate(pictures)), {i: str(i) for i in range(N)}
+    drawn.append(views.head_gallery_view(list(given.spans), found, shown, named))
+    nearest = retrieval.nearest_images(given.parts, 0, 2, 1, 3)
+    drawn.append(views.neighbours_view(pictures[0], nearest, shown, named, layer=2, head=1))
+    drawn += [views.text_span_view(given.spans), views.head_texts_view(given.spans[2, 1])]
+    drawn.append(views.explained_variance_view(given.spans.to_dataframe()))
+    drawn.append(views.samples_view(found, list(named.values())))
+    drawn.append(views.ablation_view(lens.mean_ablation_curve(given.parts, given.classes, given.labels)))
+    report = analyse(model, images, names=list(named.values()), pool=given.pool)
+    drawn += [views.layer_view(report.layers), views.head_view(report.heads)]
+    assert all(isinstance(each, views.View) for each in drawn)
+    assert views.page("everything", drawn)
+    return [each.title for each in drawn]

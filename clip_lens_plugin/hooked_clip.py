@@ -292,10 +292,14 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         return embedding, ActivationCache(cached, self, has_batch_dim=not remove_batch_dim)
 
     def get_caching_hooks(self, *args: Any, pos_slice: Any = None, **kwargs: Any):
-        """As in TransformerLens, except that what ``pos_slice`` takes is a copy."""
+        """As in TransformerLens, except that what ``pos_slice`` takes is a copy; an attention pool's query is whole."""
         cache, forward, backward = super().get_caching_hooks(*args, pos_slice=pos_slice, **kwargs)
         if Slice.unwrap(pos_slice).mode != "identity":
-            forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
+            whole = dict(super().get_caching_hooks(*args, **{**kwargs, "cache": cache})[1])
+            forward = [
+                (name, whole[name] if _is_of_query(name) else partial(_save_compact, save=save, cache=cache))
+                for name, save in forward
+            ]
         return cache, forward, backward
 
     def prepare(self, pictures: Picture | Iterable[Picture]) -> Float[Tensor, "b 3 height width"]:
@@ -354,6 +358,11 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         """The pooled, normalised stream in the joint space."""
         projected = pooled @ self.W_P.to(pooled.dtype)
         return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
+
+
+def _is_of_query(name: str) -> bool:
+    """Whether an attention pool has it once for an image, and not at each position."""
+    return name.startswith("pool.") and name not in ("pool.hook_k", "pool.hook_v")
 
 
 def _save_compact(tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]) -> None:

@@ -27,7 +27,7 @@ from clip_lens_plugin.bridge.block import (
 )
 from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
 from clip_lens_plugin.bridge.forward import image_features, image_size
-from clip_lens_plugin.bridge.original import blank, refuse_changes, structure_of
+from clip_lens_plugin.bridge.original import blank, refuse_changes, refuse_held, structure_of
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
 
@@ -116,6 +116,7 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
                 f"space or a pooling head. Give its class: boot_transformers(name, "
                 f"model_class=transformers.CLIPVisionModelWithProjection)."
             )
+        refuse_held(hf_model)
         refuse_changes(hf_model, structure_of(blank(hf_model)), image_features)
         if hasattr(vision, "pre_layrnorm"):
             self._mapping["ln_pre"] = LiveNormBridge(name="vision_model.pre_layrnorm", config=self.cfg)
@@ -126,7 +127,6 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
         has_class_token = hasattr(vision.embeddings, "class_embedding")
         self.cfg.n_ctx = (image_size(vision) // vision.config.patch_size) ** 2 + has_class_token
         hf_model.forward = partial(image_features, hf_model)
-
 
     def setup_hook_compatibility(self, bridge: TransformerBridge) -> None:
         """Called by TransformerLens when a bridge is complete."""

@@ -104,6 +104,11 @@ class LiveAttentionBridge(AttentionBridge):
         with_results = self.config.use_attn_result and self.hook_result.has_hooks()
         return self.hook_out(self._through_results(z) if with_results else self.o(z)), pattern
 
+    def _setup_qkv_hook_reshaping(self) -> None:
+        """Shows what belongs to the heads by head. TransformerLens's own cannot be pickled."""
+        for point in (self.q.hook_out, self.k.hook_out, self.v.hook_out, self.o.hook_in):
+            point.hook_conversion = ByHead(self._width)
+
     def _through_results(self, z: Float[Tensor, "b n hk"]) -> Float[Tensor, "b n d"]:
         by_head = self.o.hook_in(z).unflatten(-1, (-1, self._width))
         results = self.hook_result(torch.einsum("bnhk,hkd->bnhd", by_head, self.W_O))
@@ -147,6 +152,27 @@ class PoolBridge(GeneralizedComponent):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.hook_out.hook_conversion = OneQuery()
+
+
+class ByHead(BaseTensorConversion):
+    """What the heads have side by side [b, n, h k], as hooks see it: [b, n, h, k].
+
+    Args:
+        width: k.
+    """
+
+    splits_attention_heads = True
+    """Tells TransformerLens so."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def handle_conversion(self, input_value: Float[Tensor, "b n hk"], *full_context: Any) -> Float[Tensor, "b n h k"]:
+        return input_value.unflatten(-1, (-1, self._width))
+
+    def revert(self, input_value: Float[Tensor, "b n h k"], *full_context: Any) -> Float[Tensor, "b n hk"]:
+        return input_value.flatten(2)
 
 
 class OneQuery(BaseTensorConversion):

@@ -15,8 +15,8 @@ from transformer_lens.utilities.slice import Slice
 from clip_lens_plugin.bridge.model import hooked_of
 from clip_lens_plugin.labels import Labels
 
-WITHOUT_POSITIONS = ("pool.hook_out", "visual_projection.hook_in", "visual_projection.hook_out")
-"""Hook points after the pooling: there are no tokens left to take some of."""
+WITHOUT_POSITIONS = ("embed.hook_in", "pool.hook_out", "visual_projection.hook_in", "visual_projection.hook_out")
+"""Hook points before the tokens and after the pooling: there are no positions to take some of."""
 
 
 class CLIPBridge(TransformerBridge):
@@ -71,8 +71,9 @@ class CLIPBridge(TransformerBridge):
         """
         raise NotImplementedError(
             f"The weights of {self.cfg.model_name} stay as they are: folding or centring them would change what its "
-            f"parts mean. Leave out process_weights and enable_compatibility_mode; TransformerLens's names "
-            f"(hook_embed, blocks.0.attn.hook_z, ...) are there without them."
+            f"parts mean. Leave out process_weights and enable_compatibility_mode: TransformerLens's names "
+            f"(hook_embed, blocks.0.attn.hook_z, ...) are there without them, and a tool that asks for compatibility "
+            f"mode takes as_hooked_clip(bridge)."
         )
 
     enable_compatibility_mode = process_weights  # type: ignore[assignment]
@@ -128,6 +129,23 @@ class CLIPBridge(TransformerBridge):
     ) -> Float[Tensor, "... d"]:
         """See :meth:`~clip_lens_plugin.hooked_clip.HookedCLIP.tokens_to_residual_directions`."""
         return hooked_of(self).tokens_to_residual_directions(tokens)
+
+    def to_string(self, *args: Any, **kwargs: Any) -> str:
+        """Refused: there is no tokenizer whose tokens an image has.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "An image is no text, so a bridge of an image tower has no tokens to show as text. Its vocabulary is its "
+            "labels: bridge.labels.names[i] is the label at position i."
+        )
+
+    to_str_tokens = to_single_str_token = get_token_position = to_string  # type: ignore[assignment]
+
+    @property
+    def W_E(self) -> Tensor:
+        raise AttributeError("An image is not made of tokens of a vocabulary, so there are no token embeddings W_E.")
 
 
 class PositionSlice(Slice):

@@ -12,7 +12,14 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.bridge.forward import image_features
-from clip_lens_plugin.bridge.original import Structure, blank, refuse_changes, refuse_left_over, structure_of, tensors_of
+from clip_lens_plugin.bridge.original import (
+    Structure,
+    blank,
+    refuse_changes,
+    refuse_left_over,
+    structure_of,
+    tensors_of,
+)
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.pooling import NORMALIZED
 from clip_lens_plugin.factors import same_up_to

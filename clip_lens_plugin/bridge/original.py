@@ -55,7 +55,7 @@ def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[
         source, wrappers = module[-1], module[:-1]
         expected, children = structure[name]
         if type(source) is not expected:
-            raise UnsupportedTowerError(_explain(where, f"is a {type(source).__name__}, not a {expected.__name__}"))
+            raise UnsupportedTowerError(_explain(where, f"is of {_full(type(source))}, not {_full(expected)}"))
         extra = sorted(set(source._modules) ^ children)
         if extra:
             raise UnsupportedTowerError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
@@ -63,6 +63,19 @@ def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[
             raise UnsupportedTowerError(_explain(where, "has a forward hook of torch's"))
         if any(_replaced(each, forward) for each in (source, *wrappers)):
             raise UnsupportedTowerError(_explain(where, "has a forward of its own"))
+
+
+def refuse_held(original: nn.Module) -> None:
+    """Refuses a model whose modules are in a bridge already.
+
+    Raises:
+        UnsupportedTowerError: if one is.
+    """
+    if any("_original_component" in module._modules for module in original.modules()):
+        raise UnsupportedTowerError(
+            f"This {type(original).__name__} is held by another bridge, which has put modules of its own into it. Boot "
+            f"each bridge from a model of its own: load it again, or take copy.deepcopy(bridge)."
+        )
 
 
 def tensors_of(original: nn.Module) -> dict[str, Tensor]:
@@ -112,9 +125,13 @@ def _replaced(module: nn.Module, forward: Callable[..., Any]) -> bool:
     return own is not None and not ours and not hasattr(module, "_hf_hook")  # Accelerate's move tensors only.
 
 
+def _full(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _explain(where: str, what: str) -> str:
     return (
         f"In the model of this bridge, {where} {what}. A bridge holds Hugging Face's own modules, unchanged: merge an "
-        f"adapter into the weights before booting (model.merge_and_unload()), remove torch's hooks, and boot every "
-        f"bridge from a model that no other bridge holds."
+        f"adapter into the weights before booting (model.merge_and_unload()), and remove torch's hooks and "
+        f"replaced parts."
     )

@@ -20,7 +20,7 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.source_check import SourceCheck
-from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.components.attention_pool import AttentionPool, is_of_query
 from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.run_lock import RunLock
 from clip_lens_plugin.images import prepared
@@ -297,7 +297,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         if Slice.unwrap(pos_slice).mode != "identity":
             whole = dict(super().get_caching_hooks(*args, **{**kwargs, "cache": cache})[1])
             forward = [
-                (name, whole[name] if _is_of_query(name) else partial(_save_compact, save=save, cache=cache))
+                (name, whole[name] if is_of_query(name) else partial(_save_compact, save=save, cache=cache))
                 for name, save in forward
             ]
         return cache, forward, backward
@@ -358,11 +358,6 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, HookedRoo
         """The pooled, normalised stream in the joint space."""
         projected = pooled @ self.W_P.to(pooled.dtype)
         return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
-
-
-def _is_of_query(name: str) -> bool:
-    """Whether an attention pool has it once for an image, and not at each position."""
-    return name.startswith("pool.") and name not in ("pool.hook_k", "pool.hook_v")
 
 
 def _save_compact(tensor: Tensor, hook: HookPoint, save: Callable[..., None], cache: dict[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import FactoredMatrix
 from transformer_lens.model_bridge.composition_scores import CompositionScores
-from transformer_lens.utilities import composition_scores
+from transformer_lens.utilities.matrix import composition_scores
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.arguments import checked_choice

@@ -22,12 +22,12 @@ from clip_lens_plugin.bridge.block import (
     LiveAttentionBridge,
     LiveMLPBridge,
     LiveNormBridge,
-    PoolBridge,
     VisionBlockBridge,
 )
 from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
 from clip_lens_plugin.bridge.forward import image_features, image_size
 from clip_lens_plugin.bridge.original import blank, refuse_changes, refuse_held, structure_of
+from clip_lens_plugin.bridge.pool import LivePoolBridge
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
 
@@ -35,8 +35,7 @@ ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "S
 class CLIPBridgeAdapter(ArchitectureAdapter):
     """``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` and ``Siglip2Model``: their image towers.
 
-    An image processor is loaded beside the model, a tokenizer is not. SigLIP's pooling head is one module: its input
-    and output have hook points, what is inside has none.
+    An image processor is loaded beside the model, a tokenizer is not.
 
     A ``CLIPVisionModelWithProjection`` has to be named: ``boot_transformers(folder, model_class=
     CLIPVisionModelWithProjection)``, since Hugging Face loads its config without the projection.
@@ -121,7 +120,7 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
         if hasattr(vision, "pre_layrnorm"):
             self._mapping["ln_pre"] = LiveNormBridge(name="vision_model.pre_layrnorm", config=self.cfg)
         if hasattr(vision, "head"):
-            self._mapping["pool"] = PoolBridge(name="vision_model.head")
+            self._mapping["pool"] = LivePoolBridge(name="vision_model.head")
         if projected:
             self._mapping["visual_projection"] = LinearBridge(name="visual_projection")
         has_class_token = hasattr(vision.embeddings, "class_embedding")

@@ -99,9 +99,11 @@ class LiveAttentionBridge(AttentionBridge):
         q, k, v = (part(x).unflatten(-1, (-1, self._width)) for part in (self.q, self.k, self.v))
         pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, k)))
         pattern = self.hook_pattern(editable(pattern, self.hook_pattern))
-        used = nn.functional.dropout(pattern, self.original_component.dropout, self.training)
+        source: Any = self.original_component
+        used = nn.functional.dropout(pattern, source.dropout, self.training)
         z = (used @ v.transpose(1, 2)).transpose(1, 2).flatten(2)
-        with_results = self.config.use_attn_result and self.hook_result.has_hooks()
+        config: Any = self.config
+        with_results = config.use_attn_result and self.hook_result.has_hooks()
         return self.hook_out(self._through_results(z) if with_results else self.o(z)), pattern
 
     def _setup_qkv_hook_reshaping(self) -> None:
@@ -146,14 +148,6 @@ class VisionBlockBridge(BlockBridge):
         return self.hook_out(mid + self.mlp(self.ln2(read)))
 
 
-class PoolBridge(GeneralizedComponent):
-    """SigLIP's pooling head as one module; ``hook_out`` is [b, 1, d] for its one query, as in a ``HookedCLIP``."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.hook_out.hook_conversion = OneQuery()
-
-
 class ByHead(BaseTensorConversion):
     """What the heads have side by side [b, n, h k], as hooks see it: [b, n, h, k].
 
@@ -173,13 +167,3 @@ class ByHead(BaseTensorConversion):
 
     def revert(self, input_value: Float[Tensor, "b n h k"], *full_context: Any) -> Float[Tensor, "b n hk"]:
         return input_value.flatten(2)
-
-
-class OneQuery(BaseTensorConversion):
-    """The pool's output [b, d] as hooks see it: [b, 1, d]."""
-
-    def handle_conversion(self, input_value: Float[Tensor, "b d"], *full_context: Any) -> Float[Tensor, "b 1 d"]:
-        return input_value[:, None]
-
-    def revert(self, input_value: Float[Tensor, "b 1 d"], *full_context: Any) -> Float[Tensor, "b d"]:
-        return input_value[:, 0]

@@ -13,10 +13,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.bridge.model import hooked_of
+from clip_lens_plugin.components.attention_pool import is_of_query
 from clip_lens_plugin.labels import Labels
-
-WITHOUT_POSITIONS = ("embed.hook_in", "pool.hook_out", "visual_projection.hook_in", "visual_projection.hook_out")
-"""Hook points before the tokens and after the pooling: there are no positions to take some of."""
 
 
 class CLIPBridge(TransformerBridge):
@@ -44,13 +42,13 @@ class CLIPBridge(TransformerBridge):
 
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, pos_slice: Any = None, **kwargs: Any):
         """As in TransformerLens; without a filter the cache has every name, as that of ``run_with_cache``."""
-        if names_filter is None:
-            points = self.hook_dict
+        points = self.hook_dict
 
-            def names_filter(name: str) -> bool:
-                return self._gated_hook_reason(points[name].name or name) is None
+        def fires(name: str) -> bool:
+            return self._gated_hook_reason(points[name].name or name) is None
 
-        return super().get_caching_hooks(names_filter, *args, pos_slice=_sliced(pos_slice), **kwargs)
+        wanted = fires if names_filter is None else names_filter
+        return super().get_caching_hooks(wanted, *args, pos_slice=_sliced(pos_slice), **kwargs)
 
     def run_with_cache(self, *args: Any, pos_slice: Any = None, **kwargs: Any):  # type: ignore[override]
         """As in TransformerLens. Slices that ``pos_slice`` takes are copied, and the pooled stream is kept whole."""
@@ -58,8 +56,11 @@ class CLIPBridge(TransformerBridge):
 
     @staticmethod
     def _pos_slice_dim(name: str, hook_point: HookPoint | None = None) -> int | None:
-        canonical = name if hook_point is None else hook_point.name
-        return None if canonical in WITHOUT_POSITIONS else TransformerBridge._pos_slice_dim(name, hook_point)
+        canonical = str(name if hook_point is None else hook_point.name)
+        pixels_or_pooled = canonical == "embed.hook_in" or canonical.startswith("visual_projection.")
+        if pixels_or_pooled or is_of_query(canonical):
+            return None
+        return TransformerBridge._pos_slice_dim(name, hook_point)
 
     # ------------------------------------------------------------------ weights
 

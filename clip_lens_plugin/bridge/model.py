@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
+from torch import nn
 from transformer_lens import ActivationCache
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.bridge.forward import image_features
@@ -88,9 +87,8 @@ def with_cache(model: CLIPLike, cache: ActivationCache) -> tuple[HookedCLIP, Act
     if isinstance(model, HookedCLIP):
         return model, cache
     hooked = hooked_of(model)
-    translated = _translated(hooked, cache)
-    _refuse_other_output(hooked, cache, translated)
-    return hooked, translated
+    _refuse_other_output(hooked, cache)
+    return hooked, _translated(hooked, cache)
 
 
 def hooked_of(bridge: Any) -> HookedCLIP:
@@ -141,50 +139,28 @@ def _share_weights(plain: nn.Module, original: nn.Module) -> None:
 
 
 def _translated(model: HookedCLIP, cache: ActivationCache) -> ActivationCache:
-    """What a bridge does not keep, computed again: SigLIP's pooling head has no hook points inside."""
+    """The activations that a :class:`HookedCLIP` has too."""
     given = cache.cache_dict
     found = {name: given[name] for name in model.hook_dict if name in given}
     entered = next((given[name] for name in ("ln_pre.hook_out", "embed.hook_out") if name in given), None)
     if entered is not None:
         found.setdefault("hook_embed", entered)
-    last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
-    if isinstance(model.pooling, AttentionPool):
-        found.pop("pool.hook_out", None)
-        if _is_whole(model, cache, NORMALIZED) and _is_whole(model, cache, last):
-            found |= _pooled(model, found[last], found[NORMALIZED])
     return ActivationCache(found, model, has_batch_dim=cache.has_batch_dim)
 
 
-def _is_whole(model: HookedCLIP, cache: ActivationCache, name: str) -> bool:
-    """Whether the activation is there, with its batch and all its positions."""
-    found = cache.cache_dict.get(name)
-    return found is not None and found.ndim == 3 and found.shape[1] == model.cfg.n_ctx
-
-
-def _refuse_other_output(model: HookedCLIP, cache: ActivationCache, translated: ActivationCache) -> None:
-    name = next((name for name in ("visual_projection.hook_out", "pool.hook_out") if name in cache.cache_dict), None)
-    if name is None or model.pooling.output not in translated or not _is_whole(model, cache, NORMALIZED):
+def _refuse_other_output(model: HookedCLIP, cache: ActivationCache) -> None:
+    """Refuses a cache in which what the pool read, or the output, is another than the last LayerNorm's is."""
+    given, dtype = cache.cache_dict, model.cfg.dtype
+    name = "pool.hook_in" if isinstance(model.pooling, AttentionPool) else "visual_projection.hook_out"
+    normalized = given.get(NORMALIZED)
+    if name not in given or normalized is None or normalized.ndim != 3 or normalized.shape[1] != model.cfg.n_ctx:
         return
-    pooled = model.pooling.pooled(translated[model.pooling.output], model.ln_final, model.cfg.dtype)
-    expected = model.project(pooled)
-    output = cache.cache_dict[name].reshape(expected.shape)
-    if (output - expected).norm() > same_up_to(model.cfg.dtype) * (output.norm() + expected.norm()):
+    if isinstance(model.pooling, AttentionPool):
+        expected = model.ln_final.norm.apply_affine(normalized, dtype)
+    else:
+        expected = model.project(model.pooling.pooled(normalized, model.ln_final, dtype))
+    if (given[name] - expected).norm() > same_up_to(dtype) * (given[name].norm() + expected.norm()):
         raise ValueError(
             f"The output of this run does not follow from what was cached before it: a hook changed {name}, "
-            f"ln_final.hook_out or the pool's input. Edit ln_final.hook_normalized or something before it instead."
+            f"ln_final.hook_out or what is between. Edit ln_final.hook_normalized or something before it instead."
         )
-
-
-def _pooled(model: HookedCLIP, stream: Tensor, normalized: Tensor) -> dict[str, Tensor]:
-    kept: dict[str, Tensor] = {}
-
-    def put(x: Tensor, hook: HookPoint) -> Tensor:
-        return normalized
-
-    def keep(x: Tensor, hook: HookPoint) -> None:
-        kept[str(hook.name)] = x
-
-    inside = [name for name in model.hook_dict if name.startswith("pool.")]
-    with model.hooks(fwd_hooks=[(NORMALIZED, put), *((name, keep) for name in inside)]):
-        model.pooling(stream, model.ln_final)
-    return kept

@@ -16,13 +16,13 @@ Structure = dict[str, tuple[type, frozenset[str]]]
 """The class and the children of each module, by its name."""
 
 
-def blank(original: nn.Module) -> Any:
+def blank(original: Any) -> Any:
     """A model of the same class and config on the meta device, without the bridge's modules.
 
     Raises:
         UnsupportedTowerError: for a class that is not supported; a subclass or a wrapper is none.
     """
-    made: Any = type(original)
+    made = type(original)
     if made not in SUPPORTED:
         raise UnsupportedTowerError(
             f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported in a bridge, got "

@@ -20,6 +20,11 @@ PATTERN, Z, MLP_OUT = "pool.hook_pattern", "pool.hook_z", "pool.hook_mlp_out"
 POST_SCALE, OUT = "pool.ln_post.hook_scale", "pool.hook_out"
 
 
+def is_of_query(name: str) -> bool:
+    """Whether a hook point of a pool is seen once for an image, and not at each position."""
+    return name.startswith("pool.") and name not in ("pool.hook_in", "pool.hook_k", "pool.hook_v")
+
+
 class AttentionPool(nn.Module):
     """``o = Σ_p softmax(q_p K_pᵀ / √k) V_p W_O[p] + b_O`` of the normalised stream; then its MLP or LayerNorm.
 

@@ -30,7 +30,7 @@ class LivePoolBridge(GeneralizedComponent):
             if isinstance(child, HookPoint):
                 setattr(self, name, child)
             else:
-                self.add_module(name, child)
+                self._modules[name] = child  # add_module finds the head's own of that name, and refuses.
         object.__setattr__(self, "_pool", pool)  # Not as a child: its hook points have one owner.
 
     def forward(self, hidden_states: Float[Tensor, "b n d"], *_: Any, **__: Any) -> Float[Tensor, "b d"]:

@@ -104,7 +104,7 @@ class AttentionPool(nn.Module):
         x = ln_final(stream)[:, self.positions]
         heads = (self.n_heads, -1)
         q = self._q(self._query()).unflatten(-1, heads)
-        q = self.hook_q(q.expand(len(x), 1, *q.shape[-2:]))
+        q = self.hook_q(q.repeat(len(x), 1, 1, 1))  # Copies: a hook may edit them in place.
         key = self.hook_k(self._key(x).unflatten(-1, heads))
         v = self.hook_v(self._value(x).unflatten(-1, heads))
         pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, key)))

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.conversion_utils.conversion_steps.base_tensor_conversion import BaseTensorConversion
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge.generalized_components import (
     AttentionBridge,
     BlockBridge,
@@ -18,6 +17,7 @@ from transformer_lens.model_bridge.generalized_components import (
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
 from clip_lens_plugin.components.editable import editable
+from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.components.source import Norm
@@ -35,7 +35,7 @@ class LiveNormBridge(NormalizationBridge):
         super().set_original_component(original_component)
         assert isinstance(original_component, nn.LayerNorm)
         norm = LayerNorm(Norm(original_component))
-        norm.hook_scale, norm.hook_normalized = self.hook_scale, self.hook_normalized
+        self.hook_scale, self.hook_normalized = norm.hook_scale, norm.hook_normalized
         object.__setattr__(self, "_norm", norm)  # Not as a child: its hook points have one owner.
 
     @property
@@ -75,10 +75,12 @@ class LiveAttentionBridge(AttentionBridge):
     supports_split_qkv_fork: bool = False
     supports_attn_result: bool = True
     property_aliases: ClassVar[dict[str, str]] = {}
+    hook_pattern: HookPoint
 
     def __init__(self, name: str, config: Any, submodules: dict[str, GeneralizedComponent]) -> None:
         super().__init__(name, config, submodules, is_causal=False)
         self._width: int = config.d_head
+        self.hook_attn_scores, self.hook_pattern, self.hook_result = HookPoint(), HookPoint(), HookPoint()
 
     def forward(
         self, hidden_states: Float[Tensor, "b n d"], attention_mask: Tensor | None = None, **_: Any

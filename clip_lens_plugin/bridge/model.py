@@ -98,7 +98,8 @@ def hooked_of(bridge: Any) -> HookedCLIP:
 
     Raises:
         TypeError: if it is no bridge.
-        UnsupportedTowerError: if the bridge holds a model that is not supported, or that has been changed.
+        UnsupportedTowerError: if the bridge holds a model that is not supported; a SourceMismatchError, which is one,
+            if it has been changed.
         ValueError: if its weights are not in memory.
     """
     if not isinstance(bridge, TransformerBridge):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_global_hooks
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import SUPPORTED
 
@@ -47,22 +48,23 @@ def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[
         forward: what the model's own ``forward`` may be replaced with.
 
     Raises:
-        UnsupportedTowerError: if a module is of another class, has other children, torch's hooks, or a ``forward`` of
+        SourceMismatchError: if a module is of another class, has other children, torch's hooks, or a ``forward`` of
             its own; the message names it and the way out.
     """
+    refuse_global_hooks(type(original).__name__)
     for name, module in _modules(original, structure):
         where = name or type(original).__name__
         source, wrappers = module[-1], module[:-1]
         expected, children = structure[name]
         if type(source) is not expected:
-            raise UnsupportedTowerError(_explain(where, f"is of {_full(type(source))}, not {_full(expected)}"))
+            raise SourceMismatchError(_explain(where, f"is of {_full(type(source))}, not {_full(expected)}"))
         extra = sorted(set(source._modules) ^ children)
         if extra:
-            raise UnsupportedTowerError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
+            raise SourceMismatchError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
         if any(each._forward_hooks or each._forward_pre_hooks for each in (source, *wrappers)):
-            raise UnsupportedTowerError(_explain(where, "has a forward hook of torch's"))
+            raise SourceMismatchError(_explain(where, "has a forward hook of torch's"))
         if any(_replaced(each, forward) for each in (source, *wrappers)):
-            raise UnsupportedTowerError(_explain(where, "has a forward of its own"))
+            raise SourceMismatchError(_explain(where, "has a forward of its own"))
 
 
 def refuse_held(original: nn.Module) -> None:
@@ -91,12 +93,12 @@ def refuse_left_over(original: nn.Module, used: Iterable[Tensor]) -> None:
     """Refuses a model with a parameter that is not among those used.
 
     Raises:
-        UnsupportedTowerError: naming the first of them.
+        SourceMismatchError: naming the first of them.
     """
     known = {id(tensor) for tensor in used}
     left = next((name for name, parameter in original.named_parameters() if id(parameter) not in known), None)
     if left is not None:
-        raise UnsupportedTowerError(_explain(left.replace("._original_component", ""), "is a parameter too many"))
+        raise SourceMismatchError(_explain(left.replace("._original_component", ""), "is a parameter too many"))
 
 
 def _modules(original: nn.Module, structure: Structure) -> Iterator[tuple[str, list[nn.Module]]]:
@@ -107,7 +109,7 @@ def _modules(original: nn.Module, structure: Structure) -> Iterator[tuple[str, l
         owner, _, last = name.rpartition(".")
         child = found[owner][-1]._modules.get(last)
         if child is None:  # Named by its owner's children.
-            raise UnsupportedTowerError(_explain(owner, f"has lost its part {last}"))
+            raise SourceMismatchError(_explain(owner, f"has lost its part {last}"))
         found[name] = _unwrapped(child)
         yield name, found[name]
 

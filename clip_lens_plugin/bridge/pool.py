@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
 from clip_lens_plugin.adapters.open_clip import multi_head_parts
 from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.components.mlp import MLP
-from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.components.source import Affine, Norm, Scale, Weight
 
 
 class LivePoolBridge(GeneralizedComponent):
@@ -50,7 +49,7 @@ class _AlreadyNormalised(LayerNorm):
 def _pool(head: Any) -> AttentionPool:
     q, key, value, out = multi_head_parts(head.attention)
     return AttentionPool(
-        query=partial(_query, head),
+        query=Weight(head, "probe", (0, 0)),
         q=q,
         key=key,
         value=value,
@@ -59,7 +58,3 @@ def _pool(head: Any) -> AttentionPool:
         ln2=LayerNorm(Norm(head.layernorm)),
         mlp=MLP(Affine(head.mlp.fc1), head.mlp.activation_fn, Affine(head.mlp.fc2), Scale()),
     )
-
-
-def _query(head: Any) -> Float[Tensor, " d"]:
-    return head.probe[0, 0]

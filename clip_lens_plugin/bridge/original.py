@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,11 @@ def blank(original: Any) -> Any:
             f"{made.__name__}. Give the model itself: merge an adapter into its weights first "
             f"(model.merge_and_unload())."
         )
+    config = deepcopy(original.config)
+    # TransformerLens asks for "eager", whose softmax is in float32 at most. The bridge's own attention has no such limit.
+    config._attn_implementation = "sdpa"
     with torch.device("meta"):
-        return made(original.config)
+        return made(config)
 
 
 def structure_of(model: nn.Module) -> Structure:

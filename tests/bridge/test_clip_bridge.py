@@ -526,7 +526,7 @@ def test_a_copy_is_a_bridge_of_its_own(pair: Pair, copied: Callable[[CLIPBridge]
     assert twin.labels.names == tuple(LABELS)
     with torch.no_grad():
         for parameter in twin.original_model.parameters():
-            parameter.mul_(1.1)
+            parameter.mul_(0.5)
     assert distance(twin(pair.images), expected) > 1e-3
     assert_same(pair.bridge(pair.images), expected, "the first bridge is as it was")
     assert distance(as_hooked_clip(twin)(pair.images), twin(pair.images)) < ROUNDED, "its own weights are read"
@@ -539,12 +539,12 @@ def test_a_copy_is_a_bridge_of_its_own(pair: Pair, copied: Callable[[CLIPBridge]
 def test_loaded_weights_are_followed(pair: Pair, assign: bool):
     twin = copy.deepcopy(pair.bridge)
     before, scale = twin(pair.images), twin.ln_final.w.detach().clone()
-    twin.load_state_dict({name: 0.9 * value for name, value in twin.state_dict().items()}, assign=assign)
+    twin.load_state_dict({name: 0.5 * value for name, value in twin.state_dict().items()}, assign=assign)
     assert distance(twin(pair.images), before) > 1e-3
     assert distance(as_hooked_clip(twin)(pair.images), twin(pair.images)) < ROUNDED
     for name in WEIGHTS:
         assert_same(getattr(twin, name), getattr(as_hooked_clip(twin), name), name)
-    assert_same(twin.ln_final.w.detach(), 0.9 * scale, "γ")
+    assert_same(twin.ln_final.w.detach(), 0.5 * scale, "γ")
     assert twin.labels.names == tuple(LABELS)
 
 

@@ -32,8 +32,11 @@ def blank(original: Any) -> Any:
             f"(model.merge_and_unload())."
         )
     config = deepcopy(original.config)
-    # TransformerLens asks for "eager", whose softmax is in float32 at most. The bridge's own attention has no such limit.
+    # TransformerLens asks for attention weights, and "eager", whose softmax is in float32 at most. The bridge's own
+    # attention has no such limit.
     config._attn_implementation = "sdpa"
+    for each in (config, getattr(config, "vision_config", config), getattr(config, "text_config", config)):
+        each.output_attentions = each.output_hidden_states = False
     with torch.device("meta"):
         return made(config)
 
@@ -65,7 +68,7 @@ def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[
         extra = sorted(set(source._modules) ^ children)
         if extra:
             raise SourceMismatchError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
-        if any(each._forward_hooks or each._forward_pre_hooks for each in (source, *wrappers)):
+        if any(_listens(each) for each in (source, *wrappers)):
             raise SourceMismatchError(_explain(where, "has a forward hook of torch's"))
         if any(_replaced(each, forward) for each in (source, *wrappers)):
             raise SourceMismatchError(_explain(where, "has a forward of its own"))
@@ -123,6 +126,12 @@ def _unwrapped(module: nn.Module) -> list[nn.Module]:
     while isinstance(inner := chain[-1]._modules.get("_original_component"), nn.Module):
         chain.append(inner)
     return chain
+
+
+def _listens(module: nn.Module) -> bool:
+    """Whether torch's hooks are on it; those that transformers leaves behind to collect outputs change nothing."""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return any(getattr(hook, "__module__", "") != "transformers.utils.output_capturing" for hook in hooks)
 
 
 def _replaced(module: nn.Module, forward: Callable[..., Any]) -> bool:

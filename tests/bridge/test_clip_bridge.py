@@ -414,6 +414,7 @@ def readings(positions: Any) -> dict[str, Callable[[Any, Tensor], Any]]:
     own = torch.tensor([3, 0, 1])
     return {
         "W_U": lambda m, x: m.W_U,
+        "b_U": lambda m, x: m.b_U,
         "unembed": lambda m, x: m.unembed(cached(m, x)["resid_post", -1]),
         "directions": lambda m, x: m.tokens_to_residual_directions(torch.tensor([0, 2])),
         "direction": lambda m, x: m.tokens_to_residual_directions("the sea"),

@@ -438,9 +438,7 @@ def test_labels_are_the_vocabulary(pair: Pair, positions: Any):
                     call(model, pair.images)
         else:
             assert_same(*pair.both(call), what)
-    assert_same(
-        *pair.both(lambda m, x: [m.b_U, m.to_single_token("the sea"), m.to_tokens(LABELS[1:]).tolist()]), "names"
-    )
+    assert_same(*pair.both(lambda m, x: [m.to_single_token("the sea"), m.to_tokens(LABELS[1:]).tolist()]), "names")
 
 
 def test_the_last_reading_is_the_models_own_output(pair: Pair):

@@ -470,7 +470,7 @@ def test_without_labels_the_first_step_is_named(tmp_path):
             _ = model.W_U
         with pytest.raises(ValueError, match="No text labels are set"):
             SVDInterpreter(model).get_singular_vectors("w_in", 0)
-    with pytest.raises(ValueError, match="wrapped without a tokenizer"):
+    with pytest.raises(ValueError, match="without a tokenizer"):
         bridge.set_labels(LABELS)
 
 

@@ -13,6 +13,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 from transformer_lens.utilities.slice import Slice
 
+from clip_lens_plugin.components.attention_pool import is_of_query
 from clip_lens_plugin.config import HookedCLIPConfig
 
 RESULT = "attn.hook_result"
@@ -52,11 +53,15 @@ class CachingModel(HookedRootModule):
         return embedding, ActivationCache(cached, self, has_batch_dim=not remove_batch_dim)
 
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, pos_slice: Any = None, **kwargs: Any):
-        """As in TransformerLens, except that what ``pos_slice`` takes is a copy."""
+        """As in TransformerLens, except that what ``pos_slice`` takes is a copy; an attention pool's query is whole."""
         wanted = self._in_full_cache if names_filter is None else names_filter
         cache, forward, backward = super().get_caching_hooks(wanted, *args, pos_slice=pos_slice, **kwargs)
         if Slice.unwrap(pos_slice).mode != "identity":
-            forward = [(name, partial(_save_compact, save=save, cache=cache)) for name, save in forward]
+            whole = dict(super().get_caching_hooks(wanted, *args, **{**kwargs, "cache": cache})[1])
+            forward = [
+                (name, whole[name] if is_of_query(name) else partial(_save_compact, save=save, cache=cache))
+                for name, save in forward
+            ]
         return cache, forward, backward
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:

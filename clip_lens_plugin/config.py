@@ -25,6 +25,7 @@ class HookedCLIPConfig:
         pooling: how the tokens become one embedding.
         n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
         n_registers: how many of them are registers, the last ones.
+        d_vocab: how many text labels are set; kept up to date by ``HookedCLIP.set_labels``.
         device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
         use_attn_result: whether a full cache holds ``hook_result``; see ``HookedCLIP.set_use_attn_result``.
         normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
@@ -48,6 +49,7 @@ class HookedCLIPConfig:
     n_prefix_tokens: int = 1
     n_registers: int = 0
     use_attn_result: bool = False
+    d_vocab: int = 0
     normalization_type: str = "LN"
     attn_only: bool = False
     final_rms: bool = False

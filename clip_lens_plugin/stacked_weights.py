@@ -5,10 +5,16 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens import FactoredMatrix
+from transformer_lens.model_bridge.composition_scores import CompositionScores
+from transformer_lens.utilities.matrix import composition_scores
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
+from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.components.block import Block
+from clip_lens_plugin.components.layer_norm import LayerNorm
 from clip_lens_plugin.config import HookedCLIPConfig
+from clip_lens_plugin.tl_parameters import NamedWeights, block_weights
 
 
 class StackedWeights:
@@ -19,6 +25,9 @@ class StackedWeights:
 
     blocks: TypedModuleList[Block]
     cfg: HookedCLIPConfig
+    ln_final: LayerNorm
+    W_U: Tensor
+    b_U: Tensor
 
     @property
     def W_Q(self) -> Float[Tensor, "l h d k"]:
@@ -76,6 +85,50 @@ class StackedWeights:
     def b_gate(self) -> Float[Tensor, "l d_mlp"] | None:
         return None if self.blocks[0].mlp.gate is None else self._stacked("mlp", "b_gate")
 
+    @property
+    def QK(self) -> FactoredMatrix:
+        """W_Q W_Kᵀ [l, h, d, d], as TransformerLens's factored matrix."""
+        return FactoredMatrix(self.W_Q, self.W_K.transpose(-2, -1))
+
+    @property
+    def OV(self) -> FactoredMatrix:
+        """W_V W_O [l, h, d, d], as TransformerLens's factored matrix."""
+        return FactoredMatrix(self.W_V, self.W_O)
+
+    @property
+    def all_head_labels(self) -> list[str]:
+        """ "L0H0" and so on."""
+        return [f"L{layer}H{head}" for layer in range(self.cfg.n_layers) for head in range(self.cfg.n_heads)]
+
+    def all_composition_scores(self, mode: str) -> CompositionScores:
+        """How much each head reads of what each earlier one writes [l, h, l, h], as TransformerLens defines it.
+
+        Args:
+            mode: what is read with it: "Q", "K" or "V".
+
+        Raises:
+            ValueError: for another mode.
+        """
+        checked_choice("mode", mode, ("Q", "K", "V"))
+        read = {"Q": self.QK, "K": self.QK.T, "V": self.OV}[mode]
+        layer = torch.arange(self.cfg.n_layers, device=self.cfg.device)
+        earlier = layer[:, None, None, None] < layer[None, None, :, None]
+        scores = composition_scores(self.OV, read, broadcast_dims=True) * earlier
+        return CompositionScores(scores, list(range(self.cfg.n_layers)), self.all_head_labels)
+
+    def tl_parameters(self) -> dict[str, Tensor]:
+        """The weights by TransformerLens's names, with ``unembed.W_U`` [d, t] where text labels are set.
+
+        There are no token embeddings: an image has no vocabulary that it is made of.
+        """
+        named = [weight for layer, block in enumerate(self.blocks) for weight in block_weights(block, layer)]
+        named += [("ln_final.w", self.ln_final.w), ("ln_final.b", self.ln_final.b)]
+        try:
+            named += [("unembed.W_U", self.W_U), ("unembed.b_U", self.b_U)]
+        except ValueError as error:
+            return NamedWeights(named, without_labels=str(error))
+        return NamedWeights(named)
+
     def _stacked(self, part: str, name: str) -> Tensor:
         return torch.stack([getattr(getattr(block, part), name) for block in self.blocks])
 
@@ -88,7 +141,13 @@ class StackedWeights:
             layer: 0 to ``n_layers``.
             mlp_input: add the attention bias of ``layer`` itself.
             include_mlp_biases: add the MLPs' biases too.
+
+        Raises:
+            IndexError: if there is no such layer.
         """
+        last = self.cfg.n_layers - mlp_input
+        if not 0 <= layer <= last:
+            raise IndexError(f"layer must be 0 to {last} here, got {layer}: the model has {self.cfg.n_layers} layers.")
         total = torch.zeros(self.cfg.d_model, device=self.cfg.device, dtype=self.cfg.dtype)
         for block in self.blocks[:layer]:
             total = total + block.attn.b_O

@@ -49,6 +49,7 @@ class Vocabulary:
                 f"{rows.shape[-1]}."
             )
         self.labels = Labels(tuple(names), rows.to(self.cfg.device, self.cfg.dtype))
+        self.cfg.d_vocab = len(self.labels.names)
 
     def _required_labels(self) -> Labels:
         if self.labels is None:

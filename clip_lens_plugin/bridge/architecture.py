@@ -6,28 +6,28 @@ images [b, 3, height, width] and returns their embeddings [b, e].
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 from transformer_lens.conversion_utils.conversion_steps import RearrangeTensorConversion
 from transformer_lens.conversion_utils.param_processing_conversion import ParamProcessingConversion
 from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
-from transformer_lens.model_bridge.generalized_components import (
-    LinearBridge,
-    MLPBridge,
-    NormalizationBridge,
-)
+from transformer_lens.model_bridge.generalized_components import LinearBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.utilities.architectures import VISION_ARCHITECTURES
-from transformers.modeling_outputs import ImageClassifierOutput
 
-from clip_lens_plugin.bridge.block import LiveAttentionBridge, VisionBlockBridge
-from clip_lens_plugin.components.embed import flat_patches
+from clip_lens_plugin.bridge.block import (
+    LiveAttentionBridge,
+    LiveMLPBridge,
+    LiveNormBridge,
+    VisionBlockBridge,
+)
+from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
+from clip_lens_plugin.bridge.forward import image_features, image_size
+from clip_lens_plugin.bridge.original import blank, refuse_changes, refuse_held, structure_of
+from clip_lens_plugin.bridge.pool import LivePoolBridge
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
 
@@ -35,14 +35,14 @@ ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "S
 class CLIPBridgeAdapter(ArchitectureAdapter):
     """``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` and ``Siglip2Model``: their image towers.
 
-    An image processor is loaded beside the model, a tokenizer is not. SigLIP's pooling head is one module: its input
-    and output have hook points, what is inside has none.
+    An image processor is loaded beside the model, a tokenizer is not.
 
     A ``CLIPVisionModelWithProjection`` has to be named: ``boot_transformers(folder, model_class=
     CLIPVisionModelWithProjection)``, since Hugging Face loads its config without the projection.
     """
 
     supports_generation: bool = False
+    supports_compatibility_mode: bool = False
     applicable_phases: ClassVar[list[int]] = [1]
 
     def __init__(self, cfg: Any) -> None:
@@ -75,30 +75,29 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
         self.component_mapping = self._mapping
 
     def _components(self) -> dict[str, Any]:
-        native = partial(NormalizationBridge, config=self.cfg, use_native_layernorm_autograd=True)
+        norm = partial(LiveNormBridge, config=self.cfg)
         projections: dict[str, GeneralizedComponent] = {"o": LinearBridge(name="out_proj")}
         projections |= {letter: LinearBridge(name=f"{letter}_proj") for letter in "qkv"}
         return {
             "embed": GeneralizedComponent(name="vision_model.embeddings"),
             "blocks": VisionBlockBridge(
                 name="vision_model.encoder.layers",
-                hook_alias_overrides={"hook_mlp_out": "mlp.out.hook_out", "hook_mlp_in": "mlp.in.hook_in"},
                 submodules={
-                    "ln1": native(name="layer_norm1"),
-                    "ln2": native(name="layer_norm2"),
+                    "ln1": norm(name="layer_norm1"),
+                    "ln2": norm(name="layer_norm2"),
                     "attn": LiveAttentionBridge(
                         name="self_attn",
                         config=self.cfg,
                         submodules=projections,
                     ),
-                    "mlp": MLPBridge(
+                    "mlp": LiveMLPBridge(
                         name="mlp",
                         config=self.cfg,
                         submodules={"in": LinearBridge(name="fc1"), "out": LinearBridge(name="fc2")},
                     ),
                 },
             ),
-            "ln_final": native(name="vision_model.post_layernorm"),
+            "ln_final": norm(name="vision_model.post_layernorm"),
         }
 
     def prepare_model(self, hf_model: Any) -> None:
@@ -106,6 +105,7 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
 
         Raises:
             ValueError: if the model was loaded without its projection or its pooling head.
+            UnsupportedTowerError: if some of it is not Hugging Face's own, or another bridge holds it.
         """
         vision = hf_model.vision_model if hasattr(hf_model, "vision_model") else hf_model
         projected = hasattr(hf_model, "visual_projection")
@@ -115,17 +115,21 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
                 f"space or a pooling head. Give its class: boot_transformers(name, "
                 f"model_class=transformers.CLIPVisionModelWithProjection)."
             )
+        refuse_held(hf_model)
+        refuse_changes(hf_model, structure_of(blank(hf_model)), image_features)
         if hasattr(vision, "pre_layrnorm"):
-            self._mapping["ln_pre"] = NormalizationBridge(
-                name="vision_model.pre_layrnorm", config=self.cfg, use_native_layernorm_autograd=True
-            )
+            self._mapping["ln_pre"] = LiveNormBridge(name="vision_model.pre_layrnorm", config=self.cfg)
         if hasattr(vision, "head"):
-            self._mapping["pool"] = GeneralizedComponent(name="vision_model.head")
+            self._mapping["pool"] = LivePoolBridge(name="vision_model.head")
         if projected:
             self._mapping["visual_projection"] = LinearBridge(name="visual_projection")
-        patches = math.isqrt(vision.config.num_patches) ** 2 if hasattr(vision.config, "num_patches") else None
-        self.cfg.n_ctx = patches or vision.embeddings.num_positions
-        hf_model.forward = partial(_image_features, hf_model)
+        has_class_token = hasattr(vision.embeddings, "class_embedding")
+        self.cfg.n_ctx = (image_size(vision) // vision.config.patch_size) ** 2 + has_class_token
+        hf_model.forward = partial(image_features, hf_model)
+
+    def setup_hook_compatibility(self, bridge: TransformerBridge) -> None:
+        """Called by TransformerLens when a bridge is complete."""
+        CLIPBridge.adopt(bridge)
 
 
 def register() -> None:
@@ -137,18 +141,3 @@ def register() -> None:
     for name in ARCHITECTURES:
         SUPPORTED_ARCHITECTURES.setdefault(name, CLIPBridgeAdapter)
     VISION_ARCHITECTURES.update(ARCHITECTURES)
-
-
-def _image_features(hf_model: Any, pixel_values: Float[Tensor, "b 3 height width"], **_: Any) -> ImageClassifierOutput:
-    """The embeddings [b, e], under the name that TransformerLens returns as a visual model's output."""
-    vision = hf_model.vision_model
-    if hasattr(vision.config, "num_patches"):
-        size = vision.config.patch_size
-        patches = flat_patches(pixel_values, size)
-        grid = torch.tensor([[side // size for side in pixel_values.shape[2:]]] * len(patches))
-        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device)
-        pooled = vision(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid).pooler_output
-    else:
-        pooled = vision(pixel_values=pixel_values).pooler_output
-    projection: nn.Module | None = getattr(hf_model, "visual_projection", None)
-    return ImageClassifierOutput(logits=pooled if projection is None else projection(pooled))

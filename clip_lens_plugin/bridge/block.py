@@ -1,23 +1,69 @@
-"""A block of a bridge whose attention scores and pattern are live: an edit of them moves the output."""
+"""A block of a bridge, computed step by step as a ``HookedCLIP`` does: an edit at any hook point moves the output."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformer_lens.model_bridge.generalized_components import AttentionBridge, BlockBridge
+from torch import Tensor, nn
+from transformer_lens.conversion_utils.conversion_steps.base_tensor_conversion import BaseTensorConversion
+from transformer_lens.model_bridge.generalized_components import (
+    AttentionBridge,
+    BlockBridge,
+    MLPBridge,
+    NormalizationBridge,
+)
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from clip_lens_plugin.components.editable import editable
+from clip_lens_plugin.components.hook_point import HookPoint
+from clip_lens_plugin.components.layer_norm import LayerNorm
+from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
+from clip_lens_plugin.components.source import Norm
 
-class VisionBlockBridge(BlockBridge):
-    """A block without the inputs by head that TransformerLens's language models can have."""
 
-    hook_aliases: ClassVar[dict[str, Any]] = {
-        name: at
-        for name, at in BlockBridge.hook_aliases.items()
-        if name not in ("hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input")
-    }
+class LiveNormBridge(NormalizationBridge):
+    """A LayerNorm whose scale and normalised stream are live, in place too: a ``HookedCLIP``'s on these hook points.
+
+    TransformerLens's own does not see an activation that a hook edits without returning it.
+    """
+
+    property_aliases: ClassVar[dict[str, str]] = {}
+
+    def set_original_component(self, original_component: nn.Module) -> None:
+        super().set_original_component(original_component)
+        assert isinstance(original_component, nn.LayerNorm)
+        norm = LayerNorm(Norm(original_component))
+        self.hook_scale, self.hook_normalized = norm.hook_scale, norm.hook_normalized
+        object.__setattr__(self, "_norm", norm)  # Not as a child: its hook points have one owner.
+
+    @property
+    def w(self) -> Float[Tensor, " d"]:
+        """γ."""
+        return self._norm.w
+
+    @property
+    def b(self) -> Float[Tensor, " d"]:
+        """β."""
+        return self._norm.b
+
+    def forward(self, hidden_states: Float[Tensor, "*batch d"], **_: Any) -> Float[Tensor, "*batch d"]:
+        return self.hook_out(self._norm(self.hook_in(hidden_states)))
+
+
+class LiveMLPBridge(MLPBridge):
+    """TransformerLens's MLP, whose biases are read at each use and not kept from when it was made."""
+
+    property_aliases: ClassVar[dict[str, str]] = {}
+
+    @property
+    def b_in(self) -> Float[Tensor, " d_mlp"]:
+        return getattr(self, "in").bias
+
+    @property
+    def b_out(self) -> Float[Tensor, " d"]:
+        return self.out.bias
 
 
 class LiveAttentionBridge(AttentionBridge):
@@ -27,10 +73,14 @@ class LiveAttentionBridge(AttentionBridge):
     """
 
     supports_split_qkv_fork: bool = False
+    supports_attn_result: bool = True
+    property_aliases: ClassVar[dict[str, str]] = {}
+    hook_pattern: HookPoint
 
     def __init__(self, name: str, config: Any, submodules: dict[str, GeneralizedComponent]) -> None:
         super().__init__(name, config, submodules, is_causal=False)
         self._width: int = config.d_head
+        self.hook_attn_scores, self.hook_pattern, self.hook_result = HookPoint(), HookPoint(), HookPoint()
 
     def forward(
         self, hidden_states: Float[Tensor, "b n d"], attention_mask: Tensor | None = None, **_: Any
@@ -47,7 +97,75 @@ class LiveAttentionBridge(AttentionBridge):
                 "An image with masked tokens is not supported in the bridge; give square images at the model's own "
                 "size, of which every patch counts."
             )
-        x, width = self.hook_in(hidden_states), self._width
-        q, k, v = (part(x).unflatten(-1, (-1, width)).transpose(1, 2) for part in (self.q, self.k, self.v))
-        pattern = self.hook_pattern(self.hook_attn_scores(q @ k.mT * width**-0.5).softmax(-1))
-        return self.hook_out(self.o((pattern @ v).transpose(1, 2).flatten(2))), pattern
+        x = self.hook_in(hidden_states)
+        q, k, v = (part(x).unflatten(-1, (-1, self._width)) for part in (self.q, self.k, self.v))
+        pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, k)))
+        pattern = self.hook_pattern(editable(pattern, self.hook_pattern))
+        source: Any = self.original_component
+        used = nn.functional.dropout(pattern, source.dropout, self.training)
+        z = (used @ v.transpose(1, 2)).transpose(1, 2).flatten(2)
+        config: Any = self.config
+        with_results = config.use_attn_result and self.hook_result.has_hooks()
+        return self.hook_out(self._through_results(z) if with_results else self.o(z)), pattern
+
+    def _setup_qkv_hook_reshaping(self) -> None:
+        """Shows what belongs to the heads by head. TransformerLens's own cannot be pickled."""
+        for point in (self.q.hook_out, self.k.hook_out, self.v.hook_out, self.o.hook_in):
+            point.hook_conversion = ByHead(self._width)
+
+    def _through_results(self, z: Float[Tensor, "b n hk"]) -> Float[Tensor, "b n d"]:
+        by_head = self.o.hook_in(z).unflatten(-1, (-1, self._width))
+        results = self.hook_result(torch.einsum("bnhk,hkd->bnhd", by_head, self.W_O))
+        return self.o.hook_out(results.sum(2) + self.b_O)
+
+
+class VisionBlockBridge(BlockBridge):
+    """A pre-norm block. An edit of ``hook_resid_mid`` moves the stream, and not only what the MLP reads of it.
+
+    It has no inputs by head, which TransformerLens's language models can have.
+    """
+
+    hook_aliases: ClassVar[dict[str, Any]] = {
+        name: at
+        for name, at in BlockBridge.hook_aliases.items()
+        if name not in ("hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input", "hook_resid_mid")
+    }
+
+    def __init__(self, name: str, submodules: dict[str, GeneralizedComponent]) -> None:
+        super().__init__(name, submodules=submodules)
+        self.hook_resid_mid = HookPoint()
+
+    def forward(
+        self, hidden_states: Float[Tensor, "b n d"], attention_mask: Tensor | None = None, **_: Any
+    ) -> Float[Tensor, "b n d"]:
+        """The stream after the block.
+
+        Raises:
+            StopAtLayerException: if the run is to stop before it.
+        """
+        self._check_stop_at_layer(hidden_states)
+        pre = self.hook_in(hidden_states)
+        mid = self.hook_resid_mid(pre + self.attn(self.ln1(pre), attention_mask=attention_mask)[0])
+        read = self.hook_mlp_in(mid) if self._read_use_hook_mlp_in() else mid
+        return self.hook_out(mid + self.mlp(self.ln2(read)))
+
+
+class ByHead(BaseTensorConversion):
+    """What the heads have side by side [b, n, h k], as hooks see it: [b, n, h, k].
+
+    Args:
+        width: k.
+    """
+
+    splits_attention_heads = True
+    """Tells TransformerLens so."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def handle_conversion(self, input_value: Float[Tensor, "b n hk"], *full_context: Any) -> Float[Tensor, "b n h k"]:
+        return input_value.unflatten(-1, (-1, self._width))
+
+    def revert(self, input_value: Float[Tensor, "b n h k"], *full_context: Any) -> Float[Tensor, "b n hk"]:
+        return input_value.flatten(2)

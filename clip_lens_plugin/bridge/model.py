@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformer_lens import ActivationCache
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
+from clip_lens_plugin.bridge.forward import image_features
+from clip_lens_plugin.bridge.original import (
+    Structure,
+    blank,
+    refuse_changes,
+    refuse_left_over,
+    structure_of,
+    tensors_of,
+)
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.pooling import NORMALIZED
 from clip_lens_plugin.factors import same_up_to
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.labels import Labels
 from clip_lens_plugin.loading.hugging_face import wrapped
 from clip_lens_plugin.precision import full_precision, rounding
 
 CLIPLike = HookedCLIP | TransformerBridge
 """What the public functions take as their model."""
 
-_HOOKED: WeakKeyDictionary[TransformerBridge, HookedCLIP] = WeakKeyDictionary()
+
+@dataclass(frozen=True)
+class _Wrapped:
+    """What was made of a bridge.
+
+    Attributes:
+        structure: of the model that the bridge was booted from.
+    """
+
+    hooked: HookedCLIP
+    structure: Structure
+
+    def is_current(self, original: nn.Module) -> bool:
+        """Whether its weights are still those of the bridge, on their device and in their dtype."""
+        weight, cfg = next(original.parameters()), self.hooked.cfg
+        held = {id(parameter) for parameter in original.parameters()}
+        same = all(id(parameter) in held for parameter in self.hooked.parameters())
+        return same and (cfg.device, cfg.dtype) == (weight.device, weight.dtype)
+
+
+_WRAPPED: WeakKeyDictionary[TransformerBridge, _Wrapped] = WeakKeyDictionary()
 
 
 def as_hooked_clip(model: CLIPLike) -> HookedCLIP:
@@ -36,7 +65,7 @@ def as_hooked_clip(model: CLIPLike) -> HookedCLIP:
     """
     if isinstance(model, HookedCLIP):
         return model
-    hooked = _of_bridge(model)
+    hooked = hooked_of(model)
     active = sorted(name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd"))
     if active:
         raise ValueError(
@@ -58,94 +87,84 @@ def with_cache(model: CLIPLike, cache: ActivationCache) -> tuple[HookedCLIP, Act
     """
     if isinstance(model, HookedCLIP):
         return model, cache
-    hooked = _of_bridge(model)
-    translated = _translated(hooked, cache)
-    _refuse_other_output(hooked, cache, translated)
-    return hooked, translated
+    hooked = hooked_of(model)
+    _refuse_other_output(hooked, cache)
+    return hooked, _translated(hooked, cache)
 
 
-def _of_bridge(bridge: Any) -> HookedCLIP:
+def hooked_of(bridge: Any) -> HookedCLIP:
+    """The :class:`HookedCLIP` of a bridge, made anew where the bridge's weights have been replaced or converted.
+
+    Text labels that were set on it are carried over.
+
+    Raises:
+        TypeError: if it is no bridge.
+        UnsupportedTowerError: if the bridge holds a model that is not supported; a SourceMismatchError, which is one,
+            if it has been changed.
+        ValueError: if its weights are not in memory.
+    """
     if not isinstance(bridge, TransformerBridge):
         raise TypeError(
             f"The model must be a HookedCLIP or a TransformerBridge, got {type(bridge).__name__}. Wrap it first: "
             f"HookedCLIP.from_open_clip(model) or HookedCLIP.from_transformers(model)."
         )
-    weight = next(bridge.original_model.parameters())
-    hooked = _HOOKED.get(bridge)
-    if hooked is None or (hooked.cfg.device, hooked.cfg.dtype) != (weight.device, weight.dtype):
-        source = str(bridge.cfg.model_name)
-        hooked = _HOOKED[bridge] = HookedCLIP(*wrapped(_plain(bridge.original_model), source))
+    original, found = bridge.original_model, _WRAPPED.get(bridge)
+    if found is not None and found.is_current(original):
+        refuse_changes(original, found.structure, image_features)
+        return found.hooked
+    plain = blank(original)
+    structure = structure_of(plain)
+    refuse_changes(original, structure, image_features)
+    _share_weights(plain, original)
+    hooked = HookedCLIP(*wrapped(plain, str(bridge.cfg.model_name)))
+    labels: Labels | None = vars(bridge).pop("_labels", None) if found is None else found.hooked.labels
+    if labels is not None:
+        hooked.set_labels(labels.names, labels.embeddings)
+    _WRAPPED[bridge] = _Wrapped(hooked, structure)
     return hooked
 
 
-def _plain(original: nn.Module) -> Any:
-    """The model on the same weights, without the bridge's modules: a hook point can have one owner."""
-    made: Any = type(original)
-    with torch.device("meta"):
-        plain = made(original.config)
-    named = {name.replace("._original_component", ""): tensor for name, tensor in _tensors(original)}
+def _share_weights(plain: nn.Module, original: nn.Module) -> None:
+    """Gives the model the bridge's own tensors, and none of its modules: a hook point can have one owner."""
+    named = tensors_of(original)
+    away = [name for name in plain.state_dict() if named[name].is_meta]
+    if away:
+        raise ValueError(
+            f"The bridge's weights are not in memory ({away[0]} is on the meta device). Boot it without offloading."
+        )
     plain.load_state_dict({name: named[name] for name in plain.state_dict()}, assign=True)
     for name, _ in list(plain.named_buffers()):
         owner, _, last = name.rpartition(".")
         plain.get_submodule(owner).register_buffer(last, named[name], persistent=False)
-    return plain.eval()
-
-
-def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    ]
+    refuse_left_over(original, plain.parameters())
+    plain.eval()
 
 
 def _translated(model: HookedCLIP, cache: ActivationCache) -> ActivationCache:
-    """What a bridge calls otherwise, or does not keep.
-
-    A bridge's ``hook_embed`` comes before ``ln_pre``; CLIP's ``ln_final`` sees the class token alone, without a
-    dimension of positions; and SigLIP's pooling head has no hook points inside, so that they are computed again from
-    what it read.
-    """
+    """The activations that a :class:`HookedCLIP` has too."""
     given = cache.cache_dict
     found = {name: given[name] for name in model.hook_dict if name in given}
     entered = next((given[name] for name in ("ln_pre.hook_out", "embed.hook_out") if name in given), None)
     if entered is not None:
-        found["hook_embed"] = entered
-    last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
-    if isinstance(model.pooling, AttentionPool):
-        found.pop("pool.hook_out", None)
-        if NORMALIZED in found and last in found:
-            found |= _pooled(model, found[last], found[NORMALIZED])
-    else:
-        final = {name: x for name, x in found.items() if name.startswith("ln_final.") and x.ndim == 2}
-        found |= {name: x[:, None] for name, x in final.items()}
+        found.setdefault("hook_embed", entered)
     return ActivationCache(found, model, has_batch_dim=cache.has_batch_dim)
 
 
 @full_precision()
-def _refuse_other_output(model: HookedCLIP, cache: ActivationCache, translated: ActivationCache) -> None:
-    name = next((name for name in ("visual_projection.hook_out", "pool.hook_out") if name in cache.cache_dict), None)
-    if name is None or model.pooling.output not in translated.cache_dict:
+def _refuse_other_output(model: HookedCLIP, cache: ActivationCache) -> None:
+    """Refuses a cache in which what the pool read, or the output, is another than the last LayerNorm's is."""
+    given, dtype = cache.cache_dict, model.cfg.dtype
+    name = "pool.hook_in" if isinstance(model.pooling, AttentionPool) else "visual_projection.hook_out"
+    normalized = given.get(NORMALIZED)
+    if name not in given or normalized is None or normalized.ndim != 3 or normalized.shape[1] != model.cfg.n_ctx:
         return
-    pooled = model.pooling.pooled(translated[model.pooling.output], model.ln_final, model.cfg.dtype)
-    output, expected = cache.cache_dict[name], model.project(pooled)
-    allowed = same_up_to(rounding(model.cfg.dtype, model.cfg.device))
-    if (output - expected).norm() > allowed * (output.norm() + expected.norm()):
+    if isinstance(model.pooling, AttentionPool):
+        expected = model.ln_final.norm.apply_affine(normalized, dtype)
+    else:
+        expected = model.project(model.pooling.pooled(normalized, model.ln_final, dtype))
+    allowed = same_up_to(rounding(dtype, model.cfg.device))
+    if (given[name] - expected).norm() > allowed * (given[name].norm() + expected.norm()):
         raise ValueError(
             f"The output of this run does not follow from what was cached before it: a hook changed {name}, "
-            f"ln_final.hook_out or the pool's input. Edit ln_final.hook_normalized or something before it instead."
+            f"ln_final.hook_out or what is between. Edit ln_final.hook_normalized or something before it instead."
         )
-
-
-def _pooled(model: HookedCLIP, stream: Tensor, normalized: Tensor) -> dict[str, Tensor]:
-    kept: dict[str, Tensor] = {}
-
-    def put(x: Tensor, hook: HookPoint) -> Tensor:
-        return normalized
-
-    def keep(x: Tensor, hook: HookPoint) -> None:
-        kept[str(hook.name)] = x
-
-    inside = [name for name in model.hook_dict if name.startswith("pool.")]
-    with model.hooks(fwd_hooks=[(NORMALIZED, put), *((name, keep) for name in inside)]):
-        model.pooling(stream, model.ln_final)
-    return kept

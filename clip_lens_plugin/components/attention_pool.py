@@ -20,6 +20,11 @@ PATTERN, Z, MLP_OUT = "pool.hook_pattern", "pool.hook_z", "pool.hook_mlp_out"
 POST_SCALE, OUT = "pool.ln_post.hook_scale", "pool.hook_out"
 
 
+def is_of_query(name: str) -> bool:
+    """Whether a hook point of a pool is seen once for an image, and not at each position."""
+    return name.startswith("pool.") and name not in ("pool.hook_in", "pool.hook_k", "pool.hook_v")
+
+
 class AttentionPool(nn.Module):
     """``o = Σ_p softmax(q_p K_pᵀ / √k) V_p W_O[p] + b_O`` of the normalised stream; then its MLP or LayerNorm.
 
@@ -99,7 +104,7 @@ class AttentionPool(nn.Module):
         x = ln_final(stream)[:, self.positions]
         heads = (self.n_heads, -1)
         q = self._q(self._query()).unflatten(-1, heads)
-        q = self.hook_q(q.expand(len(x), 1, *q.shape[-2:]))
+        q = self.hook_q(q.repeat(len(x), 1, 1, 1))  # Copies: a hook may edit them in place.
         key = self.hook_k(self._key(x).unflatten(-1, heads))
         v = self.hook_v(self._value(x).unflatten(-1, heads))
         pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, key)))

@@ -1,0 +1,53 @@
+"""From images to their embeddings through the modules that a bridge has put into Hugging Face's model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from clip_lens_plugin.components.embed import flat_patches
+
+
+def image_features(hf_model: Any, pixel_values: Any = None, **_: Any) -> ImageClassifierOutput:
+    """The embeddings [b, e], under the name that TransformerLens returns as a visual model's output.
+
+    Raises:
+        ValueError: if the images are not [b, 3, height, width] at the model's own size.
+    """
+    vision = hf_model.vision_model
+    weight = vision.post_layernorm.weight
+    images = _checked(vision, pixel_values).to(weight.device, weight.dtype)
+    if hasattr(vision.config, "num_patches"):
+        size = vision.config.patch_size
+        patches = flat_patches(images, size)
+        grid = torch.tensor([[side // size for side in images.shape[2:]]] * len(patches))
+        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device)
+        pooled = vision(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid).pooler_output
+    elif hasattr(vision, "head"):
+        pooled = vision(pixel_values=images).pooler_output
+    else:
+        # Hugging Face's CLIP normalises the class token alone. Here every token is, as in a HookedCLIP, so that the
+        # hook points of the last LayerNorm have their positions.
+        embedded = vision.pre_layrnorm(vision.embeddings(images))
+        pooled = vision.post_layernorm(vision.encoder(inputs_embeds=embedded).last_hidden_state)[:, 0]
+    projection: nn.Module | None = getattr(hf_model, "visual_projection", None)
+    return ImageClassifierOutput(logits=pooled if projection is None else projection(pooled))
+
+
+def image_size(vision: Any) -> int:
+    """The height and width, in pixels, that the positions of the vision model were trained for."""
+    config = vision.config
+    return config.patch_size * math.isqrt(config.num_patches) if hasattr(config, "num_patches") else config.image_size
+
+
+def _checked(vision: Any, images: Any) -> Float[Tensor, "b 3 height width"]:
+    size = image_size(vision)
+    if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
+        given = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"The bridge takes images of shape [batch, 3, {size}, {size}], got {given}.")
+    return images

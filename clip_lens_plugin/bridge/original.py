@@ -1,0 +1,152 @@
+"""What a bridge may hold: Hugging Face's own modules and nothing in them that a copy of the weights would not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_global_hooks
+from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+from clip_lens_plugin.adapters.transformers import SUPPORTED
+
+Structure = dict[str, tuple[type, frozenset[str]]]
+"""The class and the children of each module, by its name."""
+
+
+def blank(original: Any) -> Any:
+    """A model of the same class and config on the meta device, without the bridge's modules.
+
+    Raises:
+        UnsupportedTowerError: for a class that is not supported; a subclass or a wrapper is none.
+    """
+    made = type(original)
+    if made not in SUPPORTED:
+        raise UnsupportedTowerError(
+            f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported in a bridge, got "
+            f"{made.__name__}. Give the model itself: merge an adapter into its weights first "
+            f"(model.merge_and_unload())."
+        )
+    config = deepcopy(original.config)
+    # TransformerLens asks for attention weights, and "eager", whose softmax is in float32 at most. The bridge's own
+    # attention has no such limit.
+    config._attn_implementation = "sdpa"
+    for each in (config, getattr(config, "vision_config", config), getattr(config, "text_config", config)):
+        each.output_attentions = each.output_hidden_states = False
+    with torch.device("meta"):
+        return made(config)
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """How the model is built."""
+    return {name: (type(module), frozenset(module._modules)) for name, module in model.named_modules()}
+
+
+def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[..., Any]) -> None:
+    """Refuses a model that computes something else than its weights and its class say.
+
+    Args:
+        original: the model; its modules may be wrapped in a bridge's.
+        structure: of a model of its class and config.
+        forward: what the model's own ``forward`` may be replaced with.
+
+    Raises:
+        SourceMismatchError: if a module is of another class, has other children, torch's hooks, or a ``forward`` of
+            its own; the message names it and the way out.
+    """
+    refuse_global_hooks(type(original).__name__)
+    for name, module in _modules(original, structure):
+        where = name or type(original).__name__
+        source, wrappers = module[-1], module[:-1]
+        expected, children = structure[name]
+        if type(source) is not expected:
+            raise SourceMismatchError(_explain(where, f"is of {_full(type(source))}, not {_full(expected)}"))
+        extra = sorted(set(source._modules) ^ children)
+        if extra:
+            raise SourceMismatchError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
+        if any(_listens(each) for each in (source, *wrappers)):
+            raise SourceMismatchError(_explain(where, "has a forward hook of torch's"))
+        if any(_replaced(each, forward) for each in (source, *wrappers)):
+            raise SourceMismatchError(_explain(where, "has a forward of its own"))
+
+
+def refuse_held(original: nn.Module) -> None:
+    """Refuses a model whose modules are in a bridge already.
+
+    Raises:
+        UnsupportedTowerError: if one is.
+    """
+    if any("_original_component" in module._modules for module in original.modules()):
+        raise UnsupportedTowerError(
+            f"This {type(original).__name__} is held by another bridge, which has put modules of its own into it. Boot "
+            f"each bridge from a model of its own: load it again, or take copy.deepcopy(bridge)."
+        )
+
+
+def tensors_of(original: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by the names that they have without the bridge."""
+    found = [
+        *original.named_parameters(remove_duplicate=False),
+        *original.named_buffers(remove_duplicate=False),
+    ]
+    return {name.replace("._original_component", ""): tensor for name, tensor in found}
+
+
+def refuse_left_over(original: nn.Module, used: Iterable[Tensor]) -> None:
+    """Refuses a model with a parameter that is not among those used.
+
+    Raises:
+        SourceMismatchError: naming the first of them.
+    """
+    known = {id(tensor) for tensor in used}
+    left = next((name for name, parameter in original.named_parameters() if id(parameter) not in known), None)
+    if left is not None:
+        raise SourceMismatchError(_explain(left.replace("._original_component", ""), "is a parameter too many"))
+
+
+def _modules(original: nn.Module, structure: Structure) -> Iterator[tuple[str, list[nn.Module]]]:
+    """Each module of the structure, the last of its list, after the wrappers that it is in."""
+    found = {"": _unwrapped(original)}
+    yield "", found[""]
+    for name in filter(None, structure):
+        owner, _, last = name.rpartition(".")
+        child = found[owner][-1]._modules.get(last)
+        if child is None:  # Named by its owner's children.
+            raise SourceMismatchError(_explain(owner, f"has lost its part {last}"))
+        found[name] = _unwrapped(child)
+        yield name, found[name]
+
+
+def _unwrapped(module: nn.Module) -> list[nn.Module]:
+    chain = [module]
+    while isinstance(inner := chain[-1]._modules.get("_original_component"), nn.Module):
+        chain.append(inner)
+    return chain
+
+
+def _listens(module: nn.Module) -> bool:
+    """Whether torch's hooks are on it; those that transformers leaves behind to collect outputs change nothing."""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return any(getattr(hook, "__module__", "") != "transformers.utils.output_capturing" for hook in hooks)
+
+
+def _replaced(module: nn.Module, forward: Callable[..., Any]) -> bool:
+    own = vars(module).get("forward")
+    ours = isinstance(own, partial) and own.func is forward
+    return own is not None and not ours and not hasattr(module, "_hf_hook")  # Accelerate's move tensors only.
+
+
+def _full(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _explain(where: str, what: str) -> str:
+    return (
+        f"In the model of this bridge, {where} {what}. A bridge holds Hugging Face's own modules, unchanged: merge an "
+        f"adapter into the weights before booting (model.merge_and_unload()), and remove torch's hooks and "
+        f"replaced parts."
+    )

@@ -95,7 +95,7 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
         ours = torch.cat([model(part) for part in images.split(BATCH)]).double()
         theirs = torch.cat([source_embedding(model, part) for part in images.split(BATCH)]).double()
         shown = str(model.cfg.dtype).removeprefix("torch.")
-        about = (ALLOWED[model.cfg.dtype], shown, len(images), "probe" if probe else "given")
+        about = (_allowed(model), shown, len(images), "probe" if probe else "given")
         if ours.shape != theirs.shape:
             raise SourceMismatchError(
                 f"{model.cfg.model_name}: the source gives embeddings of shape {list(theirs.shape)}, the wrapped model "
@@ -119,6 +119,12 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
         f"{parting}. What the source does there is not in the weights that the wrapper reads, so no number would be of "
         f"this model."
     )
+
+
+def _allowed(model: HookedCLIP) -> float:
+    """What is rounding, by the weights' dtype; or by what the source itself rounds to, where that is coarser."""
+    rounds_in = getattr(model.clip, "rounds_in", None)
+    return ALLOWED[model.cfg.dtype if rounds_in is None else rounds_in(model.cfg.dtype)]
 
 
 def can_verify(model: HookedCLIP) -> bool:
@@ -147,7 +153,7 @@ def source_embedding(model: HookedCLIP, images: Float[Tensor, "b 3 height width"
 
 def _first_parting(model: HookedCLIP, image: Float[Tensor, "1 3 height width"]) -> str:
     """The first hook point at which our stream differs from the source's."""
-    blocks, dtype = model.source_blocks, model.cfg.dtype
+    blocks = model.source_blocks
     names = ["hook_embed", *(f"blocks.{l}.hook_resid_post" for l in range(len(blocks)))]
     _, ours = model.run_with_cache(image, names_filter=names)
     theirs: list[Tensor] = []
@@ -167,6 +173,6 @@ def _first_parting(model: HookedCLIP, image: Float[Tensor, "1 3 height width"]) 
             handle.remove()
     for name, stream in zip(names, theirs, strict=False):
         mine, own = ours[name].double(), stream.double()
-        if mine.shape != own.shape or not (mine - own).norm() <= ALLOWED[dtype] * own.norm():
+        if mine.shape != own.shape or not (mine - own).norm() <= _allowed(model) * own.norm():
             return name
     return "the pooling or the projection, after the last block"

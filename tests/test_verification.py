@@ -56,6 +56,26 @@ def test_transformers_by_their_own_methods(family: str, convert: Any):
     assert model.verified.relative_difference < 1e-12
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_source_that_rounds_more_coarsely_than_its_weights(attention: str):
+    """Hugging Face's "eager" softmax is in float32 whatever the weights are."""
+    source = clip_model(random_clip(dtype=torch.float64)).double().eval()
+    source.set_attn_implementation(attention)
+    model = HookedCLIP.from_transformers(source)
+    assert model.verified.allowed == ALLOWED[torch.float32 if attention == "eager" else torch.float64]
+    assert model.verified.holds
+
+
+def test_hooks_that_collect_outputs_change_nothing():
+    source = clip_model(random_clip()).eval()
+    model = HookedCLIP.from_transformers(source)
+    with torch.no_grad():
+        source.vision_model(pixel_values=random_images(model), output_hidden_states=True)
+    assert any(module._forward_hooks for module in source.modules())
+    assert model.verify().holds
+    assert HookedCLIP.from_transformers(source).verified.holds
+
+
 def test_image_tower_alone():
     holder: Any = nn.Module()
     holder.visual = random_clip().visual

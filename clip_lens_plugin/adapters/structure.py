@@ -21,6 +21,7 @@ LIBRARIES = ("torch", "open_clip", "timm", "transformers", "clip_lens_plugin")
 """Where the classes come from that a tower is expected to consist of."""
 
 UNKNOWN = Kind("a module in an unknown place")
+COLLECTING = "transformers.utils.output_capturing"
 TENSORS = (nn.Parameter, Tensor, FakeTensor)
 
 ADVICE = {
@@ -94,11 +95,20 @@ def children_of(module: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in module._modules.items() if child is not None and name != "parametrizations"}
 
 
+def acting_hooks(module: nn.Module) -> list[tuple[str, Any]]:
+    """PyTorch's hooks around the module's forward, each with its kind in words.
+
+    Those with which Hugging Face's models collect what passes through their layers change nothing and are left out.
+    """
+    pairs = [("forward", hook) for hook in module._forward_hooks.values()]
+    pairs += [("forward-pre", hook) for hook in module._forward_pre_hooks.values()]
+    return [(kind, hook) for kind, hook in pairs if getattr(hook, "__module__", None) != COLLECTING]
+
+
 def alteration(module: nn.Module) -> str | None:
     """What stands between a module's weights and what it computes, as the end of a sentence; None for nothing."""
-    for kind, hooks in (("forward", module._forward_hooks), ("forward-pre", module._forward_pre_hooks)):
-        for hook in hooks.values():
-            return f"has a {kind} hook, {_name_of(hook)}, which the wrapper would not run. {_hook_advice(hook)}"
+    for kind, hook in acting_hooks(module):
+        return f"has a {kind} hook, {_name_of(hook)}, which the wrapper would not run. {_hook_advice(hook)}"
     replaced = [name for name in module.__dict__ if callable(getattr(type(module), name, None))]
     if replaced:
         advice = ADVICE["accelerate"] if "_hf_hook" in module.__dict__ else ADVICE[""]

@@ -80,6 +80,15 @@ class HuggingFaceCLIP(nn.Module):
         """Image embeddings as the Hugging Face model itself gives them, not normalised."""
         return image_features(self._original[0], images)
 
+    def rounds_in(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype whose rounding a model with weights of ``dtype`` has: some of its own code is float32 at most.
+
+        That is the softmax of every attention but "sdpa", and SigLIP 2's positions.
+        """
+        model = self._original[0]
+        narrow = isinstance(model, Siglip2Model) or model.config._attn_implementation != "sdpa"
+        return torch.float32 if narrow and dtype is torch.float64 else dtype
+
     def encode_text(self, tokens: Int[Tensor, "t n"], normalize: bool = False) -> Float[Tensor, "t e"]:
         """Text embeddings."""
         embeddings = self.text(tokens)

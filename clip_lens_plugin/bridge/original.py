@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_global_hooks
+from clip_lens_plugin.adapters.structure import SourceMismatchError, acting_hooks, refuse_global_hooks
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import SUPPORTED
 
@@ -68,7 +68,7 @@ def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[
         extra = sorted(set(source._modules) ^ children)
         if extra:
             raise SourceMismatchError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
-        if any(_listens(each) for each in (source, *wrappers)):
+        if any(acting_hooks(each) for each in (source, *wrappers)):
             raise SourceMismatchError(_explain(where, "has a forward hook of torch's"))
         if any(_replaced(each, forward) for each in (source, *wrappers)):
             raise SourceMismatchError(_explain(where, "has a forward of its own"))
@@ -126,12 +126,6 @@ def _unwrapped(module: nn.Module) -> list[nn.Module]:
     while isinstance(inner := chain[-1]._modules.get("_original_component"), nn.Module):
         chain.append(inner)
     return chain
-
-
-def _listens(module: nn.Module) -> bool:
-    """Whether torch's hooks are on it; those that transformers leaves behind to collect outputs change nothing."""
-    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-    return any(getattr(hook, "__module__", "") != "transformers.utils.output_capturing" for hook in hooks)
 
 
 def _replaced(module: nn.Module, forward: Callable[..., Any]) -> bool:

@@ -13,7 +13,7 @@ from clip_lens_plugin.collection.collect import NonFiniteActivationError
 from clip_lens_plugin.collection.place import CollectionInUseError
 from clip_lens_plugin.collection.plan import CollectionMismatchError
 from clip_lens_plugin.collection.reading import UnreadableSampleError
-from clip_lens_plugin.contributions import TOLERANCE
+from clip_lens_plugin.noise import TOLERANCE
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.sources.source import Sample
 from clip_lens_plugin.sources.torch_dataset import TorchSource

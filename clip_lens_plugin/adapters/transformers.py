@@ -101,7 +101,8 @@ def image_features(model: Any, images: Float[Tensor, "b 3 height width"]) -> Flo
         return model(pixel_values=images).image_embeds
     given: dict[str, Any] = {"pixel_values": images}
     if isinstance(model, Siglip2Model):
-        size = model.config.vision_config.patch_size
+        vision: Any = model.config.vision_config
+        size = vision.patch_size
         patches = flat_patches(images, size)
         grid = [[side // size for side in images.shape[2:]]] * len(images)
         given = {
@@ -109,7 +110,7 @@ def image_features(model: Any, images: Float[Tensor, "b 3 height width"]) -> Flo
             "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=images.device),
             "spatial_shapes": torch.tensor(grid, device=images.device),
         }
-    found = model.get_image_features(**given)
+    found: Any = model.get_image_features(**given)
     return getattr(found, "pooler_output", found)
 
 

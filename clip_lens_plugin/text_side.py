@@ -67,6 +67,7 @@ class TextSide:
             for start in range(0, len(texts), TEXT_BATCH):
                 part = texts[start : start + TEXT_BATCH]
                 ids = tokenizer(part)
+                self._refuse_image_tower_alone()  # After a tokenizer that is none has said why.
                 found.add(unseen(tokenizer, part, ids), start)
                 parts.append(self.clip.encode_text(ids.to(self.cfg.device), normalize=normalize))
                 on_progress(min(start + TEXT_BATCH, len(texts)), len(texts))
@@ -85,7 +86,6 @@ class TextSide:
                 f"{self.cfg.model_name} was wrapped without a tokenizer, so it cannot encode text. Give one: "
                 f"HookedCLIP.from_open_clip(clip, preprocess, open_clip.get_tokenizer(name))."
             )
-        self._refuse_image_tower_alone()
         return self.tokenizer
 
     def text_fingerprint(self) -> str:

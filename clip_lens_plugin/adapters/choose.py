@@ -33,6 +33,6 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
     found = type(clip if tower is None or type(clip).__name__ in UNWRAP else tower)
     raise UnsupportedTowerError(
         f"{model_name}: expected a model whose `visual` is a vision transformer of open_clip, timm or Hugging Face, "
-        f"got a {title(found)}{' without one' if tower is None else ''}. "
+        f"got {f'no `visual` tower in a {title(found)}' if tower is None else title(found)}. "
         f"{way_out(found) or 'Other towers are not supported.'}"
     )

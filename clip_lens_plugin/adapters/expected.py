@@ -164,7 +164,9 @@ CHILDREN: dict[type[nn.Module], dict[str, Kind]] = {
     nn.MultiheadAttention: {"out_proj": LINEAR},
     TimmModel: {
         "trunk": Kind("a trunk of timm", (TimmVisionTransformer, Eva)),
-        "head": Kind("a head", (nn.Sequential,), each=Kind("a linear layer", (*LINEAR.classes, *DROP.classes))),
+        "head": Kind(
+            "a head", (nn.Sequential,), each=Kind("a linear layer", (*LINEAR.classes, *DROP.classes, timm_mlp.Mlp))
+        ),
     },
     TimmVisionTransformer: _TIMM_TRUNK,
     Eva: _TIMM_TRUNK,

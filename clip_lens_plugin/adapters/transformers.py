@@ -66,7 +66,7 @@ class HuggingFaceCLIP(nn.Module):
         super().__init__()
         if not isinstance(model, SUPPORTED):
             raise UnsupportedTowerError(
-                f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got a "
+                f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got "
                 f"{title(type(model))}. {way_out(type(model))}".rstrip()
             )
         self._original = (model,)  # In a tuple it is no child, whose weights would count twice.

@@ -76,7 +76,7 @@ def test_hooks_at_several_points_add_up(model, images) -> None:
 
 @pytest.mark.parametrize("name", [*HEADS_AT_2, *HEADS_AT_1, *NO_HEADS])
 def test_only_the_chosen_heads_and_positions_change(model, images, name) -> None:
-    activation = model.run_with_cache(images)[1][name]
+    activation = model.run_with_cache(images, names_filter=name)[1][name]
     before = activation.clone()
     expected = activation.clone()
     if name in HEADS_AT_1:
@@ -114,7 +114,7 @@ def test_mean_ablation_is_open_clip_with_its_module_put_to_the_mean(model, image
 
 @pytest.mark.parametrize("name", ["blocks.1.attn.hook_z", "blocks.1.attn.hook_result"])
 def test_mean_ablation_of_heads_is_replacing_them_by_hand(model, images, name) -> None:
-    mean = model.run_with_cache(images)[1][name].mean(0)
+    mean = model.run_with_cache(images, names_filter=name)[1][name].mean(0)
 
     def by_hand(activation: Tensor, hook) -> None:
         for position in (0, 5):
@@ -150,7 +150,7 @@ def test_resampling_within_the_batch_is_open_clip_with_its_module_permuted(model
 
 
 def test_resampling_from_a_cache_is_open_clip_with_the_donors_output(model, images, others) -> None:
-    cache = model.run_with_cache(others)[1]
+    cache = model.run_with_cache(others, names_filter=lambda name: True)[1]
     donated = output_of(model.clip, others, mlp_out(model.clip, 1))
     expected = encode_with(model.clip, images, [(mlp_out(model.clip, 1), lambda module, args, output: donated)])
     for donors in (cache, cache.cache_dict):
@@ -160,7 +160,8 @@ def test_resampling_from_a_cache_is_open_clip_with_the_donors_output(model, imag
 
 @pytest.mark.parametrize("name", [*HEADS_AT_2, *HEADS_AT_1])
 def test_resampling_heads_takes_the_donors_activation(model, images, others, name) -> None:
-    own, cache = model.run_with_cache(images)[1][name], model.run_with_cache(others)[1]
+    own, cache = (model.run_with_cache(each, names_filter=lambda name: True)[1] for each in (images, others))
+    own = own[name]
     axis = 1 if name in HEADS_AT_1 else 2
     for donors, source in ((cache, cache[name]), (DONORS, torch.stack([own[2], own[0], own[1]]))):
         got = resample_ablation(donors, heads=[2])(own, hook=point(name))
@@ -224,7 +225,7 @@ def test_the_ablated_model_decomposes(model, images, others, ablated, kind) -> N
     hook = {
         "zero": lambda: zero_ablation(heads),
         "mean": lambda: mean_ablation(activation_means(model, others, names), heads),
-        "resample": lambda: resample_ablation(model.run_with_cache(others)[1], heads),
+        "resample": lambda: resample_ablation(model.run_with_cache(others, names_filter=lambda name: True)[1], heads),
     }[kind]()
     with model.hooks(fwd_hooks=[(name, hook) for name in names]):
         embedding, cache = model.run_with_cache(images)

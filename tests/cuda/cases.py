@@ -126,13 +126,34 @@ def verifying(given: Given) -> Any:
 def vocabulary(given: Given) -> Any:
     model = given.model
     model.set_labels(TEXTS[:3])
-    found = [model.b_U, model.to_single_token(TEXTS[1]), model.to_tokens(TEXTS[:2])]
+    found: list[Any] = [model.to_single_token(TEXTS[1]), model.to_tokens(TEXTS[:2])]
     if model.pooling.n_heads == 1:
         cache = model.run_with_cache(given.images)[1]
-        found += [model.W_U, model.unembed(cache["ln_final.hook_normalized"][:, 0])]
+        found += [model.b_U, model.W_U, model.unembed(cache["ln_final.hook_normalized"][:, 0])]
         for tokens in (TEXTS[0], 1, TEXTS[:2], model.to_tokens(TEXTS[:2])):
             found.append(model.tokens_to_residual_directions(tokens))
     return found
+
+
+@case
+def circuits(given: Given) -> Any:
+    model = given.model
+    found = [model.OV.AB, model.QK.AB, *(model.all_composition_scores(mode) for mode in "QKV")]
+    return found, model.all_head_labels(), sorted(model.tl_parameters())
+
+
+@case
+def belonging(given: Given) -> Any:
+    given.classes.refuse_other_model(given.model)
+    return ablation.Components.of_heads(given.model, [(0, 0)]).checked_for(given.model).name
+
+
+@case
+def constants(given: Given) -> Any:
+    shared = given.parts.with_constants("shared")
+    mixed = [shared.heads, shared.mlps, shared.head_coordinates, shared.own_coordinates, shared.share_of_heads()]
+    joined = lens.Contributions.joined([given.parts, given.parts], 2 * N)
+    return mixed, shared.noise, shared.head_edits, joined.heads, joined.completeness_error() < 1e-4
 
 
 @case

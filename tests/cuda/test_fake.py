@@ -24,6 +24,7 @@ from torch import Tensor
 import clip_lens_plugin
 from clip_lens_plugin import HookedCLIP, ablation, patch_text, retrieval, stacked_weights, views
 from clip_lens_plugin.collection.ranks import Ranks
+from clip_lens_plugin.component_values import ComponentValues
 from clip_lens_plugin.means import ComponentSums
 from tests.cuda.cases import CASES, Given, N
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
@@ -140,7 +141,14 @@ HOLDERS = {
     **{
         each.__name__: public_of(each)
         for each in (
-            *(HookedCLIP, stacked_weights.StackedWeights, ComponentSums, ablation.Components, ablation.ActivationMeans),
+            *(
+                HookedCLIP,
+                stacked_weights.StackedWeights,
+                ComponentValues,
+                ComponentSums,
+                ablation.Components,
+                ablation.ActivationMeans,
+            ),
             *(
                 getattr(clip_lens_plugin, name)
                 for name in ("Contributions", "ContributionStore", "Moments", "TextPool")

@@ -50,7 +50,7 @@ def test_a_run_in_tf32_is_complete(tower: str, gpu: FakeGPU, tf32: None, tmp_pat
             assert 1e-5 < parts.completeness_error() < 1e-2  # The run was TF32's indeed.
             parts.tokens(0, 1)
             assert parts.has_self_attention == given.by_class_token
-            assert not any(edit is not None for edit in parts._result_edits())
+            assert not parts.head_edits
         assert model.verify(given.images).relative_difference < 1e-5
         assert torch.get_float32_matmul_precision() == "high"
         assert exact.isfinite().all()

@@ -15,7 +15,7 @@ def test_same_seed_same_scenes_and_a_longer_list_begins_with_a_shorter():
     assert sample_scenes(20, seed=3) == SCENES[:20]
     assert sample_scenes(20, seed=4) != SCENES[:20]
     assert np.array_equal(np.asarray(draw(SCENES[0])), np.asarray(draw(SCENES[0])))
-    with pytest.raises(ValueError, match="0 or more"):
+    with pytest.raises(ValueError, match="at least 0"):
         sample_scenes(-1, seed=0)
 
 

@@ -19,7 +19,7 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.components.pooling import Pooling
 from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
-from clip_lens_plugin.interventions import stream_is_edited
+from clip_lens_plugin.interventions import refuse_rewritten_output, stream_is_edited
 from clip_lens_plugin.precision import full_precision, rounding
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
         ValueError: if the batch dimension was removed, or positions were sliced away.
     """
     model.check_source()
+    refuse_rewritten_output(model)
     pooling, layers = model.pooling, range(model.cfg.n_layers)
     required = [
         "hook_embed",

@@ -16,6 +16,7 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.source_check import SourceCheck
+from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.caching import CachingModel
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.hook_point import HookPoint
@@ -100,7 +101,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingMo
         self.setup()
         self.eval()
         self._run_lock = RunLock()
-        self._source = SourceCheck.of(self.clip.visual, model_name)
+        self._source = SourceCheck.of(self.clip, model_name)
         self.verified: Verification | None = self.verify() if can_verify(self) else None
 
     @classmethod
@@ -246,6 +247,20 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingMo
         with self._run_lock, super().hooks(*args, **kwargs):
             yield self
 
+    def alone(self) -> RunLock:
+        """What a thread holds, with ``with``, while it runs the model or looks at its hooks."""
+        return self._run_lock
+
+    def add_hook(self, *args: Any, **kwargs: Any) -> None:
+        """As in TransformerLens; waits until no other thread runs the model."""
+        with self._run_lock:
+            super().add_hook(*args, **kwargs)
+
+    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """As in TransformerLens; waits until no other thread runs the model."""
+        with self._run_lock:
+            super().reset_hooks(*args, **kwargs)
+
     def verify(self, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
         """The embedding's difference from the source's own, which is at most rounding.
 
@@ -269,8 +284,17 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingMo
             SourceMismatchError: if a module of the image tower has a hook or a forward of its own, another part or
                 setting than when it was wrapped, or drops values in training mode.
         """
-        if not torch.compiler.is_compiling():
-            self._source.check()
+        _check_outside_of_graphs(self)
+
+    def check_holder(self) -> None:
+        """As :meth:`check_source`, of what texts and logits are read from: the text tower and the logit scale."""
+        self._source.check_held()
+
+    def follow_weights(self, weight: Tensor) -> None:
+        """Takes over the device and dtype of one of the source's weights, which was moved or converted by itself."""
+        self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
+        if self.labels is not None:
+            self.labels = Labels(self.labels.names, self.labels.embeddings.to(weight.device, weight.dtype))
 
     def prepare(self, pictures: Picture | Iterable[Picture]) -> Float[Tensor, "b 3 height width"]:
         """Pictures, turned upright, converted to RGB and preprocessed as the model was trained, as one batch.
@@ -340,3 +364,16 @@ def _refuse_broken_weights(clip: nn.Module, model_name: str) -> None:
                 f"{model_name}: the weight {name!r} holds NaN or infinite values, so no output of this model "
                 f"would mean anything. Download or save the checkpoint again."
             )
+
+
+@torch.compiler.disable
+def _check_outside_of_graphs(model: HookedCLIP) -> None:
+    """Looks at the source each time, also where torch.compile has made a graph of the rest."""
+    if model.clip is not model._source.clip:
+        raise SourceMismatchError(
+            f"{model.cfg.model_name}: model.clip was replaced after wrapping. Wrap the new one: HookedCLIP(clip)."
+        )
+    model._source.check()
+    weight = model._parts.embed.patches.weight
+    if (weight.device, weight.dtype) != (model.cfg.device, model.cfg.dtype):  # The source was moved or converted.
+        model.follow_weights(weight)

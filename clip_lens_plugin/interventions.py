@@ -38,10 +38,23 @@ def stream_is_edited(model: HookedCLIP) -> bool:
 
 def refuse_hooks(model: HookedCLIP, doing: str) -> None:
     """Raises ValueError if hooks are on the model; ``doing`` begins the message: "collect runs the plain model"."""
-    active = active_hooks(model)
+    with model.alone():  # Not while another thread's decomposition has hooks of its own on the model.
+        active = active_hooks(model)
     if active:
         raise ValueError(
             f"{doing}, but there are hooks on {', '.join(active[:3])}{' and others' if len(active) > 3 else ''}. Take "
             f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()); to decompose under a "
             f"hook, use model.decompose."
+        )
+
+
+def refuse_rewritten_output(model: HookedCLIP) -> None:
+    """Raises ValueError if PyTorch's own hooks stand where they change the embedding past the cached activations."""
+    last = ("the model", "ln_final", "pool")
+    outside = [name for name in hooked_modules(model) if name.split(".")[0] in last]
+    if outside:
+        raise ValueError(
+            f"There are PyTorch hooks on {', '.join(outside[:3])}, after what a cache holds, so the cache does not say "
+            f"what the model gave. Put them on a hook point, such as ln_final.hook_normalized, or take them off: "
+            f"handle.remove()."
         )

@@ -27,6 +27,7 @@ class TextSide:
     clip: Any
     cfg: HookedCLIPConfig
     tokenizer: Callable[[list[str]], Tensor] | None
+    check_holder: Callable[[], None]
 
     def encode_text(
         self,
@@ -136,6 +137,7 @@ class TextSide:
         return 0.0 if bias is None else float(bias.detach())
 
     def _refuse_image_tower_alone(self) -> None:
+        self.check_holder()
         if not hasattr(self.clip, "logit_scale"):
             raise NotAvailableError(
                 f"{self.cfg.model_name} is an image tower alone: it has no texts and no logit scale."

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 
-from clip_lens_plugin import HookedCLIP, collect, mean_ablation_curve, patch_text_map
+from clip_lens_plugin import HookedCLIP, collect, decompose, mean_ablation_curve, patch_text_map
+from clip_lens_plugin.components import run_lock
 from clip_lens_plugin.interventions import active_hooks, refuse_hooks
 from clip_lens_plugin.patch_text import head_text_scores
 from tests.conftest import random_clip, random_images
@@ -50,9 +53,9 @@ def test_decompositions_of_images_and_of_a_cache_agree(at: str):
     if from_images is None:
         with pytest.warns(UserWarning, match="do not sum"):
             model.decompose(images)
+        with pytest.raises(ValueError, match="There are PyTorch hooks on ln_final, after what a cache holds"):
+            decompose(model, cache)
         return
-    from clip_lens_plugin import decompose
-
     from_cache = decompose(model, cache)
     handle.remove()
     assert active_hooks(model) == []
@@ -137,3 +140,62 @@ def test_threads_do_not_see_each_others_hooks():
         thread.join()
     assert not wrong
     assert active_hooks(model) == []
+
+
+def test_verifying_beside_a_decomposition():
+    """Another thread's decomposition has hooks on the model, which are no hooks that were left on it."""
+    model = HookedCLIP.from_open_clip(random_clip())
+    images, failed, done = random_images(model, 4), [], threading.Event()
+
+    def decomposes() -> None:
+        while not done.is_set():
+            model.decompose(images)
+
+    other = threading.Thread(target=decomposes)
+    other.start()
+    try:
+        for _ in range(30):
+            model.verify()
+    except ValueError as error:
+        failed.append(error)
+    finally:
+        done.set()
+        other.join()
+    assert not failed
+
+
+def test_a_thread_that_waits_for_hooks_says_so(monkeypatch: pytest.MonkeyPatch):
+    """Workers inside the context of hooks would wait for ever for the thread that waits for them."""
+    monkeypatch.setattr(run_lock, "PATIENCE", 0.2)
+    model = HookedCLIP.from_open_clip(random_clip())
+    images = random_images(model, 1)
+    quiet = [("blocks.0.hook_mlp_out", lambda x, hook: None)]
+    with (
+        model.hooks(fwd_hooks=quiet),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(RuntimeError, match=r"Another thread has held this model .* copy\.deepcopy\(model\)"),
+    ):
+        pool.submit(model, images).result()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_is_not_held_by_a_thread_that_it_lacks():
+    model = HookedCLIP.from_open_clip(random_clip())
+    entered, leave = threading.Event(), threading.Event()
+
+    def holds() -> None:
+        with model.hooks(fwd_hooks=[("blocks.0.hook_mlp_out", lambda x, hook: None)]):
+            entered.set()
+            leave.wait()
+
+    other = threading.Thread(target=holds)
+    other.start()
+    entered.wait()
+    child = os.fork()
+    if child == 0:
+        with model.alone():
+            os._exit(7)
+    leave.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

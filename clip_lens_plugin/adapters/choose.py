@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from open_clip.timm_model import TimmModel
@@ -10,8 +11,14 @@ from open_clip.transformer import VisionTransformer
 from clip_lens_plugin.adapters.open_clip import open_clip_parts
 from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, title, way_out
 from clip_lens_plugin.adapters.timm import timm_parts
-from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError
+from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, refusal
 from clip_lens_plugin.adapters.transformers import HuggingFaceVision, transformers_parts
+
+READERS: dict[type, Callable[[Any, str], TowerParts]] = {
+    VisionTransformer: open_clip_parts,
+    TimmModel: timm_parts,
+    HuggingFaceVision: transformers_parts,
+}
 
 
 def tower_parts(clip: Any, model_name: str) -> TowerParts:
@@ -24,15 +31,24 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
     tower = getattr(clip, "visual", None)
     if isinstance(tower, VisionTransformer | TimmModel | HuggingFaceVision):
         refuse_foreign(tower, model_name)
-    if type(tower) is VisionTransformer:
-        return open_clip_parts(tower, model_name)
-    if type(tower) is TimmModel:
-        return timm_parts(tower, model_name)
-    if type(tower) is HuggingFaceVision:
-        return transformers_parts(tower, model_name)
+    reader = READERS.get(type(tower))
+    if reader is not None:
+        return _even(reader(tower, model_name), model_name)
     found = type(clip if tower is None or type(clip).__name__ in UNWRAP else tower)
     raise UnsupportedTowerError(
         f"{model_name}: expected a model whose `visual` is a vision transformer of open_clip, timm or Hugging Face, "
         f"got {f'no `visual` tower in a {title(found)}' if tower is None else title(found)}. "
         f"{way_out(found) or 'Other towers are not supported.'}"
     )
+
+
+def _even(parts: TowerParts, model_name: str) -> TowerParts:
+    """The same parts. Raises UnsupportedTowerError if blocks have different widths, as in towers that were pruned."""
+    for what, given in (
+        ("heads", {block.attn.n_heads for block in parts.blocks}),
+        ("widths of heads", {block.attn.W_Q.shape[-1] for block in parts.blocks}),
+        ("neurons", {block.mlp.W_in.shape[1] for block in parts.blocks}),
+    ):
+        if len(given) > 1:
+            raise refusal(model_name, f"blocks with different numbers of {what} ({sorted(given)})")
+    return parts

@@ -55,6 +55,7 @@ IDENTITY = (nn.Identity,)
 LINEAR = Kind("a plain linear layer", (nn.Linear, NonDynamicallyQuantizableLinear))
 NORMS = (nn.LayerNorm, oc.LayerNorm, oc.LayerNormFp32, timm_norm.LayerNorm, timm_norm.LayerNormFp32)
 NORM = Kind("a LayerNorm", NORMS + IDENTITY)
+STREAM_NORM = Kind("a LayerNorm", NORMS)
 SCALE = Kind("a LayerScale", (oc.LayerScale, TimmLayerScale, *IDENTITY))
 DROP = Kind("a dropout", (nn.Dropout, DropPath, oc.PatchDropout, PatchDropout, PatchDropoutWithIndices, *IDENTITY))
 MULTI_HEAD = Kind("torch's multi-head attention", (nn.MultiheadAttention,))
@@ -62,10 +63,10 @@ TIMM_MLP = Kind("an MLP of timm", (timm_mlp.Mlp, timm_mlp.GluMlp, timm_mlp.SwiGL
 TIMM_ATTENTION = Kind("attention of timm", (timm_attention.Attention, timm_attention.AttentionRope, EvaAttention))
 RUN = Kind("a module that is run as it is", as_it_is=True)
 
-_OC_BLOCK = {"ln_1": NORM, "ls_1": SCALE, "ln_2": NORM, "ls_2": SCALE}
+_OC_BLOCK = {"ln_1": STREAM_NORM, "ls_1": SCALE, "ln_2": STREAM_NORM, "ls_2": SCALE}
 _OC_MLP = _holding("open_clip's MLP", nn.Sequential, c_fc=LINEAR, gelu=RUN, ln=NORM, c_proj=LINEAR)
 _TIMM_BLOCK = {
-    **dict.fromkeys(("norm1", "norm2"), NORM),
+    **dict.fromkeys(("norm1", "norm2"), STREAM_NORM),
     **dict.fromkeys(("ls1", "ls2"), SCALE),
     **dict.fromkeys(("drop_path1", "drop_path2"), DROP),
     **{"attn": TIMM_ATTENTION, "mlp": TIMM_MLP},
@@ -103,7 +104,7 @@ def _transformers(family: Any, prefix: str) -> dict[type[nn.Module], dict[str, K
         "embeddings": Kind("its embeddings", named("VisionEmbeddings")),
         "pre_layrnorm": NORM,
         "encoder": Kind("its encoder", named("Encoder")),
-        "post_layernorm": NORM,
+        "post_layernorm": STREAM_NORM,
         "head": Kind("its pooling head", pool),
     }
     embeddings = {
@@ -116,10 +117,10 @@ def _transformers(family: Any, prefix: str) -> dict[type[nn.Module], dict[str, K
         "VisionTransformer": vision,
         "VisionEmbeddings": embeddings,
         "Encoder": {"layers": layers},
-        "EncoderLayer": {"layer_norm1": NORM, "self_attn": attention, "layer_norm2": NORM, "mlp": mlp},
+        "EncoderLayer": {"layer_norm1": STREAM_NORM, "self_attn": attention, "layer_norm2": STREAM_NORM, "mlp": mlp},
         "Attention": dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), LINEAR),
         "MLP": {"activation_fn": RUN, "fc1": LINEAR, "fc2": LINEAR},
-        "MultiheadAttentionPoolingHead": {"attention": MULTI_HEAD, "layernorm": NORM, "mlp": mlp},
+        "MultiheadAttentionPoolingHead": {"attention": MULTI_HEAD, "layernorm": STREAM_NORM, "mlp": mlp},
     }
     return {each: children for suffix, children in parts.items() for each in named(suffix)}
 

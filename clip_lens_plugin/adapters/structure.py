@@ -14,13 +14,19 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
 
-from clip_lens_plugin.adapters.expected import CHILDREN, TOWER, Kind
+from clip_lens_plugin.adapters.expected import CHILDREN, NORMS, TOWER, Kind
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 
 LIBRARIES = ("torch", "open_clip", "timm", "transformers", "clip_lens_plugin")
 """Where the classes come from that a tower is expected to consist of."""
 
 UNKNOWN = Kind("a module in an unknown place")
+RUN_AS_THEY_ARE = ("ln_pre", "norm_pre", "pre_layrnorm", "q_norm", "k_norm", "ln_q", "ln_k")
+"""Norms that the wrapper runs; of the others it reads weight and bias."""
+
+RUNS = ("forward", "__call__", "_call_impl", "_wrapped_call_impl")
+"""What of ``nn.Module`` itself takes part in a run; the rest (``train``, ``state_dict``, ...) may be anyone's."""
+
 COLLECTING = "transformers.utils.output_capturing"
 TENSORS = (nn.Parameter, Tensor, FakeTensor)
 
@@ -98,18 +104,28 @@ def children_of(module: nn.Module) -> dict[str, nn.Module]:
 def acting_hooks(module: nn.Module) -> list[tuple[str, Any]]:
     """PyTorch's hooks around the module's forward, each with its kind in words.
 
-    Those with which Hugging Face's models collect what passes through their layers change nothing and are left out.
+    Those with which Hugging Face's models collect what passes through their layers, or ask for gradients, change
+    nothing and are left out.
     """
     pairs = [("forward", hook) for hook in module._forward_hooks.values()]
     pairs += [("forward-pre", hook) for hook in module._forward_pre_hooks.values()]
-    return [(kind, hook) for kind, hook in pairs if getattr(hook, "__module__", None) != COLLECTING]
+    return [(kind, hook) for kind, hook in pairs if not _changes_nothing(hook)]
+
+
+def _changes_nothing(hook: Any) -> bool:
+    of_inputs = getattr(hook, "__name__", "") == "make_inputs_require_grads"
+    return getattr(hook, "__module__", None) == COLLECTING or of_inputs
 
 
 def alteration(module: nn.Module) -> str | None:
     """What stands between a module's weights and what it computes, as the end of a sentence; None for nothing."""
     for kind, hook in acting_hooks(module):
         return f"has a {kind} hook, {_name_of(hook)}, which the wrapper would not run. {_hook_advice(hook)}"
-    replaced = [name for name in module.__dict__ if callable(getattr(type(module), name, None))]
+    replaced = [
+        name
+        for name in module.__dict__
+        if callable(getattr(type(module), name, None)) and (name in RUNS or not hasattr(nn.Module, name))
+    ]
     if replaced:
         advice = ADVICE["accelerate"] if "_hf_hook" in module.__dict__ else ADVICE[""]
         return f"has its own {replaced[0]} instead of its class's, which the wrapper would not run. {advice}"
@@ -153,6 +169,9 @@ def _check_children(path: str, module: nn.Module, kind: Kind, model_name: str) -
                 f"{model_name}: {path} holds {name!r}, a {title(found)}, which a {base.__name__} in this place does "
                 f"not have: the wrapper would pass over it. {advice(found)}"
             )
+        bare = found in NORMS and name not in RUN_AS_THEY_ARE and (child.weight is None or child.bias is None)
+        if not wanted.as_it_is and bare:
+            raise SourceMismatchError(f"{model_name}: {path}.{name} is a LayerNorm without weight or bias.")
         if not wanted.as_it_is and found not in wanted.classes:
             raise SourceMismatchError(
                 f"{model_name}: {path}.{name} is a {title(found)}, expected {wanted.name} "

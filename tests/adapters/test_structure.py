@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.adapters.source_check import FORWARDS
+from clip_lens_plugin.adapters.source_check import FUNCTIONS
 from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.adapters.conversion import clip_model, siglip_model
@@ -208,6 +208,124 @@ def test_setting_changed_after_wrapping(path: str, name: str, value: object):
         model(random_images(model))
 
 
+ABOVE: dict[str, Callable[[HookedCLIP, Any], None]] = {
+    "visual": lambda model, clip: setattr(clip, "visual", random_clip(seed=1).visual),
+    "model.clip": lambda model, clip: setattr(model, "clip", random_clip(seed=1)),
+    "encode_image": lambda model, clip: setattr(clip, "encode_image", lambda images, normalize=False: images),
+}
+
+
+@pytest.mark.parametrize("what", ABOVE)
+def test_what_holds_the_tower_is_replaced_after_wrapping(what: str):
+    model = HookedCLIP.from_open_clip(random_clip())
+    ABOVE[what](model, model.clip)
+    with pytest.raises(SourceMismatchError, match=f"{what}.* was replaced after"):
+        model.decompose(random_images(model))
+
+
+ABOVE_TRANSFORMERS: dict[str, Callable[[Any], None]] = {
+    "visual_projection": lambda source: setattr(source, "visual_projection", nn.Linear(48, 24, bias=False)),
+    "vision_model": lambda source: setattr(source, "vision_model", copy.deepcopy(source.vision_model)),
+    "get_image_features": lambda source: setattr(source, "get_image_features", lambda **_: torch.zeros(1, 24)),
+    "logit_scale": lambda source: setattr(source, "logit_scale", nn.Parameter(torch.tensor(1.0))),
+    "text_projection": lambda source: setattr(source, "text_projection", nn.Linear(32, 24, bias=False)),
+    "_attn_implementation_internal": lambda source: source.set_attn_implementation("eager"),
+}
+
+
+@pytest.mark.parametrize("what", ABOVE_TRANSFORMERS)
+def test_what_holds_a_tower_of_transformers_is_replaced_after_wrapping(what: str):
+    source = clip_model(random_clip())
+    model = HookedCLIP.from_transformers(source)
+    ABOVE_TRANSFORMERS[what](source)
+    for run in (lambda: model(random_images(model)), lambda: model.logit_scale):
+        with pytest.raises(SourceMismatchError, match=f"{what} of its .* was replaced after it was wrapped"):
+            run()
+
+
+def test_parameter_that_was_not_there():
+    clip: Any = FAMILIES["EVA-02"]()
+    model = HookedCLIP.from_open_clip(clip)
+    clip.visual.trunk.blocks[1].gamma_1 = nn.Parameter(torch.full((48,), 0.5))
+    with pytest.raises(
+        SourceMismatchError, match=r"blocks\.1 had a plain 'gamma_1' when it was wrapped, and has none now"
+    ):
+        model(random_images(model))
+    plain = HookedCLIP.from_open_clip(random_clip())
+    attention = blocks(plain.clip)[1].attn
+    attention.bias_k = nn.Parameter(torch.randn(1, 1, 48))
+    with pytest.raises(SourceMismatchError, match=r"1\.attn had no 'bias_k' when it was wrapped, now it has one"):
+        plain(random_images(plain))
+
+
+def test_class_of_a_module_changed():
+    model = HookedCLIP.from_open_clip(random_clip())
+    blocks(model.clip)[1].mlp.c_fc.__class__ = LoRALinear
+    with pytest.raises(SourceMismatchError, match=r"c_fc was a Linear when it was wrapped, now it is a LoRALinear"):
+        model(random_images(model))
+
+
+def test_weights_of_another_kind_after_wrapping():
+    model = HookedCLIP.from_open_clip(random_clip())
+    linear = blocks(model.clip)[0].mlp.c_fc
+    linear.weight = nn.Parameter(linear.weight.detach().as_subclass(Quantised))
+    with pytest.raises(SourceMismatchError, match=r"c_fc holds 'weight' as a Quantised"):
+        model(random_images(model))
+
+
+def test_what_changes_no_value_is_allowed():
+    """Freezing idioms, notes and counters of the user's own, and hooks that ask for gradients."""
+    clip: Any = random_clip()
+    clip.visual.train = lambda mode=True: clip.visual
+    clip.visual.calls = 0
+    model = HookedCLIP.from_open_clip(clip)
+    clip.visual.calls = 1
+    blocks(clip)[0].register_full_backward_hook(lambda module, given, found: None)
+    blocks(clip)[1].train = lambda mode=True: blocks(clip)[1]
+    assert model.verify().holds
+    source = clip_model(random_clip())
+    wrapped = HookedCLIP.from_transformers(source)
+    source.enable_input_require_grads()
+    assert wrapped.verify().holds
+
+
+@pytest.mark.parametrize("norm", ["ln_1", "ln_2"])
+def test_norms_without_weights_are_refused(norm: str):
+    for plain in (nn.Identity(), oc.LayerNorm(48, elementwise_affine=False), oc.LayerNorm(48, bias=False)):
+        clip = random_clip()
+        setattr(blocks(clip)[1], norm, plain)
+        with pytest.raises(SourceMismatchError, match=rf"resblocks\.1\.{norm} is a"):
+            HookedCLIP.from_open_clip(clip)
+
+
+def test_pruned_widths_are_refused_by_name():
+    clip = random_clip()
+    mlp = blocks(clip)[1].mlp
+    mlp.c_fc, mlp.c_proj = nn.Linear(48, 100), nn.Linear(100, 48)
+    with pytest.raises(UnsupportedTowerError, match=r"different numbers of neurons \(\[100, 192\]\)"):
+        HookedCLIP.from_open_clip(clip)
+
+
+def test_source_converted_after_wrapping():
+    """The wrapper follows its source's dtype, also where the source was converted by itself."""
+    model = HookedCLIP.from_open_clip(random_clip())
+    model.clip.double()
+    images = random_images(model)
+    assert model(images).dtype == torch.float64
+    assert model.verify(images).relative_difference < 1e-12
+    assert model.decompose(images).completeness_error() < 1e-12
+
+
+def test_compiled_model_is_checked():
+    model = HookedCLIP.from_open_clip(random_clip())
+    compiled = torch.compile(model, backend="eager")
+    images = random_images(model)
+    assert torch.allclose(compiled(images), model(images), atol=1e-5)
+    blocks(model.clip)[1].register_forward_hook(lambda module, given, found: found * 2)
+    with pytest.raises(SourceMismatchError, match="has a forward hook"):
+        compiled(images)
+
+
 def test_weights_may_change():
     """Training and editing weights in place is what wrapping without copies is for."""
     model = HookedCLIP.from_open_clip(random_clip())
@@ -238,10 +356,13 @@ def test_hook_on_all_modules():
 
 def test_forward_of_a_class_replaced(monkeypatch: pytest.MonkeyPatch):
     model = HookedCLIP.from_open_clip(random_clip())
-    monkeypatch.setattr(oc.ResidualAttentionBlock, "forward", lambda self, x, **_: x)
-    with pytest.raises(SourceMismatchError, match=r"the forward of ResidualAttentionBlock was replaced"):
-        model(random_images(model))
-    assert oc.ResidualAttentionBlock in FORWARDS
+    for name in ("forward", "attention"):
+        with monkeypatch.context() as patched:
+            patched.setattr(oc.ResidualAttentionBlock, name, lambda self, x, **_: x)
+            with pytest.raises(SourceMismatchError, match=rf"the {name} of ResidualAttentionBlock was replaced"):
+                model(random_images(model))
+    assert oc.ResidualAttentionBlock in FUNCTIONS
+    assert model.verify().holds
 
 
 def test_training_mode():

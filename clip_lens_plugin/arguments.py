@@ -174,12 +174,16 @@ def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b
     Raises:
         ValueError: if they are no whole numbers, there are more or fewer than images, or one is no class.
     """
-    labels = torch.as_tensor(given).detach().cpu()
+    try:
+        labels = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"Labels must be whole numbers, one for each image, got {given!r:.60}.") from error
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(
             f"Labels must be whole numbers, one for each image, got a tensor of {labels.dtype} of shape "
             f"{list(labels.shape)}."
         )
+    labels = labels.long()
     if len(labels) != n_images:
         raise ValueError(f"{n_images} images need as many labels, got {len(labels)}.")
     if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
@@ -187,7 +191,7 @@ def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b
             f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where the class is not "
             f"known; got {int(labels.min())} to {int(labels.max())}."
         )
-    return labels.long()
+    return labels
 
 
 def _no_such(what: str, given: int, n: int) -> IndexError:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_index, checked_indices, is_whole
 from clip_lens_plugin.unit_vectors import checked_unit_vectors
 
 MOST_SEARCHED = 10_000
@@ -58,8 +58,10 @@ class Labels:
         """Position of a label.
 
         Raises:
-            ValueError: if there is no such label; the nearest ones are suggested.
+            ValueError: if there is no such label, or it is no text; the nearest ones are suggested.
         """
+        if not isinstance(name, str):
+            raise ValueError(f"A label is a text, got {name!r:.60}.")
         if name not in self._positions:
             near = difflib.get_close_matches(name, self.names[:MOST_SEARCHED], n=3)
             hint = f" Did you mean {near}?" if near else f" There are {len(self.names)} labels."
@@ -69,15 +71,20 @@ class Labels:
     def indices(self, tokens: str | int | list[str] | Int[Tensor, "..."]) -> int | Int[Tensor, "..."]:
         """Positions of labels that are given by name or already by position.
 
+        Args:
+            tokens: a label, several in a list, tuple or array, or positions; negative ones count from the end.
+
         Raises:
-            ValueError: for an unknown name.
+            ValueError: for an unknown name, or what is neither a label nor a whole number.
             IndexError: for a position outside the labels.
         """
         if isinstance(tokens, str):
             return self.index(tokens)
-        if isinstance(tokens, list):
-            tokens = torch.tensor([self.index(name) for name in tokens], device=self.embeddings.device)
-        positions = torch.as_tensor(tokens, device=self.embeddings.device)
-        if bool(((positions < 0) | (positions >= len(self.names))).any()):
-            raise IndexError(f"A label's position must be 0 to {len(self.names) - 1}, got {tokens}.")
-        return int(positions) if positions.ndim == 0 else positions
+        if is_whole(tokens) or (isinstance(tokens, Tensor) and tokens.ndim == 0):
+            return checked_index("label", tokens, len(self.names))
+        if not isinstance(tokens, Tensor) and any(isinstance(each, str) for each in tokens):
+            tokens = [self.index(each) for each in tokens]
+        device = self.embeddings.device
+        if isinstance(tokens, Tensor) and tokens.ndim > 1:
+            return checked_indices("label", tokens.flatten(), len(self.names)).reshape(tokens.shape).to(device)
+        return checked_indices("label", tokens, len(self.names)).to(device)

@@ -187,7 +187,11 @@ def head_text_scores(
 
 
 def extreme_descriptions(
-    model: CLIPLike, image: Float[Tensor, "3 height width"], span: HeadSpan, *, constants: GivenConstants = "separate"
+    model: CLIPLike,
+    image: Float[Tensor, "3 height width"],
+    span: HeadSpan,
+    *,
+    constants: GivenConstants | None = None,
 ) -> tuple[PatchTextMap, tuple[str, str]]:
     """A head's maps of the two of its TextSpan texts that are most and least similar to what it writes for an image.
 
@@ -196,7 +200,7 @@ def extreme_descriptions(
     Args:
         image: a preprocessed image.
         span: the head's texts.
-        constants: see :func:`patch_text_map`.
+        constants: those of the contributions that the texts describe, if not given; see :func:`patch_text_map`.
 
     Returns:
         The maps of that head for both texts, and what each is: "most similar", "least similar".
@@ -211,7 +215,7 @@ def extreme_descriptions(
             f"Layer {span.layer}, head {span.head} has {len(span.texts)} text(s); the most and the least similar need "
             f"two or more."
         )
-    head = (span.layer, span.head)
+    head, constants = (span.layer, span.head), span.constants if constants is None else constants
     batch = one_image(model, image)
     with checked(model, batch):
         found = model.decompose(batch, constants=constants).normalized()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -50,6 +50,26 @@ class Readout:
     model_dtype: torch.dtype
     pooling: Pooling
     model: HookedCLIP
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_read_at", self._versions())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        object.__setattr__(self, "_read_at", self._versions())  # A copy's tensors begin anew.
+
+    def _versions(self) -> tuple[int, ...]:
+        """How often torch has counted each weight as changed in place."""
+        read = (*self.W_O, self.P, self.gamma, self.beta)
+        return tuple(0 if each.is_inference() else each._version for each in read)
+
+    def refuse_changed_weights(self) -> None:
+        """Raises ValueError if the model's weights, of which these are views, were changed since they were read."""
+        if self._versions() != self._read_at:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"The weights of {self.model.cfg.model_name} were changed since these contributions were made, so they "
+                f"would be of two models at once. Decompose the images again."
+            )
 
     @classmethod
     @full_precision()
@@ -97,6 +117,7 @@ class Readout:
     @full_precision()
     def to_joint(self, stream: Float[Tensor, "*batch pd"], constants: Constants) -> Float[Tensor, "*batch e"]:
         """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
+        self.refuse_changed_weights()
         if self.narrow is None:
             return stream @ self.W_fold(constants)
         by_pool_head = stream.unflatten(-1, (self.pooling.n_heads, -1))
@@ -159,12 +180,14 @@ class Readout:
     @full_precision()
     def to_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b h pd"]:
         """What the heads of a layer write to the pooled stream, from their coordinates."""
+        self.refuse_changed_weights()
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
         return torch.einsum("bhpk,hkd->bhpd", by_pool_head, self.W_O[layer]).flatten(-2)
 
     @full_precision()
     def layer_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b pd"]:
         """What the heads of a layer write together."""
+        self.refuse_changed_weights()
         by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
         return torch.einsum("bhpk,hkd->bpd", by_pool_head, self.W_O[layer]).flatten(-2)
 
@@ -188,6 +211,7 @@ class Readout:
         k counts its coordinates: p · k of its own width, and s more where the constants are shared out, whose rows are
         :attr:`share_directions`.
         """
+        self.refuse_changed_weights()
         own = (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
         return own if constants == "separate" else torch.cat([own, self.share_directions[layer]])
 
@@ -233,6 +257,7 @@ class Readout:
     @full_precision()
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "separate") -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
+        self.refuse_changed_weights()
         stream = self.text_streams(texts, constants)
         own = torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
         if constants == "separate":

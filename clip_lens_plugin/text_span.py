@@ -52,6 +52,7 @@ class HeadSpan:
             explain [m], from 0 to 1.
         total_variance: trace of the covariance of the head's contributions, in squared units of the
             contributions; 0 if they differ by rounding alone.
+        constants: of the contributions that the texts describe, as for :class:`TextSpanResult`.
         directions: orthonormal directions in the joint space, in which the picks are spelled [m, e], float64: the
             first j span what the first j texts say of what the head writes.
     """
@@ -63,6 +64,7 @@ class HeadSpan:
     explained_variance: list[float]
     total_variance: float
     directions: Float[Tensor, "m e"]
+    constants: Constants = "separate"
 
 
 class TextSpanResult:
@@ -72,9 +74,15 @@ class TextSpanResult:
         constants: "separate" or "shared": of the contributions that the texts describe.
     """
 
-    def __init__(self, spans: Sequence[HeadSpan], n_layers: int, constants: Constants = "separate") -> None:
+    def __init__(
+        self,
+        spans: Sequence[HeadSpan],
+        n_layers: int,
+        constants: Constants = "separate",
+        n_heads: int | None = None,
+    ) -> None:
         self._spans = {(span.layer, span.head): span for span in spans}
-        self._n_layers = n_layers
+        self._shape = n_layers, n_heads or 1 + max((span.head for span in spans), default=0)
         self.constants: Constants = constants
 
     @property
@@ -83,8 +91,7 @@ class TextSpanResult:
         return list(self._spans)
 
     def __getitem__(self, key: tuple[int, int]) -> HeadSpan:
-        layer, head = key
-        layer = layer + self._n_layers if layer < 0 else layer
+        layer, head = checked_heads([key], *self._shape)[0]
         if (layer, head) not in self._spans:
             raise KeyError(f"TextSpan was not run on layer {layer}, head {head}; it has {self.heads}.")
         return self._spans[layer, head]
@@ -175,10 +182,10 @@ def text_span(
         if total == 0.0:
             constant.append((layer, head))
         names = [pool.texts[i] for i in indices]
-        spans.append(HeadSpan(layer, head, names, indices, explained, total, picked @ axes.T))
+        spans.append(HeadSpan(layer, head, names, indices, explained, total, picked @ axes.T, moments.constants))
     _warn_of_constant(constant, moments.n)
     _warn_of_cut(ranks, rank)
-    return TextSpanResult(spans, model.cfg.n_layers, moments.constants)
+    return TextSpanResult(spans, model.cfg.n_layers, moments.constants, model.cfg.n_heads)
 
 
 def _refuse_other_moments(readout: Readout, moments: Moments, constants: GivenConstants | None) -> None:

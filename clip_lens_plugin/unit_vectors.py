@@ -16,6 +16,10 @@ def checked_finite(embeddings: Float[Tensor, "t e"], what: str = "Text embedding
     Raises:
         ValueError: if a row holds NaN or infinite values.
     """
+    if not isinstance(embeddings, Tensor):
+        raise ValueError(
+            f"{what} must be a tensor, got a {type(embeddings).__name__}: use torch.as_tensor(embeddings)."
+        )
     if embeddings.is_meta:
         return embeddings
     finite = embeddings.detach().isfinite().all(-1)

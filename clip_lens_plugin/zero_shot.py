@@ -161,6 +161,11 @@ class ZeroShotClassifier:
             )
         if not bool(embedding.isfinite().all()):
             raise ValueError("The images' embeddings hold NaN or infinite values, so they have no nearest class.")
+        zero = (embedding == 0).all(-1)
+        if bool(zero.any()):
+            raise ValueError(
+                f"The embedding of image {int(zero.nonzero()[0])} is zero, so it has no nearest class. Leave it out."
+            )
         dtype = torch.promote_types(torch.promote_types(embedding.dtype, self.embeddings.dtype), torch.float32)
         classes = self.embeddings.to(embedding.device, dtype)
         return torch.nn.functional.normalize(embedding.to(dtype), dim=-1) @ classes.T

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from clip_lens_plugin.arguments import whole_numbers
+from clip_lens_plugin.arguments import is_whole, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 
 if TYPE_CHECKING:
@@ -130,8 +130,11 @@ def paper_components(model: CLIPLike, self_attention: bool = True) -> list[Compo
     return chosen
 
 
-def _layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
-    return sorted({model.cfg.checked_layer(layer) for layer in whole_numbers("layers", layers) or []})
+def _layers(model: HookedCLIP, layers: Any) -> list[int]:
+    chosen = [layers] if is_whole(layers) else whole_numbers("layers", layers)
+    if not chosen:
+        raise ValueError(f"layers must hold at least one layer, got {layers!r}.")
+    return sorted({model.cfg.checked_layer(layer) for layer in chosen})
 
 
 def _ranges(layers: list[int]) -> str:

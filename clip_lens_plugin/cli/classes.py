@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
@@ -33,10 +36,25 @@ def class_names(classes: str | None, own: Sequence[str] | None) -> list[str] | N
                 "collect a folder of class folders."
             )
         return [name.replace("_", " ") for name in own]
-    names = None if classes == IMAGENET else list(TextPool.from_file(classes).texts)
+    names = None if classes == IMAGENET else _listed(classes)
     given = N_IMAGENET if names is None else len(names)
     if own is not None and given != len(own):
         raise ValueError(f"--classes {classes} has {given} classes, the data set {len(own)}: they must match in order.")
+    return names
+
+
+def _listed(file: str) -> list[str]:
+    """The names in a file, of which none may stand twice: it would shift the labels of those behind it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of duplicates a pool says that it drops them; here they are refused.
+        names = list(TextPool.from_file(file).texts)
+    lines = [line.split("\t")[-1].strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+    twice = sorted({name for name, times in Counter(lines).items() if name and times > 1})
+    if twice:
+        raise ValueError(
+            f"--classes {file} names {twice[0]!r} more than once: a class's line is its label, so each may stand once. "
+            f"Give the second a name of its own."
+        )
     return names
 
 

@@ -73,8 +73,10 @@ def load(
     options: Options,
 ) -> Loaded:
     """The model; see ``HookedCLIP.from_pretrained``."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or torch.float32
+    if not isinstance(name, str) or not isinstance(pretrained, str | Path | None):
+        raise ValueError(f"A model's name is a text and pretrained a tag or a path, got {name!r} and {pretrained!r}.")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    dtype = torch.float32 if dtype is None else dtype
     if dtype not in (*_PRECISIONS, torch.float64):
         known = [str(known) for known in (*_PRECISIONS, torch.float64)]
         raise ValueError(f"dtype must be one of {known}, got {dtype}.")
@@ -98,6 +100,8 @@ def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype
         with _one_message(asked, path):
             weights = Weights.read(path)
             clip, without_text = _built(asked, source, config, weights, device, dtype, options)
+            if dtype is torch.float64:  # Before the weights are put in: those of a file in float64 stay as they are.
+                clip = clip.double()
             fitted = put_into(clip, weights, with_text=without_text is None)
             resized = _resized_timm(clip, options)
             clip, tokenizer = _with_texts(asked, clip, config, fitted, without_text, options)

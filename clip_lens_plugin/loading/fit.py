@@ -20,8 +20,11 @@ from clip_lens_plugin.loading.wrappings import TOWER, plain_names
 BIG_VISION = (".npz", ".npy")
 LOGIT = ("logit_scale", "logit_bias")
 POSITIONS = "visual.positional_embedding"
-NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids")
-"""Entries of OpenAI's own state dicts and of older text towers that no forward reads."""
+NO_WEIGHTS = (
+    *("input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids"),
+    "n_averaged",
+)
+"""Entries of OpenAI's own state dicts, of older text towers and of averaged models that no forward reads."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,13 @@ def put_into(clip: Any, weights: Weights, with_text: bool = True) -> Fitted:
     _fill_in(state, expected, has_text, has_scale, changed)
     _resize(clip, state, expected, changed)
     _refuse_misfits(clip, state, expected)
+    floating = {name for name, each in expected.items() if each.is_floating_point()}
+    whole = [name for name, each in state.items() if name in floating and not each.is_floating_point()]
+    if whole:
+        raise UnfitError(
+            f"holds {state[whole[0]].dtype} numbers in {some(whole)}, where the model has floating point ones; give "
+            f"the weights as they were trained"
+        )
     # Without the text tower nothing of it is read; the caller leaves it out.
     clip.load_state_dict(state, strict=False)
     return Fitted(unwrapped, changed, has_text, has_scale)

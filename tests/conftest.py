@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import open_clip
 import pytest
 import torch
 from open_clip.model import CLIP
 
 from clip_lens_plugin import HookedCLIP
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # Workers share the processor's cores.
 
 TEXT_CFG = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION_CFG = {"image_size": 32, "patch_size": 8, "width": 48, "layers": 3, "head_width": 12}

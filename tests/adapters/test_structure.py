@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.source_check import FUNCTIONS
 from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
@@ -418,7 +419,7 @@ def test_hook_in_each_family(family: str):
     for _, module in list(clip.visual.named_modules()):
         handle = module.register_forward_hook(lambda module, given, found: None)
         with pytest.raises(SourceMismatchError, match="has a forward hook"):
-            HookedCLIP.from_open_clip(clip)
+            tower_parts(clip, family)
         handle.remove()
     assert HookedCLIP.from_open_clip(clip).verified.holds
 

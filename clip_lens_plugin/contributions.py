@@ -69,6 +69,7 @@ class Contributions(ComponentValues):
         divisor = torch.cat(divisors) if divisors else None
         return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))
 
+    @full_precision()
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
         """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
 

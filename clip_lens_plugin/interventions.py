@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clip_lens_plugin.components.hook_point import HookPoint, has_native_hooks
+from clip_lens_plugin.components.hook_point import HookPoint, TransformerLensHookPoint, has_native_hooks
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -46,6 +46,23 @@ def refuse_hooks(model: HookedCLIP, doing: str) -> None:
             f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()); to decompose under a "
             f"hook, use model.decompose."
         )
+
+
+def refuse_left_hooks(model: HookedCLIP, doing: str) -> None:
+    """Raises ValueError if hooks were left on the model, outside of any ``with model.hooks(...)``."""
+    with model.alone():
+        left = [name for name, point in model.hook_dict.items() if _is_left(point)] + hooked_modules(model)
+    if left:
+        raise ValueError(
+            f"{doing}, but hooks were left on {', '.join(left[:3])}{' and others' if len(left) > 3 else ''}. Take "
+            f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()); for the model under hooks, put "
+            f"them on with `with model.hooks(fwd_hooks=[...])` around the call."
+        )
+
+
+def _is_left(point: TransformerLensHookPoint) -> bool:
+    outside = any(handle.context_level is None for handle in point.fwd_hooks)
+    return outside or has_native_hooks(point, len(point.fwd_hooks))
 
 
 def refuse_rewritten_output(model: HookedCLIP) -> None:

@@ -117,7 +117,7 @@ class Parts:
             rounding=rounding(factors.z[0].dtype, factors.z[0].device),
             noise=computed_noise(rounding(factors.z[0].dtype, factors.z[0].device)),
             shares=Shares(
-                weights=share_weights(readout, read, omega, factors),
+                weights=share_weights(readout, read, omega, factors).contiguous(),
                 mlps=mean(mlps),
                 embed=mean(embed),
                 self_attention=None if sent is None else mean(sent),

@@ -18,7 +18,7 @@ from clip_lens_plugin.arguments import checked_heads, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.factors import Factors, factors_from_images
-from clip_lens_plugin.interventions import refuse_hooks
+from clip_lens_plugin.interventions import refuse_left_hooks
 from clip_lens_plugin.parts import share_weights
 from clip_lens_plugin.pixels import check_form, checked, one_image
 from clip_lens_plugin.precision import full_precision
@@ -126,14 +126,14 @@ def patch_text_map(
 
     Raises:
         ValueError: if there is no image, no text or no head, ``batch_size`` is no whole number of at least 1,
-            ``constants`` is neither word, or hooks are on the model.
+            ``constants`` is neither word, or hooks were left on the model.
         PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
             pixels are a warning.
         IndexError: if there is no such head.
     """
     model = as_hooked_clip(model)
     batch_size = checked_number("batch_size", batch_size)
-    refuse_hooks(model, "patch_text_map is of the plain model")
+    refuse_left_hooks(model, "patch_text_map is of the model as it is")
     _refuse_no_texts(texts)
     check_form(model, images)
     if len(images) == 0:
@@ -169,12 +169,12 @@ def head_text_scores(
         constants: see :func:`patch_text_map`.
 
     Raises:
-        ValueError: if there is no text, ``constants`` is neither word, or hooks are on the model.
+        ValueError: if there is no text, ``constants`` is neither word, or hooks were left on the model.
         PixelError: if the image is no floating-point tensor of the model's shape, or holds NaN or infinity; doubtful
             pixels are a warning.
     """
     model = as_hooked_clip(model)
-    refuse_hooks(model, "head_text_scores is of the plain model")
+    refuse_left_hooks(model, "head_text_scores is of the model as it is")
     _refuse_no_texts(texts)
     batch = one_image(model, image)
     with checked(model, batch):

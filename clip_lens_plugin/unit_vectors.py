@@ -10,8 +10,14 @@ UNIT_TOLERANCE = 0.02
 """A unit vector's norm in bfloat16 is this near to 1."""
 
 
-def checked_finite(embeddings: Float[Tensor, "t e"], what: str = "Text embeddings") -> Float[Tensor, "t e"]:
+def checked_finite(
+    embeddings: Float[Tensor, "t e"], what: str = "Text embeddings", expected: str = "finite"
+) -> Float[Tensor, "t e"]:
     """The same embeddings.
+
+    Args:
+        embeddings: one row for each text.
+        what, expected: they are, and have to be; for the message.
 
     Raises:
         ValueError: if a row holds NaN or infinite values.
@@ -25,8 +31,8 @@ def checked_finite(embeddings: Float[Tensor, "t e"], what: str = "Text embedding
     finite = embeddings.detach().isfinite().all(-1)
     if not bool(finite.all()):
         raise ValueError(
-            f"{what} must be finite: row {int((~finite).nonzero()[0])} holds NaN or infinite values. Make them with "
-            f"model.encode_text([...]), for a model in float16 in float32 or bfloat16."
+            f"{what} must be {expected}: row {int((~finite).nonzero()[0])} holds NaN or infinite values. Make them "
+            f"with model.encode_text([...]), for a model in float16 in float32 or bfloat16."
         )
     return embeddings
 
@@ -43,7 +49,7 @@ def checked_unit_vectors(embeddings: Float[Tensor, "t e"], what: str = "Text emb
     """
     if embeddings.is_meta:
         return embeddings
-    checked_finite(embeddings, what)
+    checked_finite(embeddings, what, "unit vectors")
     norms = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)).norm(dim=-1)
     right = (norms - 1).abs() <= UNIT_TOLERANCE
     if bool(right.all()):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clip_lens_plugin import HookedCLIP, hooked_clip
+from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.components.source import Norm
 from tests.conftest import TEXT_CFG, TOWERS, VISION_CFG, random_clip, random_images
 
@@ -436,7 +436,7 @@ def test_a_broken_weight_is_refused_by_name(name: str, value: float) -> None:
 def test_encode_text_equals_open_clip(
     model: HookedCLIP, tokenizer, monkeypatch: pytest.MonkeyPatch, normalize: bool
 ) -> None:
-    monkeypatch.setattr(hooked_clip, "TEXT_BATCH", 2)
+    monkeypatch.setattr("clip_lens_plugin.text_side.TEXT_BATCH", 2)
     embeddings = model.encode_text(TEXTS, normalize=normalize)
     assert distance(embeddings, model.clip.encode_text(tokenizer(TEXTS), normalize=normalize)) < 1e-12
     assert not embeddings.requires_grad

@@ -55,7 +55,8 @@ def test_they_are_refused(model: HookedCLIP, texts: torch.Tensor, use: str, valu
         doubled = USES[use](model, contributions, 2 * texts)  # Linear in any direction.
         assert torch.allclose(doubled, 2 * USES[use](model, contributions, texts), atol=1e-12)
         return
-    what = "must be unit vectors, got norms from" if value == 3.0 else "must be finite: row 2 holds NaN or infinite"
+    must = "finite" if use.startswith("towards") else "unit vectors"
+    what = "must be unit vectors, got norms from" if value == 3.0 else f"must be {must}: row 2 holds NaN or infinite"
     with pytest.raises(ValueError, match=what):
         USES[use](model, contributions, broken)
 

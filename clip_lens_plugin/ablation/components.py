@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from clip_lens_plugin.arguments import is_whole, whole_numbers
+from clip_lens_plugin.arguments import whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def paper_components(model: CLIPLike, self_attention: bool = True) -> list[Compo
 
 
 def _layers(model: HookedCLIP, layers: Any) -> list[int]:
-    chosen = [layers] if is_whole(layers) else whole_numbers("layers", layers)
+    chosen = whole_numbers("layers", layers)
     if not chosen:
         raise ValueError(f"layers must hold at least one layer, got {layers!r}.")
     return sorted({model.cfg.checked_layer(layer) for layer in chosen})

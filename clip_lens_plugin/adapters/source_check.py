@@ -11,10 +11,10 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
 
+from clip_lens_plugin.adapters import structure
 from clip_lens_plugin.adapters.expected import CHILDREN, DROP, LINEAR, NORM, SCALE
 from clip_lens_plugin.adapters.structure import (
     ADVICE,
-    TENSORS,
     SourceMismatchError,
     alteration,
     base_class,
@@ -93,7 +93,7 @@ class _Seen:
             type(self.module) is self.kind
             and tuple(state["_modules"].values()) == self.parts
             and tuple([state.get(name) for name in self.names]) == self.values
-            and all(type(each) in TENSORS or each is None for each in parameters.values())
+            and all(type(each) in structure.TENSORS or each is None for each in parameters.values())
             and not (self.absent and any(self._found(name) is not None for name in self.absent))
         )
 
@@ -116,7 +116,7 @@ class _Seen:
         if base_class(self.module) is not (self.kind if type(self.module) is self.kind else _base(self.kind)):
             return f"was a {self.kind.__name__} when it was wrapped, now it is a {title(type(self.module))}. {AGAIN}"
         for name, each in self.module._parameters.items():
-            if each is not None and type(each) not in TENSORS:
+            if each is not None and type(each) not in structure.TENSORS:
                 return f"holds {name!r} as a {title(type(each))}, no plain tensor. {ADVICE['quantised']}"
         given = [name for name in self.absent if self._found(name) is not None]
         if given:
@@ -164,7 +164,7 @@ class _Held:
         return now is self.value or (isinstance(now, str | tuple) and now == self.value)
 
 
-METHODS = ("encode_image", "encode_text", "get_image_features", "get_text_features", "forward")
+METHODS = ("encode_image", "get_image_features", "forward")
 
 
 def _entry(owner: Any, table: str, name: str) -> Any:

@@ -253,10 +253,13 @@ def test_parameter_that_was_not_there():
     ):
         model(random_images(model))
     plain = HookedCLIP.from_open_clip(random_clip())
-    attention = blocks(plain.clip)[1].attn
-    attention.bias_k = nn.Parameter(torch.randn(1, 1, 48))
-    with pytest.raises(SourceMismatchError, match=r"1\.attn had no 'bias_k' when it was wrapped, now it has one"):
+    plain.clip.visual.conv1.bias = nn.Parameter(torch.randn(48))
+    with pytest.raises(SourceMismatchError, match=r"conv1 had no 'bias' when it was wrapped, now it has one"):
         plain(random_images(plain))
+    attending = HookedCLIP.from_open_clip(random_clip())
+    blocks(attending.clip)[1].attn.bias_k = nn.Parameter(torch.randn(1, 1, 48))
+    with pytest.raises(SourceMismatchError, match=r"1\.attn had a plain 'bias_k' when it was wrapped"):
+        attending(random_images(attending))
 
 
 def test_class_of_a_module_changed():

@@ -138,13 +138,19 @@ def vocabulary(given: Given) -> Any:
 @case
 def circuits(given: Given) -> Any:
     model = given.model
-    found = [model.OV.AB, model.QK.AB, *(model.all_composition_scores(mode) for mode in "QKV")]
-    return found, model.all_head_labels(), sorted(model.tl_parameters())
+    found = [model.OV.AB, model.QK.AB, *(model.all_composition_scores(mode).scores for mode in "QKV")]
+    return found, model.all_head_labels, sorted(model.tl_parameters())
 
 
 @case
 def belonging(given: Given) -> Any:
-    given.classes.refuse_other_model(given.model)
+    model = given.model
+    given.classes.refuse_other_model(model)
+    with model.alone():
+        model.check_holder()
+        model.add_hook("blocks.0.hook_mlp_out", lambda x, hook: None)
+        model.reset_hooks()
+        model.follow_weights(next(model.clip.visual.parameters()))
     return ablation.Components.of_heads(given.model, [(0, 0)]).checked_for(given.model).name
 
 

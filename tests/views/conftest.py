@@ -10,6 +10,7 @@ from PIL import Image
 from clip_lens_plugin.patch_text import HeadTextScores
 from clip_lens_plugin.report import Heatmap, Report
 from clip_lens_plugin.text_span import HeadSpan, TextSpanResult
+from clip_lens_plugin.verification import Verification
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 EVIL_TEXT = "a </style></script><script>x</script> $text"
@@ -70,6 +71,7 @@ def report(scores, spans, top_images) -> Report:
         pool_size=1234,
         names=names,
         completeness_error=2e-7,
+        verified=Verification(1e-7, 1e-5, "float32", 1, "probe"),
         layers=pd.DataFrame(layers, columns=["part", "layer", *share]).astype({"layer": "Int64"}),
         heads=pd.DataFrame([(0, 0, 0.6, 0.1), (0, 1, -0.1, 0.2)], columns=["layer", "head", *share]),
         text_span=spans.to_dataframe(),

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -82,9 +84,10 @@ class Labels:
             return self.index(tokens)
         if is_whole(tokens) or (isinstance(tokens, Tensor) and tokens.ndim == 0):
             return checked_index("label", tokens, len(self.names))
-        if not isinstance(tokens, Tensor) and any(isinstance(each, str) for each in tokens):
-            tokens = [self.index(each) for each in tokens]
+        given: Any = tokens
+        if isinstance(given, list | tuple | np.ndarray) and any(isinstance(each, str) for each in given):
+            given = [self.index(each) for each in given]
         device = self.embeddings.device
-        if isinstance(tokens, Tensor) and tokens.ndim > 1:
-            return checked_indices("label", tokens.flatten(), len(self.names)).reshape(tokens.shape).to(device)
-        return checked_indices("label", tokens, len(self.names)).to(device)
+        if isinstance(given, Tensor) and given.ndim > 1:
+            return checked_indices("label", given.flatten(), len(self.names)).reshape(given.shape).to(device)
+        return checked_indices("label", given, len(self.names)).to(device)

@@ -55,8 +55,8 @@ def refuse_left_hooks(model: HookedCLIP, doing: str) -> None:
     if left:
         raise ValueError(
             f"{doing}, but hooks were left on {', '.join(left[:3])}{' and others' if len(left) > 3 else ''}. Take "
-            f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()); for the model under hooks, "
-            f"put them on with `with model.hooks(fwd_hooks=[...])` around the call."
+            f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()). To have the model under "
+            f"hooks, put them on around the call: `with model.hooks(fwd_hooks=[...])`."
         )
 
 

@@ -102,16 +102,20 @@ def image_features(model: Any, images: Float[Tensor, "b 3 height width"]) -> Flo
     given: dict[str, Any] = {"pixel_values": images}
     if isinstance(model, Siglip2Model):
         vision: Any = model.config.vision_config
-        size = vision.patch_size
-        patches = flat_patches(images, size)
-        grid = [[side // size for side in images.shape[2:]]] * len(images)
-        given = {
-            "pixel_values": patches,
-            "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=images.device),
-            "spatial_shapes": torch.tensor(grid, device=images.device),
-        }
+        given = patched_inputs(images, vision.patch_size)
     found: Any = model.get_image_features(**given)
     return getattr(found, "pooler_output", found)
+
+
+def patched_inputs(images: Float[Tensor, "b 3 height width"], size: int) -> dict[str, Tensor]:
+    """What SigLIP 2's any-shape vision model is given for images of which every patch counts."""
+    patches = flat_patches(images, size)
+    grid = [[side // size for side in images.shape[2:]]] * len(images)
+    return {
+        "pixel_values": patches,
+        "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=images.device),
+        "spatial_shapes": torch.tensor(grid, device=images.device),
+    }
 
 
 def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
@@ -174,7 +178,11 @@ def _embed(vision: Any) -> tuple[Embed, tuple[int, int]]:
 def _pooling(vision: Any) -> Pooling:
     if not hasattr(vision, "head"):
         return ClassTokenPooling()
-    head = vision.head
+    return pooling_head(vision.head)
+
+
+def pooling_head(head: Any) -> AttentionPool:
+    """SigLIP's pooling head as an attention pool, on the head's own weights."""
     q, key, value, out = multi_head_parts(head.attention)
     return AttentionPool(
         query=Weight(head, "probe", (0, 0)),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from clip_lens_plugin.components.embed import flat_patches
+from clip_lens_plugin.adapters.transformers import patched_inputs
 
 
 def image_features(hf_model: Any, pixel_values: Any = None, **_: Any) -> ImageClassifierOutput:
@@ -23,11 +22,7 @@ def image_features(hf_model: Any, pixel_values: Any = None, **_: Any) -> ImageCl
     weight = vision.post_layernorm.weight
     images = _checked(vision, pixel_values).to(weight.device, weight.dtype)
     if hasattr(vision.config, "num_patches"):
-        size = vision.config.patch_size
-        patches = flat_patches(images, size)
-        grid = torch.tensor([[side // size for side in images.shape[2:]]] * len(patches))
-        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device)
-        pooled = vision(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid).pooler_output
+        pooled = vision(**patched_inputs(images, vision.config.patch_size)).pooler_output
     elif hasattr(vision, "head"):
         pooled = vision(pixel_values=images).pooler_output
     else:

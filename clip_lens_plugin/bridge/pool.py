@@ -8,12 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
-from clip_lens_plugin.adapters.open_clip import multi_head_parts
-from clip_lens_plugin.components.attention_pool import AttentionPool
+from clip_lens_plugin.adapters.transformers import pooling_head
 from clip_lens_plugin.components.hook_point import HookPoint
 from clip_lens_plugin.components.layer_norm import LayerNorm
-from clip_lens_plugin.components.mlp import MLP
-from clip_lens_plugin.components.source import Affine, Norm, Scale, Weight
 
 
 class LivePoolBridge(GeneralizedComponent):
@@ -24,7 +21,7 @@ class LivePoolBridge(GeneralizedComponent):
 
     def set_original_component(self, original_component: nn.Module) -> None:
         super().set_original_component(original_component)
-        pool = _pool(original_component)
+        pool = pooling_head(original_component)
         for name, child in pool.named_children():
             if isinstance(child, HookPoint):
                 setattr(self, name, child)
@@ -44,17 +41,3 @@ class _AlreadyNormalised(LayerNorm):
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         return x
-
-
-def _pool(head: Any) -> AttentionPool:
-    q, key, value, out = multi_head_parts(head.attention)
-    return AttentionPool(
-        query=Weight(head, "probe", (0, 0)),
-        q=q,
-        key=key,
-        value=value,
-        out=out,
-        n_heads=head.attention.num_heads,
-        ln2=LayerNorm(Norm(head.layernorm)),
-        mlp=MLP(Affine(head.mlp.fc1), head.mlp.activation_fn, Affine(head.mlp.fc2), Scale()),
-    )

@@ -32,6 +32,7 @@ from clip_lens_plugin.scenes.dataset import ScenesDataset
 
 clip_lens_plugin.collection.plan.BLOCK_IMAGES = {BLOCK}
 dataset = ScenesDataset(int(sys.argv[2]), {SEED}, "background")
+torch.set_num_threads(int(sys.argv[3]))
 for _ in sys.stdin:
     process = os.fork()
     if process == 0:
@@ -41,7 +42,10 @@ for _ in sys.stdin:
     print(process, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
-"""Starts a process that collects for every line it gets, so that what takes longest, importing, is done once."""
+"""Starts a process that collects for every line it gets, so that what takes longest, importing, is done once.
+
+It computes on as many threads as the tests do: the last digits depend on their number.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,7 @@ def test_a_full_disk_says_so_and_costs_nothing(clip, tmp_path, undisturbed, monk
 def test_killed_three_times(clip, tmp_path):
     n, pauses, killed = 200, random.Random(0), tmp_path / "killed"
     collect_rows(clip, scenes(n), tmp_path / "undisturbed")
-    command = [sys.executable, "-c", SCRIPT, str(killed), str(n)]
+    command = [sys.executable, "-c", SCRIPT, str(killed), str(n), str(torch.get_num_threads())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdin is not None
         assert starter.stdout is not None

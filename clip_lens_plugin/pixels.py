@@ -34,6 +34,9 @@ BEYOND = 1.0
 NORMALISED_BLACK = -0.5
 """Where black lies below, pixels from 0 to 1 are taken for pixels that were not normalised."""
 
+ON_A_STEP = 0.3
+"""How far, in steps of 1/255, a value may be from one that a picture of bytes gives; bfloat16 rounds by as much."""
+
 BEYOND_ANY = 20.0
 """Farther from 0 than any normalisation puts black and white: what is said where the model has no preprocessing."""
 
@@ -50,11 +53,12 @@ class PixelRange:
     """What the model's preprocessing makes of a black and of a white picture, in its own units.
 
     Attributes:
-        black: the greatest value of black over the channels.
+        black, white: one value for each channel, or None where a picture of one colour does not come out as such.
         least, greatest: over both pictures.
     """
 
-    black: float
+    black: list[float] | None
+    white: list[float] | None
     least: float
     greatest: float
 
@@ -202,22 +206,32 @@ def _check_values(model: HookedCLIP, images: Tensor, call: _Call, refuse_broken:
     found = _extremes(images)
     if found is None:
         return
-    if not all(map(math.isfinite, found)):
+    lows, highs = found
+    if not all(map(math.isfinite, lows + highs)):
         at = broken_images(images)
-        listed = ", ".join(map(str, at[:5])) + (f" and {len(at) - 5} more" if len(at) > 5 else "")
-        told = f"Pixels are NaN or infinite in {'image' if len(at) == 1 else 'images'} {listed}"
+        told = f"Pixels are NaN or infinite in {_listed(at)}"
         if refuse_broken:
             raise PixelError(f"{told} of {len(images)}. Leave such images out, or mend them.")
         _say(call, "broken", f"{told} of {len(images)}, so what is computed of such images means nothing.")
         return
-    doubt = _doubt(model, *found)
+    doubt = _doubt(model, images, lows, highs)
     if doubt is not None:
         _say(call, "range", doubt)
 
 
-def _doubt(model: HookedCLIP, low: float, high: float) -> str | None:
-    """Why pixels from ``low`` to ``high`` are hardly those of the model's preprocessing; None if they may well be."""
-    name = model.cfg.model_name
+def _listed(at: list[int]) -> str:
+    """Positions of images, in words."""
+    listed = ", ".join(map(str, at[:5])) + (f" and {len(at) - 5} more" if len(at) > 5 else "")
+    return f"{'image' if len(at) == 1 else 'images'} {listed}"
+
+
+def _doubt(model: HookedCLIP, images: Tensor, lows: list[float], highs: list[float]) -> str | None:
+    """Why these are hardly pixels of the model's preprocessing; None if they may well be.
+
+    Args:
+        lows, highs: the least and the greatest pixel of each image.
+    """
+    name, low, high = model.cfg.model_name, min(lows), max(highs)
     mend = "Make them with model.prepare([picture, ...]), or model.preprocess(picture)."
     known = pixel_range(model)
     if known is None:
@@ -229,30 +243,60 @@ def _doubt(model: HookedCLIP, low: float, high: float) -> str | None:
             f"preprocessing; scale and normalise them as it was trained."
         )
     told = f"black and white lie from {known.least:.3g} to {known.greatest:.3g} in {name}'s own preprocessing"
-    if low < known.least - BEYOND or high > known.greatest + BEYOND:
-        return f"The pixels run from {low:.3g} to {high:.3g}, but {told}: they were not preprocessed so. {mend}"
-    # All of one value, as a grey or a zero baseline, they say nothing of how they were made.
-    if known.black < NORMALISED_BLACK and low >= 0 and high <= 1 and low < high:
+    least, greatest = known.least - BEYOND, known.greatest + BEYOND
+    outside = [i for i, ends in enumerate(zip(lows, highs, strict=True)) if ends[0] < least or ends[1] > greatest]
+    if outside:
+        low, high = min(lows[i] for i in outside), max(highs[i] for i in outside)
+        which = _which("The pixels", outside, len(lows))
+        return f"{which} run from {low:.3g} to {high:.3g}, but {told}: they were not preprocessed so. {mend}"
+    at = _not_normalised(images, known, lows, highs)
+    if at:
+        low, high = min(lows[i] for i in at), max(highs[i] for i in at)
         return (
-            f"All pixels lie in 0 to 1 (from {low:.3g} to {high:.3g}), but {told}: they look as if they were not "
-            f"normalised. {mend}"
+            f"{_which('All pixels', at, len(lows))} lie in 0 to 1 (from {low:.3g} to {high:.3g}), but {told}: they "
+            f"look as if they were not normalised. {mend}"
         )
     return None
 
 
-def _extremes(images: Tensor) -> tuple[float, float] | None:
-    """Least and greatest pixel; None where there are none, or where they cannot be looked at."""
+def _which(pixels: str, at: list[int], n: int) -> str:
+    return pixels if len(at) == n else f"{pixels} of {_listed(at)} of {n}"
+
+
+def _not_normalised(images: Tensor, known: PixelRange, lows: list[float], highs: list[float]) -> list[int]:
+    """Positions of images in 0 to 1 that the model's preprocessing did not make.
+
+    A pale or grey picture may come to lie there. It is told by its values: of a picture of bytes, each is one of 256,
+    which lie evenly between those of black and white.
+    """
+    if known.black is None or known.white is None or max(known.black) >= NORMALISED_BLACK:
+        return []
+    # All of one value, as a grey or a zero baseline, they say nothing of how they were made.
+    found = [i for i, (low, high) in enumerate(zip(lows, highs, strict=True)) if 0 <= low < high <= 1]
+    if not found:
+        return []
+    pixels = images.detach()[found].double().cpu()
+    black, white = (torch.tensor(ends, dtype=torch.double).reshape(3, 1, 1) for ends in (known.black, known.white))
+    steps = (pixels - black) / (white - black) * 255
+    eps = max(torch.finfo(images.dtype).eps, torch.finfo(torch.float32).eps)  # Preprocessing computes in float32.
+    rounding = 8 * eps * pixels.abs().clamp_min(1) / (white - black).abs() * 255
+    made = ((steps - steps.round()).abs() <= rounding.clamp_max(ON_A_STEP)).flatten(1).all(1)
+    return [i for i, is_made in zip(found, made.tolist(), strict=True) if not is_made]
+
+
+def _extremes(images: Tensor) -> tuple[list[float], list[float]] | None:
+    """Least and greatest pixel of each image; None where there are none, or where they cannot be looked at."""
     if not images.numel() or not _has_values(images):
         return None
     with torch.no_grad():
-        plain = images.detach()
+        plain = images.detach().flatten(1)
         # Dtypes of 8 bits have no least and greatest.
-        found = (plain.float() if plain.dtype.itemsize == 1 else plain).aminmax()
+        found = (plain.float() if plain.dtype.itemsize == 1 else plain).aminmax(dim=1)
         both = torch.stack([found.min, found.max])
     if not _has_values(both):
         return None
-    low, high = both.tolist()
-    return low, high
+    lows, highs = both.tolist()
+    return lows, highs
 
 
 def _has_values(tensor: Tensor) -> bool:
@@ -276,12 +320,21 @@ def _range_of(model: HookedCLIP) -> PixelRange | None:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             made = [model.preprocess(Image.new("RGB", (width, height), colour)) for colour in ("black", "white")]
         black, white = (torch.as_tensor(each).detach().double().cpu() for each in made)
-        ends = (float(black.max()), float(torch.minimum(black, white).min()), float(torch.maximum(black, white).max()))
+        both = torch.stack([black, white])
     except Exception:  # Anybody's preprocessing may raise anything; then nothing is known of it.
         return None
     finally:
         random.setstate(state)
-    return PixelRange(*ends) if all(map(math.isfinite, ends)) else None
+    if not both.numel() or not bool(both.isfinite().all()):
+        return None
+    return PixelRange(_by_channel(black), _by_channel(white), float(both.min()), float(both.max()))
+
+
+def _by_channel(made: Tensor) -> list[float] | None:
+    """What a picture of one colour became."""
+    if made.ndim != 3 or len(made) != 3 or bool((made != made[:, :1, :1]).any()):
+        return None
+    return made[:, 0, 0].tolist()
 
 
 def _say(call: _Call, what: str, message: str) -> None:

@@ -186,13 +186,40 @@ def test_the_range_is_that_of_black_and_white(clip: HookedCLIP, dtype: torch.dty
     known = pixel_range(clip)
     blacks, whites = ([(value - m) / s for m, s in zip(MEAN, STD, strict=True)] for value in (0, 1))
     assert known is not None
-    assert (known.black, known.least, known.greatest) == pytest.approx(
-        (max(blacks), min(blacks), max(whites)), abs=1e-6
-    )
+    assert known.black == pytest.approx(blacks, abs=1e-6)
+    assert known.white == pytest.approx(whites, abs=1e-6)
+    assert (known.least, known.greatest) == pytest.approx((min(blacks), max(whites)), abs=1e-6)
     edges = torch.zeros(1, 3, 32, 32, dtype=dtype)
     for at, warned in ((min(blacks) - 0.9, False), (min(blacks) - 1.1, True), (max(whites) + 1.1, True)):
         edges[0, 0, 0, 0] = at
         assert bool(said(lambda: clip(edges))) is warned
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("mean", "std"), [(MEAN, STD), ((0.5,) * 3, (0.5,) * 3)])
+def test_one_image_that_was_not_normalised_among_others_is_named(clip: HookedCLIP, mean, std, dtype) -> None:
+    """A pale and a grey picture that were prepared, whose pixels lie in 0 to 1 too, are not doubted."""
+    clip.preprocess = Compose([ToTensor(), Normalize(mean, std)])
+    draw = np.random.default_rng(0)
+    whole, pale, grey = (
+        Image.fromarray(draw.integers(low, high, (32, 32, 3), dtype=np.uint8))
+        for low, high in ((0, 256), (130, 256), (130, 160))
+    )
+    fine = clip.prepare([whole, pale, grey]).to(dtype)
+    if mean[0] == 0.5:
+        assert fine[1].min() >= 0
+        assert fine[1].max() <= 1
+    assert fine[2].min() >= 0
+    assert fine[2].max() <= 1
+    assert said(lambda: clip(fine)) == []
+    assert said(lambda: clip(fine[1:])) == []
+    raw = torch.stack([ToTensor()(picture) for picture in (whole, pale)]).to(dtype)
+    for at, wrong in ((1, raw[0]), (3, raw[1])):
+        mixed = torch.cat([fine[:at], wrong[None], fine[at:]])
+        (told,) = said(lambda mixed=mixed: clip(mixed))
+        assert f"All pixels of image {at} of 4 lie in 0 to 1" in told
+    (told,) = said(lambda: clip(torch.cat([fine, raw * 255])))
+    assert "The pixels of images 3, 4 of 5 run from" in told
 
 
 def test_what_says_nothing_is_not_doubted(clip: HookedCLIP) -> None:

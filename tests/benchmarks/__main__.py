@@ -7,6 +7,8 @@ process of its own for each model.
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -18,13 +20,12 @@ from tests.benchmarks.wrapping import time_wrapping
 
 
 def main() -> None:
-    """Runs every benchmark and prints one table."""
-    table = Table("what", "measured", "bound", "against")
+    """Runs every benchmark and prints one table; each row as it is measured, on standard error."""
+    table, progress = Table("what", "measured", "bound", "against"), Console(stderr=True, width=130)
     with torch.no_grad():
-        rows = [row for name in MODELS for row in time_cases(name)]
-        rows += [*measure_memory(), *time_wrapping(), *time_text_span()]
-    for row in rows:
-        table.add_row(*row)
+        for row in chain(*map(time_cases, MODELS), measure_memory(), time_wrapping(), time_text_span()):
+            table.add_row(*row)
+            progress.print(" | ".join(row), markup=False)
     console = Console(width=130)
     console.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, random weights, batch 8")
     console.print(table)

@@ -22,7 +22,7 @@ from clip_lens_plugin.patch_text import token_scores
 from tests.benchmarks.measure import printed_last, seconds
 
 BATCH = 8
-LEAST_ROUNDS, MOST_ROUNDS, MOST_SECONDS = 5, 15, 60.0
+LEAST_ROUNDS, MOST_ROUNDS, MOST_SECONDS = 5, 15, 20.0
 STEADY = 0.01
 """Rounds end when the median's own uncertainty, half the middle range over the root of the rounds, is below this."""
 TEXTS = 4

@@ -7,7 +7,6 @@ are computed again, and sums and rows come out as if nothing had happened.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -17,25 +16,18 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from safetensors.torch import save
 
 from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.collection.begin import begin, is_damaged, not_written, say
+from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch, read_batches
-from clip_lens_plugin.collection.rows import BlockRows, array_names, make_arrays
-from clip_lens_plugin.collection.store import (
-    FINISHED,
-    MOMENTS,
-    PLAN,
-    SKIPPED,
-    SUMS,
-    ContributionStore,
-    read_attributes,
-)
+from clip_lens_plugin.collection.rows import BlockRows, RowWriter
+from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.interventions import refuse_hooks
@@ -43,11 +35,8 @@ from clip_lens_plugin.pixels import once_a_call
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.sources.choose import as_source
 from clip_lens_plugin.sources.source import ImageSource
-from clip_lens_plugin.verification import Verification
 
 if TYPE_CHECKING:
-    import zarr
-
     from clip_lens_plugin.hooked_clip import HookedCLIP
 
 
@@ -92,12 +81,16 @@ def collect(
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
 
+    More than 5 % of the samples skipped is a :class:`SkippedWarning`, with the reasons; the collection stays usable.
+
     Raises:
         ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
             none of it can be read, or it is of no known kind; if there are hooks on the model; if ``what``, ``dtype``,
             ``autocast``, ``batch_size`` or ``workers`` is none of what they may be.
         SourceMismatchError: if the model's embedding is not the source's own, see ``HookedCLIP.verify``.
         CollectionMismatchError: resumed with another model, data set or setting.
+        CollectionDamagedError: if ``out`` holds a damaged collection. What is damaged of an unfinished one is said in a
+            CollectionWarning and done again.
         CollectionInUseError: if another process is writing to ``out``.
         UnreadableSampleError: in strict mode.
         NonFiniteActivationError: if a sample's contributions are NaN or infinite; the message names it.
@@ -117,14 +110,17 @@ def collect(
     plan = Plan.of(model, source, what, dtype, batch_size, autocast)
     place, ranks = Place(out), Ranks.current()
     with ExitStack() as held:
-        threads = ranks.gather(ranks.first_does(lambda: _begin(place, plan, resume, held)))[0]
-        if threads is not None:
-            held.enter_context(_on_threads(threads))
+        begun = ranks.gather(ranks.first_does(lambda: begin(place, plan, resume, held)))[0]
+        if begun is not None:
+            held.enter_context(_on_threads(begun.threads))
             verified = model.verify()
-            mine = _run_blocks(model, source, place, plan, ranks, workers, strict, progress)
+            mine = _run_blocks(model, source, place, begun, ranks, workers, strict, progress)
             everyones = ranks.gather(mine.in_main_memory())
-            ranks.first_does(lambda: _finish(place, plan, everyones, verified))
-    return ContributionStore.open(out, model)
+            ranks.first_does(lambda: finish(place, begun, everyones, verified))
+    store = ContributionStore.open(out, model)
+    if ranks.is_first:
+        store.warn_of_skipped()
+    return store
 
 
 @contextmanager
@@ -138,34 +134,6 @@ def _on_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> int | None:
-    """Makes the store or takes up what is there; on how many threads it was begun, None if it is finished."""
-    held.enter_context(place.locked())
-    attributes = read_attributes(place)
-    if PLAN in attributes and not resume:
-        raise ValueError(f"{place} holds a collection already. Go on with it (resume), or choose another place.")
-    if PLAN in attributes:
-        begun = Plan.from_json(attributes[PLAN])
-        begun.refuse_other_plan(plan, str(place))
-        place.remove_half_written()
-        if FINISHED in attributes:
-            Progress.remove_all(place)
-        return None if FINISHED in attributes else begun.threads
-    ours = array_names(plan)
-    foreign = [key for key in place.listed() if key != "zarr.json" and key.split("/")[0] not in ours]
-    if foreign:
-        raise ValueError(f"{place} holds something else ({foreign[0]}): collect into an empty or new place.")
-    place.remove_half_written()
-    try:
-        group = place.group(write=True)
-        if plan.what == "contributions":
-            make_arrays(group, plan)
-        group.attrs[PLAN] = plan.to_json()
-    except OSError as error:
-        raise _not_written(place, error) from error
-    return plan.threads
-
-
 def _run_blocks(
     model: HookedCLIP,
     source: ImageSource,
@@ -177,32 +145,41 @@ def _run_blocks(
     progress: bool,
 ) -> Progress:
     """This process's share: every block whose number is its rank modulo the number of processes, less those done."""
-    earlier = Progress.load_all(place)
-    done = {block for each in earlier.values() for block in each.blocks}
+    earlier, faults = Progress.load_all(place, plan)
+    every = list(earlier.values())
+    share = range(ranks.rank, plan.n_blocks, ranks.world)
+    done = {block for each in every for block in each.blocks}
+    lost = {block for block in share if block in done and is_damaged(place, plan, every, block)}
+    for fault in faults if ranks.is_first else ():
+        say(f"{place}: {fault}.")
+    for block in sorted(lost):
+        say(f"{place}: rows of block {block} are damaged or not there, and are written again.")
     mine = earlier.get(ranks.rank, Progress())
     ranks.wait()  # Nobody writes before all have read.
-    left = [block for block in range(ranks.rank, plan.n_blocks, ranks.world) if block not in done]
-    group = place.group(write=True)
+    left = [block for block in share if block in lost or block not in done]
+    writer = RowWriter(place, plan) if plan.what == "contributions" else None
     batches = read_batches(model, source, [batch for block in left for batch in plan.batches(block)], workers, strict)
     for block in _shown(left, plan, progress and ranks.is_first):
-        _run_block(model, source, plan, block, batches, mine, group)
-        mine.blocks.append(block)
+        # The sums hold a lost block's rows already: what they come to once more is dropped.
+        sums = Progress() if block in lost else mine
+        rows = _run_block(model, source, plan, block, batches, sums)
+        if block in lost:
+            _refuse_other_samples(place, plan, block, sums, every)
         try:
-            mine.save(place, ranks.rank)
+            if writer is not None:
+                mine.chunks[block] = writer.write(rows, block)
+            if block not in lost:
+                mine.blocks.append(block)
+            mine.save(place, ranks.rank, plan)
         except OSError as error:
-            raise _not_written(place, error) from error
+            raise not_written(place, error) from error
     return mine
 
 
 def _run_block(
-    model: HookedCLIP,
-    source: ImageSource,
-    plan: Plan,
-    block: int,
-    batches: Iterator[Batch],
-    progress: Progress,
-    group: zarr.Group,
-) -> None:
+    model: HookedCLIP, source: ImageSource, plan: Plan, block: int, batches: Iterator[Batch], progress: Progress
+) -> BlockRows:
+    """Adds a block's sums; its rows, which are empty where none are kept."""
     rows = BlockRows(plan, block)
     for position in rows.samples:
         rows.name(position, source.name(position))
@@ -222,11 +199,19 @@ def _run_block(
                     f"The contributions of sample {source.name(int(error.args[0]))!r} are too large for float16. "
                     f"Collect with dtype='float32'."
                 ) from error
-    if plan.what == "contributions":
-        try:
-            rows.write(group)
-        except OSError as error:
-            raise _not_written(group.store, error) from error
+    return rows
+
+
+def _refuse_other_samples(place: Place, plan: Plan, block: int, again: Progress, every: list[Progress]) -> None:
+    """Raises ValueError if other samples of a block can be read than when it was added to the sums."""
+    samples = plan.samples(block)
+    before = {position for each in every for position in each.skipped if position in samples}
+    other = sorted(before ^ again.skipped.keys())
+    if other:
+        raise ValueError(
+            f"Rows in {place} were lost and cannot be written again: the sample at position {other[0]} of the data set "
+            f"{'can' if other[0] in before else 'cannot'} be read now, unlike then. Collect into another place."
+        )
 
 
 def _contributions(model: HookedCLIP, plan: Plan, images: torch.Tensor) -> Contributions:
@@ -247,39 +232,6 @@ def _refuse_non_finite(contributions: Contributions, positions: list[int], sourc
             f"Sample {source.name(positions[bad[0]])!r} gives NaN or infinite activations. Look at the sample; in "
             f"float16, load the model in float32 or bfloat16."
         )
-
-
-def _finish(place: Place, plan: Plan, everyones: list[Progress], verified: Verification) -> None:
-    """Adds everyone's sums, those of processes of earlier calls among them, and marks the collection finished."""
-    present = dict(enumerate(everyones))
-    absent = {rank: each for rank, each in Progress.load_all(place).items() if rank not in present}
-    every = [*present.values(), *absent.values()]
-    missing = set(range(plan.n_blocks)) - {block for each in every for block in each.blocks}
-    if missing:
-        raise ValueError(f"{place} lacks {len(missing)} of {plan.n_blocks} blocks: go on with resume.")
-    whole = Progress()
-    for each in every:
-        whole.add_sums(each.moments, each.sums)
-        whole.skipped |= each.skipped
-    skipped = [(each.name, each.reason) for _, each in sorted(whole.skipped.items())]
-    if whole.moments is None or whole.sums is None:
-        raise ValueError(f"None of the {plan.n_samples} samples could be read; the first, {': '.join(skipped[0])}.")
-    try:
-        place.set(MOMENTS, save(whole.moments.to_tensors()))
-        place.set(SUMS, save(whole.sums.to_tensors()))
-        place.set(SKIPPED, json.dumps(skipped, indent=1).encode())
-        error = max(each.completeness_error for each in every)
-        place.group(write=True).attrs[FINISHED] = {"completeness_error": error, "verified": verified.to_json()}
-    except OSError as error:
-        raise _not_written(place, error) from error
-    Progress.remove_all(place)
-
-
-def _not_written(place: object, error: OSError) -> OSError:
-    return OSError(
-        f"{place} cannot be written: {error.strerror or error}. What was collected so far is kept; make room and go "
-        f"on with resume."
-    )
 
 
 def _shown(blocks: list[int], plan: Plan, visible: bool) -> Iterator[int]:

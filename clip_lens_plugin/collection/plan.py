@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from clip_lens_plugin.collection.checks.sealed import sealed
+from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.fingerprints import Fingerprints
 from clip_lens_plugin.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.sources.source import ImageSource
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
 
-FORMAT = 4
-FORMAT_3 = 3
-"""The layout is the same; the fingerprints knew less, see :meth:`Fingerprints.of_format_3`."""
+PLAN_FILE = "clip_lens_plan.json"
+"""The first file of a collection, which says that the folder is ours."""
+
+FORMAT = 5
+FORMAT_3, FORMAT_4 = 3, 4
+"""They have no checksums, and the plan among the attributes of the zarr group. The fingerprints of format 3 knew less,
+see :meth:`Fingerprints.of_format_3`."""
 
 POOL_PARTS = ("pool_bias", "pool_mlp")
 """What an attention pool adds to the embedding [e]."""
@@ -134,9 +140,18 @@ class Plan:
         samples = self.samples(block)
         return [samples[i : i + self.batch_size] for i in range(0, len(samples), self.batch_size)]
 
+    @property
+    def has_checksums(self) -> bool:
+        """Whether the store keeps checksums of its files."""
+        return self.format >= FORMAT
+
     def to_json(self) -> dict[str, Any]:
         """As JSON's types."""
         return json.loads(json.dumps(asdict(self)))
+
+    def to_bytes(self) -> bytes:
+        """The plan file."""
+        return sealed(self.to_json())
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Plan:
@@ -146,12 +161,12 @@ class Plan:
             ValueError: if it is of another version, or is no plan.
         """
         kept = values.get("format")
-        if kept not in (FORMAT, FORMAT_3):
+        if kept not in (FORMAT_3, FORMAT_4, FORMAT):
             raise ValueError(
-                f"The collection has format {kept!r}, this version reads {FORMAT_3} and {FORMAT}. Collect it again."
+                f"The collection has format {kept!r}, this version reads {FORMAT_3} to {FORMAT}. Collect it again."
             )
         try:
-            read = Fingerprints.from_json if kept == FORMAT else Fingerprints.of_format_3
+            read = Fingerprints.of_format_3 if kept == FORMAT_3 else Fingerprints.from_json
             values = {**values, "fingerprints": read(values["fingerprints"]), "shape": tuple(values["shape"])}
             values["pool_parts"] = tuple(values["pool_parts"])
             classes = values["classes"]
@@ -173,6 +188,7 @@ class Plan:
                 f"{place} was collected with other libraries: {', '.join(libraries)}. They describe the image tower's "
                 f"settings otherwise, so that only its weights, preprocessing and the embedding of a probe image could "
                 f"be compared; those are the same.",
+                CollectionWarning,
                 stacklevel=3,
             )
             return
@@ -182,15 +198,21 @@ class Plan:
                 f"{'differs' if len(parts) == 1 else 'differ'}. Load that model, or collect again with this one."
             )
 
-    def warn_of_format_3(self, place: str) -> None:
-        """A Python warning if the collection's fingerprint is of an earlier version, which knew less of the model."""
-        if self.format == FORMAT_3:
-            warnings.warn(
-                f"{place} has the fingerprint of an earlier version: the model's weights, shape and printed "
-                f"preprocessing are those it was collected with, but other settings (a LayerNorm's epsilon, for one) "
-                f"were not kept and cannot be compared. Collect again to have them compared too.",
-                stacklevel=3,
-            )
+    def warn_of_earlier_version(self, place: str) -> None:
+        """A Python warning if the collection is of an earlier version: it has no checksums, and perhaps knows less."""
+        if self.has_checksums:
+            return
+        fingerprint = (
+            " It has the fingerprint of an earlier version too: the model's weights, shape and printed preprocessing "
+            "are those it was collected with, but other settings (a LayerNorm's epsilon, for one) were not kept and "
+            "cannot be compared."
+        )
+        warnings.warn(
+            f"{place} is of an earlier version, which kept no checksums: what is damaged in it may be read as if it "
+            f"were whole.{fingerprint if self.format == FORMAT_3 else ''} Collect again to have that compared.",
+            CollectionWarning,
+            stacklevel=3,
+        )
 
     def refuse_other_plan(self, asked: Plan, place: str) -> None:
         """Raises CollectionMismatchError if a collection begun so cannot be gone on with as asked."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import torch
 import zarr
+from jaxtyping import UInt32
 from torch import Tensor
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.group import GroupMetadata
+from zarr.core.metadata import ArrayV3Metadata
+from zarr.storage import MemoryStore
 
+from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
+from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.parts import Parts
@@ -20,22 +27,67 @@ BY_LAYER = ("coordinates", "mlps", "self_attention")
 OF_SAMPLES = ("label", "kept", "name")
 
 
-def make_arrays(group: zarr.Group, plan: Plan) -> None:
-    """Makes the empty arrays of a new store: n samples, l layers, h heads, k coordinates a head, e joint width.
+def make_arrays(place: Place, plan: Plan) -> None:
+    """Makes the zarr group and the empty arrays of a store that are not there yet.
 
-    ``coordinates`` [n, l, h, k], ``mlps`` [n, l, e], ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's
-    dtype; ``embedding`` [n, e] and ``omega`` [n, p, r] in float32; ``label`` (-1 for unknown), ``kept`` (False for a
-    sample that could not be read) and ``name``.
+    n samples, l layers, h heads, k coordinates a head, e joint width: ``coordinates`` [n, l, h, k], ``mlps`` [n, l, e],
+    ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's dtype; ``embedding`` [n, e] and ``omega`` [n, p, r]
+    in float32; ``label`` (-1 for unknown), ``kept`` (False for a sample that could not be read) and ``name``.
+
+    Raises:
+        CollectionDamagedError: if something else is there.
     """
+    for key, made in _metadata(plan).items():
+        found = place.get(key)
+        if found is None:
+            place.set(key, made)
+        elif found != made and not _is_same(found, made):
+            raise CollectionDamagedError(key, place, "it describes something else than this collection")
+
+
+def metadata_keys(plan: Plan) -> list[str]:
+    """Keys of the files that say what the group and the arrays are."""
+    return ["zarr.json", *(f"{name}/zarr.json" for name in array_names(plan))]
+
+
+def _metadata(plan: Plan) -> dict[str, bytes]:
+    """What a store's metadata are, by key."""
+    made: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(made), zarr_format=3)
     n, rows = plan.n_samples, min(plan.block, plan.n_samples)
-    for name, (shape, dtype) in _layouts(plan).items():
+    for name in array_names(plan):
+        shape, dtype = _layouts(plan)[name]
         chunks = (rows, 1, *shape[1:]) if name in BY_LAYER else (rows, *shape)
-        group.create_array(name, shape=(n, *shape), chunks=chunks, dtype=dtype, compressors=COMPRESSOR, overwrite=True)
+        codecs = [COMPRESSOR, Crc32cCodec()]
+        group.create_array(name, shape=(n, *shape), chunks=chunks, dtype=dtype, compressors=codecs)
+    return {key: made[key].to_bytes() for key in metadata_keys(plan)}
 
 
-def array_names(plan: Plan) -> set[str]:
-    """The arrays that a store may hold, whatever the model."""
-    return set(_every_layout(plan))
+def _is_same(found: bytes, made: bytes) -> bool:
+    """Whether two descriptions of an array or a group say the same, perhaps in other words."""
+    try:
+        values = json.loads(found), json.loads(made)
+        read = GroupMetadata if values[1]["node_type"] == "group" else ArrayV3Metadata
+        return read.from_dict(values[0]) == read.from_dict(values[1])
+    except NOT_WHOLE:
+        return False
+
+
+def array_names(plan: Plan) -> tuple[str, ...]:
+    """The arrays of a store; none where no rows are kept."""
+    return tuple(_layouts(plan)) if plan.what == "contributions" else ()
+
+
+def chunk_patterns(plan: Plan) -> tuple[str, ...]:
+    """Keys of the chunks of a block, {} for its number; none where no rows are kept."""
+    patterns = []
+    for name in array_names(plan):
+        shape, _ = _layouts(plan)[name]
+        rest = ["0"] * len(shape)
+        for layer in range(shape[0] if name in BY_LAYER else 1):
+            index = [str(layer), *rest[1:]] if name in BY_LAYER else rest
+            patterns.append("/".join([name, "c", "{}", *index]))
+    return tuple(patterns)
 
 
 def _layouts(plan: Plan) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -100,11 +152,25 @@ class BlockRows:
         self.arrays["label"][rows] = labels
         self.arrays["kept"][rows] = True
 
-    def write(self, group: zarr.Group) -> None:
-        """Writes the rows into the store."""
-        for name, values in self.arrays.items():
-            array: Any = group[name]
-            array[self.samples.start : self.samples.stop] = values
+
+class RowWriter:
+    """Writes blocks' rows into the arrays of a store."""
+
+    def __init__(self, place: Place, plan: Plan) -> None:
+        self._patterns = chunk_patterns(plan) if plan.has_checksums else ()
+        self._written: dict[str, int] = {}
+        # Where a chunk of zeros is written too, one that is not there is damage.
+        with zarr.config.set({"array.write_empty_chunks": plan.has_checksums}):
+            group = place.group(write=True, written=self._written)
+            self._arrays: dict[str, Any] = {name: group[name] for name in _layouts(plan)}
+
+    def write(self, rows: BlockRows, block: int) -> UInt32[np.ndarray, " patterns"]:
+        """Writes a block; the checksums of its chunks, none in stores of earlier versions."""
+        for name, values in rows.arrays.items():
+            self._arrays[name][rows.samples.start : rows.samples.stop] = values
+        checksums = [self._written[pattern.format(block)] for pattern in self._patterns]
+        self._written.clear()
+        return np.array(checksums, np.uint32)
 
 
 def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readout, plan: Plan) -> Contributions:

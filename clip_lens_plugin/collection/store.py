@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +22,22 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, is_whole
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.collection.checks.description import (
+    MOMENTS,
+    SKIPPED,
+    SUMS,
+    Description,
+    ExpectedFiles,
+    read_description,
+    read_plan,
+)
+from clip_lens_plugin.collection.checks.store import StoreCheck, check_store
+from clip_lens_plugin.collection.errors import (
+    NOT_WHOLE,
+    CollectionDamagedError,
+    CollectionNotFoundError,
+    CollectionWarning,
+)
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.rows import read_contributions
@@ -29,20 +47,18 @@ from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.readout import Readout
-from clip_lens_plugin.verification import Verification
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
 
 T = TypeVar("T")
 
-MOMENTS, SUMS, SKIPPED = "moments.safetensors", "sums.safetensors", "skipped.json"
-PLAN, FINISHED = "clip_lens_plan", "clip_lens_finished"
-"""Attributes of the zarr group."""
+MOST_SKIPPED = 0.05
+"""Share of samples that may be skipped without a warning."""
 
 
-class CollectionNotFoundError(ValueError):
-    """There is no collection, or an unfinished or damaged one."""
+class SkippedWarning(CollectionWarning):
+    """Many samples of a data set could not be read."""
 
 
 class ContributionStore:
@@ -60,49 +76,37 @@ class ContributionStore:
             versions.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        group: zarr.Group,
-        plan: Plan,
-        model: HookedCLIP,
-        completeness: float,
-        verified: Verification | None,
-    ) -> None:
-        self.plan, self.model, self.completeness_error, self.verified = plan, model, completeness, verified
-        self._place, self._group = place, group
+    def __init__(self, place: Place, plan: Plan, model: HookedCLIP, description: Description) -> None:
+        self.plan, self.model = plan, model
+        self.completeness_error, self.verified = description.completeness_error, description.verified
+        self._place, self._description = place, description
 
     @classmethod
     def open(cls, address: str | Path, model: CLIPLike) -> ContributionStore:
-        """Opens a folder or fsspec address; reads nothing but its description.
+        """Opens a folder or fsspec address; reads nothing but its description and looks for its files.
 
         Raises:
-            CollectionNotFoundError: if there is none, it is not finished, or its description is damaged.
+            CollectionNotFoundError: if there is none, or it is not finished.
+            CollectionDamagedError: if its description is damaged, or a file lacks or is cut short. What the other
+                files hold is compared when they are read.
             CollectionMismatchError: if it was collected with another model; the message says which part differs. What
                 was collected by an earlier version is compared by what that kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
         model = as_hooked_clip(model)
         place = Place(address)
-        attributes = read_attributes(place)
-        if PLAN not in attributes:
+        plan = read_plan(place)
+        if plan is None:
             raise CollectionNotFoundError(
                 f"{address} holds no collection. Make one: clip_lens_plugin.collect(model, dataset, {str(address)!r})."
             )
-        plan = Plan.from_json(attributes[PLAN])
         plan.refuse_other_model(Fingerprints.of(model), str(address))
-        plan.warn_of_format_3(str(address))
-        if FINISHED not in attributes:
+        plan.warn_of_earlier_version(str(address))
+        description = read_description(place, plan)
+        if description is None:
             raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
-        try:
-            error = float(attributes[FINISHED]["completeness_error"])
-            verified = Verification.from_json(attributes[FINISHED].get("verified"))
-        except (AttributeError, KeyError, TypeError, ValueError) as damage:
-            raise CollectionNotFoundError(
-                f"The description of {address} is damaged: {FINISHED} holds no completeness_error or verification. "
-                f"Collect it again."
-            ) from damage
-        return cls(place, place.group(), plan, model, error, verified)
+        description.refuse_lacking(place)
+        return cls(place, plan, model, description)
 
     @cached_property
     def moments(self) -> Moments:
@@ -128,6 +132,31 @@ class ContributionStore:
     def has_rows(self) -> bool:
         """Whether samples were kept, and not the moments alone."""
         return self.plan.what == "contributions"
+
+    def verify(self) -> StoreCheck:
+        """Reads every file and says what is damaged and what is good, see :class:`StoreCheck`."""
+        return check_store(self._place)
+
+    def warn_of_skipped(self) -> None:
+        """A :class:`SkippedWarning`, with the reasons, if more than 5 % of the samples could not be read."""
+        if not self.has_many_skipped:
+            return
+        reasons = "; ".join(f"{n:,} times {reason}" for reason, n in self.skipped_reasons().most_common(5))
+        warnings.warn(
+            f"{len(self.skipped):,} of {self.plan.n_samples:,} samples could not be read and are not in {self._place}: "
+            f"{reasons}.",
+            SkippedWarning,
+            stacklevel=4,
+        )
+
+    @property
+    def has_many_skipped(self) -> bool:
+        """Whether more than 5 % of the samples could not be read."""
+        return len(self.skipped) > MOST_SKIPPED * self.plan.n_samples
+
+    def skipped_reasons(self) -> Counter[str]:
+        """How many samples were skipped for each reason."""
+        return Counter(each.reason for each in self.skipped)
 
     def __len__(self) -> int:
         """Samples that could be read."""
@@ -158,14 +187,14 @@ class ContributionStore:
         Raises:
             IndexError: if there is no such row, or the mask has another length.
             TypeError: if ``rows`` is a single position, which would have no batch dimension.
-            CollectionNotFoundError: if what is stored is damaged.
+            CollectionDamagedError: if what is read is damaged; the message names the file.
             ValueError: if ``rows`` is none of these, or no rows were kept.
         """
         picked = self._picked(rows)
         unique, back = np.unique(picked, return_inverse=True)
-        self._array("coordinates")
+        positions = self.positions[unique]
         with self._named_if_damaged("rows"):
-            found = read_contributions(self._group, self.positions[unique], Readout.of(self.model), self.plan)
+            found = read_contributions(self._group, positions, Readout.of(self.model), self.plan)
         in_order = len(unique) == len(picked) and bool((unique == picked).all())
         return found if in_order else found.select(torch.from_numpy(back))
 
@@ -180,10 +209,10 @@ class ContributionStore:
     def _named_if_damaged(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:  # What zarr and its codecs raise.
-            raise CollectionNotFoundError(
-                f"The {what} in {self._place} are damaged: {error}. Collect it again."
-            ) from error
+        except (CollectionNotFoundError, torch.OutOfMemoryError):
+            raise
+        except NOT_WHOLE as error:  # What zarr and its codecs raise.
+            raise CollectionDamagedError(what, self._place, str(error)) from error
 
     def blocks(self) -> Iterator[range]:
         """All rows, in pieces that are read and held in memory well."""
@@ -197,14 +226,24 @@ class ContributionStore:
             f"model={self.plan.model_name!r}, dataset={self.plan.dataset!r})"
         )
 
+    @cached_property
+    def _expected(self) -> ExpectedFiles:
+        return ExpectedFiles(self._place, self._description)
+
+    @cached_property
+    def _group(self) -> zarr.Group:
+        with self._named_if_damaged("arrays"):
+            return self._place.group(refuse_other=self._expected.refuse_other)
+
     def _array(self, name: str) -> zarr.Array:
         if not self.has_rows:
             raise ValueError(
                 f"{self._place} holds moments and means, but no rows of samples. Collect with what='contributions'."
             )
-        if name not in self._group:
-            raise CollectionNotFoundError(f"{self._place} lacks the array {name!r}: it is damaged. Collect it again.")
-        return self._group[name]  # type: ignore[return-value]
+        with self._named_if_damaged(f"array {name!r}"):
+            if name not in self._group:
+                raise CollectionDamagedError(name, self._place, "the array is not there")
+            return self._group[name]  # type: ignore[return-value]
 
     def _read(self, name: str) -> np.ndarray:
         array = self._array(name)
@@ -213,23 +252,10 @@ class ContributionStore:
 
     def _parsed(self, key: str, parse: Callable[[bytes], T]) -> T:
         found = self._place.get(key)
+        self._expected.refuse_other(key, found)
         if found is None:
-            raise CollectionNotFoundError(f"{self._place} lacks {key}: the collection is damaged. Collect it again.")
+            raise CollectionDamagedError(key, self._place, "it is not there")
         try:
             return parse(found)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CollectionNotFoundError(f"{key} in {self._place} is damaged: {error}. Collect it again.") from error
-
-
-def read_attributes(place: Place) -> dict:
-    """Attributes of the group, none where there is no group."""
-    found = place.get("zarr.json")
-    if found is None:
-        return {}
-    try:
-        attributes = json.loads(found).get("attributes", {})
-        if not isinstance(attributes.get(PLAN, {}), dict):
-            raise ValueError(f"{PLAN} is no object")
-        return attributes
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{place} has a damaged zarr.json: {error}. Collect it again.") from error
+        except (SafetensorError, *NOT_WHOLE) as error:
+            raise CollectionDamagedError(key, self._place, str(error)) from error

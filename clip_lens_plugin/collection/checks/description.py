@@ -1,0 +1,201 @@
+"""The description of a finished collection: the last file that is written, with the SHA-256 of all others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clip_lens_plugin.collection.checks.chunks import ChunkChecksums, fault_of
+from clip_lens_plugin.collection.checks.sealed import sealed, sha256, unsealed
+from clip_lens_plugin.collection.errors import CollectionDamagedError
+from clip_lens_plugin.collection.place import Place
+from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
+from clip_lens_plugin.verification import Verification
+
+DESCRIPTION = "clip_lens_description.json"
+GROUP, MOMENTS, SUMS, SKIPPED = "zarr.json", "moments.safetensors", "sums.safetensors", "skipped.json"
+CHUNKS = "checksums.safetensors"
+OLD_PLAN, OLD_DESCRIPTION = "clip_lens_plan", "clip_lens_finished"
+"""Attributes of the zarr group in stores of formats 3 and 4, instead of files."""
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """What a file held when it was written."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> KeptFile:
+        """The size and digest of a file's content."""
+        return cls(len(content), sha256(content))
+
+    def fault_of(self, found: bytes | None) -> str | None:
+        """What is wrong with what a file holds now; None if nothing is."""
+        if found is None:
+            return "it is not there"
+        if len(found) != self.bytes:
+            return f"it has {len(found):,} bytes, {self.bytes:,} were written"
+        return None if sha256(found) == self.sha256 else "its SHA-256 is not that of what was written"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a finished collection beside its plan.
+
+    Attributes:
+        completeness_error: the greatest relative error of all batches.
+        verified: the model beside its source when it was collected; None in stores of earlier versions.
+        files: every other file but the chunks of arrays; none in stores of earlier versions.
+        patterns: see :class:`ChunkChecksums`.
+        block: samples that lie in a chunk.
+    """
+
+    completeness_error: float
+    verified: Verification | None
+    files: Mapping[str, KeptFile] = field(default_factory=dict)
+    patterns: tuple[str, ...] = ()
+    block: int = 0
+
+    def refuse_lacking(self, place: Place) -> None:
+        """Raises CollectionDamagedError if a file but the chunks of arrays is not there, or has another size."""
+        for key, size in place.sizes(self.files).items():
+            expected = self.files[key].bytes
+            if size is None:
+                raise CollectionDamagedError(key, place, "it is not there")
+            if size not in (-1, expected):
+                raise CollectionDamagedError(key, place, f"it has {size:,} bytes, {expected:,} were written")
+
+    def to_bytes(self) -> bytes:
+        """The description file."""
+        return sealed(
+            {
+                "completeness_error": self.completeness_error,
+                "verified": None if self.verified is None else self.verified.to_json(),
+                "block": self.block,
+                "chunks": list(self.patterns),
+                "files": {key: asdict(each) for key, each in sorted(self.files.items())},
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, found: bytes) -> Description:
+        """Reads what :meth:`to_bytes` gave.
+
+        Raises:
+            ValueError: if a byte of it is another.
+        """
+        values = unsealed(found)
+        try:
+            return cls(
+                completeness_error=float(values["completeness_error"]),
+                verified=Verification.from_json(values["verified"]),
+                files={key: KeptFile(**each) for key, each in values["files"].items()},
+                patterns=tuple(values["chunks"]),
+                block=int(values["block"]),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"it lacks something ({error})") from error
+
+
+class ExpectedFiles:
+    """What each file of a finished collection should hold."""
+
+    def __init__(self, place: Place, description: Description) -> None:
+        self._place, self._description = place, description
+        self.chunks = ChunkChecksums(description.patterns, np.zeros((0, len(description.patterns)), np.uint32))
+        if description.patterns:
+            self.chunks = self._read_chunks()
+
+    def _read_chunks(self) -> ChunkChecksums:
+        found = self._place.get(CHUNKS)
+        self.refuse_other(CHUNKS, found)
+        try:
+            return ChunkChecksums.from_bytes(self._description.patterns, found or b"")
+        except ValueError as error:
+            raise CollectionDamagedError(CHUNKS, self._place, str(error)) from error
+
+    def refuse_other(self, key: str, found: bytes | None) -> None:
+        """Raises CollectionDamagedError if a file that should be there is not, or holds something else."""
+        file, crc = self._description.files.get(key), self.chunks.expected(key)
+        fault = None if file is None else file.fault_of(found)
+        if crc is not None:
+            fault = fault_of(found, crc)
+        if fault:
+            raise CollectionDamagedError(key, self._place, fault)
+
+
+def read_plan(place: Place) -> Plan | None:
+    """The plan of what was collected here, finished or not; None where nothing was.
+
+    Raises:
+        CollectionDamagedError: if it is damaged, or lacks although other files are there.
+        ValueError: if it is of another version.
+    """
+    found = place.get(PLAN_FILE)
+    if found is not None:
+        try:
+            values = unsealed(found)
+        except ValueError as error:
+            raise CollectionDamagedError(PLAN_FILE, place, str(error)) from error
+        return Plan.from_json(values)
+    if place.get(DESCRIPTION) is not None:
+        raise CollectionDamagedError(PLAN_FILE, place, "it is not there")
+    kept = _old_attributes(place).get(OLD_PLAN)
+    return None if kept is None else Plan.from_json(kept)
+
+
+def read_description(place: Place, plan: Plan) -> Description | None:
+    """The description of what was collected here; None if it is not finished.
+
+    Raises:
+        CollectionDamagedError: if it is damaged.
+    """
+    return read_file_description(place) if plan.has_checksums else _old_description(place)
+
+
+def read_file_description(place: Place) -> Description | None:
+    """The description file, None where there is none.
+
+    Raises:
+        CollectionDamagedError: if it is damaged.
+    """
+    found = place.get(DESCRIPTION)
+    if found is None:
+        return None
+    try:
+        return Description.from_bytes(found)
+    except ValueError as error:
+        raise CollectionDamagedError(DESCRIPTION, place, str(error)) from error
+
+
+def _old_description(place: Place) -> Description | None:
+    kept = _old_attributes(place).get(OLD_DESCRIPTION)
+    if kept is None:
+        return None
+    try:
+        return Description(float(kept["completeness_error"]), Verification.from_json(kept.get("verified")))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        how = f"{OLD_DESCRIPTION} holds no completeness_error or verification"
+        raise CollectionDamagedError(GROUP, place, how) from error
+
+
+def _old_attributes(place: Place) -> dict[str, Any]:
+    """Attributes of the zarr group, none where there is no group."""
+    found = place.get(GROUP)
+    if found is None:
+        return {}
+    try:
+        attributes = json.loads(found).get("attributes", {})
+        if not isinstance(attributes.get(OLD_PLAN, {}), dict):
+            raise ValueError(f"{OLD_PLAN} is no object")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise CollectionDamagedError(
+            GROUP, place, f"it is no description of a group ({type(error).__name__})"
+        ) from error
+    return attributes

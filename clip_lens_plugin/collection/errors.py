@@ -1,0 +1,25 @@
+"""What collections raise and warn of, where more than one file does."""
+
+from __future__ import annotations
+
+
+class CollectionWarning(UserWarning):
+    """Something about a collection that a user should know of, and that stops nothing."""
+
+
+class CollectionNotFoundError(ValueError):
+    """There is no collection, or an unfinished or damaged one."""
+
+
+class CollectionDamagedError(CollectionNotFoundError):
+    """A file of a collection is not what was written."""
+
+    def __init__(self, key: str, place: object, how: str) -> None:
+        super().__init__(
+            f"{key} in {place} is damaged: {how}. Collect it again; 'clip-lens verify' says what is still good."
+        )
+        self.key, self.how = key, how
+
+
+NOT_WHOLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What parsers and codecs raise on what is damaged."""

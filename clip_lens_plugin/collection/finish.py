@@ -1,0 +1,93 @@
+"""How a collection is finished: everyone's sums added up, and the description written last."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from safetensors.torch import save
+
+from clip_lens_plugin.collection.begin import not_written, recorded_checksums
+from clip_lens_plugin.collection.checks.chunks import ChunkChecksums
+from clip_lens_plugin.collection.checks.description import (
+    CHUNKS,
+    DESCRIPTION,
+    MOMENTS,
+    OLD_DESCRIPTION,
+    SKIPPED,
+    SUMS,
+    Description,
+    KeptFile,
+)
+from clip_lens_plugin.collection.place import Place
+from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
+from clip_lens_plugin.collection.progress import Progress
+from clip_lens_plugin.collection.rows import chunk_patterns, make_arrays, metadata_keys
+from clip_lens_plugin.verification import Verification
+
+
+def finish(place: Place, plan: Plan, everyones: list[Progress], verified: Verification) -> None:
+    """Adds everyone's sums, those of processes of earlier calls among them, and marks the collection finished."""
+    present = dict(enumerate(everyones))
+    earlier, _ = Progress.load_all(place, plan)
+    every = [*present.values(), *(each for rank, each in earlier.items() if rank not in present)]
+    missing = set(range(plan.n_blocks)) - {block for each in every for block in each.blocks}
+    if missing:
+        raise ValueError(f"{place} lacks {len(missing)} of {plan.n_blocks} blocks: go on with resume.")
+    whole = Progress()
+    for each in every:
+        whole.add_sums(each.moments, each.sums)
+        whole.skipped |= each.skipped
+    skipped = [(each.name, each.reason) for _, each in sorted(whole.skipped.items())]
+    if whole.moments is None or whole.sums is None:
+        raise ValueError(f"None of the {plan.n_samples} samples could be read; the first, {', '.join(skipped[0])}.")
+    files = {
+        MOMENTS: save(whole.moments.to_tensors()),
+        SUMS: save(whole.sums.to_tensors()),
+        SKIPPED: json.dumps(skipped, indent=1).encode(),
+    }
+    if chunk_patterns(plan) and plan.has_checksums:
+        files[CHUNKS] = _checksums(place, plan, every).to_bytes()
+    error = max(each.completeness_error for each in every)
+    try:
+        for key, content in files.items():
+            place.set(key, content)
+        if plan.has_checksums:
+            _describe(place, plan, files, error, verified)
+        else:
+            place.group(write=True).attrs[OLD_DESCRIPTION] = {
+                "completeness_error": error,
+                "verified": verified.to_json(),
+            }
+    except OSError as unwritten:
+        raise not_written(place, unwritten) from unwritten
+    Progress.remove_all(place)
+
+
+def _describe(
+    place: Place, plan: Plan, files: dict[str, bytes], completeness_error: float, verified: Verification
+) -> None:
+    """Writes the description, which makes the collection a finished one."""
+    make_arrays(place, plan)  # Their metadata are what they were.
+    metadata = {key: place.get(key) or b"" for key in metadata_keys(plan)}
+    kept = {PLAN_FILE: plan.to_bytes(), **metadata, **files}
+    description = Description(
+        completeness_error=completeness_error,
+        verified=verified,
+        files={key: KeptFile.of(content) for key, content in kept.items()},
+        patterns=chunk_patterns(plan),
+        block=plan.block,
+    )
+    place.set(DESCRIPTION, description.to_bytes())
+
+
+def _checksums(place: Place, plan: Plan, every: list[Progress]) -> ChunkChecksums:
+    """Of all chunks, as they were when they were written."""
+    found = []
+    for block in range(plan.n_blocks):
+        records = [each.chunks[block] for each in every if block in each.chunks]
+        record = records[0] if len(records) == 1 else recorded_checksums(place, plan, every, block)
+        if record is None:
+            raise ValueError(f"Block {block} in {place} was damaged since it was written: go on with resume.")
+        found.append(record)
+    return ChunkChecksums(chunk_patterns(plan), np.stack(found))

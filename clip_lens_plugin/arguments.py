@@ -43,6 +43,49 @@ def checked_number(name: str, given: Any, least: int = 1) -> int:
     return int(number)
 
 
+def checked_texts(name: str, given: Any) -> list[str]:
+    """The texts of a list, an array or a generator, each as a plain string.
+
+    Raises:
+        ValueError: if it is one string alone, no list of texts, or empty; or if a text holds half a character, which
+            no tokenizer takes and no file keeps.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ValueError(f"{name} takes a list of one or more texts, got {given!r:.80}.")
+    texts = list(given)
+    wrong = next((each for each in texts if not isinstance(each, str)), None)
+    if not texts or wrong is not None:
+        what = "none" if not texts else f"{wrong!r:.60} of type {type(wrong).__name__} among them"
+        raise ValueError(f"{name} takes a list of one or more texts, got {what}.")
+    broken = next((each for each in texts if not each.isascii() and not _is_whole_text(each)), None)
+    if broken is not None:
+        raise ValueError(f"{name}: {broken!r:.80} holds bytes that are no UTF-8; give the text in UTF-8.")
+    return [str(each) for each in texts]
+
+
+def _is_whole_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def checked_device(given: Any) -> torch.device:
+    """The device, which can be used here.
+
+    Raises:
+        ValueError: if it is none, or is not there.
+    """
+    try:
+        device = torch.device(given)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
+        why = f" ({str(error).splitlines()[0]})" if isinstance(given, str) and given.startswith(("cuda", "mps")) else ""
+        raise ValueError(f"device must be one that torch has here, cpu or cuda, got {given!r}{why}.") from error
+    return device
+
+
 def checked_pair(name: str, given: Any) -> tuple[int, int]:
     """The same two whole numbers, of at least 1 each.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.pictures import Picture, UnreadableImageError, open_upright, upright_pictures
+from clip_lens_plugin.plain_text import printable as printable
 
 T = TypeVar("T")
 
@@ -112,11 +113,6 @@ def folder_labels(names: Sequence[str]) -> tuple[str, ...] | None:
     parents = [name.rpartition("/")[0] for name in names]
     labels = tuple(parent.rpartition("/")[2] for parent in parents)
     return labels if all(parents) and len(set(labels)) >= 2 else None
-
-
-def printable(path: str) -> str:
-    """The path with bytes that are no UTF-8 replaced: they could not be printed or written to a table."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def load_images(

@@ -14,6 +14,7 @@ from torch import Tensor
 from clip_lens_plugin.constants import Constants, checked_constants
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.noise import computed_noise, psd_covariance
+from clip_lens_plugin.whole_files import whole_files
 
 WORDS = ("unit", "constants")
 """Fields that are written as the bytes of a word."""
@@ -114,8 +115,13 @@ class Moments:
         return cls(int(tensors["n"]), tensors["sum_y"], tensors["sum_yy"], words["unit"], constants, noise)
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file."""
-        save_file(self.to_tensors(), str(path))
+        """Writes one safetensors file, whole or not at all.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        with whole_files() as beside:
+            save_file(self.to_tensors(), str(beside(path)))
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BytesIO
+from io import BufferedIOBase, IOBase, RawIOBase, TextIOBase
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ GREATEST_ASPECT = 100
 ORIENTATION = 0x0112
 """EXIF's number for how a camera was held."""
 
-Picture = Image.Image | str | os.PathLike | BytesIO
+Picture = Image.Image | str | os.PathLike | BufferedIOBase | RawIOBase
 """What is taken for a picture: one that is open, or a file."""
 
 
@@ -27,7 +27,7 @@ class UnreadableImageError(ValueError):
     """One file is no picture that can be used; the message is the reason."""
 
 
-def open_upright(file: str | os.PathLike | BytesIO) -> Image.Image:
+def open_upright(file: str | os.PathLike | BufferedIOBase | RawIOBase) -> Image.Image:
     """The picture in RGB, turned as its EXIF orientation says; of an animation the first frame.
 
     Transparent pixels become white. Values of 16 bits are reduced to 8.
@@ -69,7 +69,7 @@ def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image
         UnreadableImageError: if one cannot be used; the message says which and why.
         TypeError: if something is of another kind.
     """
-    if isinstance(given, Image.Image | str | os.PathLike | BytesIO):
+    if isinstance(given, Image.Image | str | os.PathLike | IOBase):
         given = [given]
     if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes | np.ndarray | Tensor):
         raise TypeError(_no_pictures(given))
@@ -89,7 +89,7 @@ def _upright(given: Any, position: int) -> Image.Image:
             raise ValueError(f"{named} is an address on the network; expected the path of a file on this machine.")
         if os.path.isdir(path):
             raise ValueError(f"{named} is a folder; give its files: sorted(pathlib.Path(folder).glob('*.jpg')).")
-    elif not isinstance(given, Image.Image | BytesIO):
+    elif not isinstance(given, Image.Image | BufferedIOBase | RawIOBase):
         raise TypeError(f"{named}: {_no_pictures(given)}")
     try:
         return upright_rgb(given) if isinstance(given, Image.Image) else open_upright(given)
@@ -107,6 +107,8 @@ def _no_pictures(given: Any) -> str:
         )
     if isinstance(given, bytes):
         return f"{told}. The bytes of a file become a picture by PIL.Image.open(io.BytesIO(data))."
+    if isinstance(given, TextIOBase):
+        return f"{told}. Open the file in binary: open(path, 'rb')."
     return f"{told}. Open a picture by PIL.Image.open(file)."
 
 

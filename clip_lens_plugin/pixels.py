@@ -173,8 +173,12 @@ def refuse_not_pixels(images: Tensor, takes: str) -> None:
     kind = None
     if images.is_quantized:
         kind = "a quantised tensor"
-    elif images.layout != torch.strided or images.is_nested:
-        kind = "a sparse or nested tensor"
+    elif images.is_nested:  # has no one shape
+        raise PixelError(f"{takes}, got a nested tensor of {images.dtype}. Pad or crop the images to one size.")
+    elif images.layout != torch.strided:
+        kind = "a sparse tensor"
+    elif images.device.type == "meta":
+        kind = "a tensor without values, on the device meta,"
     elif not images.is_floating_point():
         kind = "a tensor"
     if kind is not None:

@@ -34,6 +34,7 @@ from clip_lens_plugin.retrieval import extreme_images
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.verification import Verification
+from clip_lens_plugin.whole_files import whole_files
 from clip_lens_plugin.zero_shot import ZeroShotClassifier
 
 BATCH_SIZE = 32
@@ -129,6 +130,16 @@ class Report:
 
     def save_tables(self, out: Path) -> None:
         """Writes one parquet file a table; heat maps as image, name, text, row, column, value."""
+        with whole_files() as beside:
+            self.write_tables(out, beside)
+
+    def write_tables(self, out: Path, beside: Callable[[Path], Path]) -> None:
+        """Writes what :meth:`save_tables` does, put in place with other files.
+
+        Args:
+            out: the folder.
+            beside: of :func:`~clip_lens_plugin.whole_files.whole_files`.
+        """
         maps = [
             (each.image, self.names[each.image], text, row, column, float(value))
             for each in self.heatmaps
@@ -137,9 +148,9 @@ class Report:
             for column, value in enumerate(line)
         ]
         columns = ["image", "name", "text", "row", "column", "value"]
-        pd.DataFrame(maps, columns=columns).to_parquet(out / "heatmaps.parquet", index=False)
+        pd.DataFrame(maps, columns=columns).to_parquet(beside(out / "heatmaps.parquet"), index=False)
         for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
-            getattr(self, name).to_parquet(out / f"{name}.parquet", index=False)
+            getattr(self, name).to_parquet(beside(out / f"{name}.parquet"), index=False)
 
 
 @once_a_call()

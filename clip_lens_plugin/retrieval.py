@@ -85,6 +85,12 @@ def extreme_images(
             f"extreme: {', '.join(same[:3])}{rest}.",
             stacklevel=2,
         )
+    if len(data) == 1:
+        warnings.warn(
+            "There is one image, which is its own mean: its scores are zero, and it is extreme in nothing. Give two or "
+            "more.",
+            stacklevel=2,
+        )
     kept = varied if len(data) > 1 else searches
     found = [line for search in kept for line in search.lines(means[search.layer, search.head])]
     return pd.DataFrame(found, columns=IMAGE_COLUMNS)

@@ -5,13 +5,14 @@ Where text meets the stream: a label t with text embedding e_t has the residual 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.config import HookedCLIPConfig
 from clip_lens_plugin.labels import Labels
@@ -29,7 +30,7 @@ class Vocabulary:
         W_P: Any
         encode_text: Any
 
-    def set_labels(self, names: Sequence[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
+    def set_labels(self, names: Iterable[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
         """Makes texts the vocabulary: ``W_U``, ``to_single_token``, ``logit_attrs`` and the logit lens use them.
 
         Args:
@@ -40,8 +41,7 @@ class Vocabulary:
             ValueError: see :class:`~clip_lens_plugin.labels.Labels`; or embeddings of another width, one string instead
                 of a list.
         """
-        if isinstance(names, str):
-            raise ValueError(f"set_labels takes a list of labels, got the one string {names!r}.")
+        names = checked_texts("set_labels", names)
         rows: Tensor = self.encode_text(names) if embeddings is None else embeddings
         if rows.shape[-1] != self.cfg.d_embed:
             raise ValueError(

@@ -7,7 +7,7 @@ with the templates of a class averaged in the joint space.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_labels
+from clip_lens_plugin.arguments import checked_labels, checked_texts
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.intervals import Interval, bootstrap_interval
@@ -64,8 +64,8 @@ class ZeroShotClassifier:
     def from_labels(
         cls,
         model: CLIPLike,
-        labels: Sequence[str],
-        templates: Sequence[Template] = ("{}",),
+        labels: Iterable[str],
+        templates: Iterable[Template] = ("{}",),
         on_progress: OnProgress = lambda done, total: None,
     ) -> ZeroShotClassifier:
         """A classifier of the given labels, which are also its names.
@@ -82,10 +82,8 @@ class ZeroShotClassifier:
                 template has no "{}", or the model has no tokenizer.
         """
         model = as_hooked_clip(model)
-        for what, given in (("labels", labels), ("templates", templates)):
-            if isinstance(given, str) or len(given) == 0:
-                raise ValueError(f"A classifier takes a list of one or more {what}, got {given!r}.")
-        return cls._encoded(model, checked_names(labels), labels, templates, on_progress)
+        names, filled = checked_texts("from_labels", labels), _checked_templates(templates)
+        return cls._encoded(model, checked_names(names), names, filled, on_progress)
 
     @classmethod
     def from_imagenet(cls, model: CLIPLike, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
@@ -259,6 +257,14 @@ class ZeroShotAccuracy:
             top5=Interval.of_share(int(five.sum()), total),
             per_class=pd.DataFrame(columns | shares),
         )
+
+
+def _checked_templates(given: Iterable[Template]) -> list[Template]:
+    """The templates in a list. Raises ValueError if one string stands for several, or there are none."""
+    templates = [] if isinstance(given, str) else list(given)
+    if not templates:
+        raise ValueError(f"A classifier takes a list of one or more templates, got {given!r:.80}.")
+    return templates
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

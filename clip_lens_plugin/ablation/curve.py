@@ -87,6 +87,7 @@ def mean_ablation_curve(
     checked_choice("ablation", ablation, get_args(Ablation))
     checked_choice("effect", effect, get_args(Effect))
     checked_number("batch_size", batch_size)
+    checked_number("seed", seed, least=0)
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, len(texts))
     own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any, ClassVar
 
@@ -100,7 +100,7 @@ class CLIPBridge(TransformerBridge):
         """Text labels set by :meth:`set_labels`, or None."""
         return hooked_of(self).labels
 
-    def set_labels(self, names: Sequence[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
+    def set_labels(self, names: Iterable[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
         """See :meth:`~clip_lens_plugin.hooked_clip.HookedCLIP.set_labels`."""
         hooked_of(self).set_labels(names, embeddings)
         self.cfg.d_vocab = self.cfg.d_vocab_out = len(names)

@@ -27,11 +27,14 @@ from clip_lens_plugin.cli.options import (
     SourceArgument,
     check_out,
 )
+from clip_lens_plugin.cli.printing import print_path
 from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
 from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.plain_text import write_csv
 from clip_lens_plugin.sources.source import ImageSource
 from clip_lens_plugin.views.figures import ablation_figure
 from clip_lens_plugin.views.view import save_figure
+from clip_lens_plugin.whole_files import whole_files
 from clip_lens_plugin.zero_shot import ZeroShotAccuracy, ZeroShotClassifier
 
 Effect = Literal["direct", "total"]
@@ -88,7 +91,7 @@ def ablate(
             curve = mean_ablation_curve(store, classifier, ablation=ablation, effect=effect, images=pictures)
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
-            typer.echo(path)
+            print_path(path)
 
 
 def _pictures(
@@ -130,8 +133,9 @@ def _per_cent(share: float, low: float, high: float) -> str:
 def _write(accuracy: ZeroShotAccuracy, curve: pd.DataFrame, out: Path, figure_format: Format) -> list[Path]:
     names = ("ablation.parquet", "ablation.csv", "zero_shot.csv", f"ablation.{figure_format}")
     paths = [out / name for name in names]
-    curve.to_parquet(paths[0], index=False)
-    curve.to_csv(paths[1], index=False)
-    accuracy.per_class.to_csv(paths[2], index=False)
-    save_figure(ablation_figure(curve), paths[3])
+    with whole_files() as beside:
+        curve.to_parquet(beside(paths[0]), index=False)
+        for table, path in ((curve, paths[1]), (accuracy.per_class, paths[2])):
+            write_csv(table, beside(path))
+        save_figure(ablation_figure(curve), beside(paths[3]))
     return paths

@@ -17,6 +17,7 @@ from clip_lens_plugin.cli.options import (
     LimitOption,
     PrecisionOption,
 )
+from clip_lens_plugin.cli.printing import print_path
 from clip_lens_plugin.cli.stores import print_store, workers_for
 from clip_lens_plugin.collection.collect import collect as run
 from clip_lens_plugin.collection.ranks import Ranks, joined
@@ -81,4 +82,4 @@ def collect(
             )
             if ranks.is_first:
                 print_store(console, store)
-                typer.echo(out)
+                print_path(out)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from clip_lens_plugin.cli.printing import say
+
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
 INTERRUPTED = 130
 """Exit code of a shell's command that Ctrl-C ended."""
@@ -19,8 +21,7 @@ def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
     try:
         yield
     except USER_CAN_MEND as error:
-        message = " ".join(str(error).split())
-        console.print(f"{who}: {message}", markup=False, soft_wrap=True)
+        say(console, f"{who}: {error}")
         raise typer.Exit(2) from None
 
 
@@ -31,5 +32,5 @@ def one_line_interrupt(console: Console, how: str, shown: bool = True) -> Iterat
         yield
     except KeyboardInterrupt:
         if shown:
-            console.print(f"interrupted; {how}", markup=False, soft_wrap=True)
+            say(console, f"interrupted; {how}")
         raise typer.Exit(INTERRUPTED) from None

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import refuse_address
+from clip_lens_plugin.cli.printing import print_path
 from clip_lens_plugin.geometry import Placement
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import printable
@@ -18,6 +20,7 @@ from clip_lens_plugin.patch_text import head_text_scores, patch_text_map
 from clip_lens_plugin.pictures import open_upright
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.view import SUFFIXES
+from clip_lens_plugin.whole_files import check_place
 
 
 @takes_model
@@ -41,6 +44,8 @@ def heatmap(
     with one_line_errors(console):
         if out.suffix not in SUFFIXES:
             raise ValueError(f"--out must end in one of {' '.join(SUFFIXES)}, got {out}.")
+        refuse_address("--out", out)
+        check_place(out)
         if out.suffix == ".html" and (head or contrast):
             raise ValueError("--head and --contrast are chosen on the page itself; give them for .png or .svg.")
         if not image.is_file():
@@ -66,7 +71,7 @@ def heatmap(
             maps = patch_text_map(loaded, tensor, text, heads)
             maps = maps.contrast() if contrast else maps
             view = patch_text_view(maps, [picture], [placement], names=[name], interpolation=how)
-        typer.echo(view.save(out))
+        print_path(view.save(out))
 
 
 def _head(given: str) -> tuple[int, int]:

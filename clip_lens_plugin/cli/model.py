@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOption, check_device
+from clip_lens_plugin.cli.printing import say
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -99,7 +100,7 @@ class ModelChoice:
                 ) from error
         for each in caught:
             if issubclass(each.category, LoadingWarning):
-                console.print(f"note: {each.message}", markup=False, soft_wrap=True)
+                say(console, f"note: {each.message}")
             else:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
         return model

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import typer
+
+from clip_lens_plugin.arguments import checked_device
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Format = Literal["png", "svg"]
@@ -49,16 +52,23 @@ SourceArgument = Annotated[
 ]
 
 
+def refuse_address(name: str, path: Path) -> None:
+    """Raises ValueError if an address was given for a path: "file:///results" would become a folder named "file:"."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise ValueError(f"{name} {path} is an address, expected a path on this machine.")
+
+
 def check_out(out: Path) -> None:
-    """Makes the folder. Raises ValueError if it is a file."""
+    """Makes the folder. Raises ValueError if it is a file or an address, OSError if it cannot be written to."""
+    refuse_address("--out", out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file, expected a folder.")
     out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise PermissionError(f"--out {out} may not be written to.")
 
 
 def check_device(device: str | None) -> None:
     """Raises ValueError if torch cannot use it."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    if device is not None:
+        checked_device(device)

@@ -13,6 +13,8 @@ from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import check_out
+from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.whole_files import check_place
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 N_SCENES = 600
 MOST_PHOTOGRAPHS = 2000
+PAGE = "report.html"
 
 
 @takes_model
@@ -44,6 +47,7 @@ def report(
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):
         check_out(out)
+        check_place(out / PAGE)
         # Folder and texts first: loading a model can take minutes.
         folder_given = images is not None
         if images is not None:
@@ -68,7 +72,7 @@ def report(
     if n_skipped:
         files = "1 file" if n_skipped == 1 else f"{n_skipped} files"
         console.print(f"Skipped {files} that could not be read; the report lists them.")
-    typer.echo(page)
+    print_path(page)
 
 
 def _report_on_folder(

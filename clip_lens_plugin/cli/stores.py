@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.cli.printing import cell, say
 from clip_lens_plugin.collection.collect import collect
 from clip_lens_plugin.collection.plan import What
 from clip_lens_plugin.collection.store import ContributionStore
@@ -65,17 +65,16 @@ def workers_for(model: HookedCLIP) -> int:
 
 def print_store(console: Console, store: ContributionStore) -> None:
     """How many samples, how exact, and what was skipped."""
-    console.print(
+    say(
+        console,
         f"{len(store):,} samples of the {store.plan.dataset}; the parts sum to the embedding with a relative error of "
         f"{store.completeness_error:.1e}.",
-        markup=False,
-        soft_wrap=True,
     )
     if not store.skipped:
         return
     table = Table("sample", "reason", title=f"{len(store.skipped):,} skipped", title_justify="left")
     for each in store.skipped[:MOST_SKIPPED]:
-        table.add_row(escape(each.name), escape(each.reason))
+        table.add_row(cell(each.name), cell(each.reason))
     console.print(table)
     if len(store.skipped) > MOST_SKIPPED:
         console.print(f"and {len(store.skipped) - MOST_SKIPPED:,} more")

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import torch
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from clip_lens_plugin.cli.bars import Bars
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
@@ -23,11 +23,14 @@ from clip_lens_plugin.cli.options import (
     SourceArgument,
     check_out,
 )
+from clip_lens_plugin.cli.printing import cell, print_path
 from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
 from clip_lens_plugin.cli.texts import pool_for, pool_named
+from clip_lens_plugin.plain_text import write_csv
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.views.figures import explained_variance_figure
 from clip_lens_plugin.views.view import save_figure
+from clip_lens_plugin.whole_files import whole_files
 
 TOLD_TEXTS = 3
 
@@ -62,13 +65,13 @@ def textspan(
             found = text_span(loaded, store.moments, pool, directions, heads, embeddings)
         _print_texts(console, found)
         for path in _write(found, out, figure_format):
-            typer.echo(path)
+            print_path(path)
 
 
 def _print_texts(console: Console, found: TextSpanResult) -> None:
     table = Table("layer", "head", "first texts", "explained")
     for span in found:
-        told = "\n".join(escape(text) for text in span.texts[:TOLD_TEXTS])
+        told = Text("\n").join(cell(text) for text in span.texts[:TOLD_TEXTS])
         share = f"{span.explained_variance[-1]:.0%} by {len(span.texts)}" if span.texts else "nothing varies"
         table.add_row(str(span.layer), str(span.head), told, share)
     console.print(table)
@@ -77,7 +80,8 @@ def _print_texts(console: Console, found: TextSpanResult) -> None:
 def _write(found: TextSpanResult, out: Path, figure_format: Format) -> list[Path]:
     table = found.to_dataframe()
     paths = [out / name for name in ("text_span.parquet", "text_span.csv", f"explained_variance.{figure_format}")]
-    table.to_parquet(paths[0], index=False)
-    table.to_csv(paths[1], index=False)
-    save_figure(explained_variance_figure(table), paths[2])
+    with whole_files() as beside:
+        table.to_parquet(beside(paths[0]), index=False)
+        write_csv(table, beside(paths[1]))
+        save_figure(explained_variance_figure(table), beside(paths[2]))
     return paths

@@ -16,6 +16,7 @@ from clip_lens_plugin.cli.stores import is_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import find_images, load_images
+from clip_lens_plugin.plain_text import one_line
 
 PROBES = 16
 """Pictures of a folder that are compared, evenly spaced, unless --limit says otherwise."""
@@ -41,7 +42,7 @@ def verify(
         with console.status("loading"):
             loaded = choice.load(console, getattr(torch, precision))
         for line in _lines(loaded, source, limit or PROBES):
-            typer.echo(line)
+            typer.echo(one_line(line))
 
 
 def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
+from clip_lens_plugin.arguments import checked_device
 from clip_lens_plugin.loading.errors import (
     ModelNotFoundError,
     UnfitError,
@@ -22,6 +23,7 @@ from clip_lens_plugin.loading.errors import (
     refuse_machine_errors,
 )
 from clip_lens_plugin.loading.fit import Fitted, Weights, put_into
+from clip_lens_plugin.loading.foreign import links_out, refuse_config
 from clip_lens_plugin.loading.image_tower import ImageTower
 from clip_lens_plugin.loading.names import SCENES_FOLDER, Named, config_of, named, refuse_tag
 from clip_lens_plugin.loading.options import Options, Tokenizer
@@ -75,19 +77,20 @@ def load(
     """The model; see ``HookedCLIP.from_pretrained``."""
     if not isinstance(name, str) or not isinstance(pretrained, str | Path | None):
         raise ValueError(f"A model's name is a text and pretrained a tag or a path, got {name!r} and {pretrained!r}.")
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    device = checked_device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in (*_PRECISIONS, torch.float64):
         known = [str(known) for known in (*_PRECISIONS, torch.float64)]
         raise ValueError(f"dtype must be one of {known}, got {dtype}.")
-    torch.empty(0, device=device)  # A device that is not there is refused here, in torch's own words.
     if not name.startswith("transformers:"):
         return _load_open_clip(named(name, pretrained, options), device, dtype, options)
     from clip_lens_plugin.loading.hugging_face import load_transformers
 
     refuse_tag(name, pretrained)
-    found = load_transformers(name.removeprefix("transformers:"), device, dtype, options)
-    return Loaded(*found, Origin(name))
+    source = name.removeprefix("transformers:")
+    found = load_transformers(source, device, dtype, options)
+    links = links_out(Path(source)) if Path(source).is_dir() else None
+    return Loaded(*found, Origin(name, notes=() if links is None else (links,)))
 
 
 def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype, options: Options) -> Loaded:
@@ -95,6 +98,7 @@ def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype
         source = _fetched(asked, asked.find_config)
         with _one_message(asked, None):
             config = config_of(source)
+            refuse_config(config, asked.title)
         _refuse_size(config, options, asked.title)
         path = Path(_fetched(asked, asked.find_weights))
         with _one_message(asked, path):
@@ -108,7 +112,8 @@ def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype
     if dtype is torch.float64:
         clip = clip.double()
     preprocessing = clip.visual.preprocess_cfg
-    preprocess = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
+    with _one_message(asked, path):
+        preprocess = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
     notes = _notes(asked, weights, fitted, resized)
     file = None if asked.file is None else str(asked.file)
     origin = Origin(asked.name, asked.tag, file, _quick_gelu(asked, options), preprocessing, notes)

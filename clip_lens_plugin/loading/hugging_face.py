@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import SUPPORTED, HuggingFaceCLIP
 from clip_lens_plugin.loading.errors import ModelNotFoundError, first_line, is_network, quiet, refuse_machine_errors
+from clip_lens_plugin.loading.foreign import refuse_model_code, refuse_processor_code
 from clip_lens_plugin.loading.options import Options, Tokenizer
 from clip_lens_plugin.loading.settings import STEPS
 from clip_lens_plugin.loading.tokenizers import hugging_face_tokenizer
@@ -47,12 +48,14 @@ def load_transformers(
                 f"one with other weights, hidden_act or image_size."
             )
     with _quiet():
+        refuse_model_code(source)
         try:
             config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
         except Exception as error:
             refuse_machine_errors(error)
             raise ModelNotFoundError(_explain(source, error)) from error
-        asked = next(iter(config.architectures or []), "no class")
+        named = config.architectures
+        asked = str(next(iter(named), "no class")) if isinstance(named, list) else "no class"
         loader: Any = next((each for each in SUPPORTED if each.__name__ == asked), None)
         if loader is None:
             raise UnsupportedTowerError(
@@ -150,11 +153,24 @@ def _preprocess(source: str, model: Any, options: Options) -> Callable[..., Tens
 
 def _processor(source: str, size: int, said: set[str]) -> dict[str, Any] | None:
     """The steps of the image processor, apart from those that were said otherwise; None where there is none."""
+    refuse_processor_code(source)
     try:
         processor: Any = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         refuse_machine_errors(error)
         return None
+    except Exception as error:
+        raise ModelNotFoundError(f"The image processor of {source} could not be read: {first_line(error)}.") from error
+    try:
+        return _steps(source, processor, size, said)
+    except ModelNotFoundError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unknown(source, f"has settings that cannot be read ({first_line(error)})") from error
+
+
+def _steps(source: str, processor: Any, size: int, said: set[str]) -> dict[str, Any]:
+    """The steps of an image processor of transformers under open_clip's names."""
     scale = getattr(processor, "rescale_factor", 1 / 255)
     if not (processor.do_resize and processor.do_normalize and processor.do_rescale and abs(scale * 255 - 1) < 1e-6):
         raise _unknown(source, "does not resize, scale by 1/255 and normalise, which is all that is known")

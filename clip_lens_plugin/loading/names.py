@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import open_clip
 from open_clip import factory
 
 from clip_lens_plugin.loading.errors import ModelNotFoundError
+from clip_lens_plugin.loading.foreign import json_of, links_out
 from clip_lens_plugin.loading.options import Options
 from clip_lens_plugin.loading.settings import Settings, file_settings, tag_settings
 
@@ -35,7 +35,8 @@ class Named:
         file: that the user gave.
         settings: activation and preprocessing; None where the config itself says them.
         doubt: sentences on what could not be known of a file.
-        choice: sentence on the file that was chosen in a folder, where another could have been meant.
+        choice: sentences on the file that was chosen in a folder, where another could have been meant, and on links
+            that lead out of it.
     """
 
     name: str
@@ -95,6 +96,7 @@ def _folder(name: str, title: str, folder: Path, options: Options) -> Named:
         if len({path.stem for path in found}) > 1 and chosen.stem not in _COMMON:
             others = ", ".join(sorted(path.name for path in found if path != chosen))
             choice = f"{folder} holds several files of weights: {chosen.name} was read, not {others}."
+    choice = " ".join(each for each in (choice, links_out(folder)) if each) or None
     source = f"local-dir:{folder}"
     weights = chosen
     return Named(
@@ -199,7 +201,7 @@ def config_of(source: str) -> dict[str, Any]:
     if not source.startswith("local-dir:"):
         return open_clip.get_model_config(source) or {}
     path = Path(source.removeprefix("local-dir:")) / "open_clip_config.json"
-    held = json.loads(path.read_text(encoding="utf-8"))
+    held = json_of(path)
     config = held.get("model_cfg") if isinstance(held, dict) else None
     if not isinstance(config, dict) or not all(
         isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg")

@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers.utils.hub import cached_file
 
 from clip_lens_plugin.loading.errors import ModelNotFoundError, first_line, is_network, quiet, refuse_machine_errors
+from clip_lens_plugin.loading.foreign import CODE, refuse_hub_path, refuse_tokenizer_code, tokenizer_settings
 from clip_lens_plugin.loading.options import Tokenizer
 
 FILES = ("tokenizer_config.json", "tokenizer.json")
 """One of them has every tokenizer that Hugging Face's library saves."""
 
 GIVE = "tokenizer=FOLDER of from_pretrained, --tokenizer FOLDER on the command line"
-CODE = "trust_remote_code"
+YOURS = f"Give a tokenizer of yours: {GIVE}."
 
 
 class NoTexts:
@@ -72,26 +73,26 @@ class LazyTokenizer:
         return {**self.__dict__, "_made": None}
 
     def _own(self) -> Any:
-        wanted = str(self._text_cfg.get("hf_tokenizer_name") or "")
+        tokenizer_settings(self._text_cfg, self._name, YOURS)
+        wanted = self._text_cfg.get("hf_tokenizer_name")
         if not wanted:
             return open_clip.get_tokenizer(self._source)
-        if self._text_cfg.get("tokenizer_kwargs", {}).get(CODE):
-            raise ModelNotFoundError(
-                f"The tokenizer of {self._name} asks for code that comes with it to be run ({CODE}), which is never "
-                f"done. Give a tokenizer of yours: {GIVE}."
-            )
         if self._source.startswith("local-dir:"):
             return self._of_folder(Path(self._source.removeprefix("local-dir:")))
+        refuse_hub_path(wanted, self._name, YOURS)
+        refuse_tokenizer_code(wanted, self._name, YOURS)
         refused: dict[str, Any] = {CODE: False}
         return open_clip.get_tokenizer(self._source, **refused)
 
     def _of_folder(self, folder: Path) -> Any:
         if not any((folder / file).is_file() for file in FILES):
             raise ModelNotFoundError(
-                f"{self._name} needs a tokenizer, and {folder} holds none ({' or '.join(FILES)}). Save it there with "
+                f"{self._name} needs a tokenizer{self._elsewhere()}, and {folder} holds none ({' or '.join(FILES)}). "
+                f"Save it there with "
                 f"tokenizer.save_pretrained(FOLDER), or give another: {GIVE}."
             )
-        said = {name: value for name, value in self._text_cfg.get("tokenizer_kwargs", {}).items() if name != CODE}
+        refuse_tokenizer_code(folder, self._name, YOURS)
+        said = tokenizer_settings(self._text_cfg, self._name, YOURS) if self._text_cfg.get("hf_tokenizer_name") else {}
         length = self._text_cfg.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
         return HFTokenizer(
             str(folder),
@@ -99,6 +100,11 @@ class LazyTokenizer:
             tokenizer_mode=self._text_cfg.get("tokenizer_mode"),
             **{**said, CODE: False},
         )
+
+    def _elsewhere(self) -> str:
+        """The tokenizer that the config names, where it is another than the folder's."""
+        wanted = self._text_cfg.get("hf_tokenizer_name")
+        return f", {wanted} by its config," if wanted and self._folder is None else ""
 
     def _explain(self, error: Exception) -> str:
         wanted = self._text_cfg.get("hf_tokenizer_name") or "its vocabulary file"
@@ -118,7 +124,8 @@ def tokenizer_of(source: str, name: str, text_cfg: dict[str, Any], given: Tokeni
         return given
     if isinstance(given, Path):
         return LazyTokenizer(source, name, text_cfg, given)
-    if text_cfg.get("hf_tokenizer_name") or (":" not in source and "siglip" in source.lower()):
+    wanted = text_cfg.get("hf_tokenizer_name") or text_cfg.get("tokenizer_kwargs")
+    if wanted or (":" not in source and "siglip" in source.lower()):
         return LazyTokenizer(source, name, text_cfg)
     return open_clip.get_tokenizer(source)
 
@@ -162,8 +169,11 @@ def hugging_face_tokenizer(source: str, model: Any, given: Tokenizer | Path | No
     try:
         if not any(_found(place, FILES)):
             return NoTexts(f"{missing}.")
+        refuse_tokenizer_code(place, source, YOURS)
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(place, **{CODE: False})
-    except (OSError, ValueError) as error:
+    except ModelNotFoundError as error:
+        return NoTexts(str(error))
+    except Exception as error:  # A damaged file ends in errors of every kind.
         refuse_machine_errors(error)
         return NoTexts(f"{missing}: {first_line(error)}.")
     return HuggingFaceTokenizer(tokenizer, model.config.text_config.max_position_embeddings)

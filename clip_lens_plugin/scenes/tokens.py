@@ -8,6 +8,7 @@ from pathlib import Path
 from open_clip.tokenizer import SimpleTokenizer
 
 from clip_lens_plugin.scenes.captions import vocabulary
+from clip_lens_plugin.whole_files import whole_files
 
 BPE_FILE = "bpe.txt.gz"
 CONTEXT_LENGTH = 20
@@ -37,4 +38,5 @@ def write_merges(folder: Path) -> None:
                 waiting.extend(ranks[piece])
     kept = [pair for pair in full.bpe_ranks if "".join(pair) in pieces]
     text = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in kept)])
-    (folder / BPE_FILE).write_bytes(gzip.compress(text.encode(), mtime=0))
+    with whole_files() as beside:
+        beside(folder / BPE_FILE).write_bytes(gzip.compress(text.encode(), mtime=0))

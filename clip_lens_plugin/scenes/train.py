@@ -25,6 +25,7 @@ from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import SIDE, sample_scenes
 from clip_lens_plugin.scenes.batches import MEAN, STD, DrawnScenes, contrastive_loss, make_batch
 from clip_lens_plugin.scenes.tokens import CONTEXT_LENGTH, scenes_tokenizer, write_merges
+from clip_lens_plugin.whole_files import whole_files
 
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
@@ -137,9 +138,8 @@ def train(
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),
                 }
-                partial = checkpoint.with_suffix(".partial")
-                torch.save(state, partial)
-                os.replace(partial, checkpoint)
+                with whole_files() as beside:
+                    torch.save(state, beside(checkpoint))
 
     measured = {
         "zero_shot_accuracy": _measure(model, tokenizer, held_out, device),
@@ -149,10 +149,11 @@ def train(
     }
     preprocess = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic"}
     written = {"model_cfg": config, "preprocess_cfg": preprocess}
-    (out / "open_clip_config.json").write_text(json.dumps(written, indent=2) + "\n")
-    (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-    save_file(weights, out / "open_clip_model.safetensors")
+    with whole_files() as beside:
+        beside(out / "open_clip_config.json").write_text(json.dumps(written, indent=2) + "\n")
+        beside(out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
+        save_file(weights, beside(out / "open_clip_model.safetensors"))
     typer.echo(json.dumps(measured, indent=2))
 
 

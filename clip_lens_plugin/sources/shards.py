@@ -168,7 +168,7 @@ def _from_text(told: bytes) -> int:
 def _from_json(told: bytes) -> int:
     try:
         record = json.loads(told)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnreadableImageError("its .json member is no JSON, so that its label is unknown") from None
     if not isinstance(record, dict):
         return -1

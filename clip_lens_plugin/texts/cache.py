@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 from jaxtyping import Float
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from clip_lens_plugin.probes import is_same_probe
 from clip_lens_plugin.unseen_texts import UnseenTexts
+from clip_lens_plugin.whole_files import whole_files
 
 CACHE_VARIABLE = "CLIP_LENS_CACHE"
 """Environment variable that names the folder of cached text embeddings; "" turns the cache off."""
@@ -90,14 +90,10 @@ def write_quietly(kept: CachedTexts, file: Path, key: str) -> None:
         "probe": kept.probe.detach().cpu().contiguous(),
     }
     # Two processes or threads may write the same part at once: each its own file, and the last one stays.
-    partial = file.with_suffix(f".{uuid4().hex}.partial")
-    with suppress(OSError, SafetensorError):
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({**tensors, "digest": _tensor(_digest(tensors, key))}, partial)
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_files() as beside:
+            save_file({**tensors, "digest": _tensor(_digest(tensors, key))}, beside(file))
 
 
 def _digest(tensors: dict[str, Tensor], key: str) -> bytes:

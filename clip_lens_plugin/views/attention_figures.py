@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from clip_lens_plugin.views.lettering import plainly_lettered
+
 OVER_PICTURE = LinearSegmentedColormap.from_list("over picture", [(0.702, 0.345, 0.024, 0), (0.702, 0.345, 0.024, 0.9)])
 """From clear to orange."""
 
@@ -19,6 +21,7 @@ MOST_COLUMNS = 6
 PICTURE_SIDE = 160
 
 
+@plainly_lettered
 def rows_figure(
     rows: Float[Tensor, "h n"],
     names: Sequence[str],
@@ -55,6 +58,7 @@ def rows_figure(
     return figure
 
 
+@plainly_lettered
 def all_class_rows_figure(patterns: Float[Tensor, "l h n"], picture: Image.Image, grid_size: tuple[int, int]) -> Figure:
     """The picture, the class token's weight on itself in each head, and a map a head: rows are layers.
 

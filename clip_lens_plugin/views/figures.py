@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.colours import LINE_STYLES, SIGNED
+from clip_lens_plugin.views.lettering import plainly_lettered
 
 DASHES = ("-", "--", ":", "-.")
 """Taken in turn where there are more lines than colours."""
@@ -19,8 +21,11 @@ CURVE = ("base", "attention")
 """Kinds of ablation that make the curve; others stand beside it."""
 
 MOST_COLUMNS = 4
+MOST_OF_LABEL = 60
+"""Characters of a line's name."""
 
 
+@plainly_lettered
 def ablation_figure(table: pd.DataFrame) -> Figure:
     """Accuracy against the number of attention layers ablated, its interval as a band; other sets as points beside.
 
@@ -49,7 +54,7 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     if beside:
         axes.axvline((n_layers + first) / 2, color="0.7", lw=1)
     ticks = list(range(0, n_layers + 1, max(1, -(-n_layers // 12))))
-    names = [str(tick) for tick in ticks] + [textwrap.fill(name, 11) for name in beside]
+    names = [str(tick) for tick in ticks] + [textwrap.fill(one_line(name, MOST_OF_LABEL), 11) for name in beside]
     axes.set_xticks([*ticks, *place.values()], labels=names)
     axes.set_ylim(-3, 103)
     axes.set_xlabel("attention layers ablated, from the first on" + (" | other components" if beside else ""))
@@ -61,11 +66,13 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if "question" in table:
-        return [(str(question), rows) for question, rows in table.groupby("question", sort=False)]
+        questions = table.groupby("question", sort=False)
+        return [(one_line(str(question), MOST_OF_LABEL), rows) for question, rows in questions]
     pairs = table.groupby(["ablation", "effect"], sort=False)
     return [("{} ablation, {} effect".format(*pair), rows) for pair, rows in pairs]  # type: ignore[misc]
 
 
+@plainly_lettered
 def explained_variance_figure(table: pd.DataFrame) -> Figure:
     """Share of a head's variance that its first texts explain, a panel a layer and a line a head.
 
@@ -109,6 +116,7 @@ def _head_line(axes: Axes, head: int, line: pd.DataFrame) -> None:
     )
 
 
+@plainly_lettered
 def layer_figure(layers: pd.DataFrame) -> Figure:
     """What each layer's heads and MLP add to the embedding, with the constants' share beside.
 
@@ -141,6 +149,7 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
     return figure
 
 
+@plainly_lettered
 def head_figure(heads: pd.DataFrame) -> Figure:
     """Layers × heads, coloured by share_mean; numbers in per cent.
 

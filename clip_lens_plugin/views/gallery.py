@@ -12,12 +12,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clip_lens_plugin.pictures import upright_rgb
+from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.text_span import HeadSpan
 from clip_lens_plugin.views.encoding import picture_uri
+from clip_lens_plugin.views.lettering import plainly_lettered
 from clip_lens_plugin.views.page import TEMPLATES
 from clip_lens_plugin.views.view import View
 
 THUMBNAIL_SIDE = 96
+MOST_OF_LABEL = 120
+"""Characters of a text beside its images."""
 
 
 def head_gallery_view(
@@ -95,6 +99,7 @@ def neighbours_view(
         ],
     )
 
+    @plainly_lettered
     def figure() -> Figure:
         drawn = Figure(figsize=(1.7 * (len(found) + 1), 2.1), layout="constrained")
         axes = drawn.subplots(1, len(found) + 1, squeeze=False)[0]
@@ -106,6 +111,7 @@ def neighbours_view(
     return View(title, Markup(body), figure)
 
 
+@plainly_lettered
 def gallery_figure(spans: Sequence[HeadSpan], images: pd.DataFrame, pictures: Mapping[int, Image.Image]) -> Figure:
     """A line a head and text that has images: the text, its highest images, its lowest."""
     found: dict[tuple[int, int, int], list[dict]] = {}
@@ -128,7 +134,7 @@ def gallery_figure(spans: Sequence[HeadSpan], images: pd.DataFrame, pictures: Ma
     for axes in grid.ravel():
         axes.set_axis_off()
     for line, (span, rank, rows) in zip(grid, lines, strict=True):
-        text, share = span.texts[rank - 1].replace("$", r"\$"), span.explained_variance[rank - 1]
+        text, share = one_line(span.texts[rank - 1], MOST_OF_LABEL), span.explained_variance[rank - 1]
         told = f"layer {span.layer}, head {span.head}\n{text}\n{100 * share:.1f} % of its variance"
         line[0].text(0, 0.5, told, va="center", fontsize=8, wrap=True)
         for row in rows:
@@ -166,6 +172,6 @@ def _prefix(thumbnails: Mapping[int, str]) -> str:
 def _thumb(axes: Axes, picture: Image.Image, caption: str) -> None:
     axes.set_axis_on()
     axes.imshow(upright_rgb(picture))
-    axes.set_title(caption.replace("$", r"\$"), fontsize=7)
+    axes.set_title(one_line(caption, MOST_OF_LABEL), fontsize=7)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views import scripts
 
 if TYPE_CHECKING:
     from clip_lens_plugin.views.view import View
 
+
+def _shown(value: Any) -> Any:
+    """What a template writes: plain text made printable, and then escaped; what is markup already stays."""
+    return printable(value) if type(value) is str else value
+
+
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("clip_lens_plugin.views"),
     autoescape=True,
+    finalize=_shown,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -18,10 +18,15 @@ from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.geometry import Interpolation, Placement
 from clip_lens_plugin.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.pictures import upright_rgb
+from clip_lens_plugin.plain_text import one_line, printable
 from clip_lens_plugin.views.colours import SIGNED
 from clip_lens_plugin.views.encoding import floats, picture_uri
+from clip_lens_plugin.views.lettering import plainly_lettered
 from clip_lens_plugin.views.summaries import table
 from clip_lens_plugin.views.view import View, drawn, static
+
+MOST_OF_LABEL = 80
+"""Characters of a name or a text over a map; a longer one would leave no room for the map."""
 
 SIDE = 480
 """Longer side, in pixels, of a photograph on a page."""
@@ -63,12 +68,12 @@ def head_text_view(
     data = {
         "by_token": floats(scores.by_token),
         "cosine": [float(each) for each in scores.cosine],
-        "texts": list(scores.texts),
+        "texts": [printable(text) for text in scores.texts],
         "grid": list(scores.grid_size),
         "crop": list(box),
         "unseen": _hides_something(box),
         "picture": picture_uri(picture, SIDE),
-        "name": name,
+        "name": printable(name),
         "smooth": interpolation == "bilinear",
     }
     described = f"Maps of {name} for {len(scores.texts)} texts, through all heads"
@@ -109,6 +114,7 @@ def patch_text_view(
     return View(title, static(figure, described) + _numbers(maps, names), figure)
 
 
+@plainly_lettered
 def maps_figure(
     maps: PatchTextMap,
     pictures: Sequence[Image.Image],
@@ -150,7 +156,7 @@ def _show_photo(axes: Axes, picture: Image.Image, box: tuple[float, ...], name: 
     axes.imshow(picture)
     if _hides_something(box):
         _shade_unseen(axes, picture, box)
-    axes.set_title(_plain(name), fontsize=9)
+    axes.set_title(one_line(name, MOST_OF_LABEL), fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -190,17 +196,12 @@ def _shade_unseen(axes: Axes, picture: Image.Image, box: tuple[float, ...]) -> N
 
 
 def _label(axes: Axes, text: str, score: float, mark: str) -> None:
-    title = f"{_plain(text)}\n" if text else ""
+    title = f"{one_line(text, MOST_OF_LABEL)}\n" if text else ""
     axes.set_title(title + f"{score:+.4f}" + (f" ({mark})" if mark else ""), fontsize=9)
     if mark:
         for spine in axes.spines.values():
             spine.set_edgecolor(MARKS[mark])
             spine.set_linewidth(4)
-
-
-def _plain(text: str) -> str:
-    """Without matplotlib's mathematics: a dollar is a dollar."""
-    return text.replace("$", r"\$")
 
 
 def _numbers(maps: PatchTextMap, names: Sequence[str]) -> Markup:

@@ -14,9 +14,13 @@ from clip_lens_plugin.views.page import TEMPLATES, page_head
 from clip_lens_plugin.views.patch_text import head_text_view
 from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
 from clip_lens_plugin.views.view import View
+from clip_lens_plugin.whole_files import whole_files
 
 if TYPE_CHECKING:
     from clip_lens_plugin.report import Report
+
+
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,17 @@ class Section:
 def write_report(report: Report, out: str | Path) -> Path:
     """Writes ``report.html`` and the tables into a folder, made if it is not there; returns the page's path.
 
+    They appear together, once all of them are written: an earlier report stays until then.
+
     Raises:
         OSError: if the folder cannot be written.
     """
     Path(out).mkdir(parents=True, exist_ok=True)
-    report.save_tables(Path(out))
-    page = Path(out) / "report.html"
-    page.write_text(render(report), encoding="utf-8")
+    page = Path(out) / PAGE
+    text = render(report)
+    with whole_files() as beside:
+        report.write_tables(Path(out), beside)
+        beside(page).write_text(text, encoding="utf-8")
     return page
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
 from clip_lens_plugin.views.view import View, static
 
@@ -122,11 +123,10 @@ def explained_variance_view(texts: pd.DataFrame) -> View:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table, every cell escaped."""
-    head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in header)
-    lines = Markup().join(
-        Markup("<tr>{}</tr>").format(Markup().join(Markup("<td>{}</td>").format(cell) for cell in row)) for row in rows
-    )
+    """A table, every cell made printable and escaped."""
+    head = Markup().join(Markup('<th scope="col">{}</th>').format(printable(name)) for name in header)
+    cells = [Markup().join(Markup("<td>{}</td>").format(printable(cell)) for cell in row) for row in rows]
+    lines = Markup().join(Markup("<tr>{}</tr>").format(row) for row in cells)
     return Markup(
         '<div class="cl-wide"><table class="cl-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
     ).format(head, lines)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from clip_lens_plugin.plain_text import one_line
+from clip_lens_plugin.views.lettering import plainly_lettered
+
 COLOURS = ("#b35806", "#f1a340", "#fee0b6", "#d8daeb", "#998ec3", "#542788")
 MOST_HEADS = 24
 MOST_PANELS = 12
@@ -13,6 +16,7 @@ MOST_BARS = 20
 """A picture larger than this is not read; the page holds the rest."""
 
 
+@plainly_lettered
 def heads_figure(
     names: Sequence[str],
     texts: Sequence[Sequence[str]],
@@ -35,8 +39,8 @@ def heads_figure(
         for rank, share in enumerate(shares[i]):
             axes.barh(y, 100 * share, left=100 * left, color=COLOURS[rank % len(COLOURS)], edgecolor="0.25", lw=0.4)
             left += share
-        first = "; ".join(_short(text, 46) for text in texts[i][:2]) or "no text"
-        beside.text(0, y, first, va="center", fontsize=9, parse_math=False)
+        first = "; ".join(one_line(text, 46) for text in texts[i][:2]) or "no text"
+        beside.text(0, y, first, va="center", fontsize=9)
     axes.set_yticks(range(len(chosen)), labels=[names[i] for i in chosen])
     axes.set_ylim(len(chosen) - 0.4, -0.6)
     axes.set_xlim(0, 100)
@@ -47,6 +51,7 @@ def heads_figure(
     return figure
 
 
+@plainly_lettered
 def bars_figure(
     titles: Sequence[str], labels: Sequence[Sequence[str]], values: Sequence[Sequence[float]], unit: str
 ) -> Figure:
@@ -71,18 +76,10 @@ def bars_figure(
         colours = [COLOURS[0] if number >= 0 else COLOURS[-1] for number in numbers]
         axes.barh(range(len(names)), numbers, color=colours)
         axes.axvline(0, color="0.3", lw=0.8)
-        axes.set_yticks(range(len(names)), labels=[_short(name, 40) for name in names], fontsize=9)
-        for tick in axes.get_yticklabels():
-            tick.set_parse_math(False)
+        axes.set_yticks(range(len(names)), labels=[one_line(name, 40) for name in names], fontsize=9)
         axes.invert_yaxis()
         axes.set_xlabel(unit, fontsize=9)
-        axes.set_title(_short(title, 52), fontsize=10, parse_math=False)
+        axes.set_title(one_line(title, 52), fontsize=10)
     if panels < len(titles):
         figure.suptitle(f"the first {panels} of {len(titles)}", fontsize=10)
     return figure
-
-
-def _short(text: str, width: int) -> str:
-    """On one line and cut at the width."""
-    found = " ".join(text.split())
-    return found if len(found) <= width else found[: width - 1].rstrip() + "…"

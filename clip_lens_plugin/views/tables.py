@@ -11,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.text_span import HeadSpan, TextSpanResult
 from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
 from clip_lens_plugin.views.view import View, drawn
@@ -150,14 +151,14 @@ def samples_view(table: pd.DataFrame, names: Sequence[str]) -> View:
     if len(lengths) > 1:
         raise ValueError(f"Each direction and side needs as many images, got from {min(lengths)} to {max(lengths)}.")
     ordered = [[sorted(direction[side], key=lambda pair: -pair[0]) for side in sides] for direction in lists.values()]
-    directions = [f"layer {layer}, head {head}, {rank}: {text}" for layer, head, rank, text in lists]
+    directions = [one_line(f"layer {layer}, head {head}, {rank}: {text}") for layer, head, rank, text in lists]
     props = {
         "tokens": [[[[as_text(name)] for _, name in side] for side in group] for group in ordered],
         "activations": [[[[float(f"{score:.4g}")] for score, _ in side] for side in group] for group in ordered],
         "zerothDimensionName": "Direction",
         "firstDimensionName": "Side",
         "zerothDimensionLabels": directions,
-        "firstDimensionLabels": [str(side) for side in sides],
+        "firstDimensionLabels": [one_line(str(side)) for side in sides],
     }
     figure = partial(
         bars_figure,
@@ -179,7 +180,7 @@ def as_text(label: str) -> str:
     A word joiner (U+2060), which has no width, after each "<" and "&" keeps them from beginning a tag or a character
     reference; nothing else has a meaning in the content of an element.
     """
-    return re.sub("[<&]", "\\g<0>\u2060", label)
+    return re.sub("[<&]", "\\g<0>\u2060", one_line(label))
 
 
 def _shares(span: HeadSpan) -> list[float]:

@@ -13,10 +13,15 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views import scripts
+from clip_lens_plugin.views.lettering import plain_lettering
 from clip_lens_plugin.views.page import page
+from clip_lens_plugin.whole_files import whole_files
 
 SUFFIXES = (".html", ".png", ".svg")
+MOST_OF_TITLE = 300
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,22 @@ class View:
     figure: Callable[[], Figure]
     with_circuitsvis: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", one_line(self.title, MOST_OF_TITLE))
+
     def save(self, path: str | Path) -> Path:
         """Writes a page (.html) that opens offline, or the static picture (.png, .svg); returns the path.
+
+        The file appears whole or not at all: one that was there stays until then.
 
         Raises:
             ValueError: for another suffix.
             OSError: if the file cannot be written.
         """
         if Path(path).suffix == ".html":
-            Path(path).write_text(page(self.title, [self]), encoding="utf-8")
+            text = page(self.title, [self])
+            with whole_files() as beside:
+                beside(path).write_text(text, encoding="utf-8")
         elif Path(path).suffix in SUFFIXES:
             save_figure(self.figure(), path)
         else:
@@ -89,7 +101,7 @@ def drawn(
     picture = png_uri(figure_png(figure()))
     wait = Markup(' data-on-demand="{}"').format(on_demand) if on_demand else Markup()
     return Markup('<div class="cl-drawn" data-kind="{}"{}><img class="cl-static" alt="{}" src="{}">{}</div>').format(
-        kind, wait, description, picture, scripts.data(data)
+        kind, wait, one_line(description), picture, scripts.data(data)
     )
 
 
@@ -97,13 +109,14 @@ def static(figure: Callable[[], Figure], description: str) -> Markup:
     """A figure as a picture that no script changes."""
     picture = png_uri(figure_png(figure()))
     image = Markup('<div class="cl-wide cl-figure"><img class="cl-static" alt="{}" src="{}"></div>')
-    return image.format(description, picture)
+    return image.format(one_line(description), picture)
 
 
 def figure_png(figure: Figure, dpi: int = 110) -> bytes:
     """PNG on white, without matplotlib's note of its own version and address."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    with plain_lettering():
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -123,5 +136,5 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         raise ValueError(f"A figure is saved as .png or .svg, got {path}.")
     absent = {"Software": None} if suffix == ".png" else {"Creator": None, "Date": None}
     # Elements of an SVG are named at random but for the salt.
-    with matplotlib.rc_context({"svg.hashsalt": "clip-lens"}):
-        figure.savefig(path, dpi=150, facecolor="white", metadata=absent)
+    with plain_lettering(), matplotlib.rc_context({"svg.hashsalt": "clip-lens"}), whole_files() as beside:
+        figure.savefig(beside(path), dpi=150, facecolor="white", metadata=absent)

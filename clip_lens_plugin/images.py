@@ -14,27 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.pictures import Picture, UnreadableImageError, open_upright, upright_pictures
+from clip_lens_plugin.pictures import SUFFIXES, Picture, UnreadableImageError, open_upright, upright_pictures
+from clip_lens_plugin.user_files import UnreachableError, reason_of
 
 T = TypeVar("T")
-
-SUFFIXES = (
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jpeg",
-    ".jpg",
-    ".pbm",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
-"""Files with other endings are passed over in silence."""
-
 
 class ImageFolderError(ValueError):
     """The folder is missing, is no folder, holds no image file, or none that can be read."""
@@ -135,6 +118,7 @@ def load_images(
 
     Raises:
         ImageFolderError: if no file can be read.
+        UnreachableError: if a file is gone, or the disk or the memory fails.
         ValueError: if there is no preprocessing.
     """
     if preprocess is None:
@@ -148,6 +132,11 @@ def load_images(
             used.append(path)
         except UnreadableImageError as error:
             skipped.append(Skipped(name, str(error)))
+        except (OSError, MemoryError) as error:
+            raise UnreachableError(
+                f"{name!r} in {folder} cannot be reached: {reason_of(error)}. It may be whole, so it is not skipped; "
+                f"bring the data back and start again."
+            ) from error
         on_progress(done, len(paths))
     if not tensors:
         first = f"; the first, {skipped[0].name!r}: {skipped[0].reason}" if skipped else ""

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from jaxtyping import Int64
 
-from clip_lens_plugin.images import SUFFIXES
+from clip_lens_plugin.pictures import SUFFIXES
 
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from clip_lens_plugin.decoders import quiet_and_alone
-from clip_lens_plugin.user_files import NotRegularError, UnreachableError, is_unreachable, read_regular, reason_of
+from clip_lens_plugin.user_files import UnreachableError, is_unreachable, read_regular, reason_of
 
 SUFFIXES = (
     ".avif",

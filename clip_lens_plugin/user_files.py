@@ -71,7 +71,7 @@ def refuse_not_regular(path: str | os.PathLike) -> None:
         mode = os.stat(path).st_mode
     except OSError:
         return  # Opening it says why.
-    _refuse(mode, path)
+    _refuse(mode)
 
 
 def read_regular(path: str | os.PathLike, most: int | None = None) -> bytes:
@@ -115,11 +115,14 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not path.resolve().is_relative_to(folder.resolve())
 
 
-def _refuse(mode: int, path: str | os.PathLike | None = None) -> None:
-    if stat.S_ISREG(mode):
-        return
-    kind = f"{KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file"
-    raise NotRegularError(kind if path is None else f"{os.fspath(path)} is {kind}.")
+def _refuse(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(not_regular(mode))
+
+
+def not_regular(mode: int) -> str:
+    """In words, what of a mode that is no regular file's stands there."""
+    return f"{KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file"
 
 
 def _can_be_looked_at(path: str | bytes | int) -> bool:

@@ -64,8 +64,8 @@ def _naming(file: str) -> Iterator[None]:
         yield
     except (OSError, MemoryError) as error:
         raise UnreachableError(
-            f"{printable(file)} cannot be reached: {reason_of(error)}. It may be whole, so it is not skipped; bring the "
-            f"data back and start again."
+            f"{printable(file)} cannot be reached: {reason_of(error)}. It may be whole, so it is not skipped; bring "
+            f"the data back and start again."
         ) from error
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from io import BytesIO
+from io import BufferedIOBase, BytesIO, RawIOBase
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ ORIENTATION = 0x0112
 STRIP_PIXELS = 2**22
 """Pixels that are converted at once."""
 
-Picture = Image.Image | str | os.PathLike | BytesIO
+Picture = Image.Image | str | os.PathLike | BufferedIOBase | RawIOBase
 """What is taken for a picture: one that is open, or a file."""
 
 
@@ -59,7 +59,7 @@ class UnreadableImageError(ValueError):
     """One file is no picture that can be used; the message is the reason."""
 
 
-def open_upright(file: str | os.PathLike | BytesIO) -> Image.Image:
+def open_upright(file: str | os.PathLike | BufferedIOBase | RawIOBase) -> Image.Image:
     """The picture in RGB, turned as its EXIF orientation says; of an animation the first frame.
 
     It is of one of the formats that :data:`SUFFIXES` stand for, whatever its own name. Transparent pixels become
@@ -74,10 +74,20 @@ def open_upright(file: str | os.PathLike | BytesIO) -> Image.Image:
     """
     with unreadable_where():
         # In memory, because a file could vanish or shrink under its decoder.
-        held = file if isinstance(file, BytesIO) else BytesIO(read_regular(file, MOST_BYTES))
+        held = file if isinstance(file, BytesIO) else BytesIO(_content(file))
         with Image.open(held, formats=_formats()) as opened:
             _check_scans(opened, held)
             return upright_rgb(opened)
+
+
+def _content(file: str | os.PathLike | BufferedIOBase | RawIOBase) -> bytes:
+    if isinstance(file, str | os.PathLike):
+        return read_regular(file, MOST_BYTES)
+    file.seek(0)
+    held = file.read(MOST_BYTES + 1) or b""
+    if len(held) > MOST_BYTES:
+        raise UnreadableImageError(f"more than {MOST_BYTES:,} bytes")
+    return held
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
@@ -111,7 +121,7 @@ def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image
         UnreadableImageError: if one cannot be used; the message says which and why.
         TypeError: if something is of another kind.
     """
-    if isinstance(given, Image.Image | str | os.PathLike | BytesIO):
+    if isinstance(given, Image.Image | str | os.PathLike | BufferedIOBase | RawIOBase):
         given = [given]
     if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes | np.ndarray | Tensor):
         raise TypeError(_no_pictures(given))
@@ -131,7 +141,7 @@ def _upright(given: Any, position: int) -> Image.Image:
             raise ValueError(f"{named} is an address on the network; expected the path of a file on this machine.")
         if os.path.isdir(path):
             raise ValueError(f"{named} is a folder; give its files: sorted(pathlib.Path(folder).glob('*.jpg')).")
-    elif not isinstance(given, Image.Image | BytesIO):
+    elif not isinstance(given, Image.Image | BufferedIOBase | RawIOBase):
         raise TypeError(f"{named}: {_no_pictures(given)}")
     try:
         return upright_rgb(given) if isinstance(given, Image.Image) else open_upright(given)

@@ -177,6 +177,10 @@ def _indexed(url: str) -> TarIndex:
         raise FileNotFoundError(f"There is no shard {url}.") from error
     except ImportError as error:
         raise ValueError(f"The shard {url} cannot be opened: {error}") from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # each kind of file system has errors of its own
+        raise UnreachableError(f"The shard {url} cannot be reached: {reason_of(error)}") from error
 
 
 def _refuse_not_regular(files: Any, path: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,27 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.pictures import Picture, UnreadableImageError, open_upright, upright_pictures
+from clip_lens_plugin.listing import listed
+from clip_lens_plugin.pictures import SUFFIXES, Picture, UnreadableImageError, open_upright, upright_pictures
 from clip_lens_plugin.plain_text import printable as printable
+from clip_lens_plugin.user_files import UnreachableError, reason_of
 
 T = TypeVar("T")
-
-SUFFIXES = (
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jpeg",
-    ".jpg",
-    ".pbm",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
-"""Files with other endings are passed over in silence."""
 
 
 class ImageFolderError(ValueError):
@@ -62,16 +47,42 @@ class LoadedImages:
         """Name of the folder each image lies in, where all lie in two or more subfolders; else None."""
         return folder_labels(self.names)
 
+    def photograph(self, i: int) -> Image.Image:
+        """The picture that ``tensor[i]`` was made of, upright and whole, read again.
 
-def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
-    """Image files in the folder and its subfolders, sorted by path; links that lead out of it are left out.
+        Raises:
+            UnreadableImageError, UnreachableError: if it has changed or is gone since.
+        """
+        with _naming(str(self.paths[i])):
+            return open_upright(self.paths[i])
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """The file's name in the message that it cannot be reached."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise UnreachableError(
+            f"{printable(file)} cannot be reached: {reason_of(error)}. It may be whole, so it is not skipped; bring "
+            f"the data back and start again."
+        ) from error
+
+
+def find_images(folder: str | Path, limit: int | None = None, left_out: list[Skipped] | None = None) -> list[Path]:
+    """Image files in the folder and its subfolders, sorted by path.
+
+    A link to a file inside is a file; one to a folder inside is passed over, because what it leads to is listed in its
+    own place. Links that lead out, and pipes and the like with an image's name, are left out.
 
     Args:
         folder: where to look.
         limit: keep at most so many, evenly spaced over the sorted list.
+        left_out: a list that what was left out is added to.
 
     Raises:
         ImageFolderError: if there is no such folder, it is a file, or it holds no image file.
+        UnreachableError: if it cannot be listed to its end.
         ValueError: if the limit is no whole number of at least 1.
     """
     limit = None if limit is None else checked_number("limit", limit)
@@ -80,19 +91,13 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
         raise ImageFolderError(f"There is no folder {folder}.")
     if not root.is_dir():
         raise ImageFolderError(f"{folder} is a file, expected a folder of images.")
-    inside = root.resolve()
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(root)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES
-    ]
-    # Folders that are links are not walked into, so that only a file that is a link can lead out.
-    found = [
-        path for path in found if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside))
-    ]
+    found, not_taken = listed(root)
+    skipped = sorted((printable(path.relative_to(root).as_posix()), printable(why)) for path, why in not_taken)
+    if left_out is not None:
+        left_out += [Skipped(*each) for each in skipped]
     if not found:
-        raise ImageFolderError(f"{folder} holds no image files; looked for {' '.join(SUFFIXES)}.")
+        but = f" {skipped[0][0]!r} is {skipped[0][1]}." if skipped else ""
+        raise ImageFolderError(f"{folder} holds no image files; looked for {' '.join(SUFFIXES)}.{but}")
     found.sort(key=lambda path: path.relative_to(root).as_posix())
     return found if limit is None else evenly_spaced(found, limit)
 
@@ -131,6 +136,7 @@ def load_images(
 
     Raises:
         ImageFolderError: if no file can be read.
+        UnreachableError: if a file is gone, or the disk or the memory fails.
         ValueError: if there is no preprocessing.
     """
     if preprocess is None:
@@ -139,7 +145,8 @@ def load_images(
     for done, path in enumerate(paths, start=1):
         name = printable(path.relative_to(folder).as_posix())
         try:
-            tensors.append(preprocess(open_upright(path)))
+            with _naming(str(path)):
+                tensors.append(preprocess(open_upright(path)))
             names.append(name)
             used.append(path)
         except UnreadableImageError as error:

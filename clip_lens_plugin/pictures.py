@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedIOBase, IOBase, RawIOBase, TextIOBase
+from functools import cache
+from io import BufferedIOBase, BytesIO, IOBase, RawIOBase, TextIOBase
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from clip_lens_plugin.decoders import quiet_and_alone
+from clip_lens_plugin.user_files import UnreachableError, is_unreachable, read_regular, reason_of
+
+SUFFIXES = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".jfif",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+"""Of the files that are read; those with other endings are passed over."""
 
 GREATEST_ASPECT = 100
 """Longer side over shorter; beyond it, scaling the shorter side to the input size would fill the memory."""
+
+MOST_PIXELS = 89_478_485
+"""Where PIL's own bound, ``PIL.Image.MAX_IMAGE_PIXELS``, has been taken off."""
+
+MOST_BYTES = 2**30
+"""Of a picture's file; as many pixels as allowed need less in any format."""
+
+MOST_SCANS = 1000
+"""Of a progressive JPEG, which are some ten; each takes a pass over all pixels."""
 
 ORIENTATION = 0x0112
 """EXIF's number for how a camera was held."""
@@ -30,16 +59,32 @@ class UnreadableImageError(ValueError):
 def open_upright(file: str | os.PathLike | BufferedIOBase | RawIOBase) -> Image.Image:
     """The picture in RGB, turned as its EXIF orientation says; of an animation the first frame.
 
-    Transparent pixels become white. Values of 16 bits are reduced to 8.
+    It is of one of the formats that :data:`SUFFIXES` stand for, whatever its own name. Transparent pixels become
+    white. Values of 16 bits are reduced to 8.
 
     Args:
         file: a path, or a binary file that can seek.
 
     Raises:
         UnreadableImageError: if it is no picture, is cut off, or is too large to open safely.
+        UnreachableError: if the place or the machine fails, so that nothing is known of the picture.
     """
-    with unreadable_where(), Image.open(file) as opened:
-        return upright_rgb(opened)
+    with unreadable_where():
+        # In memory, because a file could vanish or shrink under its decoder.
+        held = file if isinstance(file, BytesIO) else BytesIO(_content(file))
+        with Image.open(held, formats=_formats()) as opened:
+            _check_scans(opened, held)
+            return upright_rgb(opened)
+
+
+def _content(file: str | os.PathLike | BufferedIOBase | RawIOBase) -> bytes:
+    if isinstance(file, str | os.PathLike):
+        return read_regular(file, MOST_BYTES)
+    file.seek(0)
+    held = file.read(MOST_BYTES + 1) or b""
+    if len(held) > MOST_BYTES:
+        raise UnreadableImageError(f"more than {MOST_BYTES:,} bytes")
+    return held
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
@@ -48,14 +93,18 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
     One that is so already comes back as it is. Of an animation it is the frame that the picture stands at.
 
     Raises:
-        UnreadableImageError: if its pixels cannot be decoded or it is too narrow.
+        UnreadableImageError: if its pixels cannot be decoded, are too many, it is too narrow, or its pixels are yet
+            to be decoded from a format that is not read.
+        UnreachableError: if the place or the machine fails.
     """
     with unreadable_where():
         _check_shape(*picture.size)
         if _is_upright_rgb(picture):
             return picture
+        _check_format(picture)
         picture.load()
-        return _rgb(ImageOps.exif_transpose(picture))
+        turned = picture.getexif().get(ORIENTATION, 1) != 1
+        return _rgb(ImageOps.exif_transpose(picture) if turned else picture)
 
 
 def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image]:
@@ -93,7 +142,7 @@ def _upright(given: Any, position: int) -> Image.Image:
         raise TypeError(f"{named}: {_no_pictures(given)}")
     try:
         return upright_rgb(given) if isinstance(given, Image.Image) else open_upright(given)
-    except UnreadableImageError as error:
+    except (UnreadableImageError, UnreachableError) as error:
         raise UnreadableImageError(f"{named} cannot be used: {error}.") from error
 
 
@@ -121,58 +170,116 @@ def _is_upright_rgb(picture: Image.Image) -> bool:
 
 @contextmanager
 def unreadable_where(damaged: Callable[[Exception], bool] = lambda error: True) -> Iterator[None]:
-    """Errors inside become :class:`UnreadableImageError`; so does a warning of a decompression bomb.
+    """Errors inside become :class:`UnreadableImageError`, or UnreachableError where the place or the machine fails.
+
+    So does a warning of a decompression bomb; other warnings of PIL are not shown, and it starts no program.
 
     Args:
-        damaged: tells errors of a damaged picture from others, which pass as they are. Decoders raise nearly
+        damaged: tells errors of reading a picture from others, which pass as they are. Decoders raise nearly
             anything, so that by default every error counts.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with quiet_and_alone():
             yield
-    except UnreadableImageError:
+    except (UnreadableImageError, UnreachableError):
         raise
     except Exception as error:
         if not damaged(error):
             raise
+        if is_unreachable(error):
+            raise UnreachableError(reason_of(error)) from error
         raise UnreadableImageError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+        return f"more than {_most_pixels():,} pixels"
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of an unknown format"
-    # The text of an OSError names the whole path; its strerror does not.
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return told.splitlines()[0]
+    told = reason_of(error)
+    return "PostScript, which is a program and is not run" if "Ghostscript" in told else told
+
+
+# ---------------------------------------------------------------------- before decoding
+
+
+@cache
+def _formats() -> list[str]:
+    """PIL's names of the formats that the suffixes stand for; some of PIL's others start programs."""
+    known = Image.registered_extensions()
+    return sorted({known[suffix] for suffix in SUFFIXES if suffix in known})
+
+
+def _check_format(picture: Image.Image) -> None:
+    to_be_decoded = isinstance(picture, ImageFile.ImageFile) and (
+        bool(picture.tile) or isinstance(picture, ImageFile.StubImageFile)
+    )
+    if to_be_decoded and picture.format not in (*_formats(), "MPO"):  # several JPEGs in one file
+        raise UnreadableImageError(f"{picture.format}, which is not read; formats are {', '.join(_formats())}")
 
 
 def _check_shape(width: int, height: int) -> None:
+    if width * height > _most_pixels():
+        raise UnreadableImageError(f"more than {_most_pixels():,} pixels")
     if max(width, height, 1) > GREATEST_ASPECT * min(width, height):
         raise UnreadableImageError(f"{width} x {height} pixels: too narrow, at most {GREATEST_ASPECT} to 1")
 
 
+def _most_pixels() -> int:
+    return Image.MAX_IMAGE_PIXELS or MOST_PIXELS
+
+
+def _check_scans(opened: Image.Image, file: BytesIO) -> None:
+    if opened.info.get("progressive") and (scans := file.getvalue().count(b"\xff\xda")) > MOST_SCANS:
+        raise UnreadableImageError(f"a progressive JPEG of {scans:,} scans, at most {MOST_SCANS:,} are read")
+
+
+# ---------------------------------------------------------------------- conversion
+
+
 def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB" and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    scale = _scale(picture) if _is_deep(picture) else None
+    made = Image.new("RGB", picture.size)
+    # A large picture's intermediate forms would take many times its own size.
+    for box in _strips(picture):
+        made.paste(_strip_in_rgb(picture.crop(box), scale), box[:2])
+    return made
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    rows = max(1, STRIP_PIXELS // max(1, picture.width))
+    for top in range(0, picture.height, rows):
+        yield 0, top, picture.width, min(top + rows, picture.height)
+
+
+def _strip_in_rgb(picture: Image.Image, scale: float | None) -> Image.Image:
+    if scale is not None:
+        grey = (np.asarray(picture) * scale).round().clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
     if picture.mode == "La":  # PIL converts it to nothing else.
         picture = picture.convert("LA")
-    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info:
         clear = picture.convert("RGBA")
-        white = Image.new("RGBA", clear.size, "white")
-        return Image.alpha_composite(white, clear).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
     return picture.convert("RGB")
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values to bytes: 16-bit integers by 257, floats from 0 to 1 by 255, others as they are."""
-    if not np.isfinite(values).all():
-        raise UnreadableImageError("pixels are NaN or infinite")
-    if values.dtype.kind == "f":
-        scaled = values * 255.0 if values.max(initial=0) <= 1 else values
-    else:
-        small = values.dtype.itemsize > 2 and values.max(initial=0) <= 255
-        scaled = values if small else values / 257.0
-    return np.asarray(scaled).round().clip(0, 255).astype(np.uint8)
+def _is_deep(picture: Image.Image) -> bool:
+    return picture.mode in ("F", "I") or picture.mode.startswith("I;16")
+
+
+def _scale(picture: Image.Image) -> float:
+    """What makes bytes of grey values: 1 / 257 for 16 bits, 255 for floats from 0 to 1, else 1."""
+    if picture.mode not in ("F", "I") or (picture.mode == "I" and picture.format == "PPM"):  # which is of 16 bits
+        return 1 / 257
+    greatest = 0.0
+    for box in _strips(picture):
+        values = np.asarray(picture.crop(box))
+        if not np.isfinite(values).all():
+            raise UnreadableImageError("pixels are NaN or infinite")
+        greatest = max(greatest, float(values.max(initial=0)))
+    if picture.mode == "F":
+        return 255.0 if greatest <= 1 else 1.0
+    return 1.0 if greatest <= 255 else 1 / 257

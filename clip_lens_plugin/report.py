@@ -23,7 +23,7 @@ from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.images import Skipped, shown_pictures
+from clip_lens_plugin.images import Skipped, evenly_spaced, shown_pictures
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.patch_text import HeadTextScores, head_text_scores
@@ -201,6 +201,9 @@ def analyse(
         checked_labels(question.answers, len(images), len(question.classes))
     look(model, images)
     verified = model.verify()
+    mapped = _mapped(model, len(images))
+    # Before the work rather than behind it: photographs may be gone by then.
+    photographs = {} if photograph is None else {i: upright_rgb(photograph(i)) for i in mapped}
     with torch.no_grad():
         every, shares = _decompose(model, images, on_progress)
         on_progress("encoding texts", 0, len(pool))
@@ -214,7 +217,7 @@ def analyse(
         for done, question in enumerate(questions, start=1):
             ablation += _ablated(model, every, question)
             on_progress("ablating", done, len(questions))
-        heatmaps = _heatmaps(model, images, every, pool, texts, captions, photograph, on_progress)
+        heatmaps = _heatmaps(model, images, every, pool, texts, captions, mapped, photographs, on_progress)
     order = sorted({int(i) for i in top_images["image"]})
     return Report(
         model_name=model.cfg.model_name,
@@ -328,6 +331,13 @@ def _ablated(model: HookedCLIP, every: Contributions, question: Question) -> lis
     return [table.assign(question=question.name, **sizes).reindex(columns=ABLATION_COLUMNS)]
 
 
+def _mapped(model: HookedCLIP, n: int) -> list[int]:
+    """Positions of a few of n images, evenly spaced over the set, so that none was picked for its look."""
+    cfg = model.cfg
+    bytes_each = 4 * cfg.n_layers * cfg.n_heads * cfg.n_ctx * TEXTS_A_MAP
+    return evenly_spaced(range(n), min(N_HEATMAPS, max(1, HEATMAP_BYTES // bytes_each)))
+
+
 def _heatmaps(
     model: HookedCLIP,
     images: Tensor,
@@ -335,22 +345,19 @@ def _heatmaps(
     pool: TextPool,
     texts: Float[Tensor, "t e"],
     captions: Sequence[str] | None,
-    photograph: Callable[[int], Image.Image] | None,
+    rows: list[int],
+    photographs: dict[int, Image.Image],
     on_progress: OnProgress,
 ) -> tuple[Heatmap, ...]:
-    """Maps of images that are evenly spaced over the set, so that none was picked for its look."""
-    cfg = model.cfg
-    bytes_each = 4 * cfg.n_layers * cfg.n_heads * cfg.n_ctx * TEXTS_A_MAP
-    number = min(N_HEATMAPS, len(images), max(1, HEATMAP_BYTES // bytes_each))
-    rows, maps = [i * len(images) // number for i in range(number)], []
+    maps = []
     for done, i in enumerate(rows, start=1):
         nearest = (every.readout.checked_texts(texts) @ every.embedding[i]).argsort(descending=True).tolist()
         wanted = [pool.texts[each] for each in nearest[:TEXTS_A_MAP]]
         if captions is not None:
             wanted = list(dict.fromkeys([captions[i], *wanted]))[:TEXTS_A_MAP]
-        picture, placement = _placed(model, images[i], None if photograph is None else photograph(i))
+        picture, placement = _placed(model, images[i], photographs.get(i))
         maps.append(Heatmap(i, head_text_scores(model, images[i], wanted), picture, placement))
-        on_progress("mapping patches", done, number)
+        on_progress("mapping patches", done, len(rows))
     return tuple(maps)
 
 
@@ -359,7 +366,6 @@ def _placed(
 ) -> tuple[Image.Image, Placement | None]:
     """The photograph and where the model's input lies on it, or that input alone."""
     if photograph is not None:
-        photograph = upright_rgb(photograph)
         try:
             height, width = model.cfg.image_size
             return photograph, Placement.of(model.preprocess, photograph.size, (width, height))

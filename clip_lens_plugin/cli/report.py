@@ -18,6 +18,7 @@ from clip_lens_plugin.whole_files import check_place
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.images import Skipped
     from clip_lens_plugin.texts.pool import TextPool
 
 N_SCENES = 600
@@ -50,12 +51,12 @@ def report(
         check_place(out / PAGE)
         # Folder and texts first: loading a model can take minutes.
         folder_given = images is not None
+        left_out: list[Skipped] = []
         if images is not None:
-            from clip_lens_plugin.images import find_images
+            from clip_lens_plugin.images import evenly_spaced, find_images
 
-            every = find_images(images)
-            most = limit or MOST_PHOTOGRAPHS
-            paths = find_images(images, most)
+            every = find_images(images, left_out=left_out)
+            paths = evenly_spaced(every, limit or MOST_PHOTOGRAPHS)
             if len(paths) < len(every):
                 console.print(f"Using {len(paths)} of {len(every)} images, evenly spaced (see --limit).")
         with console.status("loading"):
@@ -65,7 +66,7 @@ def report(
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
         with Bars(console) as bars:
             if images is not None:
-                page, n_skipped = _report_on_folder(loaded, images, paths, pool, pool_name, out, bars)
+                page, n_skipped = _report_on_folder(loaded, images, paths, left_out, pool, pool_name, out, bars)
             else:
                 page = _report_on_scenes(loaded, limit or N_SCENES, pool, pool_name, out, bars)
                 n_skipped = 0
@@ -76,12 +77,18 @@ def report(
 
 
 def _report_on_folder(
-    model: HookedCLIP, folder: Path, paths: list[Path], pool: TextPool, pool_name: str, out: Path, bars: Bars
+    model: HookedCLIP,
+    folder: Path,
+    paths: list[Path],
+    left_out: list[Skipped],
+    pool: TextPool,
+    pool_name: str,
+    out: Path,
+    bars: Bars,
 ) -> tuple[Path, int]:
     import torch
 
     from clip_lens_plugin.images import load_images
-    from clip_lens_plugin.pictures import open_upright
     from clip_lens_plugin.report import Question, analyse
     from clip_lens_plugin.views.report import write_report
 
@@ -107,11 +114,11 @@ def _report_on_folder(
         pool_name=pool_name,
         images_from=f"{len(images.names):,} images of the folder {folder.resolve().name}",
         questions=questions,
-        photograph=lambda i: open_upright(images.paths[i]),
-        skipped=images.skipped,
+        photograph=images.photograph,
+        skipped=[*images.skipped, *left_out],
         on_progress=bars.on_progress,
     )
-    return write_report(found, out), len(images.skipped)
+    return write_report(found, out), len(images.skipped) + len(left_out)
 
 
 def _readable(folders: list[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
 from clip_lens_plugin.cli.stores import is_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.images import find_images, load_images
+from clip_lens_plugin.images import Skipped, find_images, load_images
 from clip_lens_plugin.plain_text import one_line
 
 PROBES = 16
@@ -58,6 +58,7 @@ def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:
             f"when it was collected: {then}",
             f"now: {model.verify()}",
         ]
-    loaded = load_images(Path(source), find_images(source, limit), model.preprocess)
-    skipped = [f"skipped {each.name}: {each.reason}" for each in loaded.skipped]
+    left_out: list[Skipped] = []
+    loaded = load_images(Path(source), find_images(source, limit, left_out), model.preprocess)
+    skipped = [f"skipped {each.name}: {each.reason}" for each in (*loaded.skipped, *left_out)]
     return [*skipped, f"{name}: {model.verify(loaded.tensor)}"]

@@ -25,7 +25,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
-from clip_lens_plugin.collection.reading import Batch, read_batches
+from clip_lens_plugin.collection.reading import Batch, dead_readers_said, read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.contributions import Contributions
@@ -95,7 +95,8 @@ def collect(
         UnreadableSampleError: in strict mode.
         NonFiniteActivationError: if a sample's contributions are NaN or infinite; the message names it.
         CompletenessError: if the parts of a batch do not sum to its embeddings.
-        OSError: if ``out`` cannot be written; what is done is kept.
+        OSError: if ``out`` cannot be written, or a sample cannot be reached (its file or folder is gone, the disk or
+            the memory fails), which does not mean that it is damaged; what is done is kept.
     """
     model = as_hooked_clip(model)
     checked_choice("what", what, get_args(What))
@@ -134,6 +135,7 @@ def _on_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@dead_readers_said()
 def _run_blocks(
     model: HookedCLIP,
     source: ImageSource,

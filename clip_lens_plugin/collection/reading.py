@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.pictures import UnreadableImageError, upright_rgb
 from clip_lens_plugin.pixels import refuse_not_pixels
 from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.user_files import UnreachableError, reason_of
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -44,7 +46,12 @@ class Batch:
 class _Failure:
     """What stops the collection. It is raised by the process that collects, without a worker's traceback."""
 
-    error: ValueError
+    error: ValueError | OSError
+
+
+KEPT = "What was collected so far is kept"
+_OF_THE_MACHINE = ("Too many open files", "shared memory", "allocate memory", "ancdata")
+"""Parts of what torch says where a process that reads cannot pass a batch on."""
 
 
 def read_batches(
@@ -60,13 +67,47 @@ def read_batches(
     Raises:
         UnreadableSampleError: in strict mode.
         ValueError: if a sample is no picture and no tensor of the model's input size.
+        UnreachableError: if a sample cannot be reached, which does not mean that it is damaged.
     """
     prepared = _Prepared(model, source, strict)
     loader = DataLoader(prepared, batch_sampler=batches, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
-    for batch in loader:
+    for batch in _loaded(loader):
         if isinstance(batch, _Failure):
             raise batch.error
         yield batch
+
+
+def _loaded(loader: DataLoader) -> Iterator[Batch | _Failure]:
+    """What the loader gives; where the machine fails it, an UnreachableError."""
+    try:
+        yield from loader
+    except (RuntimeError, MemoryError) as error:
+        last = (str(error).splitlines() or [""])[-1]
+        if isinstance(error, MemoryError) or any(each in str(error) for each in _OF_THE_MACHINE):
+            raise UnreachableError(
+                f"Samples cannot be read: {last or 'too little memory'}. {KEPT}: go on with resume, with fewer workers "
+                f"or a smaller batch."
+            ) from error
+        raise
+
+
+@contextmanager
+def dead_readers_said() -> Iterator[None]:
+    """Where a process that reads for us is killed, an UnreachableError; torch interrupts us wherever we are.
+
+    Raises:
+        UnreachableError: what was collected is kept.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        how = str(error).partition("signal: ")[2].split(".")[0]
+        raise UnreachableError(
+            f"A process that reads samples has died{f' ({how})' if how else ''}, most often because memory ran out. "
+            f"{KEPT}: go on with resume, with fewer workers or a smaller batch."
+        ) from error
 
 
 class _Prepared(Dataset):
@@ -89,8 +130,16 @@ class _Prepared(Dataset):
                 f"{name!r} cannot be read: {error}. Mend or remove it, or collect without strict to skip such samples."
             )
             return position, _Failure(UnreadableSampleError(told)), -1
+        except (OSError, MemoryError) as error:
+            return position, _Failure(self._stopped(error, position)), -1
         except ValueError as error:
             return position, _Failure(error), -1
+
+    def _stopped(self, error: OSError | MemoryError, position: int) -> OSError:
+        return UnreachableError(
+            f"Sample {self.source.name(position)!r} cannot be reached: {reason_of(error)}. It may be whole, so it is "
+            f"not skipped. {KEPT}: bring the data back and go on with resume."
+        )
 
     def _tensor(self, image, position: int) -> Tensor:
         if not isinstance(image, Tensor):

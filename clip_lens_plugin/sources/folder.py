@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.images import evenly_spaced, find_images, folder_labels, printable
-from clip_lens_plugin.pictures import open_upright
+from clip_lens_plugin.images import Skipped, evenly_spaced, find_images, folder_labels, printable
+from clip_lens_plugin.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.sources.source import Sample, fingerprint_of, tail, unique_names
+from clip_lens_plugin.user_files import UnreachableError, reason_of
 
 
 class FolderSource:
     """The image files of a folder and its subfolders, sorted by path; a name is the path inside the folder.
 
+    Behind them stands what is left out, such as a link that leads out of the folder, as samples that cannot be read.
     Where all images lie in two or more subfolders, the folder that an image lies in is its class. Classes and
     names are those of the whole folder whatever the limit.
     """
@@ -26,18 +28,24 @@ class FolderSource:
 
         Raises:
             ImageFolderError: if there is no such folder, it is a file, or it holds no image file.
+            UnreachableError: if it cannot be listed to its end.
             ValueError: if the limit is no whole number of at least 1.
         """
         limit = None if limit is None else checked_number("limit", limit)
-        paths = [path.relative_to(folder).as_posix() for path in find_images(folder)]
-        names = unique_names(printable(path) for path in paths)
+        left_out: list[Skipped] = []
+        paths = [path.relative_to(folder).as_posix() for path in find_images(folder, left_out=left_out)]
+        names = unique_names([*map(printable, paths), *(each.name for each in left_out)])
         labels, self._classes = _labels(paths)
+        labels = [*labels, *(-1 for _ in left_out)]
+        refused = [*(None for _ in paths), *(each.reason for each in left_out)]
+        paths += [each.name for each in left_out]
         kept = range(len(paths)) if limit is None else evenly_spaced(range(len(paths)), limit)
         # Absolute, because a worker process may start elsewhere.
         self._folder = Path(folder).resolve()
         self._paths = [paths[i] for i in kept]
         self._names = [names[i] for i in kept]
         self._labels = [labels[i] for i in kept]
+        self._refused = [refused[i] for i in kept]
 
     @property
     def description(self) -> str:
@@ -54,17 +62,23 @@ class FolderSource:
         return self._names[position]
 
     def read(self, position: int) -> Sample:
+        refused = self._refused[position]
+        if refused is not None:
+            raise UnreadableImageError(refused)
         return Sample(open_upright(self._folder / self._paths[position]), self._labels[position])
 
     def fingerprint(self) -> str:
-        sizes = map(self._size, self._paths)
+        sizes = map(self._size, self._paths, self._refused)
         return fingerprint_of("folder", self._classes, zip(self._names, sizes, strict=True))
 
-    def _size(self, path: str) -> int:
+    def _size(self, path: str, refused: str | None) -> int:
+        if refused is not None:
+            return -1
         try:
             return (self._folder / path).stat().st_size
-        except OSError:  # gone since it was listed; reading it says so
-            return -1
+        except OSError as error:
+            told = f"{printable(path)!r} in {self._folder} cannot be reached: {reason_of(error)}. Bring it back."
+            raise UnreachableError(told) from error
 
 
 def _labels(paths: list[str]) -> tuple[list[int], tuple[str, ...] | None]:

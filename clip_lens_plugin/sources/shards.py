@@ -13,12 +13,17 @@ import braceexpand
 import fsspec
 import numpy as np
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.images import printable
-from clip_lens_plugin.pictures import UnreadableImageError, open_upright
+from clip_lens_plugin.pictures import MOST_BYTES, UnreadableImageError, open_upright
 from clip_lens_plugin.sources.source import GREATEST_LABEL, Sample, checked_label, fingerprint_of
 from clip_lens_plugin.sources.tar_index import TarIndex, index_tar
+from clip_lens_plugin.user_files import NotRegularError, UnreachableError, leads_out, reason_of, refuse_not_regular
+
+MOST_LABEL_BYTES = 2**20
+"""Of the member that holds a label."""
 
 
 class ShardSource:
@@ -71,7 +76,7 @@ class ShardSource:
 
         Raises:
             UnreadableImageError: if the sample has no image or several, it is damaged, or its label is no integer.
-            OSError: if the shard cannot be reached or has changed; the sample may well be readable later.
+            UnreachableError: if the shard cannot be reached or has changed; the sample may well be readable later.
             ValueError: if the label is beyond the given classes.
         """
         shard, i = self._place(position)
@@ -80,10 +85,10 @@ class ShardSource:
             raise UnreadableImageError(index.problems[i])
         label = -1
         if index.labels[i, 1] >= 0:
-            told = self._bytes(shard, index.labels[i])
+            told = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
             label = _from_json(told) if i in index.json else _from_text(told)
         label = checked_label(label, self._classes, self.name(position))
-        return Sample(open_upright(BytesIO(self._bytes(shard, index.images[i]))), label)
+        return Sample(open_upright(BytesIO(self._bytes(shard, index.images[i], MOST_BYTES))), label)
 
     def fingerprint(self) -> str:
         sizes = (int(size) for index in self._indices for size in index.images[:, 1])
@@ -95,15 +100,21 @@ class ShardSource:
         shard = int(np.searchsorted(self._starts, position, side="right")) - 1
         return shard, int(position - self._starts[shard])
 
-    def _bytes(self, shard: int, span: np.ndarray) -> bytes:
+    def _bytes(self, shard: int, span: np.ndarray, most: int) -> bytes:
         offset, size = map(int, span)
         if not size:
             return b""
+        if size > most:
+            raise UnreadableImageError(f"a member of {size:,} bytes, at most {most:,} are read")
         url = self._urls[shard]
-        files, path = url_to_fs(url)
-        held = files.cat_file(path, start=offset, end=offset + size)
+        try:
+            files, path = url_to_fs(url)
+            _refuse_not_regular(files, path)
+            held = files.cat_file(path, start=offset, end=offset + size)
+        except Exception as error:  # each kind of file system has errors of its own
+            raise UnreachableError(f"the shard {url} cannot be read: {reason_of(error)}") from error
         if len(held) != size:
-            raise OSError(f"The shard {url} is shorter than it was when the run began; bring the old one back.")
+            raise UnreachableError(f"the shard {url} is shorter than it was when the run began; bring the old one back")
         return held
 
 
@@ -117,10 +128,17 @@ def _addresses(urls: str | Path | Sequence[str | Path]) -> list[str]:
     if _is_remote(text):
         return _expanded(text)
     if Path(text).is_dir():
-        found = sorted(path.as_posix() for path in Path(text).resolve().glob("*.tar"))
+        folder = Path(text).resolve()
+        found = sorted(folder.glob("*.tar"))
         if not found:
             raise FileNotFoundError(f"The folder {text} holds no .tar files.")
-        return found
+        for path in found:
+            if path.is_symlink() and leads_out(path, folder):
+                raise ValueError(
+                    f"{path.name} in {text} is a link that leads out of that folder, to {path.resolve()}. Give the "
+                    f"shards by their own paths: ShardSource([...])."
+                )
+        return [path.as_posix() for path in found]
     # Absolute, because a worker process may start elsewhere.
     return [os.path.abspath(path) for path in ([text] if Path(text).exists() else _expanded(text))]
 
@@ -150,12 +168,24 @@ def _shard_names(urls: list[str]) -> list[str]:
 
 def _indexed(url: str) -> TarIndex:
     try:
+        _refuse_not_regular(*url_to_fs(url))
         with fsspec.open(url, "rb") as file:
             return index_tar(file, url)  # pyright: ignore[reportArgumentType]
+    except NotRegularError as error:
+        raise ValueError(f"The shard {url} is {error}.") from error
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(f"There is no shard {url}.") from error
     except ImportError as error:
         raise ValueError(f"The shard {url} cannot be opened: {error}") from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # each kind of file system has errors of its own
+        raise UnreachableError(f"The shard {url} cannot be reached: {reason_of(error)}") from error
+
+
+def _refuse_not_regular(files: Any, path: str) -> None:
+    if isinstance(files, LocalFileSystem) and not os.path.isdir(path):
+        refuse_not_regular(path)
 
 
 def _from_text(told: bytes) -> int:
@@ -168,7 +198,9 @@ def _from_text(told: bytes) -> int:
 def _from_json(told: bytes) -> int:
     try:
         record = json.loads(told)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise UnreadableImageError("its .json member is nested too deeply to be read") from None
+    except ValueError:
         raise UnreadableImageError("its .json member is no JSON, so that its label is unknown") from None
     if not isinstance(record, dict):
         return -1

@@ -20,6 +20,7 @@ from clip_lens_plugin.images import printable
 from clip_lens_plugin.pictures import UnreadableImageError, unreadable_where, upright_rgb
 from clip_lens_plugin.pixels import refuse_not_pixels
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of, unique_names
+from clip_lens_plugin.user_files import NotRegularError, refuse_not_regular
 
 _DECODERS_RAISE = (ValueError, SyntaxError, EOFError, struct.error, zlib.error)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -83,10 +84,13 @@ class TorchSource:
         Raises:
             UnreadableImageError: if reading the item raises OSError or an error of PIL, its pixels cannot be
                 decoded, or a tensor holds NaN or infinity.
+            UnreachableError: if the error says that a file is gone, or that the disk or the machine fails.
             ValueError: if the item is of another kind than the class says, or a label is beyond the classes.
         """
         position = checked_index("sample", position, self._n)
         with unreadable_where(_is_of_a_picture):
+            if self._files is not None:
+                refuse_not_regular(self._files[position])
             item = self._dataset[position]
         image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, -1)
         name = self.name(position)
@@ -155,7 +159,7 @@ def _printed(dataset: Any) -> str:
 
 
 def _is_of_a_picture(error: Exception) -> bool:
-    if isinstance(error, (OSError, *_BOMBS)):
+    if isinstance(error, (OSError, NotRegularError, *_BOMBS)):
         return True
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -25,7 +25,7 @@ from clip_lens_plugin.geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import Skipped, evenly_spaced, shown_pictures
 from clip_lens_plugin.interventions import refuse_hooks
-from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.moments import Moments, late_layers
 from clip_lens_plugin.patch_text import HeadTextScores, head_text_scores
 from clip_lens_plugin.pictures import upright_rgb
 from clip_lens_plugin.pixels import check_form, look, once_a_call
@@ -210,7 +210,8 @@ def analyse(
         texts = pool.embed(model, on_progress=lambda done, total: on_progress("encoding texts", done, total))
         on_progress("encoding texts", len(pool), len(pool))
         on_progress("finding texts for heads", 0, 1)
-        spans = text_span(model, Moments.from_contributions(every), pool, N_DIRECTIONS, "late", texts)
+        moments = Moments.from_contributions(every, late_layers(every.n_layers))
+        spans = text_span(model, moments, pool, N_DIRECTIONS, "late", texts)
         top_images = _top_images(every, spans, texts, names)
         on_progress("finding texts for heads", 1, 1)
         ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]

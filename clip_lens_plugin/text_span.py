@@ -27,14 +27,13 @@ from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_nu
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.config import HookedCLIPConfig
 from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.moments import LATE_LAYERS as LATE_LAYERS
+from clip_lens_plugin.moments import Moments, late_layers
 from clip_lens_plugin.noise import computed_noise, least_variance
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.texts.pool import TextPool
 
 Heads = Literal["late", "all"] | Iterable[tuple[int, int]]
-LATE_LAYERS = 4
-"""Layers that "late" means: the last four, as in the paper."""
 
 USED_UP = 1e-12
 """Relative squared length of what is left of a text at which it is used up."""
@@ -148,7 +147,7 @@ def text_span(
     Raises:
         ValueError: if ``n_directions`` or ``rank`` is less than 1, there are fewer than two images, there is no text or
             head, embeddings are not finite unit vectors or not of the texts, the moments are of another model, or their
-            constants are not those asked for.
+            constants are not those asked for, or they are of some layers alone and another one was asked for.
         IndexError: if there is no such head.
     """
     model = as_hooked_clip(model)
@@ -157,24 +156,25 @@ def text_span(
     n_directions = checked_number("n_directions", n_directions)
     rank = None if rank is None else checked_number("rank", rank)
     chosen = _chosen(heads, model.cfg)
+    _refuse_left_out(moments, chosen)
     pool = texts if isinstance(texts, TextPool) else TextPool.from_strings(texts)
     embeddings = pool.embed(model) if text_embeddings is None else text_embeddings
     if len(embeddings) != len(pool):
         raise ValueError(f"{len(pool)} texts need as many embeddings, got {len(embeddings)}.")
     readout.checked_texts(embeddings)
     columns = embeddings.detach().double().to(readout.P.device)
-    second = (moments.sum_yy / moments.n).to(columns.device)
     mean = moments.mean.to(columns.device)
     noise = computed_noise(readout.model_dtype) if moments.noise is None else moments.noise
     spans, ranks, constant = [], [], []
     for layer, head in chosen:
         head_map = readout.head_map(layer, head, moments.constants).detach().double()
-        frame, projected, axes = _orthonormal(head_map, second[layer, head], columns, noise)
+        second = moments.second_moment(layer, head).to(columns.device)
+        frame, projected, axes = _orthonormal(head_map, second, columns, noise)
         ranks.append(frame.shape[1])
         if rank is not None:
             projected[:, rank:] = 0.0
         x_mean = mean[layer, head] @ frame
-        x_second = frame.T @ second[layer, head] @ frame
+        x_second = frame.T @ second @ frame
         least = least_variance(float(x_second.trace()), noise)
         indices, explained, total, picked = _greedy(
             x_second - torch.outer(x_mean, x_mean), projected, n_directions, least
@@ -205,6 +205,12 @@ def _refuse_other_moments(readout: Readout, moments: Moments, constants: GivenCo
         raise ValueError(f"TextSpan needs the moments of at least two images, got {moments.n}.")
 
 
+def _refuse_left_out(moments: Moments, heads: list[tuple[int, int]]) -> None:
+    """Before texts are embedded, which takes long."""
+    for layer in dict.fromkeys(layer for layer, _ in heads):
+        moments.refuse_left_out(layer)
+
+
 def _warn_of_constant(heads: list[tuple[int, int]], n: int) -> None:
     if heads:
         named = ", ".join(f"layer {layer}, head {head}" for layer, head in heads[:3])
@@ -230,8 +236,8 @@ def _warn_of_cut(ranks: list[int], rank: int | None) -> None:
 def _chosen(heads: Heads, cfg: HookedCLIPConfig) -> list[tuple[int, int]]:
     if isinstance(heads, str):
         checked_choice("heads", heads, ("late", "all"))
-        first = 0 if heads == "all" else max(0, cfg.n_layers - LATE_LAYERS)
-        return [(l, h) for l in range(first, cfg.n_layers) for h in range(cfg.n_heads)]
+        layers = range(cfg.n_layers) if heads == "all" else late_layers(cfg.n_layers)
+        return [(l, h) for l in layers for h in range(cfg.n_heads)]
     return checked_heads(heads, cfg.n_layers, cfg.n_heads)
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.dataset import source_of
-from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, terminated_as_interrupted
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AttributeOption,
@@ -49,6 +49,14 @@ def collect(
         int | None,
         typer.Option(min=0, help="Processes that read ahead; 0 on the CPU and 8 on a GPU if not given."),
     ] = None,
+    heads: Annotated[
+        Literal["late", "all"] | None,
+        typer.Option(
+            show_default=False,
+            help="Whose moments are kept: those of the last four layers, or all; late for a model with an attention "
+            "pool, whose moments are large, and all for others if not given.",
+        ),
+    ] = None,
     attribute: AttributeOption = None,
     limit: LimitOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted collection.")] = False,
@@ -65,6 +73,8 @@ def collect(
         with (
             one_line_errors(console, who),
             one_line_interrupt(console, "go on with --resume", shown=ranks.is_first),
+            terminated_as_interrupted(),
+            Ranks.together(),
         ):
             source = source_of(dataset, limit, attribute)
             loaded = choice.load(console, getattr(torch, precision), own_device)
@@ -79,6 +89,7 @@ def collect(
                 autocast=None if autocast == "none" else getattr(torch, autocast),
                 resume=resume,
                 strict=strict,
+                heads=heads,
             )
             if ranks.is_first:
                 print_store(console, store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,16 +23,34 @@ def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
     try:
         yield
     except USER_CAN_MEND as error:
-        say(console, f"{who}: {error}")
+        say(console, f"{who}: {'; '.join((str(error), *_notes(error)))}")
         raise typer.Exit(2) from None
 
 
 @contextmanager
 def one_line_interrupt(console: Console, how: str, shown: bool = True) -> Iterator[None]:
-    """Ctrl-C ends in exit code 130 and one line that says how to go on."""
+    """Ctrl-C ends in exit code 130 and one line that says what is kept and how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if shown:
-            say(console, f"interrupted; {how}")
+            say(console, "; ".join(("interrupted", *_notes(error), how)))
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, with which schedulers and torchrun end a process, does what Ctrl-C does: what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What :func:`~clip_lens_plugin.collection.collect.collect` adds of how much is kept."""
+    return getattr(error, "__notes__", [])

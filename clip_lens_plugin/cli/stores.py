@@ -10,7 +10,7 @@ from rich.table import Table
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.printing import cell, say
 from clip_lens_plugin.collection.collect import collect
-from clip_lens_plugin.collection.plan import What
+from clip_lens_plugin.collection.plan import MomentsOf, What
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.sources.source import ImageSource
@@ -46,7 +46,12 @@ def data_set_of(source: str | None, limit: int | None, attribute: str | None) ->
 
 
 def open_or_collect(
-    source: str | None, data: ImageSource | None, model: HookedCLIP, out: Path, what: What
+    source: str | None,
+    data: ImageSource | None,
+    model: HookedCLIP,
+    out: Path,
+    what: What,
+    heads: MomentsOf | None = None,
 ) -> ContributionStore:
     """Opens ``source``, or collects ``data`` into a folder inside ``out``, going on where that was interrupted.
 
@@ -55,7 +60,7 @@ def open_or_collect(
     """
     if data is None:
         return ContributionStore.open(str(source), model)
-    return collect(model, data, out / COLLECTED, what, workers=workers_for(model), resume=True)
+    return collect(model, data, out / COLLECTED, what, workers=workers_for(model), resume=True, heads=heads)
 
 
 def workers_for(model: HookedCLIP) -> int:

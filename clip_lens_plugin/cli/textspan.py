@@ -57,7 +57,7 @@ def textspan(
         data = data_set_of(source, limit, attribute=None)
         pool = pool_for(choice.model)[0] if texts is None else pool_named(texts)
         loaded = choice.load(console, getattr(torch, precision))
-        store = open_or_collect(source, data, loaded, out, "moments")
+        store = open_or_collect(source, data, loaded, out, "moments", "all" if heads == "all" else None)
         print_store(console, store)
         with Bars(console) as bars:
             embeddings = pool.embed(loaded, on_progress=lambda done, n: bars.on_progress("encoding texts", done, n))

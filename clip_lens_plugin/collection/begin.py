@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,10 +29,16 @@ from clip_lens_plugin.collection.rows import array_names, chunk_patterns, make_a
 FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS)
 
 
-def begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> Plan | None:
+def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, any_heads: bool = False) -> Plan | None:
     """Makes the store or takes up what is there; the plan it was begun with, None if it is finished.
 
     Only an empty place is taken; the plan file says from then on that it is ours.
+
+    Args:
+        place, plan: of the collection.
+        resume: take up what is there.
+        held: takes the lock.
+        any_heads: take it up with the moments of whatever heads it was begun with.
 
     Raises:
         ValueError: if something else is there or, without ``resume``, a collection.
@@ -46,7 +54,7 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack) -> Plan | Non
         elif not resume:
             raise ValueError(f"{place} holds a collection already. Go on with it (resume), or choose another place.")
         else:
-            begun.refuse_other_plan(plan, str(place))
+            begun.refuse_other_plan(replace(plan, heads=begun.heads) if any_heads else plan, str(place))
             if read_description(place, begun) is not None:
                 Progress.remove_all(place)
                 return None
@@ -82,6 +90,15 @@ def not_written(place: object, error: OSError) -> OSError:
         f"{place} cannot be written: {error.strerror or error}. What was collected so far is kept; make room and go "
         f"on with resume."
     )
+
+
+@contextmanager
+def writing(place: object) -> Iterator[None]:
+    """Raises OSError, with what to do, where a place cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise not_written(place, error) from error
 
 
 def say(what: str) -> None:

@@ -1,14 +1,15 @@
 """One pass over a data set of any size that keeps what analyses need; it can be cut off, resumed and shared out.
 
-Samples are run in blocks of fixed positions. After each block a process replaces its one progress file, which holds the
-sums so far and the numbers of the blocks they are of; so whatever ends the process, the rows of at most one block
-are computed again, and sums and rows come out as if nothing had happened.
+Samples are run in blocks of fixed positions. About once a minute, and when it ends, a process replaces its one progress
+file, which holds the sums so far and the numbers of the blocks they are of; so whatever ends the process, the rows of a
+minute at most are computed again, and sums and rows come out as if nothing had happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,10 +20,11 @@ from rich.progress import Progress as Bars
 
 from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.collection.begin import begin, is_damaged, not_written, say
+from clip_lens_plugin.collection.agreement import plan_for_all, refuse_other_plans
+from clip_lens_plugin.collection.begin import begin, is_damaged, say, writing
 from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import Plan, StoreDtype, What
+from clip_lens_plugin.collection.plan import MomentsOf, Plan, StoreDtype, What
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch, dead_readers_said, read_batches
@@ -30,6 +32,7 @@ from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import factors_from_images
+from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.pixels import once_a_call
 from clip_lens_plugin.readout import Readout
@@ -58,6 +61,7 @@ def collect(
     resume: bool = False,
     strict: bool = False,
     progress: bool = True,
+    heads: MomentsOf | None = None,
 ) -> ContributionStore:
     """Runs every sample once and keeps the moments of every head and, on request, a compact row a sample.
 
@@ -80,13 +84,20 @@ def collect(
             is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
+        heads: "all" for the moments of every head, or "late" for those of the last four layers alone, as TextSpan
+            describes. If not given, all; but "late" for a tower with an attention pool, whose heads have as many times
+            more coordinates as the pool has heads (all of ViT-SO400M-14-SigLIP's moments are 4.6 GB, the late ones
+            0.7); and where a collection is resumed, as it was begun.
 
     More than 5 % of the samples skipped is a :class:`SkippedWarning`, with the reasons; the collection stays usable.
 
     Raises:
         ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
             none of it can be read, or it is of no known kind; if there are hooks on the model; if ``what``, ``dtype``,
-            ``autocast``, ``batch_size`` or ``workers`` is none of what they may be.
+            ``autocast``, ``batch_size``, ``workers`` or ``heads`` is none of what they may be.
+        ProcessesDisagreeError: if processes that collect together have different models, data sets, settings or
+            libraries; nothing is read then.
+        OtherProcessError: if another of them failed or is gone; what is done is kept.
         SourceMismatchError: if the model's embedding is not the source's own, see ``HookedCLIP.verify``.
         CollectionMismatchError: resumed with another model, data set or setting.
         CollectionDamagedError: if ``out`` holds a damaged collection. What is damaged of an unfinished one is said in a
@@ -98,27 +109,29 @@ def collect(
         OSError: if ``out`` cannot be written, or a sample cannot be reached (its file or folder is gone, the disk or
             the memory fails), which does not mean that it is damaged; what is done is kept.
     """
-    model = as_hooked_clip(model)
-    checked_choice("what", what, get_args(What))
-    checked_choice("dtype", dtype, get_args(StoreDtype))
-    batch_size, workers = checked_number("batch_size", batch_size), checked_number("workers", workers, least=0)
-    if autocast not in (None, torch.bfloat16, torch.float16):
-        raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
-    refuse_hooks(model, "collect keeps what the plain model does")
-    source = as_source(dataset)
-    if len(source) == 0:
-        raise ValueError(f"{source.description} holds no sample.")
-    plan = Plan.of(model, source, what, dtype, batch_size, autocast)
-    place, ranks = Place(out), Ranks.current()
-    with ExitStack() as held:
-        begun = ranks.gather(ranks.first_does(lambda: begin(place, plan, resume, held)))[0]
+    with Ranks.together() as ranks, ExitStack() as held:
+        model = as_hooked_clip(model)
+        checked_choice("what", what, get_args(What))
+        checked_choice("dtype", dtype, get_args(StoreDtype))
+        if heads is not None:
+            checked_choice("heads", heads, get_args(MomentsOf))
+        batch_size, workers = checked_number("batch_size", batch_size), checked_number("workers", workers, least=0)
+        if autocast not in (None, torch.bfloat16, torch.float16):
+            raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
+        refuse_hooks(model, "collect keeps what the plain model does")
+        source = as_source(dataset)
+        if len(source) == 0:
+            raise ValueError(f"{source.description} holds no sample.")
+        plan, place = Plan.of(model, source, what, dtype, batch_size, autocast, heads), Place(out)
+        refuse_other_plans(ranks, plan, resume=resume, strict=strict)
+        begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, any_heads=heads is None))
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
             verified = model.verify()
             mine = _run_blocks(model, source, place, begun, ranks, workers, strict, progress)
-            everyones = ranks.gather(mine.in_main_memory())
+            everyones = _gathered(ranks, mine)
             ranks.first_does(lambda: finish(place, begun, everyones, verified))
-    store = ContributionStore.open(out, model)
+        store = ContributionStore.open(out, model)
     if ranks.is_first:
         store.warn_of_skipped()
     return store
@@ -147,7 +160,7 @@ def _run_blocks(
     progress: bool,
 ) -> Progress:
     """This process's share: every block whose number is its rank modulo the number of processes, less those done."""
-    earlier, faults = Progress.load_all(place, plan)
+    earlier, faults = Progress.load_all(place, plan, own=ranks.rank)
     every = list(earlier.values())
     share = range(ranks.rank, plan.n_blocks, ranks.world)
     done = {block for each in every for block in each.blocks}
@@ -156,55 +169,97 @@ def _run_blocks(
         say(f"{place}: {fault}.")
     for block in sorted(lost):
         say(f"{place}: rows of block {block} are damaged or not there, and are written again.")
-    mine = earlier.get(ranks.rank, Progress())
+    mine = earlier.get(ranks.rank, Progress()).on(model.cfg.device)
     ranks.wait()  # Nobody writes before all have read.
     left = [block for block in share if block in lost or block not in done]
     writer = RowWriter(place, plan) if plan.what == "contributions" else None
     batches = read_batches(model, source, [batch for block in left for batch in plan.batches(block)], workers, strict)
-    for block in _shown(left, plan, progress and ranks.is_first):
-        # The sums hold a lost block's rows already: what they come to once more is dropped.
-        sums = Progress() if block in lost else mine
-        rows = _run_block(model, source, plan, block, batches, sums)
-        if block in lost:
-            _refuse_other_samples(place, plan, block, sums, every)
-        try:
-            if writer is not None:
-                mine.chunks[block] = writer.write(rows, block)
-            if block not in lost:
-                mine.blocks.append(block)
+    with _kept_if_ended(place, plan, ranks, mine, done):
+        for block in _shown(left, plan, progress and ranks.is_first):
+            ran = _run_block(model, source, plan, block, batches, ranks)
+            if block in lost:
+                _refuse_other_samples(place, plan, block, ran, every)
+            with writing(place):
+                if writer is not None:
+                    mine.add_rows(block, writer.write(ran.rows, block))
+                if block not in lost:  # The sums hold a lost block's rows already.
+                    mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers)
+                mine.save_when_due(place, ranks.rank, plan)
+        with writing(place):
             mine.save(place, ranks.rank, plan)
-        except OSError as error:
-            raise not_written(place, error) from error
     return mine
 
 
+@contextmanager
+def _kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: set[int]) -> Iterator[None]:
+    """Keeps what is done if an error or Ctrl-C ends it, and adds a note to the error that says how much that is."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # What was written before is there still.
+            mine.save(place, ranks.rank, plan)
+        if mine.is_kept:
+            share = range(ranks.rank, plan.n_blocks, ranks.world)
+            kept = sum(len(plan.samples(block)) for block in share if block in done or block in mine.blocks)
+            whose = "" if ranks.world == 1 else f" of process {ranks.rank}"
+            error.add_note(f"{kept:,} of {sum(len(plan.samples(block)) for block in share):,} samples{whose} are kept")
+        raise
+
+
+def _gathered(ranks: Ranks, mine: Progress) -> list[Progress]:
+    """In rank 0, what each process did, the sums of all in the first; in others, their own."""
+    everyones = [mine]
+
+    def take(tensors: dict[str, torch.Tensor]) -> None:
+        everyones.append(Progress.from_tensors(tensors))
+        mine.take_sums(everyones[-1])
+
+    ranks.gather(mine.to_tensors, take)
+    return everyones
+
+
+@dataclass
+class _Ran:
+    """A block that was run.
+
+    Attributes:
+        rows: empty where none are kept.
+        batches: contributions of each batch.
+        skipped: samples that could not be read, by position.
+    """
+
+    rows: BlockRows
+    batches: list[Contributions] = field(default_factory=list)
+    skipped: dict[int, Skipped] = field(default_factory=dict)
+
+
 def _run_block(
-    model: HookedCLIP, source: ImageSource, plan: Plan, block: int, batches: Iterator[Batch], progress: Progress
-) -> BlockRows:
-    """Adds a block's sums; its rows, which are empty where none are kept."""
-    rows = BlockRows(plan, block)
-    for position in rows.samples:
-        rows.name(position, source.name(position))
+    model: HookedCLIP, source: ImageSource, plan: Plan, block: int, batches: Iterator[Batch], ranks: Ranks
+) -> _Ran:
+    ran = _Ran(BlockRows(plan, block))
+    for position in ran.rows.samples:
+        ran.rows.name(position, source.name(position))
     for _ in plan.batches(block):
+        ranks.check()
         batch = next(batches)
-        progress.skipped |= batch.skipped
+        ran.skipped |= batch.skipped
         if batch.images is None:
             continue
         contributions = _contributions(model, plan, batch.images)
         _refuse_non_finite(contributions, batch.positions, source)
-        progress.add(contributions.check())
+        ran.batches.append(contributions.check())
         if plan.what == "contributions":
             try:
-                rows.fill(batch.positions, batch.labels, contributions)
+                ran.rows.fill(batch.positions, batch.labels, contributions)
             except OverflowError as error:
                 raise NonFiniteActivationError(
                     f"The contributions of sample {source.name(int(error.args[0]))!r} are too large for float16. "
                     f"Collect with dtype='float32'."
                 ) from error
-    return rows
+    return ran
 
 
-def _refuse_other_samples(place: Place, plan: Plan, block: int, again: Progress, every: list[Progress]) -> None:
+def _refuse_other_samples(place: Place, plan: Plan, block: int, again: _Ran, every: list[Progress]) -> None:
     """Raises ValueError if other samples of a block can be read than when it was added to the sums."""
     samples = plan.samples(block)
     before = {position for each in every for position in each.skipped if position in samples}

@@ -26,19 +26,24 @@ from clip_lens_plugin.collection.rows import chunk_patterns, make_arrays, metada
 from clip_lens_plugin.verification import Verification
 
 
-def finish(place: Place, plan: Plan, everyones: list[Progress], verified: Verification) -> None:
-    """Adds everyone's sums, those of processes of earlier calls among them, and marks the collection finished."""
-    present = dict(enumerate(everyones))
-    earlier, _ = Progress.load_all(place, plan)
-    every = [*present.values(), *(each for rank, each in earlier.items() if rank not in present)]
+def finish(place: Place, plan: Plan, present: list[Progress], verified: Verification) -> None:
+    """Marks the collection finished.
+
+    Args:
+        place, plan: of the collection.
+        present: what each process did, by rank, the sums of all in the first; those of processes of earlier calls are
+            added to them.
+        verified: the model beside its source.
+    """
+    whole, every = present[0], list(present)
+    for each in Progress.load_earlier(place, plan, present):
+        whole.take_sums(each)
+        every.append(each)
     missing = set(range(plan.n_blocks)) - {block for each in every for block in each.blocks}
     if missing:
         raise ValueError(f"{place} lacks {len(missing)} of {plan.n_blocks} blocks: go on with resume.")
-    whole = Progress()
-    for each in every:
-        whole.add_sums(each.moments, each.sums)
-        whole.skipped |= each.skipped
-    skipped = [(each.name, each.reason) for _, each in sorted(whole.skipped.items())]
+    everyones_skipped = {position: skipped for each in every for position, skipped in each.skipped.items()}
+    skipped = [(each.name, each.reason) for _, each in sorted(everyones_skipped.items())]
     if whole.moments is None or whole.sums is None:
         raise ValueError(f"None of the {plan.n_samples} samples could be read; the first, {', '.join(skipped[0])}.")
     files = {

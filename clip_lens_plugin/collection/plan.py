@@ -12,6 +12,7 @@ import torch
 from clip_lens_plugin.collection.checks.sealed import sealed
 from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.moments import late_layers
 from clip_lens_plugin.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.sources.source import ImageSource
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
+MomentsOf = Literal["late", "all"]
 
 PLAN_FILE = "clip_lens_plan.json"
 """The first file of a collection, which says that the folder is ours."""
@@ -34,6 +36,10 @@ POOL_PARTS = ("pool_bias", "pool_mlp")
 
 BLOCK_IMAGES = 256
 """About how many images are run between two writes, and lie together in a store."""
+
+
+SETTINGS = ("what", "dtype", "autocast", "batch_size", "heads", "n_samples", "dataset_fingerprint", "classes")
+"""What has to be the same where a collection is resumed or shared out."""
 
 
 class CollectionMismatchError(ValueError):
@@ -61,6 +67,7 @@ class Plan:
         self_attention: whether what the class token sends to itself is kept; not where other tokens are pooled.
         pool_parts: which of :data:`POOL_PARTS` an attention pool has.
         bias_weight: whether a norm after W_O divides a part of the biases.
+        heads: "late" where moments of the last layers alone are kept, "all" where they are of every head.
         format: version of the layout on disk.
     """
 
@@ -80,6 +87,7 @@ class Plan:
     self_attention: bool
     pool_parts: tuple[str, ...]
     bias_weight: bool
+    heads: MomentsOf = "all"
     format: int = FORMAT
 
     @classmethod
@@ -91,8 +99,13 @@ class Plan:
         dtype: StoreDtype,
         batch_size: int,
         autocast: torch.dtype | None,
+        heads: MomentsOf | None = None,
     ) -> Plan:
-        """The plan of a new collection."""
+        """The plan of a new collection.
+
+        Args:
+            heads: whose moments are kept; if not given, all, or the late ones where an attention pool makes them large.
+        """
         cfg, pooling = model.cfg, model.pooling
         p, rows = pooling.n_heads, pooling.n_rows(cfg.n_ctx)
         return cls(
@@ -112,12 +125,18 @@ class Plan:
             self_attention=pooling.reads_class_token_alone,
             pool_parts=tuple(name for name in POOL_PARTS if name in pooling.parts),
             bias_weight=model.blocks[0].attn.out.outer is not None,
+            heads=heads or ("late" if p > 1 else "all"),
         )
 
     @property
     def n_blocks(self) -> int:
         """Number of blocks."""
         return -(-self.n_samples // self.block)
+
+    @property
+    def moment_layers(self) -> tuple[int, ...] | None:
+        """The layers whose heads' moments are kept, None for all."""
+        return tuple(late_layers(self.shape[0])) if self.heads == "late" else None
 
     @property
     def rounding(self) -> torch.dtype:
@@ -214,14 +233,17 @@ class Plan:
             stacklevel=3,
         )
 
+    def settings_that_differ(self, other: Plan) -> list[tuple[str, Any, Any]]:
+        """Name, own value and the other's of each setting that differs; the model apart."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in SETTINGS)
+        return [(name, mine, theirs) for name, mine, theirs in pairs if mine != theirs]
+
     def refuse_other_plan(self, asked: Plan, place: str) -> None:
         """Raises CollectionMismatchError if a collection begun so cannot be gone on with as asked."""
         self.refuse_other_model(asked.fingerprints, place)
-        settings = ("what", "dtype", "autocast", "batch_size", "n_samples", "dataset_fingerprint", "classes")
         told = [
-            f"{name} was {_short(before)}, now {_short(now)}"
-            for name in settings
-            if (before := getattr(self, name)) != (now := getattr(asked, name))
+            f"{name} was {shortened(before)}, now {shortened(now)}"
+            for name, before, now in self.settings_that_differ(asked)
         ]
         if told:
             raise CollectionMismatchError(
@@ -230,6 +252,7 @@ class Plan:
             )
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """Its text, or the beginning of it."""
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}..."

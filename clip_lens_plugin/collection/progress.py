@@ -1,15 +1,18 @@
-"""How far one process has come: one file, replaced as a whole after each block."""
+"""How far one process has come: one file, replaced as a whole about once a minute."""
 
 from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt32
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -25,6 +28,13 @@ from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.moments import Moments
 
 FOLDER = "progress"
+
+SECONDS = 60.0
+"""Between two writes of the file, which is large where the moments are."""
+
+WRITING = 0.1
+"""The greatest share of the time that writing it may take."""
+
 OWN = re.compile(rf"{FOLDER}/(0|[1-9]\d*)\.safetensors")
 
 
@@ -48,41 +58,114 @@ class Progress:
     completeness_error: float = 0.0
     chunks: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def add(self, contributions: Contributions) -> None:
-        """Adds a batch, in cosine units as in the paper."""
-        normalized = contributions.normalized()
-        self.add_sums(Moments.from_contributions(normalized), ComponentSums.from_contributions(normalized))
-        self.completeness_error = max(self.completeness_error, contributions.completeness_error())
+    _is_whole: bool = field(default=True, compare=False, repr=False)
+    _is_kept: bool = field(default=True, compare=False, repr=False)
+    _due: float = field(default_factory=lambda: time.monotonic() + SECONDS, compare=False, repr=False)
 
-    def add_sums(self, moments: Moments | None, sums: ComponentSums | None) -> None:
-        """Adds what was summed elsewhere."""
-        if moments is not None and sums is not None:
-            self.moments = moments if self.moments is None else self.moments + moments
-            self.sums = sums if self.sums is None else self.sums + sums
+    def add_block(
+        self,
+        block: int,
+        batches: Sequence[Contributions],
+        skipped: dict[int, Skipped],
+        layers: tuple[int, ...] | None = None,
+    ) -> None:
+        """Adds a block when all of it is there, so that there is no half of one in the sums.
 
-    def in_main_memory(self) -> Progress:
-        """The same, as it is sent to other processes: a GPU's tensors would take its memory in each of them."""
-        if self.moments is None or self.sums is None:
-            return self
-        moments = Moments.from_tensors(self.moments.to_tensors())
-        return replace(self, moments=moments, sums=ComponentSums.from_tensors(self.sums.to_tensors()))
+        Args:
+            block: its number.
+            batches: its contributions.
+            skipped: its samples that could not be read, by position.
+            layers: whose moments are kept, None for all.
+        """
+        self._is_whole = False  # Ctrl-C may come before all is added.
+        for contributions in batches:
+            normalized = contributions.normalized()  # In cosine units, as in the paper.
+            sums = ComponentSums.from_contributions(normalized)
+            if self.moments is None or self.sums is None:
+                self.moments, self.sums = Moments.from_contributions(normalized, layers), sums
+            else:
+                self.moments, self.sums = self.moments.absorb(normalized), self.sums + sums
+            self.completeness_error = max(self.completeness_error, contributions.completeness_error())
+        self.skipped |= skipped
+        self.blocks.append(block)
+        self._is_whole, self._is_kept = True, False
 
-    def save(self, place: Place, rank: int, plan: Plan) -> None:
-        """Replaces the file of this process."""
+    def add_rows(self, block: int, checksums: UInt32[np.ndarray, " patterns"]) -> None:
+        """Notes that the rows of a block were written."""
+        self.chunks[block] = checksums
+        self._is_kept = False
+
+    def take_sums(self, other: Progress) -> None:
+        """Adds, in place, the sums of another process, which has none from then on."""
+        if other.moments is not None and other.sums is not None:
+            self.moments = other.moments if self.moments is None else self.moments.absorb_sums(other.moments)
+            self.sums = other.sums if self.sums is None else self.sums + other.sums
+        other.moments = other.sums = None
+
+    def on(self, device: torch.device) -> Progress:
+        """The same with its moments on the device that adds to them."""
+        if self.moments is not None:
+            self.moments = self.moments.to(device)
+        return self
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All of it, in main memory."""
+        return {**self._tensors(), "about": _packed(self._about())}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Progress:
+        """What :meth:`to_tensors` gave."""
+        about = _unpacked(tensors["about"])
+        progress = cls(
+            blocks=about["blocks"],
+            skipped={int(position): Skipped(*each) for position, each in about["skipped"].items()},
+            completeness_error=float(about["completeness_error"]),
+            chunks={int(block): each.numpy().astype("uint32") for block, each in _under("chunks.", tensors).items()},
+        )
+        if progress.blocks and "moments.n" in tensors:
+            progress.moments = Moments.from_tensors(_under("moments.", tensors))
+            progress.sums = ComponentSums.from_tensors(_under("sums.", tensors))
+        return progress
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {}
         if self.moments is not None and self.sums is not None:
             tensors |= {f"moments.{name}": value for name, value in self.moments.to_tensors().items()}
             tensors |= {f"sums.{name}": value for name, value in self.sums.to_tensors().items()}
         for block, checksums in self.chunks.items():
             tensors[f"chunks.{block}"] = torch.from_numpy(checksums.astype("int64"))
-        about = {
+        return tensors
+
+    def _about(self) -> dict[str, Any]:
+        return {
             "blocks": self.blocks,
             "skipped": {str(position): [each.name, each.reason] for position, each in self.skipped.items()},
             "completeness_error": self.completeness_error,
         }
-        about["sha256"] = _digest(about, tensors, plan, rank)
-        tensors["about"] = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the file holds all of it."""
+        return self._is_kept and self._is_whole
+
+    def save_when_due(self, place: Place, rank: int, plan: Plan) -> None:
+        """Replaces the file of this process, if that was not done lately."""
+        if time.monotonic() >= self._due:
+            self.save(place, rank, plan)
+
+    def save(self, place: Place, rank: int, plan: Plan) -> None:
+        """Replaces the file of this process, if there is more to keep.
+
+        Not where adding a block was interrupted: the file is of the blocks before it.
+        """
+        if self._is_kept or not self._is_whole:
+            return
+        begun = time.monotonic()
+        tensors, about = self._tensors(), self._about()
+        tensors["about"] = _packed({**about, "sha256": _digest(about, tensors, plan, rank)})
         place.set(_key(rank), save(tensors))
+        ended, self._is_kept = time.monotonic(), True
+        self._due = ended + max(SECONDS, (ended - begun) / WRITING)
 
     @classmethod
     def load(cls, place: Place, rank: int, plan: Plan) -> Progress:
@@ -96,29 +179,25 @@ class Progress:
             return cls()
         try:
             tensors = load(found)
-            about = json.loads(tensors.pop("about").numpy().tobytes())
+            packed = tensors.pop("about")
+            about = _unpacked(packed)
             digest = about.pop("sha256", None)
             if digest != _digest(about, tensors, plan, rank) and (plan.has_checksums or digest is not None):
                 raise ValueError("its content is not that of its SHA-256, or of another collection")
-            chunks = {int(block): each.numpy() for block, each in _under("chunks.", tensors).items()}
-            progress = cls(
-                blocks=about["blocks"],
-                skipped={int(position): Skipped(*each) for position, each in about["skipped"].items()},
-                completeness_error=float(about["completeness_error"]),
-                chunks={block: each.astype("uint32") for block, each in chunks.items()},
-            )
+            progress = cls.from_tensors({**tensors, "about": packed})
             if not all(type(block) is int and 0 <= block < plan.n_blocks for block in progress.blocks):
                 raise ValueError("it holds blocks that there are not")
-            if progress.blocks and "moments.n" in tensors:
-                progress.moments = Moments.from_tensors(_under("moments.", tensors))
-                progress.sums = ComponentSums.from_tensors(_under("sums.", tensors))
         except (SafetensorError, *NOT_WHOLE) as error:
             raise CollectionDamagedError(_key(rank), place, str(error)) from error
         return progress
 
     @classmethod
-    def load_all(cls, place: Place, plan: Plan) -> tuple[dict[int, Progress], list[str]]:
-        """That of every process that ever worked here, by rank; and what in their folder is of no use, in words."""
+    def load_all(cls, place: Place, plan: Plan, own: int | None = None) -> tuple[dict[int, Progress], list[str]]:
+        """That of every process that ever worked here, by rank; and what in their folder is of no use, in words.
+
+        Args:
+            own: the rank whose sums are kept, of none if not given: those of all may not fit in memory together.
+        """
         found: dict[int, Progress] = {}
         faults = [f"{key} is not of the collection and is left alone" for key in _foreign(place)]
         for rank in _ranks(place):
@@ -129,9 +208,24 @@ class Progress:
                 continue
             if any(not set(each.blocks).isdisjoint(other.blocks) for other in found.values()):
                 faults.append(f"{_key(rank)} holds blocks that another process did, and is not used")
-            else:
-                found[rank] = each
+                continue
+            if rank != own:
+                each.moments = each.sums = None
+            found[rank] = each
         return found, faults
+
+    @classmethod
+    def load_earlier(cls, place: Place, plan: Plan, present: Sequence[Progress]) -> Iterator[Progress]:
+        """That of each process of earlier calls, one after another; not of blocks that were done once more."""
+        done = {block for each in present for block in each.blocks}
+        for rank in _ranks(place):
+            if rank < len(present):
+                continue
+            with suppress(CollectionDamagedError):
+                each = cls.load(place, rank, plan)
+                if done.isdisjoint(each.blocks):
+                    done.update(each.blocks)
+                    yield each
 
     @staticmethod
     def remove_all(place: Place) -> None:
@@ -158,6 +252,14 @@ def _foreign(place: Place) -> list[str]:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _packed(about: dict[str, Any]) -> Tensor:
+    return torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
+
+
+def _unpacked(about: Tensor) -> dict[str, Any]:
+    return json.loads(about.numpy().tobytes())
 
 
 def _digest(about: dict[str, Any], tensors: dict[str, Tensor], plan: Plan, rank: int) -> str:

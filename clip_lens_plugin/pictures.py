@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from io import BufferedIOBase, BytesIO, IOBase, RawIOBase, TextIOBase
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from clip_lens_plugin.decoders import quiet_and_alone
+from clip_lens_plugin.decoders import quiet_and_alone, without_terminal
 from clip_lens_plugin.user_files import UnreachableError, is_unreachable, read_regular, reason_of
 
 SUFFIXES = (
@@ -48,6 +48,15 @@ MOST_SCANS = 1000
 ORIENTATION = 0x0112
 """EXIF's number for how a camera was held."""
 
+TILE_WIDTH, TILE_HEIGHT = 322, 323
+"""TIFF's numbers."""
+
+MOST_TILE_PIXELS = 2**24
+"""Of a TIFF that is smaller."""
+
+STRIP_PIXELS = 2**22
+"""Pixels that are converted at once."""
+
 Picture = Image.Image | str | os.PathLike | BufferedIOBase | RawIOBase
 """What is taken for a picture: one that is open, or a file."""
 
@@ -74,6 +83,7 @@ def open_upright(file: str | os.PathLike | BufferedIOBase | RawIOBase) -> Image.
         held = file if isinstance(file, BytesIO) else BytesIO(_content(file))
         with Image.open(held, formats=_formats()) as opened:
             _check_scans(opened, held)
+            _check_tiles(opened)
             return upright_rgb(opened)
 
 
@@ -102,7 +112,8 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
         if _is_upright_rgb(picture):
             return picture
         _check_format(picture)
-        picture.load()
+        with without_terminal() if picture.format == "TIFF" else nullcontext():
+            picture.load()
         turned = picture.getexif().get(ORIENTATION, 1) != 1
         return _rgb(ImageOps.exif_transpose(picture) if turned else picture)
 
@@ -186,9 +197,20 @@ def unreadable_where(damaged: Callable[[Exception], bool] = lambda error: True) 
     except Exception as error:
         if not damaged(error):
             raise
-        if is_unreachable(error):
+        if is_unreachable(error) or _is_for_want_of_memory(error):
             raise UnreachableError(reason_of(error)) from error
         raise UnreadableImageError(_reason(error)) from error
+
+
+def _is_for_want_of_memory(error: Exception) -> bool:
+    """Whether a decoder had no memory; some say so as well of a damaged file that asks for too much."""
+    if "memory" not in str(error):
+        return False
+    try:
+        np.empty(MOST_BYTES // 2, dtype=np.uint8)  # more than a picture takes that is not too large
+    except MemoryError:
+        return True
+    return False
 
 
 def _reason(error: Exception) -> str:
@@ -197,6 +219,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of an unknown format"
     told = reason_of(error)
+    if told.startswith("decoder error"):
+        return "its pixels cannot be decoded"
     return "PostScript, which is a program and is not run" if "Ghostscript" in told else told
 
 
@@ -232,6 +256,14 @@ def _most_pixels() -> int:
 def _check_scans(opened: Image.Image, file: BytesIO) -> None:
     if opened.info.get("progressive") and (scans := file.getvalue().count(b"\xff\xda")) > MOST_SCANS:
         raise UnreadableImageError(f"a progressive JPEG of {scans:,} scans, at most {MOST_SCANS:,} are read")
+
+
+def _check_tiles(opened: Image.Image) -> None:
+    """A tile is decoded whole, however small the picture is."""
+    tags = getattr(opened, "tag_v2", {})
+    tile = int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_HEIGHT, 0))
+    if tile > max(MOST_TILE_PIXELS, 4 * opened.width * opened.height):
+        raise UnreadableImageError(f"a picture of {opened.width} x {opened.height} in tiles of {tile:,} pixels")
 
 
 # ---------------------------------------------------------------------- conversion

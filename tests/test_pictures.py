@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
+import tracemalloc
 import warnings
 from io import BytesIO
 
@@ -9,7 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_lens_plugin.pictures import GREATEST_ASPECT, UnreadableImageError, open_upright, unreadable_where, upright_rgb
+from clip_lens_plugin.pictures import (
+    GREATEST_ASPECT,
+    SUFFIXES,
+    UnreadableImageError,
+    open_upright,
+    unreadable_where,
+    upright_rgb,
+)
+from clip_lens_plugin.user_files import UnreachableError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 CORNERS = np.array([[RED, GREEN, BLUE], [WHITE, (9, 8, 7), (70, 80, 90)]], dtype=np.uint8)
@@ -116,6 +128,43 @@ def test_floats_that_are_no_number_are_refused(bad):
         open_upright(written(picture, "TIFF"))
 
 
+@pytest.mark.parametrize("greatest", [200, 65535])
+def test_sixteen_bits_are_as_bright_in_every_format(tmp_path, greatest):
+    """A dark picture stays dark: white is 65,535 in PNG, TIFF and PGM alike."""
+    values = np.linspace(0, greatest, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 8 8 65535\n" + values.astype(">u2").tobytes())
+    (tmp_path / "plain.pgm").write_text("P2 8 8 65535\n" + " ".join(map(str, values.flatten())))
+    for name in ("deep.png", "deep.tif", "deep.pgm", "plain.pgm"):
+        found = np.asarray(open_upright(tmp_path / name))[..., 0]
+        np.testing.assert_array_equal(found, (values / 257).round(), err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F", "RGBA", "LA", "CMYK", "P", "1"])
+def test_a_picture_converted_in_strips_is_the_same(monkeypatch, mode):
+    rng = np.random.default_rng(1)
+    deep = {"I;16": rng.integers(0, 2**16, (20, 9)).astype(np.uint16), "I": rng.integers(0, 2**16, (20, 9), np.int32)}
+    deep["F"] = rng.random((20, 9), dtype=np.float32)
+    inks = Image.fromarray(rng.integers(0, 256, (20, 9, 4), dtype=np.uint8), "CMYK" if mode == "CMYK" else "RGBA")
+    picture = Image.fromarray(deep[mode]) if mode in deep else inks if mode == "CMYK" else inks.convert(mode)
+    whole = np.asarray(upright_rgb(picture))
+    monkeypatch.setattr("clip_lens_plugin.pictures.STRIP_PIXELS", 30)
+    np.testing.assert_array_equal(np.asarray(upright_rgb(picture)), whole)
+
+
+def test_a_deep_picture_takes_no_many_times_its_size():
+    """2,500 x 2,500 pixels of 16 bits are 12.5 MB, in RGB 25 MB; floats of all of them would be 50 MB each."""
+    file = written(Image.new("I;16", (2500, 2500), 40_000), "PNG")
+    tracemalloc.start()
+    try:
+        opened = open_upright(file)
+        assert tracemalloc.get_traced_memory()[1] < 110e6
+    finally:
+        tracemalloc.stop()
+    assert opened.getpixel((2499, 2499)) == (156, 156, 156)
+
+
 # ---------------------------------------------------------------------- frames and orientation
 
 
@@ -168,6 +217,69 @@ def test_what_is_no_image_is_refused(content):
         open_upright(BytesIO(content))
 
 
+def test_pixels_are_bounded_where_pils_own_bound_is_off(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr("clip_lens_plugin.pictures.MOST_PIXELS", 600)
+    assert open_upright(written(Image.new("RGB", (30, 20)), "PNG")).size == (30, 20)
+    for given in (open_upright, lambda file: upright_rgb(Image.open(file))):
+        with pytest.raises(UnreadableImageError, match=r"^more than 600 pixels$"):
+            given(written(Image.new("RGB", (30, 21)), "PNG"))
+
+
+def test_a_tile_far_beyond_its_picture_is_refused():
+    """Decoding one takes the memory of the tile: 64 pixels would take a gigabyte."""
+    tags = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1), (322, 2**15), (323, 2**15), (324, 8), (325, 4)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    file = b"II*\0" + struct.pack("<I", 12) + b"\0" * 4 + struct.pack("<H", len(tags)) + entries + b"\0" * 4
+    with pytest.raises(UnreadableImageError, match=r"8 x 8 in tiles of 1,073,741,824 pixels"):
+        open_upright(BytesIO(file))
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    whole = noise("JPEG", progressive=True)
+    last = whole.rfind(b"\xff\xda")
+    assert open_upright(BytesIO(whole[:-2] + whole[last:-2] * 5 + whole[-2:])).size == (64, 64)
+    with pytest.raises(UnreadableImageError, match="progressive JPEG of .* scans, at most 1,000"):
+        open_upright(BytesIO(whole[:-2] + whole[last:-2] * 1000 + whole[-2:]))
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("clip_lens_plugin.pictures.MOST_BYTES", 5000)
+    (tmp_path / "large.png").write_bytes(noise("PNG"))
+    with pytest.raises(UnreadableImageError, match="bytes, at most 5,000"):
+        open_upright(tmp_path / "large.png")
+    with (tmp_path / "large.png").open("rb") as file, pytest.raises(UnreadableImageError, match="more than 5,000 bytes"):
+        open_upright(file)
+
+
+# ---------------------------------------------------------------------- formats
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_has_its_format(suffix):
+    kind = Image.registered_extensions()[suffix]
+    assert open_upright(written(Image.new("RGB", (8, 6), BLUE), kind)).size == (8, 6)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "PCX", "TGA", "JPEG2000", "IM", "SGI"])
+def test_other_formats_are_refused_whatever_their_name(kind, tmp_path):
+    file = written(Image.new("RGB", (16, 16), BLUE), kind)
+    (tmp_path / "a.jpg").write_bytes(file.getvalue())
+    for given in (file, tmp_path / "a.jpg"):
+        with pytest.raises(UnreadableImageError, match="not an image, or of an unknown format"):
+            open_upright(given)
+    if kind not in ("PDF", "ICO"):  # which PIL only writes, or opens at once
+        with pytest.raises(UnreadableImageError, match=f"^{kind}, which is not read; formats are AVIF, BMP"):
+            upright_rgb(Image.open(file))
+
+
+def test_a_picture_of_another_format_that_its_owner_has_decoded_is_taken():
+    file = written(Image.new("RGB", (16, 16), BLUE), "TGA")
+    opened = Image.open(file)
+    opened.load()
+    assert upright_rgb(opened).getpixel((3, 3)) == BLUE
+
+
 def test_as_many_pixels_as_allowed_are_opened_and_one_more_row_is_not(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     assert open_upright(written(Image.new("RGB", (30, 20)), "PNG")).size == (30, 20)
@@ -195,7 +307,8 @@ def test_reasons_are_one_line_that_names_no_path(tmp_path):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder.png").mkdir()
     Image.new("RGB", (1, 500)).save(tmp_path / "narrow.png")
-    for name in (*files, "folder.png", "narrow.png", "nowhere.png"):
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in (*files, "folder.png", "narrow.png", "pipe.png"):
         for path in (tmp_path / name, str(tmp_path / name)):
             with pytest.raises(UnreadableImageError) as raised:
                 open_upright(path)
@@ -210,12 +323,32 @@ def test_errors_that_are_not_of_the_picture_pass_as_they_are():
     with pytest.raises(MemoryError, match="full"), unreadable_where(lambda error: isinstance(error, OSError)):
         raise MemoryError("full")
     with pytest.raises(UnreadableImageError, match=r"^full$") as raised, unreadable_where():
-        raise MemoryError("full")
-    assert isinstance(raised.value.__cause__, MemoryError)
+        raise EOFError("full")
+    assert isinstance(raised.value.__cause__, EOFError)
     with pytest.raises(UnreadableImageError, match=r"^KeyError$"), unreadable_where():
         raise KeyError
     with pytest.raises(UnreadableImageError, match=r"^first\Z"), unreadable_where():
         raise OSError("first\nsecond")
+
+
+def test_what_the_machine_or_the_place_lacks_says_nothing_of_the_picture(tmp_path):
+    for error in (MemoryError("full"), OSError(errno.EIO, "I/O error"), OSError(errno.EMFILE, "Too many open files")):
+        with pytest.raises(UnreachableError, match=r"^(full|I/O error|Too many open files)$"), unreadable_where():
+            raise error
+    with pytest.raises(UnreachableError, match="No such file"):
+        open_upright(tmp_path / "nowhere.png")
+
+
+def test_a_decoder_without_memory_is_believed_only_if_the_machine_has_none(monkeypatch):
+    with pytest.raises(UnreadableImageError, match="out of memory"), unreadable_where():
+        raise OSError("out of memory error when reading image file")
+
+    def none_left(*given, **named):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", none_left)
+    with pytest.raises(UnreachableError, match="out of memory"), unreadable_where():
+        raise OSError("out of memory error when reading image file")
 
 
 def test_warnings_of_a_bomb_are_errors_inside_only():

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.printing import say
+from clip_lens_plugin.loading.errors import first_line, is_no_memory
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
 INTERRUPTED = 130
@@ -24,6 +25,11 @@ def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
         yield
     except USER_CAN_MEND as error:
         say(console, f"{who}: {'; '.join((str(error), *_notes(error)))}")
+        raise typer.Exit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_no_memory(error):
+            raise
+        say(console, f"{who}: Memory ran out: {first_line(error)}. Give smaller batches, less data or a smaller model.")
         raise typer.Exit(2) from None
 
 

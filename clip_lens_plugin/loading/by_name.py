@@ -26,7 +26,7 @@ from clip_lens_plugin.loading.fit import Fitted, Weights, put_into
 from clip_lens_plugin.loading.foreign import links_out, refuse_config
 from clip_lens_plugin.loading.image_tower import ImageTower
 from clip_lens_plugin.loading.names import SCENES_FOLDER, Named, config_of, named, refuse_tag
-from clip_lens_plugin.loading.options import Options, Tokenizer
+from clip_lens_plugin.loading.options import Options, Tokenizer, checked_channels
 from clip_lens_plugin.loading.tokenizers import NoTexts, tokenizer_of
 from clip_lens_plugin.scenes.tokens import scenes_tokenizer
 
@@ -113,6 +113,8 @@ def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype
         clip = clip.double()
     preprocessing = clip.visual.preprocess_cfg
     with _one_message(asked, path):
+        for step in ("mean", "std"):
+            checked_channels(f"the {step} of its preprocess_cfg", preprocessing[step])
         preprocess = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
     notes = _notes(asked, weights, fitted, resized)
     file = None if asked.file is None else str(asked.file)

@@ -38,6 +38,13 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
 
 
+def is_no_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of this machine or its GPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    )
+
+
 def refuse_machine_errors(error: BaseException) -> None:
     """Raises again what is the machine's: memory that ran out, a disk that is full or cannot be read.
 
@@ -47,10 +54,7 @@ def refuse_machine_errors(error: BaseException) -> None:
         MemoryError, torch.OutOfMemoryError, RuntimeError, OSError: the one in the chain of causes.
     """
     for each in _chain(error):
-        no_memory = isinstance(each, (MemoryError, torch.OutOfMemoryError)) or (
-            isinstance(each, RuntimeError) and any(words in str(each) for words in NO_MEMORY)
-        )
-        if no_memory or (isinstance(each, OSError) and each.errno in DISK_ERRORS):
+        if is_no_memory(each) or (isinstance(each, OSError) and each.errno in DISK_ERRORS):
             raise each
 
 

@@ -17,7 +17,7 @@ from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import SUPPORTED, HuggingFaceCLIP
 from clip_lens_plugin.loading.errors import ModelNotFoundError, first_line, is_network, quiet, refuse_machine_errors
 from clip_lens_plugin.loading.foreign import refuse_model_code, refuse_processor_code
-from clip_lens_plugin.loading.options import Options, Tokenizer
+from clip_lens_plugin.loading.options import Options, Tokenizer, checked_channels
 from clip_lens_plugin.loading.settings import STEPS
 from clip_lens_plugin.loading.tokenizers import hugging_face_tokenizer
 
@@ -187,8 +187,8 @@ def _steps(source: str, processor: Any, size: int, said: set[str]) -> dict[str, 
             f"resize to the model's size is known",
         )
     return {
-        "mean": tuple(processor.image_mean),
-        "std": tuple(processor.image_std),
+        "mean": checked_channels("image_mean", processor.image_mean),
+        "std": checked_channels("image_std", processor.image_std),
         "interpolation": INTERPOLATION.get(filters),
         "resize_mode": "shortest" if cropped else "squash",
     }

@@ -57,8 +57,8 @@ class Options:
             "checkpoint": _file,
             "force_quick_gelu": _truth,
             "force_image_size": _size,
-            "image_mean": _channels,
-            "image_std": _channels,
+            "image_mean": checked_channels,
+            "image_std": checked_channels,
             "image_interpolation": lambda name, value: checked_choice(name, value, INTERPOLATIONS),
             "image_resize_mode": lambda name, value: checked_choice(name, value, RESIZE_MODES),
             "tokenizer": _tokenizer,
@@ -102,7 +102,12 @@ def _size(name: str, given: Any) -> tuple[int, int]:
     return height, width
 
 
-def _channels(name: str, given: Any) -> tuple[float, float, float]:
+def checked_channels(name: str, given: Any) -> tuple[float, float, float]:
+    """A mean or deviation of red, green and blue, of one number or three.
+
+    Raises:
+        ValueError: if it is neither, or not of pixels between 0 and 1.
+    """
     given = given.tolist() if hasattr(given, "tolist") else given  # numpy's and torch's numbers
     one = isinstance(given, Real) and not isinstance(given, bool)
     values: list[Any] = [given] * 3 if one else []
@@ -112,7 +117,7 @@ def _channels(name: str, given: Any) -> tuple[float, float, float]:
         raise ValueError(f"{name} must be one number or three, of red, green and blue; got {given!r}.")
     if any(abs(each) > LARGEST for each in values):
         raise ValueError(f"{name} is of pixels between 0 and 1, got {given!r}. Divide it by 255.")
-    if name == "image_std" and not all(each > 0 for each in values):
+    if "std" in name and not all(each > 0 for each in values):
         raise ValueError(f"{name} must be above 0, got {given!r}.")
     red, green, blue = map(float, values)
     return red, green, blue

@@ -43,9 +43,11 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     lines = _lines(table)
     for i, (named, rows) in enumerate(lines):
+        # matplotlib leaves out of a legend what begins with an underscore.
+        shown = f" {named}" if named.startswith("_") else named
         colour, marker = LINE_STYLES[i % len(LINE_STYLES)]
         line = rows.query("kind in @CURVE").sort_values("layers")
-        axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=5, label=named)
+        axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=5, label=shown)
         axes.fill_between(line["layers"], 100 * line["low"], 100 * line["high"], color=colour, alpha=0.2, lw=0)
         for row in rows.query("kind not in @CURVE").to_dict("records"):
             x = place[row["ablated"]] + 0.07 * gap * (i - (len(lines) - 1) / 2)

@@ -10,6 +10,7 @@ from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.lettering import plainly_lettered
 
 COLOURS = ("#b35806", "#f1a340", "#fee0b6", "#d8daeb", "#998ec3", "#542788")
+MOST_OF_NAME = 40
 MOST_HEADS = 24
 MOST_PANELS = 12
 MOST_BARS = 20
@@ -41,7 +42,7 @@ def heads_figure(
             left += share
         first = "; ".join(one_line(text, 46) for text in texts[i][:2]) or "no text"
         beside.text(0, y, first, va="center", fontsize=9)
-    axes.set_yticks(range(len(chosen)), labels=[names[i] for i in chosen])
+    axes.set_yticks(range(len(chosen)), labels=[one_line(names[i], MOST_OF_NAME) for i in chosen])
     axes.set_ylim(len(chosen) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the head's variance, text by text (%)")

@@ -27,7 +27,7 @@ from clip_lens_plugin.cli.options import (
     SourceArgument,
     check_out,
 )
-from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
+from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.sources.source import ImageSource
 from clip_lens_plugin.views.figures import ablation_figure
@@ -89,6 +89,8 @@ def ablate(
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             typer.echo(path)
+        if data is not None:
+            end_if_many_skipped(console, store)
 
 
 def _pictures(

@@ -23,7 +23,7 @@ from clip_lens_plugin.cli.options import (
     SourceArgument,
     check_out,
 )
-from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
+from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
 from clip_lens_plugin.cli.texts import pool_for, pool_named
 from clip_lens_plugin.text_span import TextSpanResult, text_span
 from clip_lens_plugin.views.figures import explained_variance_figure
@@ -63,6 +63,8 @@ def textspan(
         _print_texts(console, found)
         for path in _write(found, out, figure_format):
             typer.echo(path)
+        if data is not None:
+            end_if_many_skipped(console, store)
 
 
 def _print_texts(console: Console, found: TextSpanResult) -> None:

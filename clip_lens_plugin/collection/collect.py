@@ -167,7 +167,8 @@ def _run_blocks(
             _refuse_other_samples(place, plan, block, sums, every)
         try:
             if writer is not None:
-                mine.chunks[block] = writer.write(rows, block)
+                checksums = writer.write(rows, block)
+                mine.chunks |= {block: checksums} if plan.has_checksums else {}
             if block not in lost:
                 mine.blocks.append(block)
             mine.save(place, ranks.rank, plan)

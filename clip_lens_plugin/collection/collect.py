@@ -180,8 +180,9 @@ def _run_blocks(
             if block in lost:
                 _refuse_other_samples(place, plan, block, ran, every)
             with writing(place):
-                if writer is not None:
-                    mine.add_rows(block, writer.write(ran.rows, block))
+                checksums = None if writer is None else writer.write(ran.rows, block)
+                if checksums is not None and plan.has_checksums:
+                    mine.add_rows(block, checksums)
                 if block not in lost:  # The sums hold a lost block's rows already.
                     mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers)
                 mine.save_when_due(place, ranks.rank, plan)

@@ -57,7 +57,7 @@ def _differences(other: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
     parts = firsts.fingerprints.differences(theirs.fingerprints)
     if parts:
         yield f"another model, {theirs.model_name} (process 0: {firsts.model_name}): other {' and '.join(parts)}"
-    if firsts.dataset != theirs.dataset:
+    if firsts.dataset_fingerprint != theirs.dataset_fingerprint and firsts.dataset != theirs.dataset:
         yield f"the {theirs.dataset} (process 0: the {firsts.dataset})"
     for name, before, now in firsts.settings_that_differ(theirs):
         yield f"{name} {shortened(now)} (process 0: {shortened(before)})"

@@ -128,9 +128,10 @@ def collect(
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
             verified = model.verify()
-            mine = _run_blocks(model, source, place, begun, ranks, workers, strict, progress)
-            everyones = _gathered(ranks, mine)
+            everyones = [_run_blocks(model, source, place, begun, ranks, workers, strict, progress)]
+            _gather(ranks, everyones)
             ranks.first_does(lambda: finish(place, begun, everyones, verified))
+            everyones.clear()  # Moments may be so large that they are not to be in memory twice.
         store = ContributionStore.open(out, model)
     if ranks.is_first:
         store.warn_of_skipped()
@@ -206,16 +207,15 @@ def _kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done:
         raise
 
 
-def _gathered(ranks: Ranks, mine: Progress) -> list[Progress]:
-    """In rank 0, what each process did, the sums of all in the first; in others, their own."""
-    everyones = [mine]
+def _gather(ranks: Ranks, everyones: list[Progress]) -> None:
+    """Adds what the other processes did to this one's, the sums of all to its own, in rank 0."""
+    mine = everyones[0]
 
     def take(tensors: dict[str, torch.Tensor]) -> None:
         everyones.append(Progress.from_tensors(tensors))
         mine.take_sums(everyones[-1])
 
     ranks.gather(mine.to_tensors, take)
-    return everyones
 
 
 @dataclass

@@ -35,6 +35,8 @@ def refuse_other_plans(ranks: Ranks, plan: Plan, **options: Any) -> None:
     Raises:
         ProcessesDisagreeError: naming what differs from process 0, and in which process.
     """
+    if ranks.world == 1:
+        return
     versions = {**plan.fingerprints.libraries, "clip_lens_plugin": version("clip_lens_plugin")}
     mine = {"plan": plan.to_json(), "options": {**options, **versions}}
     first, *others = map(json.loads, ranks.say(json.dumps(mine)))

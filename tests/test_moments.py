@@ -80,6 +80,50 @@ def test_bad_files_and_foreign_moments_are_refused(model, tmp_path):
         mine + theirs
 
 
+def test_moments_of_some_layers_are_those_of_all_there(model, tmp_path):
+    contributions = model.decompose(random_images(model, 9))
+    whole, late = Moments.from_contributions(contributions), Moments.from_contributions(contributions, [-1, 1])
+    assert (whole.layers, late.layers) == (None, (1, 2))
+    assert torch.equal(late.mean, whole.mean)
+    assert torch.equal(late.sum_yy, whole.sum_yy[1:])
+    for layer, head in ((1, 0), (2, 3), (-1, 3)):
+        torch.testing.assert_close(late.covariance_of(layer, head), whole.covariance[layer, head])
+        assert torch.equal(late.second_moment(layer, head), whole.second_moment(layer, head))
+    with pytest.raises(ValueError, match=r"Layer 0 is not .* of layers 1 to 2 alone.*heads='all'"):
+        late.covariance_of(0, 3)
+    with pytest.raises(ValueError, match=r"of layers 1 to 2 alone.*covariance_of"):
+        _ = late.covariance
+    late.save(tmp_path / "late.safetensors")
+    both = Moments.load(tmp_path / "late.safetensors") + late
+    assert (both.layers, both.n) == ((1, 2), 18)
+    with pytest.raises(ValueError, match="all layers and of layers 1 to 2 do not add"):
+        whole + late
+    damaged = {**late.to_tensors(), "layers": torch.tensor([1, 3])}
+    with pytest.raises(ValueError, match="sum_yy is of 2 layers"):
+        Moments.from_tensors(damaged)
+    assert Moments.from_contributions(contributions, range(3)).layers is None
+    with pytest.raises(IndexError, match="no layer 3"):
+        Moments.from_contributions(contributions, [3])
+
+
+def test_a_batch_is_added_in_place(model):
+    images = random_images(model, 11)
+    first, second = model.decompose(images[:4]), model.decompose(images[4:])
+    expected = Moments.from_contributions(first) + Moments.from_contributions(second)
+    sums = Moments.from_contributions(first)
+    grown = sums.absorb(second)
+    assert grown.sum_yy.data_ptr() == sums.sum_yy.data_ptr()
+    assert (grown.n, grown.noise) == (11, expected.noise)
+    torch.testing.assert_close(grown.sum_yy, expected.sum_yy)
+    torch.testing.assert_close(grown.sum_y, expected.sum_y)
+    doubled = grown.absorb_sums(expected)
+    assert (doubled.n, doubled.sum_yy.data_ptr()) == (22, sums.sum_yy.data_ptr())
+    torch.testing.assert_close(doubled.sum_yy, 2 * expected.sum_yy)
+    with pytest.raises(ValueError, match="units do not add"):
+        doubled.absorb(second.normalized())
+    assert doubled.n == 22
+
+
 def test_heads_that_left_their_span_and_nan_are_refused(model):
     images = random_images(model)
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_result", lambda r, hook: r + 1)]):

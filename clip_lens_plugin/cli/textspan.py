@@ -58,6 +58,8 @@ def textspan(
         pool = pool_for(choice.model)[0] if texts is None else pool_named(texts)
         loaded = choice.load(console, getattr(torch, precision))
         store = open_or_collect(source, data, loaded, out, "moments", "all" if heads == "all" else None)
+        if heads == "all":
+            store.moments.refuse_left_out(0)
         print_store(console, store)
         with Bars(console) as bars:
             embeddings = pool.embed(loaded, on_progress=lambda done, n: bars.on_progress("encoding texts", done, n))

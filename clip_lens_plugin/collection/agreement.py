@@ -35,6 +35,8 @@ def refuse_other_plans(ranks: Ranks, plan: Plan, **options: Any) -> None:
     Raises:
         ProcessesDisagreeError: naming what differs from process 0, and in which process.
     """
+    if ranks.world == 1:
+        return
     versions = {**plan.fingerprints.libraries, "clip_lens_plugin": version("clip_lens_plugin")}
     mine = {"plan": plan.to_json(), "options": {**options, **versions}}
     first, *others = map(json.loads, ranks.say(json.dumps(mine)))
@@ -57,7 +59,7 @@ def _differences(other: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
     parts = firsts.fingerprints.differences(theirs.fingerprints)
     if parts:
         yield f"another model, {theirs.model_name} (process 0: {firsts.model_name}): other {' and '.join(parts)}"
-    if firsts.dataset != theirs.dataset:
+    if firsts.dataset_fingerprint != theirs.dataset_fingerprint and firsts.dataset != theirs.dataset:
         yield f"the {theirs.dataset} (process 0: the {firsts.dataset})"
     for name, before, now in firsts.settings_that_differ(theirs):
         yield f"{name} {shortened(now)} (process 0: {shortened(before)})"

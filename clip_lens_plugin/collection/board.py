@@ -89,36 +89,36 @@ class Board:
         """Ends well; process 0, which may keep the board, waits for the others to have left too."""
         try:
             self.say(f"left, {self._rank}", "")
-            if self._rank == 0:
-                self._linger("left", float("inf"))
+            while self._rank == 0 and not self._ask(lambda: self._all_said("left")):
+                time.sleep(0.02)
         except OtherProcessError:
             pass  # All was done.
         finally:
             self._asked.put(None)
 
     def leave_after(self, reason: str) -> None:
-        """Ends with a failure, of which the others hear if it is the first."""
+        """Ends with a failure, of which the others hear if it is the first; not before they have, or are gone."""
         try:
             if self._failure is None:
-                self._ask(lambda: self._tell(f"Process {self._rank} of {self._world} stopped: {reason}"))
-                self._linger("heard", 4 * BEAT)
-        except OtherProcessError:
+                self._put(lambda: self._tell(f"Process {self._rank} of {self._world} stopped: {reason}")).result(BEAT)
+            elif self._rank != 0 or self._failure == LOST:
+                return
+            end = time.monotonic() + 3 * BEAT
+            while time.monotonic() < end and not self._put(lambda: self._all_said("heard")).result(BEAT):
+                time.sleep(0.02)
+        except (TimeoutError, RuntimeError):
             pass  # The others find out that this process is gone.
         finally:
             self._asked.put(None)
 
-    def _linger(self, what: str, seconds: float) -> None:
-        """Until every other process has left that word, or the time is over."""
-        keys = [f"{what}, {rank}" for rank in range(self._world) if rank != self._rank]
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not self._ask(lambda: self._store.check(keys)):
-            time.sleep(0.02)
+    def _all_said(self, word: str) -> bool:
+        return self._store.check([f"{word}, {rank}" for rank in range(self._world) if rank != self._rank])
 
     def _is_late(self) -> bool:
         return time.monotonic() - self._looked > (MISSED + 2) * BEAT
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        """What the thread finds."""
+    def _put(self, question: Callable[[], T]) -> Future[T]:
+        """What the thread will find."""
         found: Future[T] = Future()
 
         def answer() -> None:
@@ -127,8 +127,13 @@ class Board:
             except BaseException as error:  # It is raised in the thread that asked.
                 found.set_exception(error)
 
-        self.check()
         self._asked.put(answer)
+        return found
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """What the thread finds."""
+        self.check()
+        found = self._put(question)
         while True:
             try:
                 return found.result(timeout=BEAT / 4)

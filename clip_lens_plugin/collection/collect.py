@@ -128,9 +128,9 @@ def collect(
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
             verified = model.verify()
-            mine = _run_blocks(model, source, place, begun, ranks, workers, strict, progress)
-            everyones = _gathered(ranks, mine)
+            everyones = _run_blocks(model, source, place, begun, ranks, workers, strict, progress)
             ranks.first_does(lambda: finish(place, begun, everyones, verified))
+            everyones.clear()  # Moments may be so large that they are not to be in memory twice.
         store = ContributionStore.open(out, model)
     if ranks.is_first:
         store.warn_of_skipped()
@@ -158,8 +158,11 @@ def _run_blocks(
     workers: int,
     strict: bool,
     progress: bool,
-) -> Progress:
-    """This process's share: every block whose number is its rank modulo the number of processes, less those done."""
+) -> list[Progress]:
+    """Runs this process's share: every block whose number is its rank modulo the number of processes, less those done.
+
+    In rank 0, what each process did, the sums of all in the first; in others, their own.
+    """
     earlier, faults = Progress.load_all(place, plan, own=ranks.rank)
     every = list(earlier.values())
     share = range(ranks.rank, plan.n_blocks, ranks.world)
@@ -188,7 +191,7 @@ def _run_blocks(
                 mine.save_when_due(place, ranks.rank, plan)
         with writing(place):
             mine.save(place, ranks.rank, plan)
-    return mine
+        return _gathered(ranks, mine)
 
 
 @contextmanager
@@ -208,7 +211,6 @@ def _kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done:
 
 
 def _gathered(ranks: Ranks, mine: Progress) -> list[Progress]:
-    """In rank 0, what each process did, the sums of all in the first; in others, their own."""
     everyones = [mine]
 
     def take(tensors: dict[str, torch.Tensor]) -> None:

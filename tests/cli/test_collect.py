@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -103,12 +104,39 @@ def test_ctrl_c_is_one_line_and_resume_goes_on(tmp_path, run, monkeypatch, scene
     stopped = run(*arguments)
     assert stopped.exit_code == 130
     assert stopped.stdout == ""
-    assert stopped.stderr.splitlines()[-1] == "interrupted; go on with --resume"
+    assert stopped.stderr.splitlines()[-1] == "interrupted; 256 of 280 samples are kept; go on with --resume"
     assert run(*arguments).exit_code == 2
     result = run(*arguments, "--resume")
     assert result.exit_code == 0, result.stderr
     assert asked.count(0) == 1
     assert len(ContributionStore.open(tmp_path / "out", scenes_model)) == 280
+
+
+def test_late_heads_are_kept_when_asked_for(tmp_path, run, refused, scenes_model):
+    out = tmp_path / "out"
+    result = run("collect", "--out", out, "--limit", 4, "--what", "moments", "--heads", "late")
+    assert result.exit_code == 0, result.stderr
+    n_layers = scenes_model.cfg.n_layers
+    assert ContributionStore.open(out, scenes_model).moments.layers == tuple(range(n_layers - 4, n_layers))
+    assert "Collect with heads='all' (--heads all)" in refused(
+        "textspan", out, "--out", tmp_path / "t", "--heads", "all"
+    )
+
+
+def test_sigterm_is_taken_for_ctrl_c(tmp_path, run, monkeypatch):
+    read = ScenesDataset.__getitem__
+
+    def terminated(self, position):
+        if position == 270:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, position)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ScenesDataset, "__getitem__", terminated)
+    stopped = run("collect", "--out", tmp_path / "out", "--limit", 280, "--what", "moments")
+    assert stopped.exit_code == 130
+    assert "256 of 280 samples are kept" in stopped.stderr
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_two_processes_share_the_work_and_the_first_speaks(tmp_path, run, monkeypatch, scenes_model):

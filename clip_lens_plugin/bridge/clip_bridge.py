@@ -102,8 +102,9 @@ class CLIPBridge(TransformerBridge):
 
     def set_labels(self, names: Iterable[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
         """See :meth:`~clip_lens_plugin.hooked_clip.HookedCLIP.set_labels`."""
-        hooked_of(self).set_labels(names, embeddings)
-        self.cfg.d_vocab = self.cfg.d_vocab_out = len(names)
+        hooked = hooked_of(self)
+        hooked.set_labels(names, embeddings)
+        self.cfg.d_vocab = self.cfg.d_vocab_out = hooked.cfg.d_vocab
 
     @property
     def W_U(self) -> Float[Tensor, "d t"]:

@@ -172,6 +172,10 @@ CHOICES: dict[str, tuple[Callable[[World, Any], object], tuple[str, ...]]] = {
         lambda w, x: collect(w.model, w.dataset, w.folder / "no", autocast=x if x is not None else "none"),
         ("torch.bfloat16", "torch.float16"),
     ),
+    "heads of a collection": (
+        lambda w, x: collect(w.model, w.dataset, w.folder / "no", heads="first" if x is None else x),
+        ("late", "all"),
+    ),
     "attribute": (lambda w, x: prompts(x), ("colour", "shape")),
     "constants of a cache": (lambda w, x: decompose(w.model, w.cache, constants=x), ()),
     "constants of images": (lambda w, x: w.model.decompose(w.images, constants=x), ()),

@@ -88,22 +88,26 @@ def _report_on_folder(
 ) -> tuple[Path, int]:
     import torch
 
-    from clip_lens_plugin.images import load_images
+    from clip_lens_plugin.images import load_images, printable
+    from clip_lens_plugin.labelling.folders import folder_classes
+    from clip_lens_plugin.labelling.wordnet import worded
     from clip_lens_plugin.report import Question, analyse
     from clip_lens_plugin.views.report import write_report
 
+    classes = folder_classes([path.relative_to(folder).as_posix() for path in paths])
+    for note in classes.told(worded(classes.names)):
+        bars.console.print(printable(note), markup=False, soft_wrap=True)
     images = load_images(
         folder,
         paths,
         model.preprocess,
         lambda done, total: bars.on_progress("reading images", done, total),
     )
-    labels = images.folder_labels()
     questions = []
-    if labels is not None:
-        classes = sorted(set(labels))
-        answers = torch.tensor([classes.index(label) for label in labels])
-        readable = _readable(classes)
+    if classes.names:
+        readable = _readable(list(worded(classes.names)))
+        label = dict(zip(paths, classes.labels, strict=True))
+        answers = torch.tensor([label[path] for path in images.paths])
         templates = ("{}", "a photo of a {}", "a picture of a {}")
         questions.append(Question("folder", readable, answers, templates))
     found = analyse(

@@ -13,7 +13,7 @@ from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import check_out
-from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.cli.printing import print_path, say
 from clip_lens_plugin.whole_files import check_place
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _report_on_folder(
 ) -> tuple[Path, int]:
     import torch
 
-    from clip_lens_plugin.images import load_images, printable
+    from clip_lens_plugin.images import load_images
     from clip_lens_plugin.labelling.folders import folder_classes
     from clip_lens_plugin.labelling.wordnet import worded
     from clip_lens_plugin.report import Question, analyse
@@ -96,7 +96,7 @@ def _report_on_folder(
 
     classes = folder_classes([path.relative_to(folder).as_posix() for path in paths])
     for note in classes.told(worded(classes.names)):
-        bars.console.print(printable(note), markup=False, soft_wrap=True)
+        say(bars.console, note)
     images = load_images(
         folder,
         paths,

@@ -116,7 +116,7 @@ def print_store(console: Console, store: ContributionStore) -> None:
     )
     unknown = int((store.labels < 0).sum()) if store.has_rows else 0
     if unknown and (store.classes is not None or unknown < len(store)):
-        console.print(f"{unknown:,} of them have no label.")
+        say(console, f"{unknown:,} of them have no label.")
     if not store.skipped:
         return
     table = Table("sample", "reason", title=f"{len(store.skipped):,} skipped", title_justify="left")

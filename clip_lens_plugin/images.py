@@ -14,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.labelling.folders import folder_classes
+from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.listing import listed
 from clip_lens_plugin.pictures import SUFFIXES, Picture, UnreadableImageError, open_upright, upright_pictures
 from clip_lens_plugin.plain_text import printable as printable
@@ -43,8 +45,8 @@ class LoadedImages:
     skipped: tuple[Skipped, ...]
     paths: tuple[Path, ...]
 
-    def folder_labels(self) -> tuple[str, ...] | None:
-        """Name of the folder each image lies in, where all lie in two or more subfolders; else None."""
+    def folder_labels(self) -> tuple[str | None, ...] | None:
+        """Name of the class folder of each image, None for one outside; or None if there are no class folders."""
         return folder_labels(self.names)
 
     def photograph(self, i: int) -> Image.Image:
@@ -69,16 +71,23 @@ def _naming(file: str) -> Iterator[None]:
         ) from error
 
 
-def find_images(folder: str | Path, limit: int | None = None, left_out: list[Skipped] | None = None) -> list[Path]:
+def find_images(
+    folder: str | Path,
+    limit: int | None = None,
+    left_out: list[Skipped] | None = None,
+    hidden: list[str] | None = None,
+) -> list[Path]:
     """Image files in the folder and its subfolders, sorted by path.
 
     A link to a file inside is a file; one to a folder inside is passed over, because what it leads to is listed in its
-    own place. Links that lead out, and pipes and the like with an image's name, are left out.
+    own place. Links that lead out, and pipes and the like with an image's name, are left out, and so is what lies in
+    hidden folders (.ipynb_checkpoints, __MACOSX, @eaDir).
 
     Args:
         folder: where to look.
         limit: keep at most so many, evenly spaced over the sorted list.
         left_out: a list that what was left out is added to.
+        hidden: a list that hidden folders are added to, as paths inside the folder.
 
     Raises:
         ImageFolderError: if there is no such folder, it is a file, or it holds no image file.
@@ -91,12 +100,16 @@ def find_images(folder: str | Path, limit: int | None = None, left_out: list[Ski
         raise ImageFolderError(f"There is no folder {folder}.")
     if not root.is_dir():
         raise ImageFolderError(f"{folder} is a file, expected a folder of images.")
-    found, not_taken = listed(root)
+    found, not_taken, not_entered = listed(root)
     skipped = sorted((printable(path.relative_to(root).as_posix()), printable(why)) for path, why in not_taken)
+    passed = sorted(printable(path.relative_to(root).as_posix()) for path in not_entered)
     if left_out is not None:
         left_out += [Skipped(*each) for each in skipped]
+    if hidden is not None:
+        hidden += passed
     if not found:
         but = f" {skipped[0][0]!r} is {skipped[0][1]}." if skipped else ""
+        but += f" Hidden folders are left out ({few(passed)})." if passed else ""
         raise ImageFolderError(f"{folder} holds no image files; looked for {' '.join(SUFFIXES)}.{but}")
     found.sort(key=lambda path: path.relative_to(root).as_posix())
     return found if limit is None else evenly_spaced(found, limit)
@@ -109,15 +122,15 @@ def evenly_spaced(items: Sequence[T], limit: int) -> list[T]:
     return [items[i * len(items) // limit] for i in range(limit)]
 
 
-def folder_labels(names: Sequence[str]) -> tuple[str, ...] | None:
-    """Name of the folder each file lies in, where all lie in two or more subfolders; else None.
+def folder_labels(names: Sequence[str]) -> tuple[str | None, ...] | None:
+    """Name of the class folder of each file, None for one outside; or None if there are no class folders.
 
     Args:
-        names: paths inside the folder, with slashes.
+        names: paths inside the folder, with slashes; see
+            :func:`~clip_lens_plugin.labelling.folders.folder_classes` for what is a class.
     """
-    parents = [name.rpartition("/")[0] for name in names]
-    labels = tuple(parent.rpartition("/")[2] for parent in parents)
-    return labels if all(parents) and len(set(labels)) >= 2 else None
+    found = folder_classes(names)
+    return found.folders if found.names else None
 
 
 def load_images(

@@ -6,12 +6,13 @@ import os
 import stat
 from pathlib import Path
 
+from clip_lens_plugin.labelling.folders import is_hidden
 from clip_lens_plugin.pictures import SUFFIXES
 from clip_lens_plugin.user_files import UnreachableError, not_regular, reason_of
 
 
-def listed(root: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Image files of the folder and its subfolders; and with the reason, what could be some but is not read.
+def listed(root: Path) -> tuple[list[Path], list[tuple[Path, str]], list[Path]]:
+    """Image files of the folder and its subfolders; with the reason, what could be some but is not; hidden folders.
 
     That is a link that leads out of the folder or to nothing; a pipe, a socket or a device; a folder that may not be
     listed. Links to folders are not entered, so that no loop is.
@@ -21,6 +22,7 @@ def listed(root: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """
     found: list[Path] = []
     not_taken: list[tuple[Path, str]] = []
+    hidden: list[Path] = []
 
     def cannot_be_listed(error: OSError) -> None:
         path = Path(error.filename or root)
@@ -30,6 +32,8 @@ def listed(root: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
 
     inside = root.resolve()
     for parent, folders, names in os.walk(root, onerror=cannot_be_listed):
+        hidden += [Path(parent, name) for name in folders if is_hidden(name)]
+        folders[:] = [name for name in folders if not is_hidden(name)]  # os.walk goes into those that are left.
         for name in folders:
             path = Path(parent, name)
             if path.is_symlink() and not (target := path.resolve()).is_relative_to(inside):
@@ -42,7 +46,7 @@ def listed(root: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
                 not_taken.append((path, refused))
             elif is_image:
                 found.append(path)
-    return found, not_taken
+    return found, not_taken, hidden
 
 
 def _refused(path: Path, inside: Path) -> str | None:

@@ -6,7 +6,6 @@ with the templates of a class averaged in the joint space.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +20,8 @@ from clip_lens_plugin.arguments import checked_labels, checked_texts
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.intervals import Interval, bootstrap_interval
+from clip_lens_plugin.labelling.names import comparable, few
+from clip_lens_plugin.labelling.wordnet import distinct, text_of
 from clip_lens_plugin.labels import Labels, checked_names
 from clip_lens_plugin.precision import full_precision
 from clip_lens_plugin.probes import PROBE_TOLERANCE, is_same_probe
@@ -68,7 +69,7 @@ class ZeroShotClassifier:
         templates: Iterable[Template] = ("{}",),
         on_progress: OnProgress = lambda done, total: None,
     ) -> ZeroShotClassifier:
-        """A classifier of the given labels, which are also its names.
+        """A classifier of the given labels, which are also its names; of a WordNet id the texts hold the words.
 
         Args:
             model: its text tower is used; embeddings are kept on disk, see
@@ -83,7 +84,7 @@ class ZeroShotClassifier:
         """
         model = as_hooked_clip(model)
         names, filled = checked_texts("from_labels", labels), _checked_templates(templates)
-        return cls._encoded(model, checked_names(names), names, filled, on_progress)
+        return cls._encoded(model, checked_names(names), [*map(text_of, names)], filled, on_progress)
 
     @classmethod
     def from_imagenet(cls, model: CLIPLike, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
@@ -96,8 +97,9 @@ class ZeroShotClassifier:
             ValueError: if the model has no tokenizer.
         """
         model = as_hooked_clip(model)
-        names = _distinct(IMAGENET_CLASSNAMES)
-        return cls._encoded(model, names, IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, on_progress)
+        return cls._encoded(
+            model, distinct(IMAGENET_CLASSNAMES), IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, on_progress
+        )
 
     @classmethod
     def _encoded(
@@ -142,6 +144,33 @@ class ZeroShotClassifier:
             raise ValueError(
                 f"The classifier was made with another model than {model.cfg.model_name}: its text tower gives "
                 f"something else for the same texts. Make the classifier with this model."
+            )
+
+    def refuse_other_classes(self, classes: Sequence[str], whose: str) -> None:
+        """Raises ValueError if labels that are positions in ``classes`` would be taken for other classes here.
+
+        That is so where a class stands elsewhere among the names, or where the names are others and more or fewer.
+        Names that are all others, but as many, are taken to be the same classes in other words.
+
+        Args:
+            classes: of the data set, in the order of its labels.
+            whose: for the message: "the store's".
+        """
+        theirs, own = comparable(classes, self.names)
+        place = {name: i for i, name in enumerate(own)}
+        moved = [i for i, name in enumerate(theirs) if place.get(name, i) != i]
+        mend = f"Make it with {whose} classes: ZeroShotClassifier.from_labels(model, store.classes), or give labels."
+        if moved:
+            i = moved[0]
+            raise ValueError(
+                f"The classifier's classes stand in another order than {whose}: its class {place[theirs[i]]} is "
+                f"{classes[i]!r}, there it is class {i}. {mend}"
+            )
+        if len(own) != len(theirs) and (len(own) < len(theirs) or own[: len(theirs)] != theirs):
+            strange = [name for name, each in zip(classes, theirs, strict=True) if each not in place] or [*self.names]
+            raise ValueError(
+                f"The classifier has {len(own)} classes, {whose} are {len(theirs)}; among these only are "
+                f"{few(strange)}. {mend}"
             )
 
     @full_precision()
@@ -267,13 +296,3 @@ def _checked_templates(given: Iterable[Template]) -> list[Template]:
     if not templates:
         raise ValueError(f"A classifier takes a list of one or more templates, got {given!r:.80}.")
     return templates
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """The names; one that occurs again has the number of its occurrence behind it."""
-    met: Counter[str] = Counter()
-    found = []
-    for name in names:
-        met[name] += 1
-        found.append(name if met[name] == 1 else f"{name} ({met[name]})")
-    return tuple(found)

@@ -162,12 +162,14 @@ def test_shown_pictures_need_a_normalize_step():
         shown_pictures(torch.zeros(1, 3, 8, 8), None)
 
 
-def test_folder_labels_need_two_subfolders(tmp_path, preprocess):
+def test_folder_labels_need_two_subfolders_and_a_stray_image_has_none(tmp_path, preprocess):
     for name in ("cat/1.png", "dog/1.png"):
         (tmp_path / name).parent.mkdir()
         picture().save(tmp_path / name)
     assert load_images(tmp_path, find_images(tmp_path), preprocess).folder_labels() == ("cat", "dog")
     picture().save(tmp_path / "stray.png")
+    assert load_images(tmp_path, find_images(tmp_path), preprocess).folder_labels() == ("cat", "dog", None)
+    (tmp_path / "dog" / "1.png").unlink()
     assert load_images(tmp_path, find_images(tmp_path), preprocess).folder_labels() is None
 
 

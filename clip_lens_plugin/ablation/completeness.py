@@ -77,7 +77,7 @@ def text_span_completeness(
         raise ValueError("Some pools describe heads with the constants separate, others with them shared out.")
     constants = constants_of(data, kinds[0])
     texts = checked_classes(data, classes)
-    truth = checked_labels(data, labels, len(texts))
+    truth = checked_labels(data, labels, classes)
     means = means_of(data if means_from is None else means_from, constants)
     described = sorted(next(iter(heads.values())))
     keys = [("model", 0), ("all directions", 0), *((name, m) for name in spans for m in steps)]

@@ -89,7 +89,7 @@ def mean_ablation_curve(
     checked_number("batch_size", batch_size)
     checked_number("seed", seed, least=0)
     texts = checked_classes(data, classes)
-    truth = checked_labels(data, labels, len(texts))
+    truth = checked_labels(data, labels, classes)
     own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention
     model = data.readout.model if isinstance(data, Contributions) else data.model
     chosen = paper_components(model, own) if components is None else [each.checked_for(model) for each in components]

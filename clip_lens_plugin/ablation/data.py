@@ -124,16 +124,22 @@ def checked_classes(data: Data, classes: ZeroShotClassifier | Float[Tensor, "t e
     return data[range(0)].readout.checked_texts(embeddings)
 
 
-def checked_labels(data: Data, labels: Int[Tensor, " b"] | None, n_classes: int) -> Int[Tensor, " b"]:
+def checked_labels(
+    data: Data, labels: Int[Tensor, " b"] | None, classes: ZeroShotClassifier | Float[Tensor, "t e"]
+) -> Int[Tensor, " b"]:
     """The label of each row, on the CPU; -1 where it is not known.
 
     Raises:
-        ValueError: if none are given or known, their number differs, or one is not a class.
+        ValueError: if none are given or known, their number differs, one is not a class, or labels of a store are
+            positions among other classes than a classifier's.
     """
     if labels is None:
         if isinstance(data, Contributions):
             raise ValueError("Contributions have no labels of their own: give labels, the true class of each image.")
+        if isinstance(classes, ZeroShotClassifier) and data.classes is not None:
+            classes.refuse_other_classes(data.classes, "the store's")
         labels = data.labels
+    n_classes = len(classes) if isinstance(classes, ZeroShotClassifier) else classes.shape[0]
     known = labels_of_classes(labels, len(data), n_classes)
     if not bool((known >= 0).any()):
         raise ValueError("No image has a known label, so there is no accuracy. Give labels, or collect class folders.")

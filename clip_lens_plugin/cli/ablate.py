@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import pandas as pd
 import torch
 import typer
+from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
 
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.cli.bars import Bars
-from clip_lens_plugin.cli.classes import class_names, classifier_of
+from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
@@ -22,14 +23,25 @@ from clip_lens_plugin.cli.options import (
     AttributeOption,
     Format,
     FormatOption,
+    LabelColumnOption,
+    LabelOrderOption,
+    LabelsOption,
     LimitOption,
     PrecisionOption,
     SourceArgument,
     check_out,
 )
-from clip_lens_plugin.cli.printing import print_path
-from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
+from clip_lens_plugin.cli.printing import print_path, say
+from clip_lens_plugin.cli.stores import (
+    data_set_of,
+    end_if_many_skipped,
+    open_or_collect,
+    print_classes,
+    print_store,
+    store_labels,
+)
 from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.labelling.names import notes_of
 from clip_lens_plugin.plain_text import write_csv
 from clip_lens_plugin.sources.source import ImageSource
 from clip_lens_plugin.views.figures import ablation_figure
@@ -48,7 +60,10 @@ def ablate(
     precision: PrecisionOption = "float32",
     classes: Annotated[
         str | None,
-        typer.Option(help="imagenet, or a file with a class name a line; the data set's own if not given."),
+        typer.Option(
+            help="imagenet, or a file with the data set's classes, one a line in any order, or with one, a tab and the "
+            "text for it; the data set's own if not given."
+        ),
     ] = None,
     ablation: Annotated[
         Literal["mean", "zero", "resample"],
@@ -67,28 +82,43 @@ def ablate(
     figure_format: FormatOption = "png",
     attribute: AttributeOption = None,
     limit: LimitOption = None,
+    labels: LabelsOption = None,
+    label_column: LabelColumnOption = None,
+    label_order: LabelOrderOption = None,
 ) -> None:
     """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console), one_line_interrupt(console, AGAIN):
         check_out(out)
-        data = data_set_of(source, None if images else limit, None if images else attribute)
+        told = (labels, label_column, label_order)
+        data = data_set_of(source, None if images else limit, None if images else attribute, *told)
         pictures = _pictures(data, images, limit, attribute, effect)
-        names = None if data is None else class_names(classes, data.classes)
+        chosen = None if data is None else chosen_classes(classes, data.classes)
+        if data is not None and notes_of(data) and notes_of(data)[0].startswith("no labels"):
+            raise ValueError(f"There is nothing to measure accuracy by: {notes_of(data)[0]}.")
         loaded = choice.load(console, getattr(torch, precision))
+        if data is not None:
+            print_classes(console, data)
         store = open_or_collect(source, data, loaded, out, "contributions")
-        if not bool((store.labels >= 0).any()):
+        own, truth = store.classes, store.labels
+        if data is None and labels is not None:
+            given = store_labels(store, labels, label_order, label_column)
+            own, truth = given.classes, torch.tensor(given.labels)
+            say(console, given.note)
+        if not bool((truth >= 0).any()):
             raise ValueError(
-                f"No sample of the {store.plan.dataset} has a label: collect class folders or shards with labels."
+                f"No sample of the {store.plan.dataset} has a label: give labels by name, --labels FILE, or collect "
+                f"class folders or shards with labels."
             )
-        if data is None:
-            names = class_names(classes, store.classes)
+        chosen = chosen or chosen_classes(classes, own)
+        if chosen.note is not None:
+            say(console, chosen.note)
         print_store(console, store)
         with Bars(console) as bars:
-            classifier = classifier_of(loaded, names, lambda done, n: bars.on_progress("encoding classes", done, n))
+            classifier = classifier_of(loaded, chosen, lambda done, n: bars.on_progress("encoding classes", done, n))
         with console.status("ablating"):
-            accuracy = _accuracy(store, classifier)
-            curve = mean_ablation_curve(store, classifier, ablation=ablation, effect=effect, images=pictures)
+            accuracy = _accuracy(store, classifier, truth)
+            curve = mean_ablation_curve(store, classifier, truth, ablation=ablation, effect=effect, images=pictures)
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             print_path(path)
@@ -109,8 +139,9 @@ def _pictures(
     return source_of(None if images == "scenes" else images, limit, attribute)
 
 
-def _accuracy(store: ContributionStore, classifier: ZeroShotClassifier) -> ZeroShotAccuracy:
-    labels = store.labels
+def _accuracy(
+    store: ContributionStore, classifier: ZeroShotClassifier, labels: Int[torch.Tensor, " n"]
+) -> ZeroShotAccuracy:
     ranks = [classifier.ranks(store[rows].embedding, labels[rows.start : rows.stop]).cpu() for rows in store.blocks()]
     return ZeroShotAccuracy.from_ranks(torch.cat(ranks), labels, classifier.names)
 

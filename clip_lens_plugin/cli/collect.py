@@ -14,11 +14,14 @@ from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, ter
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AttributeOption,
+    LabelColumnOption,
+    LabelOrderOption,
+    LabelsOption,
     LimitOption,
     PrecisionOption,
 )
 from clip_lens_plugin.cli.printing import print_path
-from clip_lens_plugin.cli.stores import end_if_many_skipped, print_store, workers_for
+from clip_lens_plugin.cli.stores import end_if_many_skipped, print_classes, print_store, workers_for
 from clip_lens_plugin.collection.collect import collect as run
 from clip_lens_plugin.collection.ranks import Ranks, joined
 
@@ -59,6 +62,9 @@ def collect(
     ] = None,
     attribute: AttributeOption = None,
     limit: LimitOption = None,
+    labels: LabelsOption = None,
+    label_column: LabelColumnOption = None,
+    label_order: LabelOrderOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted collection.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first sample that cannot be read.")] = False,
 ) -> None:
@@ -77,8 +83,10 @@ def collect(
             terminated_as_interrupted(),
             Ranks.together(),
         ):
-            source = source_of(dataset, limit, attribute)
+            source = source_of(dataset, limit, attribute, labels, label_column, label_order)
             loaded = choice.load(console, getattr(torch, precision), own_device)
+            if ranks.is_first:
+                print_classes(console, source)
             store = run(
                 loaded,
                 source,

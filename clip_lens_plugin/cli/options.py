@@ -37,6 +37,31 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="Most samples of the data set, evenly spaced; all if not given."),
 ]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        show_default=False,
+        help="Labels by name in the place of the data set's own: CSV, TSV or text with a name and a label a line, or a "
+        "label a line for the sorted names; for ImageNet's flat validation folder its devkit (folder or tar.gz).",
+    ),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        metavar="NAME",
+        show_default=False,
+        help="Column of --labels, or of shards the members' suffix or key of .json, that holds the labels.",
+    ),
+]
+LabelOrderOption = Annotated[
+    Literal["imagenet"] | None,
+    typer.Option(
+        "--label-order", show_default=False, help="The whole numbers in --labels are positions in ImageNet's classes."
+    ),
+]
 AGAIN = "run the same command again to go on"
 """After Ctrl-C, for commands that resume by themselves."""
 

@@ -13,7 +13,7 @@ from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import check_out
-from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.cli.printing import print_path, say
 from clip_lens_plugin.whole_files import check_place
 
 if TYPE_CHECKING:
@@ -89,21 +89,25 @@ def _report_on_folder(
     import torch
 
     from clip_lens_plugin.images import load_images
+    from clip_lens_plugin.labelling.folders import folder_classes
+    from clip_lens_plugin.labelling.wordnet import worded
     from clip_lens_plugin.report import Question, analyse
     from clip_lens_plugin.views.report import write_report
 
+    classes = folder_classes([path.relative_to(folder).as_posix() for path in paths])
+    for note in classes.told(worded(classes.names)):
+        say(bars.console, note)
     images = load_images(
         folder,
         paths,
         model.preprocess,
         lambda done, total: bars.on_progress("reading images", done, total),
     )
-    labels = images.folder_labels()
     questions = []
-    if labels is not None:
-        classes = sorted(set(labels))
-        answers = torch.tensor([classes.index(label) for label in labels])
-        readable = _readable(classes)
+    if classes.names:
+        readable = _readable(list(worded(classes.names)))
+        label = dict(zip(paths, classes.labels, strict=True))
+        answers = torch.tensor([label[path] for path in images.paths])
         templates = ("{}", "a photo of a {}", "a picture of a {}")
         questions.append(Question("folder", readable, answers, templates))
     found = analyse(

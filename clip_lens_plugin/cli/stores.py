@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -18,7 +19,11 @@ from clip_lens_plugin.collection.place import plain_path
 from clip_lens_plugin.collection.plan import PLAN_FILE, MomentsOf, What
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.labelling.given import Labelling, read_labels
+from clip_lens_plugin.labelling.names import notes_of
+from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.sources.torch_dataset import TorchSource
 
 COLLECTED = "collected"
 """Folder inside a command's own that a data set is collected into."""
@@ -37,7 +42,14 @@ def is_store(source: str | None) -> bool:
     return any(os.path.lexists(os.path.join(source, key)) for key in (PLAN_FILE, DESCRIPTION, GROUP))
 
 
-def data_set_of(source: str | None, limit: int | None, attribute: str | None) -> ImageSource | None:
+def data_set_of(
+    source: str | None,
+    limit: int | None,
+    attribute: str | None,
+    labels: str | None = None,
+    label_column: str | None = None,
+    label_order: LabelOrder | None = None,
+) -> ImageSource | None:
     """The data set that is to be collected; None if ``source`` is a collection.
 
     Raises:
@@ -45,7 +57,9 @@ def data_set_of(source: str | None, limit: int | None, attribute: str | None) ->
             :func:`~clip_lens_plugin.cli.dataset.source_of`.
     """
     if not is_store(source):
-        return source_of(source, limit, attribute)
+        return source_of(source, limit, attribute, labels, label_column, label_order)
+    if labels is None and (label_column is not None or label_order is not None):
+        raise ValueError(f"{source} is collected already: --label-column and --label-order are for --labels FILE.")
     if limit is not None or attribute is not None:
         raise ValueError(f"{source} is collected already: --limit and --attribute are for data sets.")
     return None
@@ -74,6 +88,25 @@ def workers_for(model: HookedCLIP) -> int:
     return CUDA_WORKERS if model.cfg.device.type == "cuda" else CPU_WORKERS
 
 
+def print_classes(console: Console, source: ImageSource) -> None:
+    """What is taken for a class in a user's data set, and what is left out, a line each."""
+    if not isinstance(source, TorchSource):  # Drawn scenes, the only ones of a command, have nothing to be taken for.
+        for note in notes_of(source):
+            say(console, note)
+
+
+def store_labels(store: ContributionStore, labels: str, order: LabelOrder | None, column: str | None) -> Labelling:
+    """The label of each row, by the names that the collection keeps.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if labels and names do not match; the message names the first.
+    """
+    skipped = [each.name for each in store.skipped]  # Lines may be of these too.
+    found = read_labels(labels, [*store.names, *skipped], order, column, is_part=True)
+    return replace(found, labels=found.labels[: len(store)])
+
+
 def print_store(console: Console, store: ContributionStore) -> None:
     """How many samples, how exact, and what was skipped, and why."""
     say(
@@ -81,6 +114,9 @@ def print_store(console: Console, store: ContributionStore) -> None:
         f"{len(store):,} samples of the {store.plan.dataset}; the parts sum to the embedding with a relative error of "
         f"{store.completeness_error:.1e}.",
     )
+    unknown = int((store.labels < 0).sum()) if store.has_rows else 0
+    if unknown and (store.classes is not None or unknown < len(store)):
+        say(console, f"{unknown:,} of them have no label.")
     if not store.skipped:
         return
     table = Table("sample", "reason", title=f"{len(store.skipped):,} skipped", title_justify="left")

@@ -34,6 +34,8 @@ from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.factors import factors_from_images
 from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.interventions import refuse_hooks
+from clip_lens_plugin.labelling.given import GivenLabels
+from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.pixels import once_a_call
 from clip_lens_plugin.readout import Readout
 from clip_lens_plugin.sources.choose import as_source
@@ -62,6 +64,9 @@ def collect(
     strict: bool = False,
     progress: bool = True,
     heads: MomentsOf | None = None,
+    labels: GivenLabels | None = None,
+    label_column: str | None = None,
+    label_order: LabelOrder | None = None,
 ) -> ContributionStore:
     """Runs every sample once and keeps the moments of every head and, on request, a compact row a sample.
 
@@ -84,6 +89,8 @@ def collect(
             is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
+        labels, label_column, label_order: labels by name in the place of the data set's own, and where labels stand;
+            see :func:`~clip_lens_plugin.sources.choose.as_source`.
         heads: "all" for the moments of every head, or "late" for those of the last four layers alone, as TextSpan
             describes. If not given, all; but "late" for a tower with an attention pool, whose heads have as many times
             more coordinates as the pool has heads (all of ViT-SO400M-14-SigLIP's moments are 4.6 GB, the late ones
@@ -119,7 +126,7 @@ def collect(
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
         refuse_hooks(model, "collect keeps what the plain model does")
-        source = as_source(dataset)
+        source = as_source(dataset, labels=labels, label_column=label_column, label_order=label_order)
         if len(source) == 0:
             raise ValueError(f"{source.description} holds no sample.")
         plan, place = Plan.of(model, source, what, dtype, batch_size, autocast, heads), Place(out)

@@ -12,6 +12,7 @@ import torch
 from clip_lens_plugin.collection.checks.sealed import sealed
 from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.moments import late_layers
 from clip_lens_plugin.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.sources.source import ImageSource
@@ -239,7 +240,7 @@ class Plan:
     def settings_that_differ(self, other: Plan) -> list[tuple[str, Any, Any]]:
         """Name, own value and the other's of each setting that differs; the model apart."""
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in SETTINGS)
-        return [(name, mine, theirs) for name, mine, theirs in pairs if mine != theirs]
+        return [(name, mine, theirs) for name, mine, theirs in pairs if _compared(mine) != _compared(theirs)]
 
     def refuse_other_plan(self, asked: Plan, place: str) -> None:
         """Raises CollectionMismatchError if a collection begun so cannot be gone on with as asked."""
@@ -253,6 +254,11 @@ class Plan:
                 f"{place} was begun otherwise: {'; '.join(told)}. Resume with the same data set and settings, or "
                 f"collect into another place."
             )
+
+
+def _compared(value: Any) -> Any:
+    """The value; an earlier version kept WordNet ids where this one has their words."""
+    return worded(value) if isinstance(value, tuple) else value
 
 
 def shortened(value: object) -> str:

@@ -44,6 +44,7 @@ from clip_lens_plugin.collection.rows import read_contributions
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.fingerprints import Fingerprints
 from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.moments import Moments
 from clip_lens_plugin.readout import Readout
@@ -121,8 +122,8 @@ class ContributionStore:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the labels."""
-        return self.plan.classes
+        """Names of the labels; words where an earlier version kept WordNet ids."""
+        return None if self.plan.classes is None else worded(self.plan.classes)
 
     @property
     def has_rows(self) -> bool:

@@ -9,8 +9,11 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from clip_lens_plugin.images import ImageFolderError, find_images
+from clip_lens_plugin.labelling.given import GivenLabels
+from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.sources.folder import FolderSource
 from clip_lens_plugin.sources.hugging_face import HuggingFaceSource
+from clip_lens_plugin.sources.labelled import LabelledSource
 from clip_lens_plugin.sources.shards import ShardSource
 from clip_lens_plugin.sources.source import ImageSource
 from clip_lens_plugin.sources.torch_dataset import TorchSource
@@ -18,33 +21,48 @@ from clip_lens_plugin.sources.torch_dataset import TorchSource
 _HUGGING_FACE = ("datasets.arrow_dataset", "datasets.iterable_dataset", "datasets.dataset_dict")
 
 
-def as_source(dataset: Any) -> ImageSource:
-    """A data set of any supported kind, with samples at positions.
+def as_source(
+    dataset: Any,
+    *,
+    labels: GivenLabels | None = None,
+    label_column: str | None = None,
+    label_order: LabelOrder | None = None,
+) -> ImageSource:
+    """A data set of any supported kind, with samples at positions, and labels of its own or given ones.
 
     Args:
         dataset: an :class:`ImageSource`; the path of a folder of images, or of one that holds .tar files and no
             images; the address of a .tar file, or of several in braces; a torch ``Dataset`` with a length; a
             Hugging Face ``datasets.Dataset``.
+        labels: in the place of the data set's own, by the names of the samples: a file, ImageNet's devkit or a
+            dictionary; see :func:`~clip_lens_plugin.labelling.given.read_labels`.
+        label_column: that holds the labels of a Hugging Face data set, of shards (a member's suffix, or a key of their
+            .json members) or of the file ``labels``.
+        label_order: "imagenet" where the whole numbers in ``labels`` are positions in ImageNet's list of classes.
 
     Raises:
         TypeError: if it is a stream, or of another kind.
-        ValueError: if it is empty, or the source's own class cannot use it.
-        FileNotFoundError: if a shard is missing.
+        ValueError: if it is empty, the source's own class cannot use it, or labels do not match.
+        FileNotFoundError: if a shard, or the file of labels, is missing.
     """
-    source = _source(dataset)
+    if label_order is not None and labels is None:
+        raise ValueError("label_order says what the numbers in given labels are: give labels as well.")
+    source = _source(dataset, None if labels is not None else label_column, labels is None)
     if not len(source):
         raise ValueError(f"The {source.description} is empty.")
-    return source
+    return source if labels is None else LabelledSource(source, labels, label_order, label_column)
 
 
-def _source(dataset: Any) -> ImageSource:
-    if isinstance(dataset, ImageSource):
-        return dataset
+def _source(dataset: Any, label_column: str | None, labelled: bool) -> ImageSource:
     if isinstance(dataset, str | Path):
-        return _at(dataset)
+        return _at(dataset, label_column, labelled)
     # By the name of the module, so that `datasets` is imported only where it has been already.
     if any(kind.__module__ in _HUGGING_FACE for kind in type(dataset).__mro__):
-        return HuggingFaceSource(dataset)
+        return HuggingFaceSource(dataset, label_column=label_column, labelled=labelled)
+    if label_column is not None and isinstance(dataset, ImageSource | Dataset):
+        raise ValueError(_no_columns(label_column, f"a {type(dataset).__name__}"))
+    if isinstance(dataset, ImageSource):
+        return dataset
     if isinstance(dataset, Dataset):
         return TorchSource(dataset)
     given = f"a {type(dataset).__name__}"
@@ -55,16 +73,26 @@ def _source(dataset: Any) -> ImageSource:
     )
 
 
-def _at(path: str | Path) -> ImageSource:
+def _at(path: str | Path, label_column: str | None, labelled: bool) -> ImageSource:
     text = os.fspath(path)
     folder = Path(path)
+    shards = "{" in text or text.endswith(".tar")
     if folder.is_dir():
-        return ShardSource(path) if any(folder.glob("*.tar")) and not _has_images(folder) else FolderSource(path)
-    if "{" in text or text.endswith(".tar"):
-        return ShardSource(path)
+        shards = any(folder.glob("*.tar")) and not _has_images(folder)
+    if shards:
+        return ShardSource(path, label_column=label_column, labelled=labelled)
     if "://" in text:
         raise ValueError(f"{text} is no .tar file; of addresses, only those of .tar files are read, braces allowed.")
+    if label_column is not None:
+        raise ValueError(_no_columns(label_column, f"the folder {path}"))
     return FolderSource(path)
+
+
+def _no_columns(label_column: str, what: str) -> str:
+    return (
+        f"label_column={label_column!r} (--label-column) is for Hugging Face data sets, shards and files of labels; "
+        f"{what} has no columns."
+    )
 
 
 def _has_images(folder: Path) -> bool:

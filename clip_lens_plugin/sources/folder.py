@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.images import Skipped, evenly_spaced, find_images, folder_labels, printable
+from clip_lens_plugin.images import Skipped, evenly_spaced, find_images, printable
+from clip_lens_plugin.labelling.folders import folder_classes
+from clip_lens_plugin.labelling.names import few
+from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.sources.source import Sample, fingerprint_of, tail, unique_names
 from clip_lens_plugin.user_files import UnreachableError, reason_of
@@ -15,8 +18,9 @@ class FolderSource:
     """The image files of a folder and its subfolders, sorted by path; a name is the path inside the folder.
 
     Behind them stands what is left out, such as a link that leads out of the folder, as samples that cannot be read.
-    Where all images lie in two or more subfolders, the folder that an image lies in is its class. Classes and
-    names are those of the whole folder whatever the limit.
+    The first folders in which the paths part are the classes, see
+    :func:`~clip_lens_plugin.labelling.folders.folder_classes`. Classes and names are those of the whole folder whatever
+    the limit.
     """
 
     def __init__(self, folder: str | Path, limit: int | None = None) -> None:
@@ -33,10 +37,15 @@ class FolderSource:
         """
         limit = None if limit is None else checked_number("limit", limit)
         left_out: list[Skipped] = []
-        paths = [path.relative_to(folder).as_posix() for path in find_images(folder, left_out=left_out)]
+        hidden: list[str] = []
+        paths = [path.relative_to(folder).as_posix() for path in find_images(folder, None, left_out, hidden)]
         names = unique_names([*map(printable, paths), *(each.name for each in left_out)])
-        labels, self._classes = _labels(paths)
-        labels = [*labels, *(-1 for _ in left_out)]
+        found = folder_classes(paths)
+        self._folders = tuple(unique_names(map(printable, found.names))) or None
+        self._classes = None if self._folders is None else worded(self._folders)
+        self.left_out = (f"hidden folders are left out: {few(hidden)}",) if hidden else ()
+        self._notes = tuple(map(printable, found.told(self._classes or ())))
+        labels = [*found.labels, *(-1 for _ in left_out)]
         refused = [*(None for _ in paths), *(each.reason for each in left_out)]
         paths += [each.name for each in left_out]
         kept = range(len(paths)) if limit is None else evenly_spaced(range(len(paths)), limit)
@@ -55,6 +64,11 @@ class FolderSource:
     def classes(self) -> tuple[str, ...] | None:
         return self._classes
 
+    @property
+    def label_notes(self) -> tuple[str, ...]:
+        """What is taken for a class, and what is left out."""
+        return self._notes + self.left_out
+
     def __len__(self) -> int:
         return len(self._paths)
 
@@ -69,7 +83,7 @@ class FolderSource:
 
     def fingerprint(self) -> str:
         sizes = map(self._size, self._paths, self._refused)
-        return fingerprint_of("folder", self._classes, zip(self._names, sizes, strict=True))
+        return fingerprint_of("folder", self._folders, zip(self._names, sizes, strict=True))
 
     def _size(self, path: str, refused: str | None) -> int:
         if refused is not None:
@@ -79,12 +93,3 @@ class FolderSource:
         except OSError as error:
             told = f"{printable(path)!r} in {self._folder} cannot be reached: {reason_of(error)}. Bring it back."
             raise UnreachableError(told) from error
-
-
-def _labels(paths: list[str]) -> tuple[list[int], tuple[str, ...] | None]:
-    folders = folder_labels(paths)
-    if folders is None:
-        return [-1] * len(paths), None
-    found = sorted(set(folders))
-    code = {folder: i for i, folder in enumerate(found)}
-    return [code[folder] for folder in folders], tuple(unique_names(map(printable, found)))

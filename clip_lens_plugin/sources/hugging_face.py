@@ -6,6 +6,9 @@ from io import BytesIO
 from typing import Any
 
 from clip_lens_plugin.arguments import checked_index
+from clip_lens_plugin.labelling.columns import LabelColumn, label_column, no_column_note, number_of
+from clip_lens_plugin.labelling.names import classes_note
+from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of
 
@@ -19,14 +22,21 @@ class HuggingFaceSource:
     it cannot hash, and warns; such a data set should be saved and loaded again before a run that may be resumed.
     """
 
-    def __init__(self, dataset: Any, image_column: str | None = None, label_column: str | None = None) -> None:
-        """Reads no row.
+    def __init__(
+        self,
+        dataset: Any,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        labelled: bool = True,
+    ) -> None:
+        """Reads no row; of a label column of texts, its distinct values, which are the classes, sorted.
 
         Args:
             dataset: a ``datasets.Dataset``.
             image_column: a column of type ``datasets.Image``; the only one if not given.
-            label_column: a column of type ``datasets.ClassLabel`` or of integers; if not given, the only
-                ``ClassLabel``, or integers under the name "label", or no labels.
+            label_column: a column of type ``datasets.ClassLabel``, of integers or of texts; if not given, the only
+                ``ClassLabel``, or integers or texts under a name like "label", or no labels.
+            labelled: whether to look for labels at all.
 
         Raises:
             TypeError: if it is a stream, or no Hugging Face data set.
@@ -36,13 +46,15 @@ class HuggingFaceSource:
 
         _check_kind(dataset)
         self._image_column = _image_column(dataset.features, image_column)
-        self._label_column = _label_column(dataset.features, label_column)
-        label = None if self._label_column is None else dataset.features[self._label_column]
-        self._classes = tuple(label.names) if isinstance(label, datasets.ClassLabel) else None
-        columns = [self._image_column] + ([] if self._label_column is None else [self._label_column])
+        self._label = _label(dataset, label_column) if labelled else None
+        classes = None if self._label is None else self._label.classes
+        self._classes = None if classes is None else worded(classes)
+        self._code = None if classes is None else {name: i for i, name in enumerate(classes)}
+        self._columns = dataset.column_names
+        columns = [self._image_column] + ([] if self._label is None else [self._label.name])
         self._fingerprint = fingerprint_of(
             f"hugging face {dataset._fingerprint} {len(dataset)}",
-            self._classes,
+            classes,
             [*((column, -1) for column in dataset.column_names), *((column, -2) for column in columns)],
         )
         split = "" if dataset.split is None else f", split {dataset.split}"
@@ -59,6 +71,16 @@ class HuggingFaceSource:
     def classes(self) -> tuple[str, ...] | None:
         return self._classes
 
+    @property
+    def label_notes(self) -> tuple[str, ...]:
+        """What is taken for a class."""
+        if self._label is None:
+            return (no_column_note(self._columns),)
+        origin = f"the column {self._label.name}"
+        if self._classes is None:
+            return (f"labels from {origin}: whole numbers without names",)
+        return (classes_note(self._classes, origin),)
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -67,9 +89,10 @@ class HuggingFaceSource:
 
     def read(self, position: int) -> Sample:
         row = self._rows[checked_index("sample", position, len(self))]
-        label = -1 if self._label_column is None else row[self._label_column]
-        known = -1 if label is None else checked_label(label, self._classes, self.name(position))
-        return Sample(open_upright(_file(row[self._image_column])), known)
+        label, name = -1, self.name(position)
+        if self._label is not None:
+            label = number_of(row[self._label.name], f"The column {self._label.name}", self._code, name)
+        return Sample(open_upright(_file(row[self._image_column])), checked_label(label, self._classes, name))
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -115,25 +138,11 @@ def _image_column(features: Any, wanted: str | None) -> str:
     return found[0]
 
 
-def _label_column(features: Any, wanted: str | None) -> str | None:
-    import datasets
-
-    found = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    integers = [name for name, feature in features.items() if "int" in str(getattr(feature, "dtype", None))]
-    if wanted is not None:
-        if wanted not in found + integers:
-            raise ValueError(
-                f"There is no label column {wanted!r} of class labels or integers; columns of those types are "
-                f"{found + [name for name in integers if name not in found]}."
-            )
-        return wanted
-    if len(found) > 1:
-        raise ValueError(
-            f"The data set has several label columns, {found}: HuggingFaceSource(dataset, label_column=...) chooses."
-        )
-    if found:
-        return found[0]
-    return "label" if "label" in integers else None
+def _label(dataset: Any, wanted: str | None) -> LabelColumn | None:
+    found = label_column(dataset.features, wanted)
+    if found is None or found.kind != "text":
+        return found
+    return found.with_classes(dataset.unique(found.name))
 
 
 def _file(held: Any) -> str | BytesIO:

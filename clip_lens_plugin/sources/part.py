@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.images import evenly_spaced
+from clip_lens_plugin.labelling.names import notes_of
 from clip_lens_plugin.sources.source import ImageSource, Sample, fingerprint_of
 
 
@@ -25,6 +26,11 @@ class PartOfSource:
     @property
     def classes(self) -> tuple[str, ...] | None:
         return self._whole.classes
+
+    @property
+    def label_notes(self) -> tuple[str, ...]:
+        """What is taken for a class in the whole."""
+        return notes_of(self._whole)
 
     def __len__(self) -> int:
         return len(self._positions)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import braceexpand
 import fsspec
@@ -17,43 +15,65 @@ from fsspec.implementations.local import LocalFileSystem
 
 from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.images import printable
+from clip_lens_plugin.labelling.members import classes_in, from_json, from_text, keys_of, number_in, record_of
+from clip_lens_plugin.labelling.names import classes_note, few
+from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import MOST_BYTES, UnreadableImageError, open_upright
-from clip_lens_plugin.sources.source import GREATEST_LABEL, Sample, checked_label, fingerprint_of
-from clip_lens_plugin.sources.tar_index import TarIndex, index_tar
+from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of
+from clip_lens_plugin.sources.tar_index import LABEL_SUFFIXES, TarIndex, index_tar
 from clip_lens_plugin.user_files import NotRegularError, UnreachableError, leads_out, reason_of, refuse_not_regular
 
 MOST_LABEL_BYTES = 2**20
 """Of the member that holds a label."""
+MOST_SUFFIXES = 12
+"""So many kinds of members are named in a message."""
+MOST_TRIED = 20
+"""So many samples are looked at for a first label that can be read."""
 
 
 class ShardSource:
     """Samples of tar files, in their order; a name is the shard's name without ".tar", a slash and the key.
 
-    The label is the integer in the ``.cls`` member, else ``label`` or ``cls`` in the ``.json`` member. No file stays
-    open, so that the source can be used in forked and in spawned processes.
+    The label is what stands in the ``.cls``, ``.cls.txt`` or ``.label`` member, else under ``label``, ``cls`` or the
+    only key of that kind in the ``.json`` member: a whole number, or a name of a class. No file stays open, so that the
+    source can be used in forked and in spawned processes.
     """
 
-    def __init__(self, urls: str | Path | Sequence[str | Path], classes: Sequence[str] | None = None) -> None:
-        """Reads the headers of every shard.
+    def __init__(
+        self,
+        urls: str | Path | Sequence[str | Path],
+        classes: Sequence[str] | None = None,
+        label_column: str | None = None,
+        labelled: bool = True,
+    ) -> None:
+        """Reads the headers of every shard; where labels are names and no classes are given, all labels too.
 
         Args:
             urls: a folder that holds .tar files, one file, or several; or in brace notation,
                 "shard-{000000..000009}.tar". Any address that fsspec opens will do for a file.
-            classes: names of the classes; the shards hold none.
+            classes: names of the classes in the order of their numbers; where the shards hold names, those, sorted, if
+                not given.
+            label_column: suffix of the members, or key in the ``.json`` members, that labels are in.
+            labelled: whether to look for labels at all.
 
         Raises:
             FileNotFoundError: if a shard, or any in the folder, is missing.
             ValueError: if a shard is cut off, damaged, compressed or no tar file, a key is there twice, two shards
-                have the same name, or there is no sample.
+                have the same name, there is no sample, or it is not plain what its label is.
         """
         self._urls = _addresses(urls)
         self._shards = _shard_names(self._urls)
-        indices = [_indexed(url) for url in self._urls]
+        suffixes = LABEL_SUFFIXES if label_column is None else (label_column.removeprefix(".").lower(), "json")
+        indices = [_indexed(url, suffixes if labelled else ()) for url in self._urls]
         self._starts = np.cumsum([0] + [len(index.keys) for index in indices])
         if not self._starts[-1]:
             raise ValueError(f"No sample in {self.description}: no member has a key and a suffix, as in 000001.jpg.")
         self._indices = indices
-        self._classes = None if classes is None else tuple(classes)
+        self._told = None if classes is None else tuple(classes)
+        self._keys: tuple[str, ...] = ()
+        self._notes = self._find_labels(label_column)
+        self._classes = None if self._told is None else worded(self._told)
+        self._code = None if self._told is None else {name: i for i, name in enumerate(self._told)}
 
     @property
     def description(self) -> str:
@@ -63,6 +83,11 @@ class ShardSource:
     @property
     def classes(self) -> tuple[str, ...] | None:
         return self._classes
+
+    @property
+    def label_notes(self) -> tuple[str, ...]:
+        """What is taken for a class."""
+        return self._notes
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -83,17 +108,61 @@ class ShardSource:
         index = self._indices[shard]
         if i in index.problems:
             raise UnreadableImageError(index.problems[i])
-        label = -1
-        if index.labels[i, 1] >= 0:
-            told = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
-            label = _from_json(told) if i in index.json else _from_text(told)
-        label = checked_label(label, self._classes, self.name(position))
+        label = checked_label(number_in(self._label(shard, i), self._code), self._classes, self.name(position))
         return Sample(open_upright(BytesIO(self._bytes(shard, index.images[i], MOST_BYTES))), label)
 
     def fingerprint(self) -> str:
         sizes = (int(size) for index in self._indices for size in index.images[:, 1])
         names = (self.name(i) for i in range(len(self)))
-        return fingerprint_of("shards", self._classes, zip(names, sizes, strict=True))
+        return fingerprint_of("shards", self._told, zip(names, sizes, strict=True))
+
+    def _label(self, shard: int, i: int) -> int | str | None:
+        """What stands for the sample's label; None where nothing does."""
+        index = self._indices[shard]
+        if index.labels[i, 1] < 0:
+            return None
+        told = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
+        return from_json(told, self._keys) if i in index.json else from_text(told)
+
+    def _find_labels(self, wanted: str | None) -> tuple[str, ...]:
+        """Settles keys and classes by the first label, and says what was found."""
+        with_labels = [(s, int(i)) for s, index in enumerate(self._indices) for i in _labelled(index)]
+        suffixes = sorted({suffix for index in self._indices for suffix in index.suffixes})
+        members = " ".join(f".{suffix}" for suffix in suffixes[:MOST_SUFFIXES])
+        if not with_labels:
+            if wanted is not None:
+                raise ValueError(f"There is no label_column {wanted!r}: the samples' members are {members}.")
+            return (f"no labels: the samples' members are {members}; label_column= names one that holds them",)
+        first, origin = self._first(with_labels, wanted)
+        if first is None:
+            return (f"no labels: no key of the .json members is known to hold them: {origin}",)
+        if isinstance(first, str) and self._told is None:
+            self._told = classes_in(self._label_or_none(*each) for each in with_labels)
+        if self._told is None:
+            return (f"labels from {origin}: whole numbers without names",)
+        return (classes_note(worded(self._told), origin if isinstance(first, str) else "the given list"),)
+
+    def _first(self, with_labels: list[tuple[int, int]], wanted: str | None) -> tuple[int | str | None, str]:
+        """The first label that can be read and where it stands; None and the keys there are if it has no key."""
+        problem: tuple[str, UnreadableImageError] | None = None
+        for shard, i in with_labels[:MOST_TRIED]:
+            try:
+                if i not in self._indices[shard].json:
+                    return self._label(shard, i), "the label members"
+                record = record_of(self._bytes(shard, self._indices[shard].labels[i], MOST_LABEL_BYTES))
+                self._keys = keys_of(record, wanted)
+                origin = f"{' or '.join(self._keys)} in the .json members"
+                return (self._label(shard, i), origin) if self._keys else (None, few([*record], 20))
+            except UnreadableImageError as error:
+                problem = problem or (self.name(int(self._starts[shard]) + i), error)
+        name, error = problem  # pyright: ignore[reportGeneralTypeIssues]
+        raise ValueError(f"The labels in {self.description} are not plain; of sample {name!r}: {error}.") from error
+
+    def _label_or_none(self, shard: int, i: int) -> int | str | None:
+        try:
+            return self._label(shard, i)
+        except UnreadableImageError:  # Listed with its sample when that is read.
+            return None
 
     def _place(self, position: int) -> tuple[int, int]:
         position = checked_index("sample", position, len(self))
@@ -166,11 +235,16 @@ def _shard_names(urls: list[str]) -> list[str]:
     return list(seen)
 
 
-def _indexed(url: str) -> TarIndex:
+def _labelled(index: TarIndex) -> np.ndarray:
+    """Positions of the samples with a member that may hold the label [m]."""
+    return np.flatnonzero(index.labels[:, 1] >= 0)
+
+
+def _indexed(url: str, label_suffixes: Sequence[str]) -> TarIndex:
     try:
         _refuse_not_regular(*url_to_fs(url))
         with fsspec.open(url, "rb") as file:
-            return index_tar(file, url)  # pyright: ignore[reportArgumentType]
+            return index_tar(file, url, label_suffixes)  # pyright: ignore[reportArgumentType]
     except NotRegularError as error:
         raise ValueError(f"The shard {url} is {error}.") from error
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -186,38 +260,3 @@ def _indexed(url: str) -> TarIndex:
 def _refuse_not_regular(files: Any, path: str) -> None:
     if isinstance(files, LocalFileSystem) and not os.path.isdir(path):
         refuse_not_regular(path)
-
-
-def _from_text(told: bytes) -> int:
-    try:
-        return _plausible(int(told.decode().strip()))
-    except ValueError:
-        raise _no_label(".cls", told.decode("utf-8", "replace")) from None
-
-
-def _from_json(told: bytes) -> int:
-    try:
-        record = json.loads(told)
-    except RecursionError:
-        raise UnreadableImageError("its .json member is nested too deeply to be read") from None
-    except ValueError:
-        raise UnreadableImageError("its .json member is no JSON, so that its label is unknown") from None
-    if not isinstance(record, dict):
-        return -1
-    given: Any = next((record[key] for key in ("label", "cls") if record.get(key) is not None), -1)
-    if not isinstance(given, int) or isinstance(given, bool):
-        raise _no_label(".json", str(given))
-    try:
-        return _plausible(given)
-    except ValueError:
-        raise _no_label(".json", str(given)) from None
-
-
-def _plausible(label: int) -> int:
-    if not -1 <= label <= GREATEST_LABEL:
-        raise ValueError
-    return label
-
-
-def _no_label(member: str, given: str) -> UnreadableImageError:
-    return UnreadableImageError(f"the label in its {member} member is {given[:40]!r}, expected an integer from -1 on")

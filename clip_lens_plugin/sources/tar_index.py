@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import IOBase
 from pathlib import PurePosixPath
@@ -28,8 +28,9 @@ class TarIndex:
     Attributes:
         keys: a sample's path up to the first dot of its base name.
         images: offset and size in bytes of the image; size -1 where ``problems`` says why there is none.
-        labels: offset and size in bytes of the ``.cls``, else of the ``.json`` member; size -1 without either.
+        labels: offset and size in bytes of the first of the members that may hold the label; size -1 without any.
         json: positions of the samples whose label, if any, is in a ``.json`` member.
+        suffixes: of all members, in lower case without the dot.
         problems: position to the reason why a sample has no image.
     """
 
@@ -37,10 +38,15 @@ class TarIndex:
     images: Int64[np.ndarray, "n 2"]
     labels: Int64[np.ndarray, "n 2"]
     json: frozenset[int]
+    suffixes: frozenset[str]
     problems: dict[int, str]
 
 
-def index_tar(file: IOBase, name: str) -> TarIndex:
+LABEL_SUFFIXES = ("cls", "cls.txt", "label", "label.txt", "json")
+"""Members that may hold a sample's label, the first that is there."""
+
+
+def index_tar(file: IOBase, name: str, label_suffixes: Sequence[str] = LABEL_SUFFIXES) -> TarIndex:
     """Reads the headers of an uncompressed tar file.
 
     Members with the same key make one sample, also where others stand between them. The suffix is all after the
@@ -50,6 +56,7 @@ def index_tar(file: IOBase, name: str) -> TarIndex:
     Args:
         file: seekable.
         name: of the shard, for messages.
+        label_suffixes: of the members that may hold the label, the first that is there.
 
     Raises:
         ValueError: if it is no plain tar file, is cut off or damaged, or two members have the same name.
@@ -80,7 +87,7 @@ def index_tar(file: IOBase, name: str) -> TarIndex:
     file.seek(end)
     if file.read(_BLOCK) != bytes(_BLOCK):
         raise ValueError(f"{_bad(name)} at byte {end:,}: the mark of the end is missing. {_EXPECTED}")
-    return _index(samples)
+    return _index(samples, label_suffixes)
 
 
 _EXPECTED = "Expected a whole, uncompressed .tar file; fetch or write it anew."
@@ -152,13 +159,13 @@ def _held(member: tarfile.TarInfo) -> _Held:
     return (member.offset_data, member.size) if member.isreg() else "no file"
 
 
-def _index(samples: dict[str, dict[str, _Held]]) -> TarIndex:
+def _index(samples: dict[str, dict[str, _Held]], label_suffixes: Sequence[str]) -> TarIndex:
     images = np.full((len(samples), 2), -1, dtype=np.int64)
     labels = np.full((len(samples), 2), -1, dtype=np.int64)
     json, problems = set(), {}
     for i, parts in enumerate(samples.values()):
         found = _image_suffixes(parts)
-        label = next((suffix for suffix in ("cls", "json") if suffix in parts), None)
+        label = next((suffix for suffix in label_suffixes if suffix in parts), None)
         taken = [*found[:1], *([] if label is None else [label])]
         refused = [f"its .{suffix} is {parts[suffix]}" for suffix in taken if isinstance(parts[suffix], str)]
         if len(found) != 1:
@@ -172,7 +179,8 @@ def _index(samples: dict[str, dict[str, _Held]]) -> TarIndex:
             labels[i] = parts[label]
             if label == "json":
                 json.add(i)
-    return TarIndex(list(samples), images, labels, frozenset(json), problems)
+    suffixes = frozenset(suffix for parts in samples.values() for suffix in parts)
+    return TarIndex(list(samples), images, labels, frozenset(json), suffixes, problems)
 
 
 def _image_suffixes(parts: Iterable[str]) -> list[str]:

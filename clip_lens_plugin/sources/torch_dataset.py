@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 import struct
@@ -17,6 +16,9 @@ from torch.utils.data import Dataset, IterableDataset, Subset
 
 from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.images import printable
+from clip_lens_plugin.labelling.columns import number_of
+from clip_lens_plugin.labelling.names import classes_note
+from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import UnreadableImageError, unreadable_where, upright_rgb
 from clip_lens_plugin.pixels import refuse_not_pixels
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of, unique_names
@@ -60,7 +62,9 @@ class TorchSource:
             self._names = unique_names(_inside(root, file) for file in self._files)
         elif isinstance(dataset, Subset):
             self._names = unique_names(f"{i:08d}" for i in positions)
-        self._classes = _class_names(getattr(self._whole, "classes", None))
+        self._told = _class_names(self._whole)
+        self._classes = None if self._told is None else worded(self._told)
+        self._code = None if self._told is None else {name: i for i, name in enumerate(self._told)}
 
     @property
     def description(self) -> str:
@@ -70,6 +74,13 @@ class TorchSource:
     @property
     def classes(self) -> tuple[str, ...] | None:
         return self._classes
+
+    @property
+    def label_notes(self) -> tuple[str, ...]:
+        """What is taken for a class."""
+        if self._classes is None:
+            return ("labels, if its items have any, are whole numbers without names: it has no classes",)
+        return (classes_note(self._classes, f"the data set {type(self._whole).__name__}"),)
 
     def __len__(self) -> int:
         return self._n
@@ -94,12 +105,13 @@ class TorchSource:
             item = self._dataset[position]
         image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, -1)
         name = self.name(position)
-        return Sample(_image(image, name), checked_label(_integer(label, name), self._classes, name))
+        number = number_of(label, "The label", self._code, name)
+        return Sample(_image(image, name), checked_label(number, self._classes, name))
 
     def fingerprint(self) -> str:
         sizes = [-1] * self._n if self._files is None else map(_size, self._files)
         names = (self.name(i) for i in range(self._n))
-        return fingerprint_of(f"torch {_printed(self._whole)}", self._classes, zip(names, sizes, strict=True))
+        return fingerprint_of(f"torch {_printed(self._whole)}", self._told, zip(names, sizes, strict=True))
 
 
 def _whole(dataset: Any, n: int) -> tuple[Any, list[int]]:
@@ -137,14 +149,28 @@ def _size(file: str) -> int:
         return -1
 
 
-def _class_names(classes: Any) -> tuple[str, ...] | None:
-    if not isinstance(classes, list | tuple) or not classes:
-        return None
+def _class_names(dataset: Any) -> tuple[str, ...] | None:
+    """``classes`` of the data set, or the keys of its ``class_to_idx``, in the order of their numbers.
+
+    Raises:
+        ValueError: if the two say different things.
+    """
+    classes, numbers = getattr(dataset, "classes", None), getattr(dataset, "class_to_idx", None)
     # torchvision's ImageNet has a tuple of synonyms for each class.
-    words = [(name,) if isinstance(name, str) else name for name in classes]
+    listed = classes if isinstance(classes, list | tuple) else []
+    words = [(name,) if isinstance(name, str) else name for name in listed]
     if not all(isinstance(each, list | tuple) and all(isinstance(word, str) for word in each) for each in words):
-        return None
-    return tuple(printable(", ".join(each)) for each in words)
+        words = []
+    code = numbers if isinstance(numbers, dict) and all(isinstance(key, str) for key in numbers) else {}
+    if not words and sorted(code.values(), key=str) == sorted(range(len(code)), key=str):
+        words = [(name,) for name in sorted(code, key=code.__getitem__)]
+    for i, each in enumerate(words):
+        if len(each) == 1 and code.get(each[0], i) != i:
+            raise ValueError(
+                f"The data set's classes and class_to_idx differ: {each[0]!r} is number {i} in the one and "
+                f"{code[each[0]]!r} in the other. Set dataset.classes in the order of its labels."
+            )
+    return tuple(printable(", ".join(each)) for each in words) or None
 
 
 def _printed(dataset: Any) -> str:
@@ -184,16 +210,3 @@ def _image(image: Any, name: str) -> Image.Image | Tensor:
         f"The data set gave {given} for {name!r}; expected (image, label) or an image, where an image is a PIL picture "
         "or a preprocessed float tensor of shape [3, height, width]. Wrap the data set, or set its transform."
     )
-
-
-def _integer(label: Any, name: str) -> int:
-    try:
-        if getattr(label, "ndim", 0) != 0:
-            raise TypeError
-        return operator.index(label)
-    except TypeError:
-        shape = f" of shape {list(label.shape)}" if hasattr(label, "shape") else ""
-        raise ValueError(
-            f"The data set gave a label of type {type(label).__name__}{shape} for {name!r}; expected an integer, the "
-            "position among the classes, or -1 where it is unknown."
-        ) from None

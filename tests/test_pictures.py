@@ -248,7 +248,10 @@ def test_a_file_larger_than_any_picture_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "large.png").write_bytes(noise("PNG"))
     with pytest.raises(UnreadableImageError, match="bytes, at most 5,000"):
         open_upright(tmp_path / "large.png")
-    with (tmp_path / "large.png").open("rb") as file, pytest.raises(UnreadableImageError, match="more than 5,000 bytes"):
+    with (
+        (tmp_path / "large.png").open("rb") as file,
+        pytest.raises(UnreadableImageError, match="more than 5,000 bytes"),
+    ):
         open_upright(file)
 
 

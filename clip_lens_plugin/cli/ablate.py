@@ -28,7 +28,7 @@ from clip_lens_plugin.cli.options import (
     check_out,
 )
 from clip_lens_plugin.cli.printing import print_path
-from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
+from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.plain_text import write_csv
 from clip_lens_plugin.sources.source import ImageSource
@@ -92,6 +92,8 @@ def ablate(
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             print_path(path)
+        if data is not None:
+            end_if_many_skipped(console, store)
 
 
 def _pictures(

@@ -18,7 +18,7 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
 )
 from clip_lens_plugin.cli.printing import print_path
-from clip_lens_plugin.cli.stores import print_store, workers_for
+from clip_lens_plugin.cli.stores import end_if_many_skipped, print_store, workers_for
 from clip_lens_plugin.collection.collect import collect as run
 from clip_lens_plugin.collection.ranks import Ranks, joined
 
@@ -64,7 +64,8 @@ def collect(
 ) -> None:
     """Runs a data set of any size once, and keeps what the other commands need.
 
-    Without a data set: drawn scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
+    More than 5 % of the samples skipped is exit code 3, and the collection stays usable. Without a data set: drawn
+    scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
     """
     console = Console(stderr=True, highlight=False)
     with joined() as own_device:
@@ -94,3 +95,4 @@ def collect(
             if ranks.is_first:
                 print_store(console, store)
                 print_path(out)
+            end_if_many_skipped(console if ranks.is_first else Console(quiet=True), store)

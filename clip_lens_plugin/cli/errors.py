@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.printing import say
+from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
 from clip_lens_plugin.loading.errors import first_line, is_no_memory
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
 INTERRUPTED = 130
 """Exit code of a shell's command that Ctrl-C ended."""
+MANY_SKIPPED = 3
+"""Exit code of what was done, but with more than 5 % of the samples skipped."""
+DAMAGED = 4
+"""Exit code of ``verify`` where files of a collection are damaged."""
 
 
 @contextmanager
 def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
-    """Ends in exit code 2 and one line that begins with ``who``."""
+    """Ends in exit code 2 and one line that begins with ``who``; what is said of a collection is a line each."""
     try:
-        yield
+        with _one_line_notes(console):
+            yield
     except USER_CAN_MEND as error:
         say(console, f"{who}: {'; '.join((str(error), *_notes(error)))}")
         raise typer.Exit(2) from None
@@ -31,6 +39,23 @@ def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
             raise
         say(console, f"{who}: Memory ran out: {first_line(error)}. Give smaller batches, less data or a smaller model.")
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def _one_line_notes(console: Console) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CollectionWarning)
+        warnings.simplefilter("ignore", SkippedWarning)  # A table is printed.
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, CollectionWarning):
+                shown(message, category, *where, **more)
+                return
+            say(console, f"note: {message}")
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.cli.errors import MANY_SKIPPED
 from clip_lens_plugin.cli.printing import cell, say
+from clip_lens_plugin.collection.checks.description import DESCRIPTION, GROUP
 from clip_lens_plugin.collection.collect import collect
-from clip_lens_plugin.collection.plan import MomentsOf, What
+from clip_lens_plugin.collection.place import plain_path
+from clip_lens_plugin.collection.plan import PLAN_FILE, MomentsOf, What
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.sources.source import ImageSource
@@ -26,9 +31,10 @@ def is_store(source: str | None) -> bool:
     """Whether it is the place of a collection, and no data set."""
     if source is None:
         return False
+    source = plain_path(source)
     if "://" in source:
         return not (source.endswith(".tar") or "{" in source)
-    return (Path(source) / "zarr.json").is_file()
+    return any(os.path.lexists(os.path.join(source, key)) for key in (PLAN_FILE, DESCRIPTION, GROUP))
 
 
 def data_set_of(source: str | None, limit: int | None, attribute: str | None) -> ImageSource | None:
@@ -69,7 +75,7 @@ def workers_for(model: HookedCLIP) -> int:
 
 
 def print_store(console: Console, store: ContributionStore) -> None:
-    """How many samples, how exact, and what was skipped."""
+    """How many samples, how exact, and what was skipped, and why."""
     say(
         console,
         f"{len(store):,} samples of the {store.plan.dataset}; the parts sum to the embedding with a relative error of "
@@ -83,3 +89,26 @@ def print_store(console: Console, store: ContributionStore) -> None:
     console.print(table)
     if len(store.skipped) > MOST_SKIPPED:
         console.print(f"and {len(store.skipped) - MOST_SKIPPED:,} more")
+    if store.has_many_skipped:
+        _print_reasons(console, store)
+
+
+def end_if_many_skipped(console: Console, store: ContributionStore) -> None:
+    """Ends in exit code 3 where more than 5 % of what was collected was skipped; what was done stays usable."""
+    if store.has_many_skipped:
+        share = len(store.skipped) / store.plan.n_samples
+        say(
+            console,
+            f"clip-lens: {share:.0%} of the samples were skipped, more than 5 %: what is above is of the others alone.",
+        )
+        raise typer.Exit(MANY_SKIPPED)
+
+
+def _print_reasons(console: Console, store: ContributionStore) -> None:
+    table = Table("reason", "samples", title="why", title_justify="left")
+    reasons = store.skipped_reasons().most_common()
+    for reason, n in reasons[:MOST_SKIPPED]:
+        table.add_row(cell(reason), f"{n:,}")
+    console.print(table)
+    if len(reasons) > MOST_SKIPPED:
+        console.print(f"and {len(reasons) - MOST_SKIPPED:,} more reasons")

@@ -24,7 +24,7 @@ from clip_lens_plugin.cli.options import (
     check_out,
 )
 from clip_lens_plugin.cli.printing import cell, print_path
-from clip_lens_plugin.cli.stores import data_set_of, open_or_collect, print_store
+from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
 from clip_lens_plugin.cli.texts import pool_for, pool_named
 from clip_lens_plugin.plain_text import write_csv
 from clip_lens_plugin.text_span import TextSpanResult, text_span
@@ -66,6 +66,8 @@ def textspan(
         _print_texts(console, found)
         for path in _write(found, out, figure_format):
             print_path(path)
+        if data is not None:
+            end_if_many_skipped(console, store)
 
 
 def _print_texts(console: Console, found: TextSpanResult) -> None:

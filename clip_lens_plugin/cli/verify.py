@@ -1,4 +1,4 @@
-"""``clip-lens verify``: whether the wrapped model gives the embeddings of its source."""
+"""``clip-lens verify``: whether the wrapped model gives its source's embeddings, and a collection what was written."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import torch
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.errors import one_line_errors
+from clip_lens_plugin.cli.errors import DAMAGED, one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
 from clip_lens_plugin.cli.stores import is_store
+from clip_lens_plugin.collection.checks.description import read_plan
+from clip_lens_plugin.collection.checks.store import check_store
+from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.images import Skipped, find_images, load_images
@@ -36,13 +39,37 @@ def verify(
     precision: PrecisionOption = "float32",
     limit: LimitOption = None,
 ) -> None:
-    """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model."""
+    """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model.
+
+    Of a collection every file is read first and compared with what was written, which needs no model: a line says what
+    is damaged and what is good, and damage is exit code 4.
+    """
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):
+        if source is not None and is_store(source):
+            _check_files(source)
+            if not _is_own(choice, source):
+                typer.echo("not compared with its model: give --model and --pretrained, as when it was collected")
+                return
         with console.status("loading"):
             loaded = choice.load(console, getattr(torch, precision))
         for line in _lines(loaded, source, limit or PROBES):
             typer.echo(one_line(line))
+
+
+def _check_files(store: str) -> None:
+    """Says what the files of a collection hold. Exits if one is damaged."""
+    check = check_store(store)
+    for line in str(check).splitlines():
+        typer.echo(f"{store}: {one_line(line)}")
+    if not check.is_whole:
+        raise typer.Exit(DAMAGED)
+
+
+def _is_own(choice: ModelChoice, store: str) -> bool:
+    """Whether a model was chosen, or the one that is taken where none is may be the collection's."""
+    plan = read_plan(Place(store))
+    return choice.model != "scenes" or (plan is not None and plan.model_name == "scenes")
 
 
 def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:

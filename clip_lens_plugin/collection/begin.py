@@ -22,8 +22,8 @@ from clip_lens_plugin.collection.checks.description import (
 )
 from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
-from clip_lens_plugin.collection.progress import FOLDER, Progress
+from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
+from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import array_names, chunk_patterns, make_arrays
 
 FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS)
@@ -59,7 +59,6 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, any_heads: bo
                 Progress.remove_all(place)
                 return None
             begun.warn_of_earlier_version(str(place))
-            _say_if_lost(place)
         place.remove_half_written(FILES, [FOLDER, *array_names(begun)])
         if begun.has_checksums:
             make_arrays(place, begun)
@@ -77,11 +76,6 @@ def _refuse_foreign(place: Place) -> Plan | None:
     if foreign is not None:
         raise ValueError(f"{place} holds something else ({foreign}): collect into an empty or new place.")
     return plan
-
-
-def _say_if_lost(place: Place) -> None:
-    if place.get(MOMENTS) is not None and not place.listed(FOLDER + "/"):
-        say(f"{place} was finished, but its description is lost: all of it is done again.")
 
 
 def not_written(place: object, error: OSError) -> OSError:

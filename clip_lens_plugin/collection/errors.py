@@ -7,6 +7,10 @@ class CollectionWarning(UserWarning):
     """Something about a collection that a user should know of, and that stops nothing."""
 
 
+class SkippedWarning(CollectionWarning):
+    """Many samples of a data set could not be read."""
+
+
 class CollectionNotFoundError(ValueError):
     """There is no collection, or an unfinished or damaged one."""
 

@@ -31,13 +31,17 @@ class CollectionInUseError(ValueError):
     """Another process is writing to the same place."""
 
 
+def plain_path(address: str) -> str:
+    """The path of an address of a file on this machine, as file:///data/store; other addresses as they are."""
+    local = address.startswith(("file://", "local://"))
+    return str(LocalFileSystem._strip_protocol(address)) if local else address
+
+
 class Place:
     """Keys and their bytes; a key that is set is there whole or not at all."""
 
     def __init__(self, address: str | Path) -> None:
-        self.address = str(address)
-        if self.address.startswith(("file://", "local://")):
-            self.address = LocalFileSystem._strip_protocol(self.address)
+        self.address = plain_path(str(address))
         self.is_local = "://" not in self.address
         try:
             if self.is_local:

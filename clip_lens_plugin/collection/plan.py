@@ -26,6 +26,9 @@ MomentsOf = Literal["late", "all"]
 PLAN_FILE = "clip_lens_plan.json"
 """The first file of a collection, which says that the folder is ours."""
 
+FOLDER = "progress"
+"""Where it is kept how far each process has come."""
+
 FORMAT = 5
 FORMAT_3, FORMAT_4 = 3, 4
 """They have no checksums, and the plan among the attributes of the zarr group. The fingerprints of format 3 knew less,

@@ -20,14 +20,12 @@ from torch import Tensor
 from clip_lens_plugin.collection.checks.sealed import sha256
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.plan import FOLDER, Plan
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.moments import Moments
-
-FOLDER = "progress"
 
 SECONDS = 60.0
 """Between two writes of the file, which is large where the moments are."""
@@ -91,8 +89,9 @@ class Progress:
         self._is_whole, self._is_kept = True, False
 
     def add_rows(self, block: int, checksums: UInt32[np.ndarray, " patterns"]) -> None:
-        """Notes that the rows of a block were written."""
-        self.chunks[block] = checksums
+        """Notes that the rows of a block were written, with the checksums of their chunks, if there are any."""
+        if len(checksums):
+            self.chunks[block] = checksums
         self._is_kept = False
 
     def take_sums(self, other: Progress) -> None:

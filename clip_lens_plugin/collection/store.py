@@ -36,7 +36,7 @@ from clip_lens_plugin.collection.errors import (
     NOT_WHOLE,
     CollectionDamagedError,
     CollectionNotFoundError,
-    CollectionWarning,
+    SkippedWarning,
 )
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
@@ -55,10 +55,6 @@ T = TypeVar("T")
 
 MOST_SKIPPED = 0.05
 """Share of samples that may be skipped without a warning."""
-
-
-class SkippedWarning(CollectionWarning):
-    """Many samples of a data set could not be read."""
 
 
 class ContributionStore:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 
 import pytest
 import torch
 from PIL import Image
 
 from clip_lens_plugin.adapters.transformers import HuggingFaceCLIP
-from clip_lens_plugin.collection import ContributionStore
 from tests.adapters.conversion import clip_model
+from tests.collection.stores import as_of_format, rewrite_plan
 from tests.conftest import random_clip
 
 
@@ -45,15 +45,46 @@ def test_collection(run, scenes_store, opened):
     assert "now: embedding equal" in result.stdout
 
 
-def test_collection_of_an_earlier_version(scenes_store, scenes_model, tmp_path):
-    """Without the record it opens, and says that there is none."""
-    import shutil
+def test_every_file_of_a_collection_is_compared(run, scenes_store):
+    n = sum(each.is_file() for each in scenes_store.rglob("*")) - 2  # The description has its own digest; the lock.
+    assert f"{scenes_store}: all {n:,} files are as they were written\n" in run("verify", scenes_store).stdout
 
+
+def test_damage_is_a_line_and_an_exit_code_and_needs_no_model(run, scenes_store, tmp_path):
     copied = shutil.copytree(scenes_store, tmp_path / "store")
-    description = json.loads((copied / "zarr.json").read_text())
-    del description["attributes"]["clip_lens_finished"]["verified"]
-    (copied / "zarr.json").write_text(json.dumps(description))
-    assert ContributionStore.open(copied, scenes_model).verified is None
+    (copied / "clip_lens_plan.json").unlink()
+    (copied / "mlps" / "c" / "0" / "1" / "0").write_bytes(b"junk")
+    result = run("verify", copied, "--model", "ViT-B-61")
+    assert result.exit_code == 4, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith("clip_lens_plan.json (the plan) is damaged: it is not there")
+    assert re.search(r"samples 0 to \d+ of 'mlps' are damaged \(mlps/c/0/1/0: ", lines[1])
+    assert "good: moments, sums of components, " in lines[2]
+    assert "'coordinates'" in lines[2]
+    assert "'mlps'" not in lines[2]
+
+
+def test_a_collection_of_another_model_is_compared_without_it(run, scenes_store, tmp_path):
+    copied = shutil.copytree(scenes_store, tmp_path / "store")
+    rewrite_plan(copied, lambda plan: plan.update(model_name="ViT-B-16"))
+    result = run("verify", copied)
+    assert result.exit_code == 0, result.output
+    assert "files are as they were written" in result.stdout
+    assert "give --model and --pretrained" in result.stdout
+
+
+def test_collection_of_an_earlier_version(run, scenes_store, tmp_path):
+    """Without checksums it opens, and a line says so."""
+    copied = shutil.copytree(scenes_store, tmp_path / "store")
+    as_of_format(copied, 4)
+    result = run("verify", copied)
+    assert result.exit_code == 0, result.output
+    assert "earlier version without checksums" in result.stdout
+    assert "note: " in result.stderr
+    (copied / "mlps" / "c" / "0" / "1" / "0").write_bytes(b"junk")
+    result = run("verify", copied)
+    assert result.exit_code == 4
+    assert "of 'mlps' are damaged" in result.stdout
 
 
 def test_nothing_there(refused, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import fsspec
 import pytest
 import torch
@@ -10,6 +12,7 @@ from filelock import FileLock
 from clip_lens_plugin import HookedCLIP, Moments
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.collect import NonFiniteActivationError
+from clip_lens_plugin.collection.errors import SkippedWarning
 from clip_lens_plugin.collection.place import CollectionInUseError
 from clip_lens_plugin.collection.plan import CollectionMismatchError
 from clip_lens_plugin.collection.reading import UnreadableSampleError
@@ -173,6 +176,17 @@ def test_files_of_others_are_not_touched(clip, tmp_path):
     with pytest.raises(ValueError, match=r"is a file"):
         collect_rows(clip, scenes(9), tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "chapter 1"
+
+
+@pytest.mark.parametrize(("broken", "said"), [(1, False), (2, True)])
+def test_more_than_a_twentieth_skipped_is_said_with_the_reasons(clip, tmp_path, broken, said):
+    dataset = BrokenScenes(20, {i: OSError(f"cut short {i}") for i in range(broken)})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        store = collect_rows(clip, dataset, tmp_path / "out", what="moments")
+    assert store.has_many_skipped == said
+    messages = [str(each.message) for each in caught if issubclass(each.category, SkippedWarning)]
+    assert [("2 of 20 samples" in each and "1 times cut short 1" in each) for each in messages] == [True] * said
 
 
 @pytest.mark.parametrize(

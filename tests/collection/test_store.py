@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import zarr
 from open_clip.transform import image_transform
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.collection.plan import CollectionMismatchError
-from clip_lens_plugin.collection.store import CollectionNotFoundError
+from clip_lens_plugin.collection.checks.description import DESCRIPTION
+from clip_lens_plugin.collection.errors import CollectionDamagedError, CollectionNotFoundError, CollectionWarning
+from clip_lens_plugin.collection.plan import PLAN_FILE, CollectionMismatchError
 from tests.collection.conftest import BrokenScenes, collect_rows, preprocessed
+from tests.collection.stores import as_of_format, everything, rewrite_description, rewrite_plan, same
 from tests.conftest import random_clip
 
 KEPT = [i for i in range(21) if i not in (5, 9)]
@@ -105,7 +106,7 @@ def test_a_model_that_gives_something_else_is_told(copied, clip):
     def change(plan):
         plan["fingerprints"]["probe"][3] += 0.01
 
-    _rewrite(copied, change)
+    rewrite_plan(copied, change)
     with pytest.raises(CollectionMismatchError, match="embedding of the probe image differs"):
         ContributionStore.open(copied, clip)
 
@@ -115,30 +116,24 @@ def test_other_libraries_may_describe_the_same_settings_otherwise(copied, clip):
         plan["fingerprints"]["image_settings"] = "0" * 64
         plan["fingerprints"]["libraries"]["timm"] = "0.9.0"
 
-    _rewrite(copied, change)
+    rewrite_plan(copied, change)
     with pytest.warns(UserWarning, match=r"other libraries: timm 0\.9\.0 \(here .*those are the same"):
         assert len(ContributionStore.open(copied, clip)) == 19
-    _rewrite(copied, lambda plan: plan["fingerprints"]["probe"].__setitem__(3, 9.0))
+    rewrite_plan(copied, lambda plan: plan["fingerprints"]["probe"].__setitem__(3, 9.0))
     with pytest.raises(CollectionMismatchError, match="image settings differs"):
         ContributionStore.open(copied, clip)
 
 
-def _as_format_3(plan: dict) -> None:
-    """What the first version kept."""
-    kept = plan["fingerprints"]
-    plan["format"] = 3
-    plan["fingerprints"] = {
-        **{name: kept[name] for name in ("architecture", "dtype", "image_weights")},
-        "preprocessing": kept["printed_preprocessing"],
-    }
-
-
-def test_a_store_of_format_3_opens_by_its_old_fingerprint_with_a_note(copied, clip, heads):
-    _rewrite(copied, _as_format_3)
-    with pytest.warns(UserWarning, match="fingerprint of an earlier version") as caught:
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_store_of_an_earlier_version_opens_with_one_note(copied, clip, finished, version):
+    as_of_format(copied, version)
+    with pytest.warns(CollectionWarning, match="kept no checksums") as caught:
         store = ContributionStore.open(copied, clip)
     assert len(caught) == 1
-    torch.testing.assert_close(store[:5].heads, heads[:5], rtol=1e-4, atol=1e-5)
+    assert ("fingerprint of an earlier version" in str(caught[0].message)) == (version == 3)
+    found, expected = everything(store), everything(finished)
+    del found["plan"], expected["plan"]
+    assert same(found, expected)
     other = HookedCLIP.from_pretrained("scenes", device="cpu")
     with torch.no_grad():
         other.clip.visual.proj[0, 0] += 1
@@ -147,20 +142,20 @@ def test_a_store_of_format_3_opens_by_its_old_fingerprint_with_a_note(copied, cl
     assert _refusal(store, HookedCLIP.from_open_clip(clip.clip, preprocess)) == ["preprocessing"]
 
 
-def test_a_collection_of_format_3_is_gone_on_with(clip, tmp_path):
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_collection_of_an_earlier_version_is_gone_on_with(clip, tmp_path, version):
     with pytest.raises(KeyboardInterrupt):
         collect_rows(clip, BrokenScenes(21, {12: KeyboardInterrupt()}), tmp_path / "begun")
-    _rewrite(tmp_path / "begun", _as_format_3)
-    with pytest.warns(UserWarning, match="fingerprint of an earlier version") as caught:
-        store = collect_rows(clip, BrokenScenes(21, {}), tmp_path / "begun", resume=True)
-    assert (len(store), len(caught)) == (21, 1)
-
-
-def _rewrite(folder: Path, change: Callable[[dict], object]) -> None:
-    """Changes the plan in a store's description."""
-    about = json.loads((folder / "zarr.json").read_text())
-    change(about["attributes"]["clip_lens_plan"])
-    (folder / "zarr.json").write_text(json.dumps(about))
+    as_of_format(tmp_path / "begun", version)
+    again = BrokenScenes(21, {i: KeyboardInterrupt() for i in range(8)})
+    with pytest.warns(CollectionWarning, match="kept no checksums") as caught:
+        store = collect_rows(clip, again, tmp_path / "begun", resume=True)
+    assert (len(store), len(caught)) == (21, 2)
+    assert store.plan.format == version
+    assert store.labels.tolist() == [BrokenScenes(21, {})[i][1] for i in range(21)]
+    torch.testing.assert_close(
+        store[:].heads, clip.decompose(preprocessed(clip, range(21))).heads, rtol=1e-2, atol=1e-2
+    )
 
 
 def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):
@@ -173,18 +168,25 @@ def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):
         ContributionStore.open(tmp_path / "begun", clip)
 
 
-@pytest.mark.parametrize("text", ["no JSON", "[]", "", '{"attributes": null}', '{"attributes": {"clip_lens_plan": 5}}'])
-def test_a_damaged_description_is_refused(copied, clip, text):
+@pytest.mark.parametrize("file", [PLAN_FILE, DESCRIPTION])
+@pytest.mark.parametrize("text", ["no JSON", "[]", "", "[" * 100_000, '{"sha256": 5}'])
+def test_a_damaged_description_is_refused(copied, clip, file, text):
+    (copied / file).write_text(text)
+    with pytest.raises(CollectionDamagedError, match=rf"{file}.*damaged: (it is no JSON|it holds no|its content)"):
+        ContributionStore.open(copied, clip)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "", "[" * 100_000, '{"attributes": {"clip_lens_plan": 5}}'])
+def test_a_damaged_description_of_an_earlier_version_is_refused(copied, clip, text):
+    as_of_format(copied, 4)
     (copied / "zarr.json").write_text(text)
-    with pytest.raises(ValueError, match=r"damaged|format|holds no collection"):
+    with pytest.raises(CollectionDamagedError, match=r"zarr\.json.*damaged"):
         ContributionStore.open(copied, clip)
 
 
 @pytest.mark.parametrize("lost", ["fingerprints", "shape", "block", "format"])
-def test_a_description_that_lacks_something_is_refused(copied, clip, lost):
-    description = json.loads((copied / "zarr.json").read_text())
-    del description["attributes"]["clip_lens_plan"][lost]
-    (copied / "zarr.json").write_text(json.dumps(description))
+def test_a_plan_that_lacks_something_is_refused(copied, clip, lost):
+    rewrite_plan(copied, lambda plan: plan.pop(lost))
     with pytest.raises(ValueError, match=r"Collect it again"):
         ContributionStore.open(copied, clip)
 
@@ -238,22 +240,39 @@ def test_a_damaged_array_is_named(copied, clip, array):
         if chunk.is_file():
             chunk.write_bytes(b"junk")
     store = ContributionStore.open(copied, clip)
-    with pytest.raises(CollectionNotFoundError, match=r"damaged: .*Collect it again"):
+    with pytest.raises(CollectionDamagedError, match=rf"{array}/c/.* is damaged: .*Collect it again"):
         print(store[:2], store.labels)
 
 
 def test_an_array_that_is_gone_is_named(copied, clip):
     shutil.rmtree(copied / "coordinates")
-    with pytest.raises(CollectionNotFoundError, match="lacks the array 'coordinates'"):
-        ContributionStore.open(copied, clip)[:2]
-
-
-def test_a_description_without_its_error_is_damaged(copied, clip):
-    about = json.loads((copied / "zarr.json").read_text())
-    about["attributes"]["clip_lens_finished"] = {}
-    (copied / "zarr.json").write_text(json.dumps(about))
-    with pytest.raises(CollectionNotFoundError, match="holds no completeness_error"):
+    with pytest.raises(CollectionDamagedError, match=r"coordinates/zarr\.json .*it is not there"):
         ContributionStore.open(copied, clip)
+
+
+@pytest.mark.parametrize("lost", ["completeness_error", "files", "chunks", "block"])
+def test_a_description_that_lacks_something_is_damaged(copied, clip, lost):
+    rewrite_description(copied, lambda description: description.pop(lost))
+    with pytest.raises(CollectionDamagedError, match=f"lacks something.*{lost}"):
+        ContributionStore.open(copied, clip)
+
+
+def test_plain_zarr_reads_the_arrays(finished):
+    group = zarr.open_group(str(finished._place), mode="r")
+    np.testing.assert_array_equal(group["embedding"][:][KEPT], finished[:].embedding.numpy())
+    assert [str(each) for each in group["name"][:][KEPT]] == [*finished.names]
+
+
+def test_rows_touch_only_what_they_are_of(copied, clip, finished):
+    """Chunks of other rows may be damaged."""
+    for array in ("coordinates", "mlps", "embedding"):
+        for chunk in (copied / array / "c" / "2").rglob("*"):
+            if chunk.is_file():
+                chunk.write_bytes(b"junk")
+    store = ContributionStore.open(copied, clip)
+    assert torch.equal(store[:12].heads, finished[:12].heads)
+    with pytest.raises(CollectionDamagedError, match="/c/2/"):
+        store[12:]
 
 
 def test_nothing_of_the_progress_is_left(finished):

@@ -13,7 +13,7 @@ from clip_lens_plugin.collection.checks.chunks import ChunkChecksums, fault_of
 from clip_lens_plugin.collection.checks.sealed import sealed, sha256, unsealed
 from clip_lens_plugin.collection.errors import CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
+from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
 from clip_lens_plugin.verification import Verification
 
 DESCRIPTION = "clip_lens_description.json"
@@ -167,6 +167,9 @@ def read_file_description(place: Place) -> Description | None:
     """
     found = place.get(DESCRIPTION)
     if found is None:
+        # Progress is removed last, so where there is none and sums are there, it was finished.
+        if place.sizes([MOMENTS])[MOMENTS] is not None and not place.listed(FOLDER + "/"):
+            raise CollectionDamagedError(DESCRIPTION, place, "it is not there, although the collection was finished")
         return None
     try:
         return Description.from_bytes(found)

@@ -25,5 +25,5 @@ class CollectionDamagedError(CollectionNotFoundError):
         self.key, self.how = key, how
 
 
-NOT_WHOLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+NOT_WHOLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 """What parsers and codecs raise on what is damaged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -51,8 +52,11 @@ def test_at_most_twenty_skipped_samples_are_listed_and_none_is_markup(tmp_path, 
     for i in range(22):
         (pictures / "dog" / f"[bold]{i:02d}.png").write_bytes(b"broken")
     result = run("collect", pictures, "--out", tmp_path / "out")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 3, result.stderr
     assert "6 samples" in result.stderr
+    assert "79% of the samples were skipped" in result.stderr
+    assert re.search(r"reason +┃ samples", result.stderr)
+    assert re.search(r"cannot identify.* │ 22 ", result.stderr)
     assert "22 skipped" in result.stderr
     assert "dog/[bold]19.png" in result.stderr
     assert "dog/[bold]20.png" not in result.stderr

@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,13 @@ from rich.table import Table
 
 from clip_lens_plugin import ContributionStore, HookedCLIP, collect, mean_ablation_curve
 from clip_lens_plugin.ablation import Components, paper_components
-from clip_lens_plugin.collection.collect import _finish
+from clip_lens_plugin.collection.begin import begin
+from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.reading import read_batches
-from clip_lens_plugin.collection.rows import BlockRows, make_arrays
-from clip_lens_plugin.collection.store import PLAN
+from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Readout
@@ -123,9 +124,10 @@ class _Blank:
 def _random_store(model: HookedCLIP, folder: str) -> ContributionStore:
     """A finished store of random rows of ViT-B-16's shape: the time of a curve does not depend on the numbers."""
     place, plan = Place(folder), Plan.of(model, _Blank(), "contributions", "float16", 32, None)
-    group, progress, readout = place.group(write=True), Progress(), Readout.of(model)
-    make_arrays(group, plan)
-    group.attrs[PLAN] = plan.to_json()
+    progress, readout = Progress(), Readout.of(model)
+    with ExitStack() as held:
+        begin(place, plan, False, held)
+    writer = RowWriter(place, plan)
     l, h, k, e, p, r = plan.shape
     for block in range(plan.n_blocks):
         positions = list(plan.samples(block))
@@ -137,10 +139,9 @@ def _random_store(model: HookedCLIP, folder: str) -> ContributionStore:
         contributions = Contributions(readout, parts)
         rows = BlockRows(plan, block)
         rows.fill(positions, [0] * b, contributions)
-        rows.write(group)
-        progress.add(contributions)
-        progress.blocks.append(block)
-    _finish(place, plan, [progress])
+        progress.add_rows(block, writer.write(rows, block))
+        progress.add_block(block, [contributions], {})
+    finish(place, plan, [progress], model.verify())
     return ContributionStore.open(folder, model)
 
 

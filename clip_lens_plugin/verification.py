@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
         ours = torch.cat([model(part) for part in images.split(BATCH)]).double()
         theirs = torch.cat([source_embedding(model, part) for part in images.split(BATCH)]).double()
         shown = str(model.cfg.dtype).removeprefix("torch.")
-        about = (_allowed(model), shown, len(images), "probe" if probe else "given")
+        about = (allowed(model), shown, len(images), "probe" if probe else "given")
         if ours.shape != theirs.shape:
             raise SourceMismatchError(
                 f"{model.cfg.model_name}: the source gives embeddings of shape {list(theirs.shape)}, the wrapped model "
@@ -112,7 +113,7 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
         found = Verification(difference, *about)
         if found.holds:
             return found
-        parting = _first_parting(model, images[:1])
+        parting = first_parting(model, images[:1], model.source_blocks, lambda: source_embedding(model, images[:1]))
     raise SourceMismatchError(
         f"{model.cfg.model_name}: the wrapped model's embedding differs from the source's own by {difference:.1e} "
         f"(relative), more than the {found.allowed:.0e} that is rounding in {shown}. The two streams part first at "
@@ -121,7 +122,7 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
     )
 
 
-def _allowed(model: HookedCLIP) -> float:
+def allowed(model: HookedCLIP) -> float:
     """What is rounding, by the weights' dtype; or by what the source itself rounds to, where that is coarser."""
     rounds_in = getattr(model.clip, "rounds_in", None)
     return ALLOWED[model.cfg.dtype if rounds_in is None else rounds_in(model.cfg.dtype)]
@@ -151,9 +152,17 @@ def source_embedding(model: HookedCLIP, images: Float[Tensor, "b 3 height width"
     return given[0] if isinstance(given, tuple) else given
 
 
-def _first_parting(model: HookedCLIP, image: Float[Tensor, "1 3 height width"]) -> str:
-    """The first hook point at which our stream differs from the source's."""
-    blocks = model.source_blocks
+def first_parting(
+    model: HookedCLIP, image: Float[Tensor, "1 3 height width"], blocks: Sequence[nn.Module], run: Callable[[], object]
+) -> str:
+    """The first hook point at which our stream differs from that of another model.
+
+    Args:
+        model: ours.
+        image: what both are run on.
+        blocks: the other model's.
+        run: runs it on the image.
+    """
     names = ["hook_embed", *(f"blocks.{l}.hook_resid_post" for l in range(len(blocks)))]
     _, ours = model.run_with_cache(image, names_filter=names)
     theirs: list[Tensor] = []
@@ -167,12 +176,12 @@ def _first_parting(model: HookedCLIP, image: Float[Tensor, "1 3 height width"]) 
     handles = [blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True)]
     handles += [block.register_forward_hook(keep_output) for block in blocks]
     try:
-        source_embedding(model, image)
+        run()
     finally:
         for handle in handles:
             handle.remove()
     for name, stream in zip(names, theirs, strict=False):
         mine, own = ours[name].double(), stream.double()
-        if mine.shape != own.shape or not (mine - own).norm() <= _allowed(model) * own.norm():
+        if mine.shape != own.shape or not (mine - own).norm() <= allowed(model) * own.norm():
             return name
     return "the pooling or the projection, after the last block"

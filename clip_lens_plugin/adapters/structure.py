@@ -93,7 +93,12 @@ def refuse_other_structure(tower: nn.Module, model_name: str) -> None:
 
 def base_class(module: nn.Module) -> type[nn.Module]:
     """The module's class; of one that ``torch.nn.utils.parametrize`` changed, the class that it had."""
-    return type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
+    return plain_class(type(module))
+
+
+def plain_class(kind: type) -> type:
+    """The class that one made by ``torch.nn.utils.parametrize`` had before; any other one itself."""
+    return kind.__mro__[1] if kind.__module__ == parametrize.__name__ else kind
 
 
 def children_of(module: nn.Module) -> dict[str, nn.Module]:
@@ -121,15 +126,29 @@ def alteration(module: nn.Module) -> str | None:
     """What stands between a module's weights and what it computes, as the end of a sentence; None for nothing."""
     for kind, hook in acting_hooks(module):
         return f"has a {kind} hook, {_name_of(hook)}, which the wrapper would not run. {_hook_advice(hook)}"
-    replaced = [
-        name
-        for name in module.__dict__
-        if callable(getattr(type(module), name, None)) and (name in RUNS or not hasattr(nn.Module, name))
-    ]
-    if replaced:
+    name = replaced_function(module)
+    if name is not None:
         advice = ADVICE["accelerate"] if "_hf_hook" in module.__dict__ else ADVICE[""]
-        return f"has its own {replaced[0]} instead of its class's, which the wrapper would not run. {advice}"
+        return f"has its own {name} instead of its class's, which the wrapper would not run. {advice}"
     return None
+
+
+def replaced_function(module: nn.Module) -> str | None:
+    """Name of a function that an instance has of its own, in place of its class's; None where there is none.
+
+    What ``module.compile()`` makes runs the class's own.
+    """
+    state = module.__dict__
+    compiled = state.get("_compiled_call_impl")
+    if compiled is not None and not _runs_the_same(compiled):
+        return "_compiled_call_impl"
+    own = (name for name in state if callable(getattr(type(module), name, None)))
+    return next((name for name in own if name in RUNS or not hasattr(nn.Module, name)), None)
+
+
+def _runs_the_same(compiled: Any) -> bool:
+    original = getattr(compiled, "_torchdynamo_orig_callable", None)
+    return getattr(original, "__func__", original) is nn.Module._call_impl
 
 
 def refuse_global_hooks(model_name: str) -> None:

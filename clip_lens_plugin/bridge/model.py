@@ -12,13 +12,14 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.bridge.forward import image_features
 from clip_lens_plugin.bridge.original import (
-    Structure,
     blank,
     refuse_changes,
     refuse_left_over,
     structure_of,
     tensors_of,
 )
+from clip_lens_plugin.bridge.probe import refuse_other_embedding
+from clip_lens_plugin.bridge.watch import BridgeAsSeen, hooked_points, refuse_changed_bridge
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.components.pooling import NORMALIZED
 from clip_lens_plugin.factors import same_up_to
@@ -31,23 +32,30 @@ CLIPLike = HookedCLIP | TransformerBridge
 """What the public functions take as their model."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Wrapped:
     """What was made of a bridge.
 
     Attributes:
-        structure: of the model that the bridge was booted from.
+        hooked: on the bridge's own weights.
+        seen: the bridge, as it was then.
+        is_probed: whether the bridge's own forward was found to give the same for an image since then.
     """
 
     hooked: HookedCLIP
-    structure: Structure
+    seen: BridgeAsSeen
+    is_probed: bool = False
 
-    def is_current(self, original: nn.Module) -> bool:
-        """Whether its weights are still those of the bridge, on their device and in their dtype."""
-        weight, cfg = next(original.parameters()), self.hooked.cfg
-        held = {id(parameter) for parameter in original.parameters()}
-        same = all(id(parameter) in held for parameter in self.hooked.parameters())
-        return same and (cfg.device, cfg.dtype) == (weight.device, weight.dtype)
+    def is_current(self, bridge: TransformerBridge) -> bool:
+        """Whether the bridge runs as it did, on the same weights, which are on their device and in their dtype."""
+        weight, cfg = bridge.ln_final.w, self.hooked.cfg
+        if (cfg.device, cfg.dtype) != (weight.device, weight.dtype):
+            return False
+        if not self.seen.is_unchanged(bridge):
+            if not self.seen.is_current(bridge):
+                return False
+            self.seen = BridgeAsSeen.of(bridge)  # So that what makes no difference is looked at once.
+        return True
 
 
 _WRAPPED: WeakKeyDictionary[TransformerBridge, _Wrapped] = WeakKeyDictionary()
@@ -60,19 +68,23 @@ def as_hooked_clip(model: CLIPLike) -> HookedCLIP:
 
     Raises:
         TypeError: if it is neither.
-        UnsupportedTowerError: if the bridge holds a model that is not supported.
+        UnsupportedTowerError: if the bridge holds a model that is not supported; a SourceMismatchError, which is one,
+            if something was changed on the bridge, so that its own forward gives something else for an image.
         ValueError: if hooks are on the bridge: what is computed from images would not have them.
     """
     if isinstance(model, HookedCLIP):
         return model
-    hooked = hooked_of(model)
-    active = sorted(name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd"))
-    if active:
+    found = _wrapped(model)
+    if found.seen.has_hooks():
         raise ValueError(
-            f"The bridge has hooks at {', '.join(active[:4])}, which have no effect here. Run the bridge with them and "
-            f"a cache and decompose that: decompose(bridge, cache)."
+            f"The bridge has hooks at {', '.join(hooked_points(model)[:4])}, which have no effect here. Run the bridge "
+            f"with them and a cache and decompose that: decompose(bridge, cache)."
         )
-    return hooked
+    found.seen.refuse_changes_for_all(found.hooked.cfg.model_name)
+    if not found.is_probed:
+        refuse_other_embedding(model, found.hooked)
+        found.is_probed = True
+    return found.hooked
 
 
 def with_cache(model: CLIPLike, cache: ActivationCache) -> tuple[HookedCLIP, ActivationCache]:
@@ -103,25 +115,30 @@ def hooked_of(bridge: Any) -> HookedCLIP:
             if it has been changed.
         ValueError: if its weights are not in memory.
     """
+    return _wrapped(bridge).hooked
+
+
+def _wrapped(bridge: Any) -> _Wrapped:
     if not isinstance(bridge, TransformerBridge):
         raise TypeError(
             f"The model must be a HookedCLIP or a TransformerBridge, got {type(bridge).__name__}. Wrap it first: "
             f"HookedCLIP.from_open_clip(model) or HookedCLIP.from_transformers(model)."
         )
-    original, found = bridge.original_model, _WRAPPED.get(bridge)
-    if found is not None and found.is_current(original):
-        refuse_changes(original, found.structure, image_features)
-        return found.hooked
+    found = _WRAPPED.get(bridge)
+    if found is not None and found.is_current(bridge):
+        return found
+    original = bridge.original_model
     plain = blank(original)
     structure = structure_of(plain)
     refuse_changes(original, structure, image_features)
+    refuse_changed_bridge(bridge, structure)
     _share_weights(plain, original)
     hooked = HookedCLIP(*wrapped(plain, str(bridge.cfg.model_name)))
     labels: Labels | None = vars(bridge).pop("_labels", None) if found is None else found.hooked.labels
     if labels is not None:
         hooked.set_labels(labels.names, labels.embeddings)
-    _WRAPPED[bridge] = _Wrapped(hooked, structure)
-    return hooked
+    _WRAPPED[bridge] = _Wrapped(hooked, BridgeAsSeen.of(bridge))
+    return _WRAPPED[bridge]
 
 
 def _share_weights(plain: nn.Module, original: nn.Module) -> None:

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clip_lens_plugin.adapters.structure import SourceMismatchError, acting_hooks, refuse_global_hooks
+from clip_lens_plugin.adapters.seen import settings_of
+from clip_lens_plugin.adapters.structure import (
+    SourceMismatchError,
+    acting_hooks,
+    refuse_global_hooks,
+    replaced_function,
+)
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers import SUPPORTED
 
-Structure = dict[str, tuple[type, frozenset[str]]]
-"""The class and the children of each module, by its name."""
+
+@dataclass(frozen=True)
+class Place:
+    """What stands in one place of a model.
+
+    Attributes:
+        kind: the module's class.
+        children: their names.
+        settings: what its class reads beside weights.
+    """
+
+    kind: type
+    children: frozenset[str]
+    settings: dict[str, Any]
+
+
+Structure = dict[str, Place]
+"""The places of a model by their names."""
 
 
 def blank(original: Any) -> Any:
@@ -43,7 +66,10 @@ def blank(original: Any) -> Any:
 
 def structure_of(model: nn.Module) -> Structure:
     """How the model is built."""
-    return {name: (type(module), frozenset(module._modules)) for name, module in model.named_modules()}
+    return {
+        name: Place(type(module), frozenset(module._modules), settings_of(module))
+        for name, module in model.named_modules()
+    }
 
 
 def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[..., Any]) -> None:
@@ -55,23 +81,26 @@ def refuse_changes(original: nn.Module, structure: Structure, forward: Callable[
         forward: what the model's own ``forward`` may be replaced with.
 
     Raises:
-        SourceMismatchError: if a module is of another class, has other children, torch's hooks, or a ``forward`` of
-            its own; the message names it and the way out.
+        SourceMismatchError: if a module is of another class, has other children or settings, torch's hooks, or a
+            function of its own; the message names it and the way out.
     """
     refuse_global_hooks(type(original).__name__)
-    for name, module in _modules(original, structure):
-        where = name or type(original).__name__
-        source, wrappers = module[-1], module[:-1]
-        expected, children = structure[name]
-        if type(source) is not expected:
-            raise SourceMismatchError(_explain(where, f"is of {_full(type(source))}, not {_full(expected)}"))
-        extra = sorted(set(source._modules) ^ children)
+    for name, chain in modules_of(original, structure):
+        where, source, place = name or type(original).__name__, chain[-1], structure[name]
+        if type(source) is not place.kind:
+            raise changed(where, f"is of {_full(type(source))}, not {_full(place.kind)}")
+        extra = sorted(set(source._modules) ^ place.children)
         if extra:
-            raise SourceMismatchError(_explain(where, f"has other parts than a {expected.__name__}: {extra[:3]}"))
-        if any(acting_hooks(each) for each in (source, *wrappers)):
-            raise SourceMismatchError(_explain(where, "has a forward hook of torch's"))
-        if any(_replaced(each, forward) for each in (source, *wrappers)):
-            raise SourceMismatchError(_explain(where, "has a forward of its own"))
+            raise changed(where, f"has other parts than a {place.kind.__name__}: {extra[:3]}")
+        if any(acting_hooks(each) for each in chain):
+            raise changed(where, "has a forward hook of torch's")
+        for each in chain:
+            if (function := replaced_function(each)) and not _is_meant(function, each, forward):
+                raise changed(where, f"has a {function} of its own")
+        now = settings_of(source)
+        for setting, value in place.settings.items():
+            if now.get(setting) != value:
+                raise changed(where, f"has {setting}={now.get(setting)!r}, where its config makes it {value!r}")
 
 
 def refuse_held(original: nn.Module) -> None:
@@ -105,10 +134,10 @@ def refuse_left_over(original: nn.Module, used: Iterable[Tensor]) -> None:
     known = {id(tensor) for tensor in used}
     left = next((name for name, parameter in original.named_parameters() if id(parameter) not in known), None)
     if left is not None:
-        raise SourceMismatchError(_explain(left.replace("._original_component", ""), "is a parameter too many"))
+        raise changed(left.replace("._original_component", ""), "is a parameter too many")
 
 
-def _modules(original: nn.Module, structure: Structure) -> Iterator[tuple[str, list[nn.Module]]]:
+def modules_of(original: nn.Module, structure: Structure) -> Iterator[tuple[str, list[nn.Module]]]:
     """Each module of the structure, the last of its list, after the wrappers that it is in."""
     found = {"": _unwrapped(original)}
     yield "", found[""]
@@ -116,7 +145,7 @@ def _modules(original: nn.Module, structure: Structure) -> Iterator[tuple[str, l
         owner, _, last = name.rpartition(".")
         child = found[owner][-1]._modules.get(last)
         if child is None:  # Named by its owner's children.
-            raise SourceMismatchError(_explain(owner, f"has lost its part {last}"))
+            raise changed(owner, f"has lost its part {last}")
         found[name] = _unwrapped(child)
         yield name, found[name]
 
@@ -128,18 +157,20 @@ def _unwrapped(module: nn.Module) -> list[nn.Module]:
     return chain
 
 
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> bool:
+def _is_meant(function: str, module: nn.Module, forward: Callable[..., Any]) -> bool:
+    """Whether it is the bridge's forward, or Accelerate's, which moves tensors only."""
     own = vars(module).get("forward")
     ours = isinstance(own, partial) and own.func is forward
-    return own is not None and not ours and not hasattr(module, "_hf_hook")  # Accelerate's move tensors only.
+    return function == "forward" and (ours or "_hf_hook" in vars(module))
 
 
 def _full(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _explain(where: str, what: str) -> str:
-    return (
+def changed(where: str, what: str) -> SourceMismatchError:
+    """The error that refuses a model of a bridge for what is changed in it."""
+    return SourceMismatchError(
         f"In the model of this bridge, {where} {what}. A bridge holds Hugging Face's own modules, unchanged: merge an "
         f"adapter into the weights before booting (model.merge_and_unload()), and remove torch's hooks and "
         f"replaced parts."

@@ -30,10 +30,10 @@ class LivePoolBridge(GeneralizedComponent):
         object.__setattr__(self, "_pool", pool)  # Not as a child: its hook points have one owner.
 
     def forward(self, hidden_states: Float[Tensor, "b n d"], *_: Any, **__: Any) -> Float[Tensor, "b d"]:
-        return self._pool(self.hook_in(hidden_states), _AlreadyNormalised())
+        return self._pool(self.hook_in(hidden_states), AlreadyNormalised())
 
 
-class _AlreadyNormalised(LayerNorm):
+class AlreadyNormalised(LayerNorm):
     """Stands for the LayerNorm that Hugging Face has run before the head."""
 
     def __init__(self) -> None:

@@ -92,6 +92,10 @@ def own_method(clip: Any) -> None:
     block.attention = lambda *_, **__: torch.zeros(1)
 
 
+def own_compiled_call(clip: Any) -> None:
+    blocks(clip)[0].mlp._compiled_call_impl = lambda x: 2 * x
+
+
 def own_forward_of_tower(clip: Any) -> None:
     clip.visual.forward = lambda x: x.mean()
 
@@ -139,6 +143,7 @@ CHANGES: dict[Callable[[Any], None], str] = {
     hook_on_convolution: r"visual\.conv1 has a forward hook",
     own_forward: r"resblocks\.0 has its own forward",
     own_method: r"resblocks\.0 has its own attention",
+    own_compiled_call: r"resblocks\.0\.mlp has its own _compiled_call_impl",
     own_forward_of_tower: r"visual has its own forward",
     norm_of_another_kind: r"resblocks\.0\.ln_1 is a Centred",
     pruned: r"resblocks\.0\.mlp\.c_fc has a forward-pre hook, RandomUnstructured.*prune\.remove",
@@ -284,6 +289,7 @@ def test_what_changes_no_value_is_allowed():
     clip.visual.calls = 0
     model = HookedCLIP.from_open_clip(clip)
     clip.visual.calls = 1
+    blocks(clip)[2].mlp.compile(backend="eager")  # Runs what it ran.
     blocks(clip)[0].register_full_backward_hook(lambda module, given, found: None)
     blocks(clip)[1].train = lambda mode=True: blocks(clip)[1]
     assert model.verify().holds

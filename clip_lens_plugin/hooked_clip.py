@@ -294,7 +294,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingMo
         """Takes over the device and dtype of one of the source's weights, which was moved or converted by itself."""
         self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
         if self.labels is not None:
-            self.labels = Labels(self.labels.names, self.labels.embeddings.to(weight.device, weight.dtype))
+            self.labels = self.labels.converted(self.labels.embeddings.to(weight.device, weight.dtype))
 
     def prepare(self, pictures: Picture | Iterable[Picture]) -> Float[Tensor, "b 3 height width"]:
         """Pictures, turned upright, converted to RGB and preprocessed as the model was trained, as one batch.
@@ -323,7 +323,7 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingMo
         weight = self._parts.embed.patches.weight
         self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
         if self.labels is not None:
-            self.labels = Labels(self.labels.names, fn(self.labels.embeddings))
+            self.labels = self.labels.converted(fn(self.labels.embeddings))
         return self
 
     # ------------------------------------------------------------------ weights

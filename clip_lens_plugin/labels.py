@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, is_whole
+from clip_lens_plugin.probes import PROBE_TOLERANCE
 from clip_lens_plugin.unit_vectors import checked_unit_vectors
 
 MOST_SEARCHED = 10_000
@@ -38,6 +40,13 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
 class Labels:
     """Names and unit text embeddings, row for row.
 
+    Attributes:
+        names: each once.
+        embeddings: unit vectors.
+        probe: what the text tower that gave the embeddings gave for a few fixed texts [p, e]; None where they are the
+            user's own.
+        rounded_to: the coarsest dtype that the embeddings, or the tower's weights, have had since.
+
     Raises:
         ValueError: if there are no names, a name occurs twice, or the rows do not match the names, hold NaN or infinite
             values, or are no unit vectors.
@@ -45,12 +54,19 @@ class Labels:
 
     names: tuple[str, ...]
     embeddings: Float[Tensor, "t e"]
+    probe: Float[Tensor, "p e"] | None = field(default=None, repr=False, compare=False)
+    rounded_to: torch.dtype | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checked_names(self.names)
         if len(self.embeddings) != len(self.names):
             raise ValueError(f"{len(self.names)} labels need as many embeddings, got {len(self.embeddings)}.")
         checked_unit_vectors(self.embeddings, "The labels' embeddings")
+
+    def converted(self, embeddings: Float[Tensor, "t e"]) -> Labels:
+        """The same labels with their embeddings on another device or in another dtype."""
+        dtypes = (embeddings.dtype, self.rounded_to or self.embeddings.dtype)
+        return replace(self, embeddings=embeddings, rounded_to=max(dtypes, key=PROBE_TOLERANCE.__getitem__))
 
     @cached_property
     def _positions(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.components.attention_pool import AttentionPool
 from clip_lens_plugin.config import HookedCLIPConfig
 from clip_lens_plugin.labels import Labels
+from clip_lens_plugin.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.property_errors import NotAvailableError
 
 
@@ -29,6 +30,8 @@ class Vocabulary:
         pooling: Any
         W_P: Any
         encode_text: Any
+        text_probe: Any
+        text_state: Any
 
     def set_labels(self, names: Iterable[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
         """Makes texts the vocabulary: ``W_U``, ``to_single_token``, ``logit_attrs`` and the logit lens use them.
@@ -43,12 +46,13 @@ class Vocabulary:
         """
         names = checked_texts("set_labels", names)
         rows: Tensor = self.encode_text(names) if embeddings is None else embeddings
+        probe = self.text_probe() if embeddings is None else None
         if rows.shape[-1] != self.cfg.d_embed:
             raise ValueError(
                 f"Label embeddings must be {self.cfg.d_embed} wide as {self.cfg.model_name}'s joint space, got "
                 f"{rows.shape[-1]}."
             )
-        self.labels = Labels(tuple(names), rows.to(self.cfg.device, self.cfg.dtype))
+        self.labels = Labels(tuple(names), rows.to(self.cfg.device, self.cfg.dtype), probe)
         self.cfg.d_vocab = len(self.labels.names)
 
     def _required_labels(self) -> Labels:
@@ -58,6 +62,28 @@ class Vocabulary:
                 "what the vocabulary is to a language model."
             )
         return self.labels
+
+    def _current_labels(self) -> Labels:
+        """The labels, whose embeddings are still what the text tower gives.
+
+        Raises:
+            ValueError: if the text tower was changed since they were embedded.
+        """
+        labels = self._required_labels()
+        if labels.probe is None:
+            return labels
+        seen = (id(labels), *self.text_state())
+        if getattr(self, "_labels_seen", None) == seen:
+            return labels
+        dtypes = (labels.rounded_to or self.cfg.dtype, self.cfg.dtype)
+        if not is_same_probe(self.text_probe(), labels.probe, max(dtypes, key=PROBE_TOLERANCE.__getitem__)):
+            raise ValueError(
+                f"The text tower of {self.cfg.model_name} was changed after the labels were embedded: it gives "
+                f"something else for the same texts now. Set them again, model.set_labels(names), or give embeddings "
+                f"of your own, model.set_labels(names, embeddings)."
+            )
+        self._labels_seen = seen
+        return labels
 
     def _refuse_attention_pool(self) -> None:
         if isinstance(self.pooling, AttentionPool):
@@ -73,9 +99,10 @@ class Vocabulary:
         Raises:
             NotAvailableError: a ValueError and AttributeError, if no labels are set, or attention pools: then each
                 pool head has a map of its own, weighted by what it attends to in the image.
+            ValueError: if the text tower was changed since it embedded the labels.
         """
         self._refuse_attention_pool()
-        return self.W_P.to(self.cfg.dtype) @ self._required_labels().embeddings.T
+        return self.W_P.to(self.cfg.dtype) @ self._current_labels().embeddings.T
 
     @property
     def b_U(self) -> Float[Tensor, " t"]:
@@ -106,10 +133,11 @@ class Vocabulary:
             tokens: a label, its position, or several of them.
 
         Raises:
-            ValueError: no labels are set, an unknown one, or attention pools (see :attr:`W_U`).
+            ValueError: no labels are set, an unknown one, attention pools, or the text tower was changed (see
+                :attr:`W_U`).
             IndexError: a position outside the labels.
         """
         self._refuse_attention_pool()
-        labels = self._required_labels()
+        labels = self._current_labels()
         chosen = labels.embeddings[labels.indices(tokens)]
         return (chosen @ self.W_P.to(chosen.dtype).T) * self.ln_final.w

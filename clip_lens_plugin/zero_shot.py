@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -121,6 +121,8 @@ class ZeroShotClassifier:
         model = as_hooked_clip(model)
         self.refuse_other_model(model)
         model.set_labels(self.names, self.embeddings)
+        if model.labels is not None and model.tokenizer is not None:
+            model.labels = replace(model.labels, probe=self.probe, rounded_to=self.embeddings.dtype)
 
     def refuse_other_model(self, model: CLIPLike) -> None:
         """Raises ValueError if the model's text tower gives something else for a few texts than the classes' own gave.

@@ -7,6 +7,7 @@ read past, and every number would be another model's. So whatever is not exactly
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import unwrap
 from typing import Any
 
 from torch import Tensor, nn
@@ -140,15 +141,14 @@ def replaced_function(module: nn.Module) -> str | None:
     """
     state = module.__dict__
     compiled = state.get("_compiled_call_impl")
-    if compiled is not None and not _runs_the_same(compiled):
+    if compiled is not None and not _runs_the_same(compiled, module):
         return "_compiled_call_impl"
     own = (name for name in state if callable(getattr(type(module), name, None)))
     return next((name for name in own if name in RUNS or not hasattr(nn.Module, name)), None)
 
 
-def _runs_the_same(compiled: Any) -> bool:
-    original = getattr(compiled, "_torchdynamo_orig_callable", None)
-    return getattr(original, "__func__", original) is nn.Module._call_impl
+def _runs_the_same(compiled: Any, module: nn.Module) -> bool:
+    return hasattr(compiled, "_torchdynamo_orig_callable") and unwrap(compiled) == module._call_impl
 
 
 def refuse_global_hooks(model_name: str) -> None:

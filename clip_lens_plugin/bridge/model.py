@@ -136,7 +136,8 @@ def _wrapped(bridge: Any) -> _Wrapped:
     hooked = HookedCLIP(*wrapped(plain, str(bridge.cfg.model_name)))
     labels: Labels | None = vars(bridge).pop("_labels", None) if found is None else found.hooked.labels
     if labels is not None:
-        hooked.set_labels(labels.names, labels.embeddings)
+        hooked.labels = labels.converted(labels.embeddings.to(hooked.cfg.device, hooked.cfg.dtype))
+        hooked.cfg.d_vocab = len(labels.names)
     _WRAPPED[bridge] = _Wrapped(hooked, BridgeAsSeen.of(bridge))
     return _WRAPPED[bridge]
 

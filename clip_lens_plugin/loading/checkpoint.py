@@ -59,6 +59,9 @@ _OMEGACONF = [
         "nodes.AnyNode",
     )
 ]
+READ_AT_ONCE = 1 << 22
+"""Bytes."""
+
 HARMLESS: list[Any] = [
     argparse.Namespace,
     types.SimpleNamespace,
@@ -185,6 +188,7 @@ def _pickled(path: Path) -> Any:
             )
         if not any(name.endswith("data.pkl") for name in names):
             raise UnfitError(f"is a zip archive without weights, it holds {some(names)}")
+        _refuse_damaged(path)
     try:
         with torch.serialization.safe_globals(HARMLESS):
             # Mapped, so that an optimizer's state beside the weights need not fit into memory.
@@ -199,6 +203,32 @@ def _pickled(path: Path) -> Any:
                 f"torch.save(model.state_dict(), 'weights.pt')",
             ) from error
         raise _unreadable(error) from error
+
+
+def _refuse_damaged(path: Path) -> None:
+    """By name, a part of an archive that is not what was written: torch does not look at the checksums."""
+    with zipfile.ZipFile(path) as archive:
+        # What is packed could unpack to any size, and torch does not write it.
+        members = [each for each in archive.infolist() if each.compress_type == zipfile.ZIP_STORED]
+        wrong = [each for each in members if not _is_whole(archive, each)]
+    # torch.serialization.set_crc32_options(False) leaves one and the same number in place of all tensors' checksums.
+    tensors = [each for each in members if "/data/" in each.filename]
+    without = wrong == tensors and len(tensors) > 1 and len({each.CRC for each in wrong}) == 1
+    if wrong and not without:
+        raise UnfitError(
+            f"is damaged: {some([each.filename for each in wrong])} in it does not match its checksum. Download or "
+            f"copy the file again"
+        )
+
+
+def _is_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(member) as file:
+            while file.read(READ_AT_ONCE):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
 
 
 def _foreign(path: Path) -> list[str]:

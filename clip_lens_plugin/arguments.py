@@ -57,18 +57,17 @@ def checked_texts(name: str, given: Any) -> list[str]:
     if not texts or wrong is not None:
         what = "none" if not texts else f"{wrong!r:.60} of type {type(wrong).__name__} among them"
         raise ValueError(f"{name} takes a list of one or more texts, got {what}.")
-    broken = next((each for each in texts if not each.isascii() and not _is_whole_text(each)), None)
-    if broken is not None:
-        raise ValueError(f"{name}: {broken!r:.80} holds bytes that are no UTF-8; give the text in UTF-8.")
+    refuse_half_characters(name, texts)
     return [str(each) for each in texts]
 
 
-def _is_whole_text(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def refuse_half_characters(name: str, texts: Iterable[str]) -> None:
+    """Raises ValueError if a text holds what came from bytes that are no UTF-8, or half a character of UTF-16."""
+    for each in texts:
+        try:
+            each.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}: {each!r:.80} is not UTF-8; give the text in UTF-8.") from error
 
 
 def checked_device(given: Any) -> torch.device:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.seen import settings_of
 from clip_lens_plugin.adapters.tokenizers import tokenizer_state
+from clip_lens_plugin.arguments import refuse_half_characters
 from clip_lens_plugin.behaviour import behaviour_digest, has_forward_hooks
 from clip_lens_plugin.config import HookedCLIPConfig
 from clip_lens_plugin.probes import EMBEDDED_TEXTS, PROBE_TEXTS, token_digest
@@ -64,6 +65,7 @@ class TextSide:
         wrong = next((each for each in texts if not isinstance(each, str)), None)
         if wrong is not None:
             raise ValueError(f"encode_text takes texts, got {wrong!r:.60} of type {type(wrong).__name__}.")
+        refuse_half_characters("encode_text", texts)
         parts, found = [], UnseenTexts()
         with torch.no_grad():
             for start in range(0, len(texts), TEXT_BATCH):

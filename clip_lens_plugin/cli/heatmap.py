@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import refuse_address
@@ -48,6 +49,8 @@ def heatmap(
         check_place(out)
         if out.suffix == ".html" and (head or contrast):
             raise ValueError("--head and --contrast are chosen on the page itself; give them for .png or .svg.")
+        if not all(each.strip() for each in checked_texts("--text", text)):
+            raise ValueError("--text is blank: say what to look for.")
         if not image.is_file():
             raise FileNotFoundError(f"There is no file {image}.")
         heads = [_head(each) for each in head] if head else None

@@ -75,7 +75,7 @@ class ModelChoice:
         from clip_lens_plugin.hooked_clip import HookedCLIP
         from clip_lens_plugin.loading import LoadingWarning
 
-        device = self.device or own_device
+        device = own_device if self.device is None else self.device
         check_device(device if device is None else str(device))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", LoadingWarning)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from clip_lens_plugin.catalogue import catalogue
+from clip_lens_plugin.cli.printing import say
 
 
 def models(
@@ -24,7 +25,7 @@ def models(
     with Console(stderr=True).status("reading open_clip's configs"):
         found = catalogue(contains)
     if found.empty:
-        Console(stderr=True).print(f"clip-lens: open_clip has no model with {contains!r} in its name.", markup=False)
+        say(Console(stderr=True, highlight=False), f"clip-lens: open_clip has no model with {contains!r} in its name.")
         raise typer.Exit(2)
     rows = found.to_dict("records")
     supported = [row for row in rows if row["supported"]]

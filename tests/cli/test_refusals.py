@@ -25,6 +25,13 @@ def no_model(monkeypatch) -> None:
     monkeypatch.setattr(HookedCLIP, "from_pretrained", lambda *a, **k: pytest.fail("a model was loaded"))
 
 
+def test_a_name_that_no_model_has() -> None:
+    result = CliRunner().invoke(app, ["models", NASTY])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "\x1b" not in result.stderr
+
+
 @pytest.fixture
 def picture(tmp_path) -> str:
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
@@ -56,6 +63,11 @@ def test_a_page_that_could_not_be_put_in_place(refused, picture, tmp_path) -> No
         (tmp_path / "x.pdf.exe", "must end in one of"),
     ):
         assert why in refused("heatmap", picture, "--text", "a dog", "--out", out)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\udcff"])
+def test_a_text_that_is_none(text, refused, picture, tmp_path) -> None:
+    assert "--text" in refused("heatmap", picture, "--text", "a dog", "--text", text, "--out", tmp_path / "x.html")
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ def test_postscript_is_never_run(tmp_path, ran, start):
     path = tmp_path / "a.jpg"
     path.write_bytes(start + EPS)
     for read in (open_upright, lambda path: as_source(Lazy([path])).read(0), lambda p: as_source(OfFiles([p])).read(0)):
-        with pytest.raises(UnreadableImageError, match="EPS|PostScript|not an image"):
+        with pytest.raises(UnreadableImageError, match=r"EPS|PostScript|not an image"):
             read(path)
     assert not ran.exists()
-    with pytest.raises(OSError, match="cannot|identify|No such|exit|file"), Image.open(path) as picture:
+    with pytest.raises(OSError, match=r"cannot|identify|No such|exit|file"), Image.open(path) as picture:
         picture.load()
     assert ran.exists(), "The trap does not work."
 

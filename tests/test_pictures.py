@@ -239,7 +239,7 @@ def test_a_jpeg_of_very_many_scans_is_refused():
     whole = noise("JPEG", progressive=True)
     last = whole.rfind(b"\xff\xda")
     assert open_upright(BytesIO(whole[:-2] + whole[last:-2] * 5 + whole[-2:])).size == (64, 64)
-    with pytest.raises(UnreadableImageError, match="progressive JPEG of .* scans, at most 1,000"):
+    with pytest.raises(UnreadableImageError, match=r"progressive JPEG of .* scans, at most 1,000"):
         open_upright(BytesIO(whole[:-2] + whole[last:-2] * 1000 + whole[-2:]))
 
 

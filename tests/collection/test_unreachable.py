@@ -104,9 +104,8 @@ def test_a_data_set_that_vanishes_stops_and_is_gone_on_with_when_it_is_back(
 
 
 def test_a_machine_that_fails_stops_with_what_is_done_kept(clip, tmp_path):
-    errors = [MemoryError(), OSError(errno.EIO, "I/O error"), OSError(errno.EMFILE, "Too many open files")]
-    for error in errors:
-        with pytest.raises(UnreachableError, match=r"'00000013' cannot be reached: (too little|I/O|Too many).*is kept"):
+    for error in (MemoryError(), OSError(errno.EIO, "I/O error")):
+        with pytest.raises(UnreachableError, match=r"'00000013' cannot be reached: (too little|I/O).*is kept"):
             collect_rows(clip, BrokenScenes(N, {13: error}), tmp_path, what="moments", resume=True)
     again = BrokenScenes(N, {i: KeyboardInterrupt() for i in range(8)})
     assert collect_rows(clip, again, tmp_path, what="moments", resume=True).moments.n == N
@@ -125,8 +124,8 @@ def test_a_reading_process_that_is_killed_stops_in_one_line(clip, tmp_path):
     with pytest.raises(UnreachableError, match=r"has died \(Killed\).*is kept.*fewer workers") as raised:
         collect_rows(clip, Deadly(N, {}), tmp_path, what="moments", workers=1)
     assert "\n" not in str(raised.value)
-    again = Deadly(N, {i: KeyboardInterrupt() for i in range(8)})
-    assert collect_rows(clip, again, tmp_path, what="moments", resume=True).moments.n == N
+    # It may die before the first block is done, since it reads ahead.
+    assert collect_rows(clip, Deadly(N, {}), tmp_path, what="moments", resume=True).moments.n == N
 
 
 def test_other_errors_of_torch_keep_their_traceback():

@@ -93,7 +93,7 @@ def test_a_data_set_that_vanishes_stops_and_is_gone_on_with_when_it_is_back(
 ):
     place, out = tmp_path / "data", tmp_path / "out"
     source = made(pictures, place)
-    with pytest.raises(UnreachableError, match=r"Sample '.*' cannot be reached: .*may be whole.*go on with resume\.$"):
+    with pytest.raises(UnreachableError, match=r"Sample '.*' cannot be reached: .*may be whole.*go on with resume\."):
         collect_rows(clip, Vanishing(source, place, 13), out, what=what, workers=workers)
     place.with_name("away").rename(place)
     store = collect_rows(clip, source, out, what=what, resume=True)

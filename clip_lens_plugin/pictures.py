@@ -10,7 +10,7 @@ from io import BufferedIOBase, BytesIO, IOBase, RawIOBase, TextIOBase
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from clip_lens_plugin.decoders import quiet_and_alone, without_terminal
@@ -47,6 +47,17 @@ MOST_SCANS = 1000
 
 ORIENTATION = 0x0112
 """EXIF's number for how a camera was held."""
+
+TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture of each orientation upright."""
 
 TILE_WIDTH, TILE_HEIGHT = 322, 323
 """TIFF's numbers."""
@@ -114,8 +125,10 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
         _check_format(picture)
         with without_terminal() if picture.format == "TIFF" else nullcontext():
             picture.load()
-        turned = picture.getexif().get(ORIENTATION, 1) != 1
-        return _rgb(ImageOps.exif_transpose(picture) if turned else picture)
+        made = _rgb(picture)
+        made.info = {}  # What has been heeded is not heeded again.
+        turn = TURNS.get(_orientation(picture))
+        return made if turn is None else made.transpose(turn)
 
 
 def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image]:
@@ -176,7 +189,17 @@ def _is_upright_rgb(picture: Image.Image) -> bool:
     # Not a file's own class, which reads further frames into itself.
     if type(picture) is not Image.Image or picture.mode != "RGB" or "transparency" in picture.info:
         return False
-    return picture.getexif().get(ORIENTATION, 1) == 1
+    return _orientation(picture) not in TURNS
+
+
+def _orientation(picture: Image.Image) -> Any:
+    """As its EXIF says; 1, upright, where that is damaged, as everybody shows such a picture."""
+    try:
+        return picture.getexif().get(ORIENTATION, 1)
+    except Exception as error:  # nearly anything, as from a decoder
+        if is_unreachable(error):
+            raise
+        return 1
 
 
 @contextmanager

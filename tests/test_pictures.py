@@ -7,6 +7,7 @@ import os
 import struct
 import tracemalloc
 import warnings
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -189,6 +190,29 @@ def test_an_orientation_that_is_none_is_left_alone():
     exif = Image.Exif()
     exif[0x0112] = 77
     assert np.array_equal(reread(Image.fromarray(CORNERS), "PNG", exif=exif), CORNERS)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_with_damaged_exif_is_read_as_it_lies_however_often(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = written(Image.new("RGB", (8, 6), BLUE), kind, exif=exif).getvalue()
+    damaged = whole.replace(b"MM\0*", b"xy\0*").replace(b"II*\0", b"xy*\0")
+    assert damaged != whole
+    if kind == "PNG":
+        damaged = damaged.replace(crc(whole, b"eXIf"), crc(damaged, b"eXIf"))
+    assert open_upright(BytesIO(whole)).size == (6, 8)
+    once = open_upright(BytesIO(damaged))
+    assert once.size == (8, 6)
+    assert upright_rgb(once) is once
+    assert upright_rgb(Image.open(BytesIO(damaged)).convert("RGB")).size == (8, 6)
+
+
+def crc(png: bytes, chunk: bytes) -> bytes:
+    """The checksum that a chunk should have."""
+    start = png.index(chunk)
+    (length,) = struct.unpack(">I", png[start - 4 : start])
+    return struct.pack(">I", zlib.crc32(png[start : start + 4 + length]))
 
 
 def test_a_picture_that_is_open_already_is_not_changed():

@@ -64,7 +64,7 @@ def index_tar(file: IOBase, name: str, label_suffixes: Sequence[str] = LABEL_SUF
     """
     samples: dict[str, dict[str, _Held]] = {}
     try:
-        with tarfile.open(fileobj=_Watched(file), mode="r:") as tar:  # pyright: ignore[reportArgumentType]
+        with tarfile.open(fileobj=_Watched(file), mode="r:") as tar:  # pyright: ignore[reportArgumentType, reportCallIssue]
             before = -1
             for member in tar:
                 # Kept by tarfile, but needed no more; a shard can have very many.

@@ -63,8 +63,9 @@ def index_tar(file: IOBase, name: str, label_suffixes: Sequence[str] = LABEL_SUF
         UnreachableError: if it cannot be read, which does not mean that it is damaged.
     """
     samples: dict[str, dict[str, _Held]] = {}
+    watched: Any = _Watched(file)
     try:
-        with tarfile.open(fileobj=_Watched(file), mode="r:") as tar:  # pyright: ignore[reportArgumentType]
+        with tarfile.open(fileobj=watched, mode="r:") as tar:
             before = -1
             for member in tar:
                 # Kept by tarfile, but needed no more; a shard can have very many.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import is_
@@ -72,7 +72,7 @@ class BridgeAsSeen:
     modules: tuple[Seen, ...]
     points: tuple[tuple[nn.Module, type, int], ...]
     kept: tuple[tuple[nn.Module, str, nn.Module], ...]
-    tensors: tuple[tuple[dict[str, Tensor | None], tuple[Tensor | None, ...]], ...]
+    tensors: tuple[tuple[Mapping[str, Tensor | None], tuple[Tensor | None, ...]], ...]
     random: tuple[tuple[str, nn.Module], ...]
 
     @classmethod
@@ -193,7 +193,8 @@ def _kept_by(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 
 
 def _state_of(bridge: TransformerBridge) -> tuple[Any, ...]:
-    original, driver = bridge.original_model, vars(bridge).get("_driver")
+    original: Any = bridge.original_model
+    driver = vars(bridge).get("_driver")
     config = vars(original.vision_model.config)
     return (
         type(bridge),
@@ -204,5 +205,5 @@ def _state_of(bridge: TransformerBridge) -> tuple[Any, ...]:
     )
 
 
-def _are_the_same(table: dict[str, Tensor | None], before: tuple[Tensor | None, ...]) -> bool:
+def _are_the_same(table: Mapping[str, Tensor | None], before: tuple[Tensor | None, ...]) -> bool:
     return len(table) == len(before) and all(map(is_, table.values(), before))

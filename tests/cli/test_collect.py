@@ -57,7 +57,7 @@ def test_at_most_twenty_skipped_samples_are_listed_and_none_is_markup(tmp_path, 
     assert "6 samples" in result.stderr
     assert "79% of the samples were skipped" in result.stderr
     assert re.search(r"reason +┃ samples", result.stderr)
-    assert re.search(r"cannot identify.* │ 22 ", result.stderr)
+    assert "│ 22 " in result.stderr
     assert "22 skipped" in result.stderr
     assert "dog/[bold]19.png" in result.stderr
     assert "dog/[bold]20.png" not in result.stderr

@@ -13,9 +13,11 @@ from clip_lens_plugin.labelling.given import GivenLabels
 from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.sources.folder import FolderSource
 from clip_lens_plugin.sources.hugging_face import HuggingFaceSource
+from clip_lens_plugin.sources.hugging_face_stream import HuggingFaceStream
 from clip_lens_plugin.sources.labelled import LabelledSource
 from clip_lens_plugin.sources.shards import ShardSource
 from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.sources.stream import StreamSource
 from clip_lens_plugin.sources.torch_dataset import TorchSource
 
 _HUGGING_FACE = ("datasets.arrow_dataset", "datasets.iterable_dataset", "datasets.dataset_dict")
@@ -53,6 +55,33 @@ def as_source(
     return source if labels is None else LabelledSource(source, labels, label_order, label_column)
 
 
+def as_collected(
+    dataset: Any,
+    *,
+    labels: GivenLabels | None = None,
+    label_column: str | None = None,
+    label_order: LabelOrder | None = None,
+) -> ImageSource | StreamSource:
+    """What :func:`as_source` gives, or a stream as a source of samples in order of arrival.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as from :func:`as_source`, and if the stream cannot be resumed.
+    """
+    names = {kind.__name__ for kind in type(dataset).__mro__ if kind.__module__ in _HUGGING_FACE}
+    if not isinstance(dataset, StreamSource) and not names & {"IterableDataset", "IterableDatasetDict"}:
+        return as_source(dataset, labels=labels, label_column=label_column, label_order=label_order)
+    if labels is not None:
+        raise ValueError(
+            "Labels by name cannot be given with a stream, whose names are not known before it ends: give them later, "
+            "as to 'clip-lens ablate STORE --labels', or label_column= where the stream holds them."
+        )
+    if not isinstance(dataset, StreamSource):
+        return HuggingFaceStream(dataset, label_column=label_column)
+    if label_column is not None:
+        raise ValueError(_no_columns(label_column, f"a {type(dataset).__name__}"))
+    return dataset
+
+
 def _source(dataset: Any, label_column: str | None, labelled: bool) -> ImageSource:
     if isinstance(dataset, str | Path):
         return _at(dataset, label_column, labelled)
@@ -69,7 +98,8 @@ def _source(dataset: Any, label_column: str | None, labelled: bool) -> ImageSour
     mend = " Give the loader's data set: loader.dataset." if isinstance(dataset, DataLoader) else ""
     raise TypeError(
         f"{given} is no data set that can be read here; expected a folder, .tar shards by their path (several: "
-        f"ShardSource([...])), a torch Dataset, a Hugging Face Dataset or an ImageSource.{mend}"
+        f"ShardSource([...])), a torch Dataset, a Hugging Face Dataset or an ImageSource; by "
+        f"collect also a Hugging Face IterableDataset.{mend}"
     )
 
 

@@ -45,7 +45,7 @@ class HuggingFaceSource:
         import datasets
 
         _check_kind(dataset)
-        self._image_column = _image_column(dataset.features, image_column)
+        self._image_column = image_column_of(dataset.features, image_column, type(self).__name__)
         self._label = _label(dataset, label_column) if labelled else None
         classes = None if self._label is None else self._label.classes
         self._classes = None if classes is None else worded(classes)
@@ -92,7 +92,7 @@ class HuggingFaceSource:
         label, name = -1, self.name(position)
         if self._label is not None:
             label = number_of(row[self._label.name], f"The column {self._label.name}", self._code, name)
-        return Sample(open_upright(_file(row[self._image_column])), checked_label(label, self._classes, name))
+        return Sample(open_upright(file_of(row[self._image_column])), checked_label(label, self._classes, name))
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -103,8 +103,8 @@ def _check_kind(dataset: Any) -> None:
 
     if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict):
         raise TypeError(
-            f"A {type(dataset).__name__} is a stream: its samples have no positions, so that a run could be neither "
-            "resumed exactly nor split. Load it with streaming=False, or save it to disk."
+            f"A {type(dataset).__name__} is a stream: its samples have no positions, which is needed here. collect() "
+            "takes it; else load it with streaming=False, or save it to disk."
         )
     if isinstance(dataset, datasets.DatasetDict):
         splits = ", ".join(map(repr, dataset)) or "none"
@@ -118,7 +118,8 @@ def _check_kind(dataset: Any) -> None:
         )
 
 
-def _image_column(features: Any, wanted: str | None) -> str:
+def image_column_of(features: Any, wanted: str | None, source: str) -> str:
+    """The column of images; ``source`` is the class that takes ``image_column``, for messages."""
     import datasets
 
     found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
@@ -133,7 +134,7 @@ def _image_column(features: Any, wanted: str | None) -> str:
         )
     if len(found) > 1:
         raise ValueError(
-            f"The data set has several image columns, {found}: HuggingFaceSource(dataset, image_column=...) chooses."
+            f"The data set has several image columns, {found}: {source}(dataset, image_column=...) chooses."
         )
     return found[0]
 
@@ -145,7 +146,8 @@ def _label(dataset: Any, wanted: str | None) -> LabelColumn | None:
     return found.with_classes(dataset.unique(found.name))
 
 
-def _file(held: Any) -> str | BytesIO:
+def file_of(held: Any) -> str | BytesIO:
+    """The file that a row of a column of images holds or names."""
     if held is None or (held["bytes"] is None and held["path"] is None):
         raise UnreadableImageError("the row has no image")
     if held["bytes"] is not None:

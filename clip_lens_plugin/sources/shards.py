@@ -64,7 +64,7 @@ class ShardSource:
         self._urls = _addresses(urls)
         self._shards = _shard_names(self._urls)
         suffixes = LABEL_SUFFIXES if label_column is None else (label_column.removeprefix(".").lower(), "json")
-        indices = [_indexed(url, suffixes if labelled else ()) for url in self._urls]
+        indices = [index_shard(url, suffixes if labelled else ()) for url in self._urls]
         self._starts = np.cumsum([0] + [len(index.keys) for index in indices])
         if not self._starts[-1]:
             raise ValueError(f"No sample in {self.description}: no member has a key and a suffix, as in 000001.jpg.")
@@ -240,7 +240,14 @@ def _labelled(index: TarIndex) -> np.ndarray:
     return np.flatnonzero(index.labels[:, 1] >= 0)
 
 
-def _indexed(url: str, label_suffixes: Sequence[str]) -> TarIndex:
+def index_shard(url: str, label_suffixes: Sequence[str] = ()) -> TarIndex:
+    """Where the samples of a shard lie.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged, cut off, or no file.
+        UnreachableError: if it cannot be read.
+    """
     try:
         _refuse_not_regular(*url_to_fs(url))
         with fsspec.open(url, "rb") as file:

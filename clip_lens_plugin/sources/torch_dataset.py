@@ -48,8 +48,8 @@ class TorchSource:
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise TypeError(
                 f"{type(dataset).__name__} is a stream: its samples have no positions, so that a run could be neither "
-                "resumed exactly nor split. Expected a data set with __getitem__ and __len__; save the stream to a "
-                "folder, or give the .tar files of a webdataset by their path."
+                "resumed exactly nor split. Of streams, collect() takes a Hugging Face datasets.IterableDataset; else "
+                "give a data set with __getitem__ and __len__, a folder, or the .tar files of a webdataset by path."
             )
         self._dataset = dataset
         self._n = len(dataset)

@@ -132,7 +132,7 @@ def print_store(console: Console, store: ContributionStore) -> None:
 def end_if_many_skipped(console: Console, store: ContributionStore) -> None:
     """Ends in exit code 3 where more than 5 % of what was collected was skipped; what was done stays usable."""
     if store.has_many_skipped:
-        share = len(store.skipped) / store.plan.n_samples
+        share = len(store.skipped) / (len(store) + len(store.skipped))
         say(
             console,
             f"clip-lens: {share:.0%} of the samples were skipped, more than 5 %: what is above is of the others alone.",

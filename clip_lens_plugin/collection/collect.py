@@ -8,8 +8,7 @@ minute at most are computed again, and sums and rows come out as if nothing had 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -29,24 +28,19 @@ from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch, dead_readers_said, read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
+from clip_lens_plugin.collection.running import NonFiniteActivationError as NonFiniteActivationError
+from clip_lens_plugin.collection.running import Ran, gathered
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.factors import factors_from_images
-from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.collection.streams import run_stream
 from clip_lens_plugin.interventions import refuse_hooks
 from clip_lens_plugin.labelling.given import GivenLabels
 from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.pixels import once_a_call
-from clip_lens_plugin.readout import Readout
-from clip_lens_plugin.sources.choose import as_source
+from clip_lens_plugin.sources.choose import as_collected
 from clip_lens_plugin.sources.source import ImageSource
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
-
-
-class NonFiniteActivationError(ArithmeticError):
-    """A sample's contributions are NaN, infinite, or too large for the store's dtype."""
 
 
 @once_a_call()
@@ -75,7 +69,9 @@ def collect(
     Args:
         model: without hooks on it.
         dataset: a folder of images or of class folders, webdataset shards, a torch or Hugging Face map-style data
-            set, or an :class:`ImageSource`; see :func:`~clip_lens_plugin.sources.choose.as_source`.
+            set, or an :class:`ImageSource`; see :func:`~clip_lens_plugin.sources.choose.as_source`. Or a Hugging Face
+            stream, an ``IterableDataset`` or a :class:`HuggingFaceStream`: rows then stand in order of arrival, by
+            blocks of about 256 in turn where several processes collect.
         out: a folder, or any fsspec address, that holds nothing else.
         what: "moments", or "contributions" for a row a sample too: heads' coordinates, contributions of MLPs and
             embedding, what the class token sends to itself, the embedding, LayerNorm's weight ω (which the biases'
@@ -114,7 +110,7 @@ def collect(
         NonFiniteActivationError: if a sample's contributions are NaN or infinite; the message names it.
         CompletenessError: if the parts of a batch do not sum to its embeddings.
         OSError: if ``out`` cannot be written, or a sample cannot be reached (its file or folder is gone, the disk or
-            the memory fails), which does not mean that it is damaged; what is done is kept.
+            the memory fails; a stream cannot be read on), which does not mean that it is damaged; what is done is kept.
     """
     with Ranks.together() as ranks, ExitStack() as held:
         model = as_hooked_clip(model)
@@ -126,16 +122,19 @@ def collect(
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
         refuse_hooks(model, "collect keeps what the plain model does")
-        source = as_source(dataset, labels=labels, label_column=label_column, label_order=label_order)
-        if len(source) == 0:
-            raise ValueError(f"{source.description} holds no sample.")
-        plan, place = Plan.of(model, source, what, dtype, batch_size, autocast, heads), Place(out)
+        source = as_collected(dataset, labels=labels, label_column=label_column, label_order=label_order)
+        plan, place = Plan.of(model, source, what, dtype, batch_size, autocast, heads, ranks.world), Place(out)
+        part = source if isinstance(source, ImageSource) or ranks.world == 1 else source.split(ranks.rank, ranks.world)
         refuse_other_plans(ranks, plan, resume=resume, strict=strict)
         begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, any_heads=heads is None))
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
             verified = model.verify()
-            everyones = _run_blocks(model, source, place, begun, ranks, workers, strict, progress)
+            options = (place, begun, ranks, workers, strict, progress)
+            if isinstance(part, ImageSource):
+                everyones = _run_blocks(model, part, *options)
+            else:
+                everyones = run_stream(model, part, *options)
             ranks.first_does(lambda: finish(place, begun, everyones, verified))
             everyones.clear()  # Moments may be so large that they are not to be in memory twice.
         store = ContributionStore.open(out, model)
@@ -198,7 +197,7 @@ def _run_blocks(
                 mine.save_when_due(place, ranks.rank, plan)
         with writing(place):
             mine.save(place, ranks.rank, plan)
-        return _gathered(ranks, mine)
+        return gathered(ranks, mine)
 
 
 @contextmanager
@@ -217,59 +216,19 @@ def _kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done:
         raise
 
 
-def _gathered(ranks: Ranks, mine: Progress) -> list[Progress]:
-    everyones = [mine]
-
-    def take(tensors: dict[str, torch.Tensor]) -> None:
-        everyones.append(Progress.from_tensors(tensors))
-        mine.take_sums(everyones[-1])
-
-    ranks.gather(mine.to_tensors, take)
-    return everyones
-
-
-@dataclass
-class _Ran:
-    """A block that was run.
-
-    Attributes:
-        rows: empty where none are kept.
-        batches: contributions of each batch.
-        skipped: samples that could not be read, by position.
-    """
-
-    rows: BlockRows
-    batches: list[Contributions] = field(default_factory=list)
-    skipped: dict[int, Skipped] = field(default_factory=dict)
-
-
 def _run_block(
     model: HookedCLIP, source: ImageSource, plan: Plan, block: int, batches: Iterator[Batch], ranks: Ranks
-) -> _Ran:
-    ran = _Ran(BlockRows(plan, block))
+) -> Ran:
+    ran = Ran(BlockRows(plan, block))
     for position in ran.rows.samples:
         ran.rows.name(position, source.name(position))
     for _ in plan.batches(block):
         ranks.check()
-        batch = next(batches)
-        ran.skipped |= batch.skipped
-        if batch.images is None:
-            continue
-        contributions = _contributions(model, plan, batch.images)
-        _refuse_non_finite(contributions, batch.positions, source)
-        ran.batches.append(contributions.check())
-        if plan.what == "contributions":
-            try:
-                ran.rows.fill(batch.positions, batch.labels, contributions)
-            except OverflowError as error:
-                raise NonFiniteActivationError(
-                    f"The contributions of sample {source.name(int(error.args[0]))!r} are too large for float16. "
-                    f"Collect with dtype='float32'."
-                ) from error
+        ran.add(model, plan, next(batches), source.name)
     return ran
 
 
-def _refuse_other_samples(place: Place, plan: Plan, block: int, again: _Ran, every: list[Progress]) -> None:
+def _refuse_other_samples(place: Place, plan: Plan, block: int, again: Ran, every: list[Progress]) -> None:
     """Raises ValueError if other samples of a block can be read than when it was added to the sums."""
     samples = plan.samples(block)
     before = {position for each in every for position in each.skipped if position in samples}
@@ -278,26 +237,6 @@ def _refuse_other_samples(place: Place, plan: Plan, block: int, again: _Ran, eve
         raise ValueError(
             f"Rows in {place} were lost and cannot be written again: the sample at position {other[0]} of the data set "
             f"{'can' if other[0] in before else 'cannot'} be read now, unlike then. Collect into another place."
-        )
-
-
-def _contributions(model: HookedCLIP, plan: Plan, images: torch.Tensor) -> Contributions:
-    device = model.cfg.device.type
-    narrow = nullcontext() if plan.autocast == "none" else torch.autocast(device, getattr(torch, plan.autocast))
-    with torch.no_grad():
-        with narrow:
-            factors = factors_from_images(model, images, tokens=False, neurons=False)
-        return Contributions.of_run(Readout.of(model), factors)
-
-
-def _refuse_non_finite(contributions: Contributions, positions: list[int], source: ImageSource) -> None:
-    c = contributions
-    values = torch.cat([c.embedding, c.omega.flatten(1), c.head_coordinates.flatten(1), c.mlps.flatten(1)], dim=1)
-    bad = (~values.isfinite().all(1)).nonzero().flatten().tolist()
-    if bad:
-        raise NonFiniteActivationError(
-            f"Sample {source.name(positions[bad[0]])!r} gives NaN or infinite activations. Look at the sample; in "
-            f"float16, load the model in float32 or bfloat16."
         )
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 from safetensors.torch import save
 
-from clip_lens_plugin.collection.begin import not_written, recorded_checksums
+from clip_lens_plugin.collection.begin import not_written, recorded_checksums, writing
 from clip_lens_plugin.collection.checks.chunks import ChunkChecksums
 from clip_lens_plugin.collection.checks.description import (
     CHUNKS,
@@ -23,6 +23,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns, make_arrays, metadata_keys
+from clip_lens_plugin.collection.streams import counted_samples, write_empty
 from clip_lens_plugin.verification import Verification
 
 
@@ -39,26 +40,34 @@ def finish(place: Place, plan: Plan, present: list[Progress], verified: Verifica
     for each in Progress.load_earlier(place, plan, present):
         whole.take_sums(each)
         every.append(each)
-    missing = set(range(plan.n_blocks)) - {block for each in every for block in each.blocks}
+    counted, empty = plan, set()
+    if plan.is_of_stream:
+        n_samples, empty = counted_samples(plan, every)
+        counted = plan.counted(n_samples)
+    missing = set(range(counted.n_blocks)) - empty - {block for each in every for block in each.blocks}
     if missing:
-        raise ValueError(f"{place} lacks {len(missing)} of {plan.n_blocks} blocks: go on with resume.")
+        raise ValueError(f"{place} lacks {len(missing)} of {counted.n_blocks} blocks: go on with resume.")
     everyones_skipped = {position: skipped for each in every for position, skipped in each.skipped.items()}
     skipped = [(each.name, each.reason) for _, each in sorted(everyones_skipped.items())]
     if whole.moments is None or whole.sums is None:
-        raise ValueError(f"None of the {plan.n_samples} samples could be read; the first, {', '.join(skipped[0])}.")
+        if not skipped:
+            raise ValueError(f"The {plan.dataset} holds no sample.")
+        raise ValueError(f"None of the {len(skipped):,} samples could be read; the first, {', '.join(skipped[0])}.")
+    with writing(place):
+        whole.chunks |= write_empty(place, plan, empty)
     files = {
         MOMENTS: save(whole.moments.to_tensors()),
         SUMS: save(whole.sums.to_tensors()),
         SKIPPED: json.dumps(skipped, indent=1).encode(),
     }
     if chunk_patterns(plan) and plan.has_checksums:
-        files[CHUNKS] = _checksums(place, plan, every).to_bytes()
+        files[CHUNKS] = _checksums(place, counted, every).to_bytes()
     error = max(each.completeness_error for each in every)
     try:
         for key, content in files.items():
             place.set(key, content)
         if plan.has_checksums:
-            _describe(place, plan, files, error, verified)
+            _describe(place, plan, counted, files, error, verified)
         else:
             place.group(write=True).attrs[OLD_DESCRIPTION] = {
                 "completeness_error": error,
@@ -70,10 +79,15 @@ def finish(place: Place, plan: Plan, present: list[Progress], verified: Verifica
 
 
 def _describe(
-    place: Place, plan: Plan, files: dict[str, bytes], completeness_error: float, verified: Verification
+    place: Place,
+    plan: Plan,
+    counted: Plan,
+    files: dict[str, bytes],
+    completeness_error: float,
+    verified: Verification,
 ) -> None:
     """Writes the description, which makes the collection a finished one."""
-    make_arrays(place, plan)  # Their metadata are what they were.
+    make_arrays(place, counted)  # Their metadata are what they were.
     metadata = {key: place.get(key) or b"" for key in metadata_keys(plan)}
     kept = {PLAN_FILE: plan.to_bytes(), **metadata, **files}
     description = Description(
@@ -82,6 +96,7 @@ def _describe(
         files={key: KeptFile.of(content) for key, content in kept.items()},
         patterns=chunk_patterns(plan),
         block=plan.block,
+        n_samples=counted.n_samples if plan.is_of_stream else None,
     )
     place.set(DESCRIPTION, description.to_bytes())
 

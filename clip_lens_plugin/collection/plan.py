@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.moments import late_layers
 from clip_lens_plugin.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.sources.stream import StreamSource
 
 if TYPE_CHECKING:
     from clip_lens_plugin.hooked_clip import HookedCLIP
@@ -42,7 +43,7 @@ BLOCK_IMAGES = 256
 """About how many images are run between two writes, and lie together in a store."""
 
 
-SETTINGS = ("what", "dtype", "autocast", "batch_size", "heads", "n_samples", "dataset_fingerprint", "classes")
+SETTINGS = ("what", "dtype", "autocast", "batch_size", "heads", "n_samples", "ranks", "dataset_fingerprint", "classes")
 """What has to be the same where a collection is resumed or shared out."""
 
 
@@ -60,7 +61,7 @@ class Plan:
         autocast: dtype that matrix products ran in, or "none".
         batch_size: images a run of the model.
         block: samples between two writes, a multiple of the batch size.
-        n_samples: of the data set, with those that cannot be read.
+        n_samples: of the data set, with those that cannot be read; None for a stream, which is counted when it ends.
         dataset: what it is, in words.
         dataset_fingerprint: of its samples' names, sizes and classes.
         classes: names of the labels, None if unknown.
@@ -72,6 +73,7 @@ class Plan:
         pool_parts: which of :data:`POOL_PARTS` an attention pool has.
         bias_weight: whether a norm after W_O divides a part of the biases.
         heads: "late" where moments of the last layers alone are kept, "all" where they are of every head.
+        ranks: processes that a stream is shared out among, which has to stay; None for a data set with positions.
         format: version of the layout on disk.
     """
 
@@ -80,7 +82,7 @@ class Plan:
     autocast: str
     batch_size: int
     block: int
-    n_samples: int
+    n_samples: int | None
     dataset: str
     dataset_fingerprint: str
     classes: tuple[str, ...] | None
@@ -92,23 +94,26 @@ class Plan:
     pool_parts: tuple[str, ...]
     bias_weight: bool
     heads: MomentsOf = "all"
+    ranks: int | None = None
     format: int = FORMAT
 
     @classmethod
     def of(
         cls,
         model: HookedCLIP,
-        source: ImageSource,
+        source: ImageSource | StreamSource,
         what: What,
         dtype: StoreDtype,
         batch_size: int,
         autocast: torch.dtype | None,
         heads: MomentsOf | None = None,
+        ranks: int = 1,
     ) -> Plan:
         """The plan of a new collection.
 
         Args:
             heads: whose moments are kept; if not given, all, or the late ones where an attention pool makes them large.
+            ranks: processes that collect.
         """
         cfg, pooling = model.cfg, model.pooling
         p, rows = pooling.n_heads, pooling.n_rows(cfg.n_ctx)
@@ -118,7 +123,7 @@ class Plan:
             autocast=str(autocast or "none").removeprefix("torch."),
             batch_size=batch_size,
             block=batch_size * max(1, BLOCK_IMAGES // batch_size),
-            n_samples=len(source),
+            n_samples=len(source) if isinstance(source, ImageSource) else None,
             dataset=source.description,
             dataset_fingerprint=source.fingerprint(),
             classes=source.classes,
@@ -130,12 +135,37 @@ class Plan:
             pool_parts=tuple(name for name in POOL_PARTS if name in pooling.parts),
             bias_weight=model.blocks[0].attn.out.outer is not None,
             heads=heads or ("late" if p > 1 else "all"),
+            ranks=None if isinstance(source, ImageSource) else ranks,
         )
 
     @property
     def n_blocks(self) -> int:
         """Number of blocks."""
-        return -(-self.n_samples // self.block)
+        return -(-self._counted_samples // self.block)
+
+    @property
+    def _counted_samples(self) -> int:
+        if self.n_samples is None:
+            raise ValueError("The samples of a stream are counted when it ends.")
+        return self.n_samples
+
+    @property
+    def last_sample(self) -> int | None:
+        """Position of the last sample; None for a stream that has not ended."""
+        return None if self.n_samples is None else self.n_samples - 1
+
+    @property
+    def is_of_stream(self) -> bool:
+        """Whether samples come in order of arrival."""
+        return self.ranks is not None
+
+    def counted(self, n_samples: int | None) -> Plan:
+        """The same with the number of samples that a stream turned out to have."""
+        return self if n_samples is None else replace(self, n_samples=n_samples)
+
+    def may_hold(self, block: Any) -> bool:
+        """Whether there may be a block of that number."""
+        return type(block) is int and block >= 0 and (self.n_samples is None or block < self.n_blocks)
 
     @property
     def moment_layers(self) -> tuple[int, ...] | None:
@@ -156,7 +186,8 @@ class Plan:
 
     def samples(self, block: int) -> range:
         """Positions of a block's samples."""
-        return range(block * self.block, min((block + 1) * self.block, self.n_samples))
+        after = (block + 1) * self.block
+        return range(block * self.block, after if self.is_of_stream else min(after, self._counted_samples))
 
     def batches(self, block: int) -> list[range]:
         """A block's samples, as they are run."""
@@ -250,9 +281,10 @@ class Plan:
             for name, before, now in self.settings_that_differ(asked)
         ]
         if told:
+            many = f"A stream is resumed by as many processes as it was begun by, {self.ranks}. "
             raise CollectionMismatchError(
-                f"{place} was begun otherwise: {'; '.join(told)}. Resume with the same data set and settings, or "
-                f"collect into another place."
+                f"{place} was begun otherwise: {'; '.join(told)}. {many if self.ranks != asked.ranks else ''}Resume "
+                f"with the same data set and settings, or collect into another place."
             )
 
 

@@ -26,6 +26,7 @@ from clip_lens_plugin.fingerprints import weights_digest
 from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.sources.stream import State
 
 SECONDS = 60.0
 """Between two writes of the file, which is large where the moments are."""
@@ -47,6 +48,7 @@ class Progress:
         completeness_error: the greatest of all batches.
         chunks: by block the checksums of its chunks, of the blocks done and of those whose rows had to be written
             again.
+        stream: where the stream stands after the last block, in JSON's types; None where the data set is none.
     """
 
     blocks: list[int] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Progress:
     skipped: dict[int, Skipped] = field(default_factory=dict)
     completeness_error: float = 0.0
     chunks: dict[int, np.ndarray] = field(default_factory=dict)
+    stream: State | None = None
 
     _is_whole: bool = field(default=True, compare=False, repr=False)
     _is_kept: bool = field(default=True, compare=False, repr=False)
@@ -66,6 +69,7 @@ class Progress:
         batches: Sequence[Contributions],
         skipped: dict[int, Skipped],
         layers: tuple[int, ...] | None = None,
+        stream: State | None = None,
     ) -> None:
         """Adds a block when all of it is there, so that there is no half of one in the sums.
 
@@ -74,6 +78,7 @@ class Progress:
             batches: its contributions.
             skipped: its samples that could not be read, by position.
             layers: whose moments are kept, None for all.
+            stream: where it stands after the block.
         """
         self._is_whole = False  # Ctrl-C may come before all is added.
         for contributions in batches:
@@ -86,6 +91,7 @@ class Progress:
             self.completeness_error = max(self.completeness_error, contributions.completeness_error())
         self.skipped |= skipped
         self.blocks.append(block)
+        self.stream = stream
         self._is_whole, self._is_kept = True, False
 
     def add_rows(self, block: int, checksums: UInt32[np.ndarray, " patterns"]) -> None:
@@ -118,6 +124,7 @@ class Progress:
             blocks=about["blocks"],
             skipped={int(position): Skipped(*each) for position, each in about["skipped"].items()},
             completeness_error=float(about["completeness_error"]),
+            stream=about.get("stream"),
             chunks={int(block): each.numpy().astype("uint32") for block, each in _under("chunks.", tensors).items()},
         )
         if progress.blocks and "moments.n" in tensors:
@@ -135,11 +142,12 @@ class Progress:
         return tensors
 
     def _about(self) -> dict[str, Any]:
-        return {
+        about: dict[str, Any] = {
             "blocks": self.blocks,
             "skipped": {str(position): [each.name, each.reason] for position, each in self.skipped.items()},
             "completeness_error": self.completeness_error,
         }
+        return about if self.stream is None else {**about, "stream": self.stream}
 
     @property
     def is_kept(self) -> bool:
@@ -183,7 +191,7 @@ class Progress:
             if digest != _digest(about, tensors, plan, rank) and (plan.has_checksums or digest is not None):
                 raise ValueError("its content is not that of its SHA-256, or of another collection")
             progress = cls.from_tensors({**tensors, "about": packed})
-            if not all(type(block) is int and 0 <= block < plan.n_blocks for block in progress.blocks):
+            if not all(map(plan.may_hold, progress.blocks)):
                 raise ValueError("it holds blocks that there are not")
         except (SafetensorError, *NOT_WHOLE) as error:
             raise CollectionDamagedError(_key(rank), place, str(error)) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from clip_lens_plugin.images import Skipped
 from clip_lens_plugin.pictures import UnreadableImageError, upright_rgb
 from clip_lens_plugin.pixels import refuse_not_pixels
 from clip_lens_plugin.sources.source import ImageSource
+from clip_lens_plugin.sources.stream import Arrival, StreamSource
 from clip_lens_plugin.user_files import UnreachableError, reason_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Batch:
 
     Attributes:
         images: [b, 3, height, width]; None if none could be read.
-        positions, labels: of the images.
+        positions, labels: of the images; of a stream the numbers of arrival.
         skipped: position to name and reason.
     """
 
@@ -55,12 +57,17 @@ _OF_THE_MACHINE = ("Too many open files", "shared memory", "allocate memory", "a
 
 
 def read_batches(
-    model: HookedCLIP, source: ImageSource, batches: Sequence[Sequence[int]], workers: int, strict: bool
+    model: HookedCLIP,
+    source: ImageSource | StreamSource,
+    batches: Iterable[Sequence[int | Arrival]],
+    workers: int,
+    strict: bool,
 ) -> Iterator[Batch]:
     """The batches in the given order.
 
     Args:
-        batches: positions of each batch's samples.
+        batches: of each batch the positions of its samples, or the samples of a stream as they arrived; read in this
+            process, ahead of what is given.
         workers: processes that read ahead; none for reading in this one.
         strict: stop at the first sample that cannot be read.
 
@@ -111,14 +118,12 @@ def dead_readers_said() -> Iterator[None]:
 
 
 class _Prepared(Dataset):
-    def __init__(self, model: HookedCLIP, source: ImageSource, strict: bool) -> None:
+    def __init__(self, model: HookedCLIP, source: ImageSource | StreamSource, strict: bool) -> None:
         self.preprocess, self.size = model.preprocess, tuple(model.cfg.image_size)
-        self.model_name, self.source, self.strict = model.cfg.model_name, source, strict
+        self.model_name, self.strict = model.cfg.model_name, strict
+        self.source: Any = source
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, position: int) -> tuple[int, Tensor | Skipped | _Failure, int]:
+    def __getitem__(self, position: int | Arrival) -> tuple[int | Arrival, Tensor | Skipped | _Failure, int]:
         try:
             sample = self.source.read(position)
             return position, self._tensor(sample.image, position), sample.label
@@ -135,13 +140,13 @@ class _Prepared(Dataset):
         except ValueError as error:
             return position, _Failure(error), -1
 
-    def _stopped(self, error: OSError | MemoryError, position: int) -> OSError:
+    def _stopped(self, error: OSError | MemoryError, position: int | Arrival) -> OSError:
         return UnreachableError(
             f"Sample {self.source.name(position)!r} cannot be reached: {reason_of(error)}. It may be whole, so it is "
             f"not skipped. {KEPT}: bring the data back and go on with resume."
         )
 
-    def _tensor(self, image, position: int) -> Tensor:
+    def _tensor(self, image, position: int | Arrival) -> Tensor:
         if not isinstance(image, Tensor):
             if self.preprocess is None:
                 raise ValueError(
@@ -159,14 +164,14 @@ class _Prepared(Dataset):
         return image
 
 
-def _collate(samples: list[tuple[int, Tensor | Skipped | _Failure, int]]) -> Batch | _Failure:
+def _collate(samples: list[tuple[int | Arrival, Tensor | Skipped | _Failure, int]]) -> Batch | _Failure:
     failures = [each for _, each, _ in samples if isinstance(each, _Failure)]
     if failures:
         return failures[0]
     read = [(position, image, label) for position, image, label in samples if isinstance(image, Tensor)]
     return Batch(
         images=torch.stack([image for _, image, _ in read]) if read else None,
-        positions=[position for position, _, _ in read],
+        positions=[operator.index(position) for position, _, _ in read],
         labels=[label for _, _, label in read],
-        skipped={position: each for position, each, _ in samples if isinstance(each, Skipped)},
+        skipped={operator.index(position): each for position, each, _ in samples if isinstance(each, Skipped)},
     )

@@ -23,6 +23,9 @@ from clip_lens_plugin.parts import Parts
 from clip_lens_plugin.readout import Readout
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+MOST_ROWS = 2**40
+"""Length of the arrays of a stream before it is known; what is not written takes no room."""
+
 BY_LAYER = ("coordinates", "mlps", "self_attention")
 OF_SAMPLES = ("label", "kept", "name")
 
@@ -34,12 +37,14 @@ def make_arrays(place: Place, plan: Plan) -> None:
     ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's dtype; ``embedding`` [n, e] and ``omega`` [n, p, r]
     in float32; ``label`` (-1 for unknown), ``kept`` (False for a sample that could not be read) and ``name``.
 
+    Those of a stream get another length when it ends, and are described anew where they differ.
+
     Raises:
         CollectionDamagedError: if something else is there.
     """
     for key, made in _metadata(plan).items():
         found = place.get(key)
-        if found is None:
+        if found is None or (plan.is_of_stream and found != made):
             place.set(key, made)
         elif found != made and not _is_same(found, made):
             raise CollectionDamagedError(key, place, "it describes something else than this collection")
@@ -54,7 +59,8 @@ def _metadata(plan: Plan) -> dict[str, bytes]:
     """What a store's metadata are, by key."""
     made: dict[str, Any] = {}
     group = zarr.create_group(MemoryStore(made), zarr_format=3)
-    n, rows = plan.n_samples, min(plan.block, plan.n_samples)
+    n = MOST_ROWS if plan.n_samples is None else plan.n_samples
+    rows = plan.block if plan.is_of_stream else min(plan.block, n)
     for name in array_names(plan):
         shape, dtype = _layouts(plan)[name]
         chunks = (rows, 1, *shape[1:]) if name in BY_LAYER else (rows, *shape)

@@ -103,7 +103,7 @@ class ContributionStore:
         if description is None:
             raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
         description.refuse_lacking(place)
-        return cls(place, plan, model, description)
+        return cls(place, plan.counted(description.n_samples), model, description)
 
     @cached_property
     def moments(self) -> Moments:
@@ -140,8 +140,8 @@ class ContributionStore:
             return
         reasons = "; ".join(f"{n:,} times {reason}" for reason, n in self.skipped_reasons().most_common(5))
         warnings.warn(
-            f"{len(self.skipped):,} of {self.plan.n_samples:,} samples could not be read and are not in {self._place}: "
-            f"{reasons}.",
+            f"{len(self.skipped):,} of {len(self) + len(self.skipped):,} samples could not be read and are not in "
+            f"{self._place}: {reasons}.",
             SkippedWarning,
             stacklevel=4,
         )
@@ -149,7 +149,7 @@ class ContributionStore:
     @property
     def has_many_skipped(self) -> bool:
         """Whether more than 5 % of the samples could not be read."""
-        return len(self.skipped) > MOST_SKIPPED * self.plan.n_samples
+        return len(self.skipped) > MOST_SKIPPED * (len(self) + len(self.skipped))
 
     def skipped_reasons(self) -> Counter[str]:
         """How many samples were skipped for each reason."""

@@ -54,6 +54,7 @@ class Description:
         files: every other file but the chunks of arrays; none in stores of earlier versions.
         patterns: see :class:`ChunkChecksums`.
         block: samples that lie in a chunk.
+        n_samples: that a stream had; None for another data set, whose plan says so.
     """
 
     completeness_error: float
@@ -61,6 +62,7 @@ class Description:
     files: Mapping[str, KeptFile] = field(default_factory=dict)
     patterns: tuple[str, ...] = ()
     block: int = 0
+    n_samples: int | None = None
 
     def refuse_lacking(self, place: Place) -> None:
         """Raises CollectionDamagedError if a file but the chunks of arrays is not there, or has another size."""
@@ -73,15 +75,14 @@ class Description:
 
     def to_bytes(self) -> bytes:
         """The description file."""
-        return sealed(
-            {
-                "completeness_error": self.completeness_error,
-                "verified": None if self.verified is None else self.verified.to_json(),
-                "block": self.block,
-                "chunks": list(self.patterns),
-                "files": {key: asdict(each) for key, each in sorted(self.files.items())},
-            }
-        )
+        values = {
+            "completeness_error": self.completeness_error,
+            "verified": None if self.verified is None else self.verified.to_json(),
+            "block": self.block,
+            "chunks": list(self.patterns),
+            "files": {key: asdict(each) for key, each in sorted(self.files.items())},
+        }
+        return sealed(values if self.n_samples is None else {**values, "n_samples": self.n_samples})
 
     @classmethod
     def from_bytes(cls, found: bytes) -> Description:
@@ -98,6 +99,7 @@ class Description:
                 files={key: KeptFile(**each) for key, each in values["files"].items()},
                 patterns=tuple(values["chunks"]),
                 block=int(values["block"]),
+                n_samples=values.get("n_samples"),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"it lacks something ({error})") from error

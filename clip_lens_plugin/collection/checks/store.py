@@ -88,8 +88,9 @@ def check_store(address: Place | str | Path) -> StoreCheck:
     description = check.description()
     if description is not None:
         check.files(description)
+        counted = None if plan is None else plan.counted(description.n_samples)
         if description.patterns:
-            check.chunks(description.patterns, description.block, plan, check.checksums(description.patterns))
+            check.chunks(description.patterns, description.block, counted, check.checksums(description.patterns))
     elif plan is not None and check.faults:
         check.undescribed(plan)
     elif plan is not None:
@@ -152,7 +153,7 @@ class _Check:
         if checksums is None:
             self._notes.append("chunks of arrays cannot be compared without their checksums")
             return
-        last = None if plan is None else plan.n_samples - 1
+        last = None if plan is None else plan.last_sample
         names = list(dict.fromkeys(pattern.split("/")[0] for pattern in patterns))
         faults: dict[str, dict[int, str]] = {name: {} for name in names}
         for key, number, crc in checksums.every():
@@ -177,9 +178,10 @@ class _Check:
         damaged = [block for block in done if recorded_checksums(self.place, plan, [*every.values()], block) is None]
         self._n_files += len(every) + len(done) * len(chunk_patterns(plan))
         if damaged:
-            where = _ranges(damaged, plan.block, plan.n_samples - 1)
+            where = _ranges(damaged, plan.block, plan.last_sample)
             self._faults.append(f"rows of samples {where} are damaged: they are written again with resume")
-        self._notes.append(f"not finished: {len(done):,} of {plan.n_blocks:,} blocks are done; go on with resume")
+        of_all = "" if plan.n_samples is None else f" of {plan.n_blocks:,}"
+        self._notes.append(f"not finished: {len(done):,}{of_all} blocks are done; go on with resume")
         self._good.append(f"{len(done) - len(damaged):,} blocks")
 
     def undescribed(self, plan: Plan) -> None:
@@ -214,7 +216,7 @@ class _Check:
                 except NOT_WHOLE as error:
                     damaged[block] = str(error)
             if damaged:
-                where, first = _ranges(damaged, plan.block, plan.n_samples - 1), next(iter(damaged.values()))
+                where, first = _ranges(damaged, plan.block, plan.last_sample), next(iter(damaged.values()))
                 self._faults.append(f"samples {where} of {name!r} are damaged ({first})")
             else:
                 self._good.append(f"rows of {name!r} (they can be read)")

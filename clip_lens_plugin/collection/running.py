@@ -1,0 +1,101 @@
+"""Batches of samples through the model, whatever they are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.progress import Progress
+from clip_lens_plugin.collection.ranks import Ranks
+from clip_lens_plugin.collection.reading import Batch
+from clip_lens_plugin.collection.rows import BlockRows
+from clip_lens_plugin.contributions import Contributions
+from clip_lens_plugin.factors import factors_from_images
+from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.readout import Readout
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.hooked_clip import HookedCLIP
+
+
+class NonFiniteActivationError(ArithmeticError):
+    """A sample's contributions are NaN, infinite, or too large for the store's dtype."""
+
+
+@dataclass
+class Ran:
+    """A block that was run, or the part of it so far.
+
+    Attributes:
+        rows: empty where none are kept.
+        batches: contributions of each batch.
+        skipped: samples that could not be read, by position.
+    """
+
+    rows: BlockRows
+    batches: list[Contributions] = field(default_factory=list)
+    skipped: dict[int, Skipped] = field(default_factory=dict)
+
+    def add(self, model: HookedCLIP, plan: Plan, batch: Batch, name: Callable[[int], str]) -> None:
+        """Runs a batch.
+
+        Args:
+            model, plan: of the collection.
+            batch: of the block.
+            name: of the sample at a position.
+
+        Raises:
+            NonFiniteActivationError: if a sample's contributions are NaN, infinite, or too large for the rows.
+            CompletenessError: if the parts do not sum to the embeddings.
+        """
+        self.skipped |= batch.skipped
+        if batch.images is None:
+            return
+        contributions = _contributions(model, plan, batch.images)
+        _refuse_non_finite(contributions, batch.positions, name)
+        self.batches.append(contributions.check())
+        if plan.what == "contributions":
+            try:
+                self.rows.fill(batch.positions, batch.labels, contributions)
+            except OverflowError as error:
+                raise NonFiniteActivationError(
+                    f"The contributions of sample {name(int(error.args[0]))!r} are too large for float16. "
+                    f"Collect with dtype='float32'."
+                ) from error
+
+
+def _contributions(model: HookedCLIP, plan: Plan, images: torch.Tensor) -> Contributions:
+    device = model.cfg.device.type
+    narrow = nullcontext() if plan.autocast == "none" else torch.autocast(device, getattr(torch, plan.autocast))
+    with torch.no_grad():
+        with narrow:
+            factors = factors_from_images(model, images, tokens=False, neurons=False)
+        return Contributions.of_run(Readout.of(model), factors)
+
+
+def _refuse_non_finite(contributions: Contributions, positions: list[int], name: Callable[[int], str]) -> None:
+    c = contributions
+    values = torch.cat([c.embedding, c.omega.flatten(1), c.head_coordinates.flatten(1), c.mlps.flatten(1)], dim=1)
+    bad = (~values.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise NonFiniteActivationError(
+            f"Sample {name(positions[bad[0]])!r} gives NaN or infinite activations. Look at the sample; in "
+            f"float16, load the model in float32 or bfloat16."
+        )
+
+
+def gathered(ranks: Ranks, mine: Progress) -> list[Progress]:
+    """In rank 0, what each process did, the sums of all in the first; in others, their own."""
+    everyones = [mine]
+
+    def take(tensors: dict[str, torch.Tensor]) -> None:
+        everyones.append(Progress.from_tensors(tensors))
+        mine.take_sums(everyones[-1])
+
+    ranks.gather(mine.to_tensors, take)
+    return everyones

@@ -179,15 +179,20 @@ class RowWriter:
         return np.array(checksums, np.uint32)
 
 
+def read_rows(group: zarr.Group, name: str, positions: np.ndarray, at: tuple[int, ...] = ()) -> np.ndarray:
+    """The values of samples in increasing order of position; where ``at`` is given, there alone in the other axes."""
+    array: Any = group[name]
+    start, stop = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
+    if stop - start == len(positions):
+        return np.asarray(array[(slice(start, stop), *at)])
+    return np.asarray(array.oindex[(positions, *at)])
+
+
 def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readout, plan: Plan) -> Contributions:
     """The contributions of samples in increasing order of position, in units of the unnormalised embedding."""
-    start, stop = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
-    chosen: slice | np.ndarray = slice(start, stop) if stop - start == len(positions) else positions
 
     def read(name: str) -> Tensor:
-        array: Any = group[name]
-        values = array[chosen] if isinstance(chosen, slice) else array.oindex[chosen]
-        return torch.from_numpy(np.asarray(values)).to(readout.P)
+        return torch.from_numpy(read_rows(group, name, positions)).to(readout.P)
 
     parts = Parts(
         embedding=read("embedding"),

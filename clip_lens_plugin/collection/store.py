@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 import zarr
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
@@ -40,7 +40,7 @@ from clip_lens_plugin.collection.errors import (
 )
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
-from clip_lens_plugin.collection.rows import read_contributions
+from clip_lens_plugin.collection.rows import read_contributions, read_rows
 from clip_lens_plugin.contributions import Contributions
 from clip_lens_plugin.fingerprints import Fingerprints
 from clip_lens_plugin.images import Skipped
@@ -187,13 +187,40 @@ class ContributionStore:
             CollectionDamagedError: if what is read is damaged; the message names the file.
             ValueError: if ``rows`` is none of these, or no rows were kept.
         """
-        picked = self._picked(rows)
-        unique, back = np.unique(picked, return_inverse=True)
-        positions = self.positions[unique]
+        positions, back = self._positions_of(rows)
         with self._named_if_damaged("rows"):
             found = read_contributions(self._group, positions, Readout.of(self.model), self.plan)
+        return found if back is None else found.select(torch.from_numpy(back))
+
+    def head(self, layer: int, head: int, rows: Any = slice(None)) -> Float[Tensor, "s k"]:
+        """Coordinates y of one head, in cosine units, in float64; its contributions are ``y @ M`` (see ``Readout``).
+
+        Reads the rows of this layer's heads and of the embeddings, which the unit needs, and nothing else.
+
+        Args:
+            layer, head: which head; negative ones count from the end.
+            rows: as for ``store[rows]``; all if not given.
+
+        Raises:
+            IndexError: if there is no such head or row.
+            CollectionDamagedError, TypeError, ValueError: see ``store[rows]``.
+        """
+        layer, head = self.model.cfg.checked_head(layer, head)
+        positions, back = self._positions_of(rows)
+        with self._named_if_damaged("rows"):
+            y = torch.from_numpy(read_rows(self._group, "coordinates", positions, (layer, head)))
+            embedding = torch.from_numpy(read_rows(self._group, "embedding", positions))
+        device = self.model.cfg.device
+        cosine = y.to(device).double() / embedding.to(device).double().norm(dim=-1, keepdim=True)
+        return cosine if back is None else cosine[torch.from_numpy(back).to(device)]
+
+    def _positions_of(self, rows: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions in the data set, each once and in order; and where each row stands among them, if elsewhere."""
+        picked = self._picked(rows)
+        self._array("coordinates")
+        unique, back = np.unique(picked, return_inverse=True)
         in_order = len(unique) == len(picked) and bool((unique == picked).all())
-        return found if in_order else found.select(torch.from_numpy(back))
+        return self.positions[unique], None if in_order else back
 
     def _picked(self, rows: Any) -> np.ndarray:
         """Row numbers."""

@@ -49,6 +49,27 @@ def test_positions_may_be_in_any_order_and_come_twice(finished, heads):
         assert len(found) == len(rows)
 
 
+def test_one_head_is_read_from_its_layers_chunks_and_the_embeddings_alone(clip, copied, finished, heads):
+    store = ContributionStore.open(copied, clip)
+    others = [path for path in copied.glob("*/c/**/*") if path.is_file()]
+    for path in others:
+        name, _, *index = path.relative_to(copied).parts
+        if name not in ("kept", "embedding") and (name != "coordinates" or index[1] != "2"):
+            path.unlink()
+    norms = finished[:].embedding.norm(dim=-1, keepdim=True)
+    for rows in (slice(None), slice(3, 12), [16, 1, 16], []):
+        y = store.head(2, -1, rows)
+        picked = range(19)[rows] if isinstance(rows, slice) else rows
+        written = y @ finished[:1].readout.head_map(2, -1).double() * norms[list(picked)].double()
+        torch.testing.assert_close(written.float(), heads[list(picked), 2, -1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(CollectionDamagedError, match="coordinates"):
+        store.head(1, 0)
+    with pytest.raises(CollectionDamagedError):
+        store[:1]
+    with pytest.raises(IndexError):
+        store.head(2, 99)
+
+
 @pytest.mark.parametrize("rows", [torch.tensor([0, 19]), torch.tensor([-20]), range(15, 25)])
 def test_rows_that_are_not_there_are_refused(finished, rows):
     with pytest.raises(IndexError, match=r"0 to 18"):

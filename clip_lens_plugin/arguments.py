@@ -51,7 +51,8 @@ def checked_texts(name: str, given: Any) -> list[str]:
             no tokenizer takes and no file keeps.
     """
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ValueError(f"{name} takes a list of one or more texts, got {given!r:.80}.")
+        alone = "the one string " if isinstance(given, str) else ""
+        raise ValueError(f"{name} takes a list of one or more texts, got {alone}{given!r:.80}.")
     texts = list(given)
     wrong = next((each for each in texts if not isinstance(each, str)), None)
     if not texts or wrong is not None:
@@ -70,18 +71,24 @@ def refuse_half_characters(name: str, texts: Iterable[str]) -> None:
             raise ValueError(f"{name}: {each!r:.80} is not UTF-8; give the text in UTF-8.") from error
 
 
+class DeviceError(ValueError, RuntimeError):
+    """A device that torch does not know, or that is not there."""
+
+
 def checked_device(given: Any) -> torch.device:
     """The device, which can be used here.
 
     Raises:
-        ValueError: if it is none, or is not there.
+        DeviceError: if it is none, or is not there.
     """
     try:
         device = torch.device(given)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
         why = f" ({str(error).splitlines()[0]})" if isinstance(given, str) and given.startswith(("cuda", "mps")) else ""
-        raise ValueError(f"device must be one that torch has here, cpu or cuda, got {given!r}{why}.") from error
+        raise DeviceError(
+            f"The device {given!r} cannot be used: expected one that torch has here, cpu or cuda{why}."
+        ) from error
     return device
 
 

@@ -53,7 +53,9 @@ def record_of(told: bytes) -> dict[str, Any]:
     """The object in a .json member; empty where it is something else. Raises UnreadableImageError if it is no JSON."""
     try:
         record = json.loads(told)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise UnreadableImageError("its .json member is nested too deeply to be read") from None
+    except ValueError:
         raise UnreadableImageError("its .json member is no JSON, so that its label is unknown") from None
     return record if isinstance(record, dict) else {}
 

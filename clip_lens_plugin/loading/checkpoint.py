@@ -211,9 +211,10 @@ def _refuse_damaged(path: Path) -> None:
         # What is packed could unpack to any size, and torch does not write it.
         members = [each for each in archive.infolist() if each.compress_type == zipfile.ZIP_STORED]
         wrong = [each for each in members if not _is_whole(archive, each)]
-    # torch.serialization.set_crc32_options(False) leaves one and the same number in place of all tensors' checksums.
+    # torch.serialization.set_crc32_options(False) leaves one and the same number in place of checksums: of all
+    # tensors, or of all members.
     tensors = [each for each in members if "/data/" in each.filename]
-    without = wrong == tensors and len(tensors) > 1 and len({each.CRC for each in wrong}) == 1
+    without = wrong in (tensors, members) and len(wrong) > 1 and len({each.CRC for each in wrong}) == 1
     if wrong and not without:
         raise UnfitError(
             f"is damaged: {some([each.filename for each in wrong])} in it does not match its checksum. Download or "

@@ -46,9 +46,13 @@ def json_of(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise ModelNotFoundError(f"{path} is nested more deeply than JSON of a model is.") from error
+        raise ModelNotFoundError(
+            f"{path} could not be loaded: it is nested more deeply than JSON of a model is."
+        ) from error
     except ValueError as error:  # UnicodeDecodeError is one.
-        raise ModelNotFoundError(f"{path} is no JSON in UTF-8: {first_line(error)}.") from error
+        raise ModelNotFoundError(
+            f"{path} could not be loaded: it is no JSON in UTF-8 ({first_line(error)})."
+        ) from error
 
 
 def settings_of(source: str | Path, file: str) -> dict[str, Any]:

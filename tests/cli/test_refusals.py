@@ -78,7 +78,9 @@ def test_a_device_that_is_none(arguments, picture, tmp_path) -> None:
     out = [] if arguments[0] == "verify" else ["--out", str(tmp_path / "x.html")]
     result = CliRunner().invoke(app, [*arguments, *out, "--device", "gpu"])
     assert result.exit_code == 2
-    assert result.stderr == "clip-lens: device must be one that torch has here, cpu or cuda, got 'gpu'.\n"
+    assert (
+        result.stderr == "clip-lens: The device 'gpu' cannot be used: expected one that torch has here, cpu or cuda.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,12 @@ def moments(given: Given) -> Any:
     kept = lens.Moments.load(given.folder / "moments.safetensors")
     mixed = kept + both, both + kept, ComponentSums.from_tensors(sums.to_tensors()) + sums
     again = lens.Moments.from_tensors(both.to_tensors())
-    return both.mean, both.covariance, again.covariance, mixed[0].mean, mixed[1].mean, mixed[2].mlps, sums.mean().mlps
+    late = lens.Moments.from_contributions(half[0], (2,)).absorb(half[1])
+    late.refuse_left_out(2)
+    in_place = kept.to(half[0].embedding.device).absorb_sums(both)
+    of_a_head = late.covariance_of(2, 1), late.second_moment(-1, 0), in_place.covariance_of(0, 1)
+    found = both.mean, both.covariance, again.covariance, mixed[0].mean, mixed[1].mean
+    return found, of_a_head, mixed[2].mlps, sums.mean().mlps
 
 
 @case
@@ -253,6 +258,7 @@ def classifying(given: Given) -> Any:
     found = [classes.cosines(embedding), classes.logits(embedding), classes.ranks(embedding, labels), len(classes)]
     accuracy = classes.accuracy(embedding, labels)
     rows = classes.accuracy(embedding.cpu(), labels.cpu())
+    classes.refuse_other_classes(classes.names, "the given")
     return found, accuracy.per_class, accuracy.top1.value, rows.top5.value
 
 
@@ -368,6 +374,9 @@ def collecting(given: Given) -> Any:
     picked = opened[torch.tensor([4, 1]).to(device)], opened[torch.arange(N) > 6], opened[[0, 0]]
     about = (opened.classes, opened.names, opened.positions.tolist(), opened.labels, len(opened.skipped), len(opened))
     total = [opened[rows].total() for rows in opened.blocks()]
+    total.append(opened.head(-1, 0, [2, 0]))
+    opened.warn_of_skipped()
+    about = (*about, opened.has_many_skipped, opened.skipped_reasons())
     return about, total, [each.heads for each in picked], store.moments.covariance, again.sums.mlps, repr(opened)[:18]
 
 

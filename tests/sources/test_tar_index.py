@@ -120,11 +120,15 @@ def test_links_pipes_and_sparse_members_are_samples_with_a_reason(tmp_path):
     ],
 )
 def test_json_that_is_too_deep_or_too_long_is_a_reason(tmp_path, told, reason):
-    (tmp_path / "a.tar").write_bytes(tar({"a.jpg": jpeg(9), "a.json": told, "b.jpg": jpeg(90)}))
+    members = {"a.jpg": jpeg(9), "a.json": told, "b.jpg": jpeg(90)}
+    (tmp_path / "alone.tar").write_bytes(tar(members))
+    with pytest.raises(ValueError, match=rf"not plain.*{reason}"):
+        as_source(tmp_path / "alone.tar")
+    (tmp_path / "a.tar").write_bytes(tar({**members, "c.jpg": jpeg(30), "c.json": b'{"label": 2}'}))
     source = as_source(tmp_path / "a.tar")
     with pytest.raises(UnreadableImageError, match=reason):
         source.read(0)
-    assert source.read(1).label == -1
+    assert [source.read(i).label for i in (1, 2)] == [-1, 2]
 
 
 def test_an_image_larger_than_any_is_not_read(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from torch import Tensor
 from transformers import (
@@ -209,7 +210,7 @@ def test_other_models_are_refused_by_name(tmp_path):
 
 
 def test_broken_folders_are_told(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelNotFoundError, match=r"There is no folder .*nowhere"):
         HookedCLIP.from_pretrained("transformers:nobody/nowhere")
     with pytest.raises(ModelNotFoundError, match="brings its own weights"):

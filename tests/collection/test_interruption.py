@@ -133,7 +133,7 @@ def test_killed_three_times(clip, tmp_path):
 
 def _wait_for_block(folder: Path, block: int) -> None:
     """Until it has labels, which are written after its contributions."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not (folder / "label" / "c" / str(block)).exists():
         assert time.monotonic() < end, f"Block {block} was not written in time."
         time.sleep(0.002)

@@ -20,7 +20,8 @@ from clip_lens_plugin import HookedCLIP, collect, mean_ablation_curve, patch_tex
 from clip_lens_plugin.ablation import activation_means, class_self_attention_messages
 from clip_lens_plugin.ablation.components import Components
 from clip_lens_plugin.patch_text import extreme_descriptions, head_text_scores
-from clip_lens_plugin.pixels import PixelError, pixel_range
+from clip_lens_plugin.pixels import PixelError
+from clip_lens_plugin.prepared_pixels import pixel_range
 from clip_lens_plugin.report import analyse
 from clip_lens_plugin.scenes import ScenesDataset
 from clip_lens_plugin.text_span import HeadSpan

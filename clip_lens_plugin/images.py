@@ -18,7 +18,7 @@ from clip_lens_plugin.labelling.folders import folder_classes
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.listing import listed
 from clip_lens_plugin.pictures import SUFFIXES, Picture, UnreadableImageError, open_upright, upright_pictures
-from clip_lens_plugin.plain_text import printable as printable
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.user_files import UnreachableError, reason_of
 
 T = TypeVar("T")

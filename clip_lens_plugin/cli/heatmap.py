@@ -16,9 +16,9 @@ from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.printing import print_path
 from clip_lens_plugin.geometry import Placement
 from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.images import printable
 from clip_lens_plugin.patch_text import head_text_scores, patch_text_map
 from clip_lens_plugin.pictures import open_upright
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.view import SUFFIXES
 from clip_lens_plugin.whole_files import check_place

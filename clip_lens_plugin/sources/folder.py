@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.images import Skipped, evenly_spaced, find_images, printable
+from clip_lens_plugin.images import Skipped, evenly_spaced, find_images
 from clip_lens_plugin.labelling.folders import folder_classes
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import UnreadableImageError, open_upright
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.sources.source import Sample, fingerprint_of, tail, unique_names
 from clip_lens_plugin.user_files import UnreachableError, reason_of
 

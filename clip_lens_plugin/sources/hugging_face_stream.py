@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from clip_lens_plugin.images import printable
 from clip_lens_plugin.pictures import UnreadableImageError, open_upright, upright_rgb
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.sources.hugging_face import file_of, image_column_of
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of
 from clip_lens_plugin.sources.stream import Arrival, State, checked_state

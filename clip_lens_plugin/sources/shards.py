@@ -14,11 +14,11 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_lens_plugin.arguments import checked_index
-from clip_lens_plugin.images import printable
 from clip_lens_plugin.labelling.members import classes_in, from_json, from_text, keys_of, number_in, record_of
 from clip_lens_plugin.labelling.names import classes_note, few
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import MOST_BYTES, UnreadableImageError, open_upright
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of
 from clip_lens_plugin.sources.tar_index import LABEL_SUFFIXES, TarIndex, index_tar
 from clip_lens_plugin.user_files import NotRegularError, UnreachableError, leads_out, reason_of, refuse_not_regular

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from clip_lens_plugin.arguments import checked_index
-from clip_lens_plugin.images import printable
 from clip_lens_plugin.labelling.columns import number_of
 from clip_lens_plugin.labelling.names import classes_note
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.pictures import UnreadableImageError, unreadable_where, upright_rgb
 from clip_lens_plugin.pixels import refuse_not_pixels
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.sources.source import Sample, checked_label, fingerprint_of, unique_names
 from clip_lens_plugin.user_files import NotRegularError, refuse_not_regular
 

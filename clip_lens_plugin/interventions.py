@@ -40,23 +40,23 @@ def refuse_hooks(model: HookedCLIP, doing: str) -> None:
     """Raises ValueError if hooks are on the model; ``doing`` begins the message: "collect runs the plain model"."""
     with model.alone():  # Not while another thread's decomposition has hooks of its own on the model.
         active = active_hooks(model)
-    if active:
-        raise ValueError(
-            f"{doing}, but there are hooks on {', '.join(active[:3])}{' and others' if len(active) > 3 else ''}. Take "
-            f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()); to decompose under a "
-            f"hook, use model.decompose."
-        )
+    _refuse(active, f"{doing}, but there are hooks on", "; to decompose under a hook, use model.decompose.")
 
 
 def refuse_left_hooks(model: HookedCLIP, doing: str) -> None:
     """Raises ValueError if hooks were left on the model, outside of any ``with model.hooks(...)``."""
     with model.alone():
         left = [name for name, point in model.hook_dict.items() if _is_left(point)] + hooked_modules(model)
-    if left:
+    put_on = ". To have the model under hooks, put them on around the call: `with model.hooks(fwd_hooks=[...])`."
+    _refuse(left, f"{doing}, but hooks were left on", put_on)
+
+
+def _refuse(hooked: list[str], told: str, instead: str) -> None:
+    """Raises ValueError if anything is hooked: what it begins with, then how to take them off, or what else to do."""
+    if hooked:
         raise ValueError(
-            f"{doing}, but hooks were left on {', '.join(left[:3])}{' and others' if len(left) > 3 else ''}. Take "
-            f"them off first, model.reset_hooks() (PyTorch's own with their handle.remove()). To have the model under "
-            f"hooks, put them on around the call: `with model.hooks(fwd_hooks=[...])`."
+            f"{told} {', '.join(hooked[:3])}{' and others' if len(hooked) > 3 else ''}. Take them off first, "
+            f"model.reset_hooks() (PyTorch's own with their handle.remove()){instead}"
         )
 
 

@@ -8,7 +8,7 @@ minute at most are computed again, and sums and rows come out as if nothing had 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -29,7 +29,7 @@ from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch, dead_readers_said, read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.running import NonFiniteActivationError as NonFiniteActivationError
-from clip_lens_plugin.collection.running import Ran, gathered
+from clip_lens_plugin.collection.running import Ran, earlier_of, gathered, kept_if_ended
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.collection.streams import run_stream
 from clip_lens_plugin.interventions import refuse_hooks
@@ -62,7 +62,7 @@ def collect(
     label_column: str | None = None,
     label_order: LabelOrder | None = None,
 ) -> ContributionStore:
-    """Runs every sample once and keeps the moments of every head and, on request, a compact row a sample.
+    """Runs every sample once and keeps the moments of every head and, on request, one compact row per sample.
 
     Where torch.distributed is initialised, its processes share the blocks out among them.
 
@@ -73,11 +73,11 @@ def collect(
             stream, an ``IterableDataset`` or a :class:`HuggingFaceStream`: rows then stand in order of arrival, by
             blocks of about 256 in turn where several processes collect.
         out: a folder, or any fsspec address, that holds nothing else.
-        what: "moments", or "contributions" for a row a sample too: heads' coordinates, contributions of MLPs and
+        what: "moments", or "contributions" for one row per sample too: heads' coordinates, contributions of MLPs and
             embedding, what the class token sends to itself, the embedding, LayerNorm's weight ω (which the biases'
             contributions follow from), label and name.
         dtype: "float16" or "float32", of the rows.
-        batch_size: samples a run of the model.
+        batch_size: samples in a run of the model.
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
         resume: go on with what an interrupted call with the same arguments left, on as many threads of the processor
@@ -169,13 +169,11 @@ def _run_blocks(
 
     In rank 0, what each process did, the sums of all in the first; in others, their own.
     """
-    earlier, faults = Progress.load_all(place, plan, own=ranks.rank)
+    earlier = earlier_of(place, plan, ranks)
     every = list(earlier.values())
     share = range(ranks.rank, plan.n_blocks, ranks.world)
     done = {block for each in every for block in each.blocks}
     lost = {block for block in share if block in done and is_damaged(place, plan, every, block)}
-    for fault in faults if ranks.is_first else ():
-        say(f"{place}: {fault}.")
     for block in sorted(lost):
         say(f"{place}: rows of block {block} are damaged or not there, and are written again.")
     mine = earlier.get(ranks.rank, Progress()).on(model.cfg.device)
@@ -183,7 +181,12 @@ def _run_blocks(
     left = [block for block in share if block in lost or block not in done]
     writer = RowWriter(place, plan) if plan.what == "contributions" else None
     batches = read_batches(model, source, [batch for block in left for batch in plan.batches(block)], workers, strict)
-    with _kept_if_ended(place, plan, ranks, mine, done):
+
+    def done_so_far() -> str:
+        kept = sum(len(plan.samples(block)) for block in share if block in done or block in mine.blocks)
+        return f"{kept:,} of {sum(len(plan.samples(block)) for block in share):,} samples"
+
+    with kept_if_ended(place, plan, ranks, mine, done_so_far):
         for block in _shown(left, plan, progress and ranks.is_first):
             ran = _run_block(model, source, plan, block, batches, ranks)
             if block in lost:
@@ -198,22 +201,6 @@ def _run_blocks(
         with writing(place):
             mine.save(place, ranks.rank, plan)
         return gathered(ranks, mine)
-
-
-@contextmanager
-def _kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: set[int]) -> Iterator[None]:
-    """Keeps what is done if an error or Ctrl-C ends it, and adds a note to the error that says how much that is."""
-    try:
-        yield
-    except BaseException as error:
-        with suppress(OSError):  # What was written before is there still.
-            mine.save(place, ranks.rank, plan)
-        if mine.is_kept:
-            share = range(ranks.rank, plan.n_blocks, ranks.world)
-            kept = sum(len(plan.samples(block)) for block in share if block in done or block in mine.blocks)
-            whose = "" if ranks.world == 1 else f" of process {ranks.rank}"
-            error.add_note(f"{kept:,} of {sum(len(plan.samples(block)) for block in share):,} samples{whose} are kept")
-        raise
 
 
 def _run_block(

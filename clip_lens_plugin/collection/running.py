@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
+from clip_lens_plugin.collection.begin import say
+from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
@@ -87,6 +89,31 @@ def _refuse_non_finite(contributions: Contributions, positions: list[int], name:
             f"Sample {name(positions[bad[0]])!r} gives NaN or infinite activations. Look at the sample; in "
             f"float16, load the model in float32 or bfloat16."
         )
+
+
+def earlier_of(place: Place, plan: Plan, ranks: Ranks) -> dict[int, Progress]:
+    """What each process did in earlier calls, with the sums of this one alone; says what of it is of no use."""
+    earlier, faults = Progress.load_all(place, plan, own=ranks.rank)
+    for fault in faults if ranks.is_first else ():
+        say(f"{place}: {fault}.")
+    return earlier
+
+
+@contextmanager
+def kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: Callable[[], str]) -> Iterator[None]:
+    """Keeps what is done if an error or Ctrl-C ends it, and adds a note to the error that says how much that is.
+
+    Args:
+        done: says how many samples this process has done.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # What was written before is there still.
+            mine.save(place, ranks.rank, plan)
+        if mine.is_kept:
+            error.add_note(f"{done()}{'' if ranks.world == 1 else f' of process {ranks.rank}'} are kept")
+        raise
 
 
 def gathered(ranks: Ranks, mine: Progress) -> list[Progress]:

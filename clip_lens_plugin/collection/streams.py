@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import KEPT, Batch, dead_readers_said, read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
-from clip_lens_plugin.collection.running import Ran, gathered
+from clip_lens_plugin.collection.running import Ran, earlier_of, gathered, kept_if_ended
 from clip_lens_plugin.sources.stream import Arrival, State, StreamSource
 from clip_lens_plugin.user_files import UnreachableError
 
@@ -67,7 +67,12 @@ def run_stream(
     stand = mine.stream or {"arrived": 0, "ended": False, "state": None}
     writer = RowWriter(place, plan) if plan.what == "contributions" else None
     pulled = _Pulled(source, stand, plan.batch_size)
-    with _kept_if_ended(place, plan, ranks, mine), _bar(progress and ranks.is_first, stand["arrived"]) as advance:
+
+    def done_so_far() -> str:
+        return f"{mine.stream['arrived'] if mine.stream else 0:,} samples"
+
+    kept = kept_if_ended(place, plan, ranks, mine, done_so_far)
+    with kept, _bar(progress and ranks.is_first, stand["arrived"]) as advance:
         for ran, stand in _blocks(model, plan, ranks, pulled, read_batches(model, source, pulled, workers, strict)):
             block = _block(plan, ranks.rank, len(mine.blocks))
             with writing(place):
@@ -174,10 +179,7 @@ def _position(plan: Plan, rank: int, arrived: int) -> int:
 
 def _earlier(place: Place, plan: Plan, ranks: Ranks) -> Progress:
     """What this process did in earlier calls; nothing if rows of it are damaged."""
-    earlier, faults = Progress.load_all(place, plan, own=ranks.rank)
-    for fault in faults if ranks.is_first else ():
-        say(f"{place}: {fault}.")
-    mine = earlier.get(ranks.rank, Progress())
+    mine = earlier_of(place, plan, ranks).get(ranks.rank, Progress())
     lost = [block for block in mine.blocks if is_damaged(place, plan, [mine], block)]
     if not lost:
         return mine
@@ -186,20 +188,6 @@ def _earlier(place: Place, plan: Plan, ranks: Ranks) -> Progress:
         f"{len(mine.blocks)} blocks are run again."
     )
     return Progress()
-
-
-@contextmanager
-def _kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress) -> Iterator[None]:
-    """Keeps what is done if an error or Ctrl-C ends it, and adds a note to the error that says how much that is."""
-    try:
-        yield
-    except BaseException as error:
-        with suppress(OSError):  # What was written before is there still.
-            mine.save(place, ranks.rank, plan)
-        if mine.is_kept:
-            kept = mine.stream["arrived"] if mine.stream else 0
-            error.add_note(f"{kept:,} samples{'' if ranks.world == 1 else f' of process {ranks.rank}'} are kept")
-        raise
 
 
 @contextmanager

@@ -159,8 +159,8 @@ class Contributions(ComponentValues):
         """The contributions of some of the images, in the given order.
 
         Args:
-            rows: a slice or range, positions (negative ones count from the end), or a mask with a truth value an image;
-                as a list, an array or a tensor.
+            rows: a slice or range, positions (negative ones count from the end), or a mask with one truth value per
+                image; as a list, an array or a tensor.
 
         Raises:
             ValueError: if it is none of these.

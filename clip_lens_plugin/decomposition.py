@@ -76,8 +76,8 @@ def decompose_images(
 
     Args:
         images: preprocessed images, any number of them.
-        tokens: keep what single tokens contribute (about n · d numbers a layer and image).
-        neurons: keep what single neurons contribute (d_mlp numbers a layer and image).
+        tokens: keep what single tokens contribute (about n · d numbers per layer and image).
+        neurons: keep what single neurons contribute (d_mlp numbers per layer and image).
         constants, strict: see :func:`decompose`.
         batch_size: images in each run of the model; 32 if not given, and on a CPU as few as 8 (4 with tokens that the
             pooling reads all of) where so many would take more memory than a small part of the result.

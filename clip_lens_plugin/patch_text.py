@@ -121,7 +121,7 @@ def patch_text_map(
         images: preprocessed images.
         texts: any texts.
         heads: (layer, head) pairs to sum over, or a layer for all heads of it; all heads if not given.
-        batch_size: images a run.
+        batch_size: images in a run.
         constants: "separate", or "shared": then a head's share of them is part of its scores, in equal parts by token.
 
     Raises:

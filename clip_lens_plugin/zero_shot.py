@@ -243,7 +243,7 @@ class ZeroShotAccuracy:
         n: images with a known class.
         top1: share whose nearest class is the true one.
         top5: share whose true class is among the five nearest, or among all where there are fewer.
-        per_class: a row a class: ``class`` (its name), ``label`` (its position), ``n``, ``top1``, ``top1_low``,
+        per_class: one row per class: ``class`` (its name), ``label`` (its position), ``n``, ``top1``, ``top1_low``,
             ``top1_high``, ``top5``; NaN where n is 0.
     """
 

@@ -69,7 +69,7 @@ def mean_ablation_curve(
             the paper's code. Those of the data if not given.
         images: for total effects the preprocessed images of ``data``, or the data set that the store is of.
         seed: of resampling.
-        batch_size: images a run, for total effects.
+        batch_size: images in a run, for total effects.
         progress: show a bar.
 
     Returns:

@@ -87,7 +87,7 @@ def activation_means(
 
     Args:
         names: see :class:`ActivationMeans`.
-        batch_size: images a run.
+        batch_size: images in a run.
         progress: show a progress bar.
 
     Raises:

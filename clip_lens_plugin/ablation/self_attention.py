@@ -67,7 +67,7 @@ def class_self_attention_messages(
 
     Args:
         layers: see :func:`class_self_attention_hooks`.
-        batch_size: images a run.
+        batch_size: images in a run.
 
     Raises:
         IndexError: if there is no such layer.

@@ -159,7 +159,7 @@ def _block(source: Any) -> Block:
 
 
 def _attention_output(source: Any) -> AttentionOutput:
-    """A custom block's attention may have a factor a head, and norms over the heads' outputs and over their sum."""
+    """A custom block's attention may have one factor per head, and norms over the heads' outputs and over their sum."""
     attention = source.attn
     custom = type(source) is CustomResidualAttentionBlock
     return AttentionOutput(

@@ -50,6 +50,7 @@ class CLIPBridge(TransformerBridge):
         wanted = fires if names_filter is None else names_filter
         return super().get_caching_hooks(wanted, *args, pos_slice=_sliced(pos_slice), **kwargs)
 
+    # Written with the one argument that is changed; the others go on as they are, whatever TransformerLens names them.
     def run_with_cache(self, *args: Any, pos_slice: Any = None, **kwargs: Any):  # type: ignore[override]
         """As in TransformerLens. Slices that ``pos_slice`` takes are copied, and the pooled stream is kept whole."""
         return super().run_with_cache(*args, pos_slice=_sliced(pos_slice), **kwargs)
@@ -77,6 +78,7 @@ class CLIPBridge(TransformerBridge):
             f"mode takes as_hooked_clip(bridge)."
         )
 
+    # Of another signature in TransformerLens, but both always refuse.
     enable_compatibility_mode = process_weights  # type: ignore[assignment]
 
     def accumulated_bias(
@@ -143,6 +145,7 @@ class CLIPBridge(TransformerBridge):
             "labels: bridge.labels.names[i] is the label at position i."
         )
 
+    # Of other signatures in TransformerLens, but all always refuse.
     to_str_tokens = to_single_str_token = get_token_position = to_string  # type: ignore[assignment]
 
     @property

@@ -1,4 +1,4 @@
-"""The command ``clip-lens``, a file a subcommand."""
+"""The command ``clip-lens``, one file per subcommand."""
 
 from __future__ import annotations
 

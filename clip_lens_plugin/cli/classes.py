@@ -45,7 +45,7 @@ def chosen_classes(classes: str | None, own: Sequence[str] | None) -> Classes:
     """The classes, compared by name with the data set's own where it has names.
 
     Args:
-        classes: a file with a name a line, or with the data set's class, a tab and the text that stands for it;
+        classes: a file with one name per line, or with the data set's class, a tab and the text that stands for it;
             "imagenet"; or None for the data set's own.
         own: the data set's, underscores for spaces; None if it has no names.
 

@@ -40,14 +40,14 @@ def collect(
     ] = None,
     what: Annotated[
         Literal["moments", "contributions"],
-        typer.Option(help="The moments of the heads, or a compact row a sample as well."),
+        typer.Option(help="The moments of the heads, or one compact row per sample as well."),
     ] = "contributions",
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the rows.")] = "float16",
     precision: PrecisionOption = "float32",
     autocast: Annotated[
         Literal["bfloat16", "float16", "none"], typer.Option(help="Dtype of the model's matrix products.")
     ] = "none",
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a run of the model.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a run of the model.")] = 32,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that read ahead; 0 on the CPU and 8 on a GPU if not given."),

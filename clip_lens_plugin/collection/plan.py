@@ -56,10 +56,10 @@ class Plan:
     """Everything that determines the content of a collection.
 
     Attributes:
-        what: "moments", or "contributions" for a row a sample as well.
+        what: "moments", or "contributions" for one row per sample as well.
         dtype: of the stored contributions.
         autocast: dtype that matrix products ran in, or "none".
-        batch_size: images a run of the model.
+        batch_size: images in a run of the model.
         block: samples between two writes, a multiple of the batch size.
         n_samples: of the data set, with those that cannot be read; None for a stream, which is counted when it ends.
         dataset: what it is, in words.

@@ -1,4 +1,4 @@
-"""The arrays of a store: a row a sample, chunked by block, and by layer where there are layers."""
+"""The arrays of a store: one row per sample, chunked by block, and by layer where there are layers."""
 
 from __future__ import annotations
 
@@ -33,14 +33,9 @@ OF_SAMPLES = ("label", "kept", "name")
 def make_arrays(place: Place, plan: Plan) -> None:
     """Makes the zarr group and the empty arrays of a store that are not there yet.
 
-    n samples, l layers, h heads, k coordinates a head, e joint width: ``coordinates`` [n, l, h, k], ``mlps`` [n, l, e],
-    ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's dtype; ``embedding`` [n, e] and ``omega`` [n, p, r]
-    in float32; ``label`` (-1 for unknown), ``kept`` (False for a sample that could not be read) and ``name``.
-
-    Those of a stream get another length when it ends, and are described anew where they differ.
-
-    Raises:
-        CollectionDamagedError: if something else is there.
+    n samples, l layers, h heads, k coordinates per head, e joint width: ``coordinates`` [n, l, h, k], ``mlps``
+    [n, l, e], ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's dtype; ``embedding`` [n, e] and ``omega``
+    [n, p, r] in float32; ``label`` (-1 for unknown), ``kept`` (False for a sample that could not be read) and ``name``.
     """
     for key, made in _metadata(plan).items():
         found = place.get(key)

@@ -22,8 +22,8 @@ class AttentionOutput:
     Args:
         linear: [d, h k].
         n_heads: h.
-        layer_scale: a factor a channel of the stream.
-        head_scale: gives a factor a head [h]; None for none.
+        layer_scale: one factor for each channel of the stream.
+        head_scale: gives one factor for each head [h]; None for none.
         inner, outer: the norms; None for none.
     """
 

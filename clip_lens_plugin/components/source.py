@@ -67,7 +67,7 @@ def _part(packed: Float[Tensor, "all *rest"], part: tuple[int, int]) -> Float[Te
 
 @dataclass(frozen=True)
 class Scale:
-    """LayerScale: a factor a channel, read from ``module.<name>``; no factor where ``module`` is None."""
+    """LayerScale: one factor for each channel, read from ``module.<name>``; no factor where ``module`` is None."""
 
     module: nn.Module | None = None
     name: str = "gamma"

@@ -30,8 +30,8 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     """Accuracy against the number of attention layers ablated, its interval as a band; other sets as points beside.
 
     Args:
-        table: columns ablated, kind, layers, accuracy, low, high, ablation, effect; with a column question there is a
-            line a question, else one for each pair of the last two.
+        table: columns ablated, kind, layers, accuracy, low, high, ablation, effect; with a column question there is one
+            line per question, else one for each pair of the last two.
     """
     curve, others = table.query("kind in @CURVE"), table.query("kind not in @CURVE")
     n_layers = max(curve["layers"].tolist())
@@ -76,7 +76,7 @@ def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 @plainly_lettered
 def explained_variance_figure(table: pd.DataFrame) -> Figure:
-    """Share of a head's variance that its first texts explain, a panel a layer and a line a head.
+    """Share of a head's variance that its first texts explain, one panel per layer and one line per head.
 
     Args:
         table: columns layer, head, rank (from 1), explained_variance (share, cumulative).

@@ -113,7 +113,7 @@ def neighbours_view(
 
 @plainly_lettered
 def gallery_figure(spans: Sequence[HeadSpan], images: pd.DataFrame, pictures: Mapping[int, Image.Image]) -> Figure:
-    """A line a head and text that has images: the text, its highest images, its lowest."""
+    """One line per head and text that has images: the text, its highest images, its lowest."""
     found: dict[tuple[int, int, int], list[dict]] = {}
     for row in images.to_dict("records"):
         found.setdefault((row["layer"], row["head"], row["rank"]), []).append(row)

@@ -90,7 +90,7 @@ def patch_text_view(
     title: str = "Patch-text maps",
     interpolation: Interpolation = "nearest",
 ) -> View:
-    """Maps of several images and texts side by side, a row an image, as a figure that a paper can take.
+    """Maps of several images and texts side by side, one row per image, as a figure that a paper can take.
 
     Args:
         maps: b images, t texts.

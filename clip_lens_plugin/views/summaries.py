@@ -118,7 +118,7 @@ def explained_variance_view(texts: pd.DataFrame) -> View:
     def figure():
         return explained_variance_figure(texts)
 
-    described = "Explained variance against the number of texts, a panel a layer"
+    described = "Explained variance against the number of texts, one panel per layer"
     return View("How much of a head its texts explain", static(figure, described) + listed, figure)
 
 

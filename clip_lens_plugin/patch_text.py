@@ -242,28 +242,18 @@ def token_scores(
     constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)
+        directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
         scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))
         size = images_with_patterns(model, n, len(texts))
         for start in range(0, n, size):
             rows = slice(start, start + size)
-            _fill_token_scores(scores[rows], model, images[rows], readout, texts, constants)
+            factors = factors_from_images(model, images[rows], tokens=True, neurons=False, directions=directions)
+            _fill_from(scores[rows], factors, readout, texts, constants)
+            del factors  # Not to be held while the next run's are made.
         return scores
 
 
-def _fill_token_scores(
-    scores: Float[Tensor, "b l h n t"],
-    model: HookedCLIP,
-    images: Float[Tensor, "b 3 height width"],
-    readout: Readout,
-    texts: Float[Tensor, "t e"],
-    constants: Constants,
-) -> None:
-    directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
-    factors = factors_from_images(model, images, tokens=True, neurons=False, directions=directions)
-    with full_precision():
-        _fill_from(scores, factors, readout, texts, constants)
-
-
+@full_precision()
 def _fill_from(
     scores: Float[Tensor, "b l h n t"],
     factors: Factors,

@@ -258,8 +258,10 @@ class Readout:
     def directions(self, texts: Float[Tensor, "t e"], constants: Constants = "separate") -> Float[Tensor, "l h k t"]:
         """M_{l,h} e_t for every head and text."""
         self.refuse_changed_weights()
-        stream = self.text_streams(texts, constants)
-        own = torch.stack([(weight[:, None] @ stream).flatten(1, 2) for weight in self.W_O])
+        streams = self.text_streams(texts, constants)
+        joined, by_pool_head = streams.transpose(0, 1).flatten(1), streams.shape[::2]
+        maps = [(weight.flatten(0, 1) @ joined).unflatten(-1, by_pool_head) for weight in self.W_O]
+        own = torch.stack([each.unflatten(0, (self.n_heads, -1)).transpose(1, 2).flatten(1, 2) for each in maps])
         if constants == "separate":
             return own
         shares = (self.share_directions @ texts.T)[:, None].expand(-1, self.n_heads, -1, -1)

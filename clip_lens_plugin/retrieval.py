@@ -21,10 +21,10 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, means_of, pieces, rows_of
 from clip_lens_plugin.arguments import checked_index, checked_number
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.noise import least_variance
-from clip_lens_plugin.readout import Readout
-from clip_lens_plugin.text_span import TextSpanResult
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.numerics.noise import least_variance
 from clip_lens_plugin.texts.embedding import embed_texts
 
 IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score"]

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import nn
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.catalogue import catalogue
+from clip_lens_plugin.model.catalogue import catalogue
 
 LAYERS, BOUND = 2, 1e-5
 

@@ -28,20 +28,20 @@ from clip_lens_plugin.ablation import (
     text_span_completeness,
     zero_ablation,
 )
-from clip_lens_plugin.ablation.components import Components
+from clip_lens_plugin.ablation.component_sets import Components
 from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.geometry import Placement
-from clip_lens_plugin.images import find_images
-from clip_lens_plugin.moments import Moments
-from clip_lens_plugin.patch_text import PatchTextMap, head_text_scores
-from clip_lens_plugin.report import Question, analyse
+from clip_lens_plugin.datasets import FolderSource, ShardSource, TorchSource
+from clip_lens_plugin.datasets.image_folder import find_images
+from clip_lens_plugin.datasets.part import PartOfSource
+from clip_lens_plugin.describe.spans import TextSpanResult, text_span
+from clip_lens_plugin.maps.crop_geometry import Placement
+from clip_lens_plugin.maps.patch_text import PatchTextMap, head_text_scores
+from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes import ScenesDataset, prompts, sample_scenes
 from clip_lens_plugin.scenes.accuracy import zero_shot_accuracy
 from clip_lens_plugin.scenes.batches import DrawnScenes
-from clip_lens_plugin.sources import FolderSource, ShardSource, TorchSource
-from clip_lens_plugin.sources.part import PartOfSource
-from clip_lens_plugin.text_span import TextSpanResult, text_span
+from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.views import attention_view, class_attention_view, head_text_view, patch_text_view, text_span_view
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.adapters.transformers import HuggingFaceCLIP
+from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import random_images
 from tests.families import FAMILIES

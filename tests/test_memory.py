@@ -11,8 +11,8 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, decompose, mean_ablation_curve, patch_text_map
 from clip_lens_plugin.ablation import Components, direct
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.patch_text import token_scores
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.maps.patch_text import token_scores
 from tests.conftest import EXTENDED, random_clip, random_images
 from tests.families import FAMILIES
 from tests.live_bytes import LiveBytes, held_storages
@@ -157,7 +157,7 @@ def test_repr_shows_the_measured_error_and_sums_nothing(model, monkeypatch):
     def refuse(*args):
         raise AssertionError("the sum was taken")
 
-    monkeypatch.setattr("clip_lens_plugin.contributions.relative_errors", refuse)
+    monkeypatch.setattr("clip_lens_plugin.decomposition.contributions.relative_errors", refuse)
     for each in (stored, stored.normalized(), stored.select(torch.tensor([1, 0]))):
         assert "completeness_error=" in repr(each)
     assert f"completeness_error={measured_again:.1e}" in repr(contributions)
@@ -215,7 +215,7 @@ def test_total_is_the_sum_of_the_stack(tower, constants):
 def test_the_check_takes_a_few_images_at_a_time(monkeypatch, without_collector):
     model = HookedCLIP.from_open_clip(random_clip(SMALL))
     contributions = model.decompose(random_images(model, 64))
-    monkeypatch.setattr("clip_lens_plugin.completeness.PIECE_BYTES", 2**12)
+    monkeypatch.setattr("clip_lens_plugin.decomposition.completeness.PIECE_BYTES", 2**12)
     with torch.no_grad(), LiveBytes() as live:
         found = contributions.completeness_error()
     assert live.peak < 4 * 64 * model.cfg.n_layers * model.cfg.n_heads * model.cfg.d_embed / 4

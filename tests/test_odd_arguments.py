@@ -14,9 +14,9 @@ from PIL import Image
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_device, checked_texts
-from clip_lens_plugin.pixels import PixelError, check_batch
+from clip_lens_plugin.model.inputs.pixels import PixelError, check_batch
 from clip_lens_plugin.retrieval import extreme_images
-from clip_lens_plugin.zero_shot import ZeroShotClassifier
+from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 from tests.conftest import random_images
 
 TEXTS = ["a dog", "a cat"]

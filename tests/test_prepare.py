@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from clip_lens_plugin import HookedCLIP, collect
-from clip_lens_plugin.geometry import Placement
-from clip_lens_plugin.images import find_images, load_images
-from clip_lens_plugin.patch_text import head_text_scores, patch_text_map
-from clip_lens_plugin.pictures import UnreadableImageError, open_upright, upright_rgb
-from clip_lens_plugin.views.encoding import picture_uri
+from clip_lens_plugin.datasets.image_folder import find_images, load_images
+from clip_lens_plugin.images.pictures import UnreadableImageError, open_upright, upright_rgb
+from clip_lens_plugin.maps.crop_geometry import Placement
+from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
+from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 
 SIDE = (70, 90)
@@ -123,7 +123,7 @@ class OwnSource:
         return "a"
 
     def read(self, position: int) -> Any:
-        from clip_lens_plugin.sources import Sample
+        from clip_lens_plugin.datasets import Sample
 
         return Sample(Image.open(self.path), -1)
 

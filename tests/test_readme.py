@@ -9,8 +9,8 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from clip_lens_plugin.catalogue import catalogue
-from clip_lens_plugin.loading import SCENES_FOLDER
+from clip_lens_plugin.model.catalogue import catalogue
+from clip_lens_plugin.model.loading import SCENES_FOLDER
 from tests.benchmarks.forward import KEEP_MEMORY
 
 ROOT = Path(__file__).parent.parent

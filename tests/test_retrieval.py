@@ -10,10 +10,10 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, collect, decompose, text_span
 from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes import ScenesDataset
+from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_clip, random_images
 
 TEXTS = ["a dog", "a red circle", "water", "two people"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clip_lens_plugin import decompose
-from clip_lens_plugin.contributions import TokensNotAvailableError
+from clip_lens_plugin.decomposition.contributions import TokensNotAvailableError
 from tests.conftest import random_images
 
 

@@ -1,7 +1,7 @@
 from clip_lens_plugin.ablation.completeness import random_directions as random_directions
 from clip_lens_plugin.ablation.completeness import text_span_completeness as text_span_completeness
-from clip_lens_plugin.ablation.components import Components as Components
-from clip_lens_plugin.ablation.components import paper_components as paper_components
+from clip_lens_plugin.ablation.component_sets import Components as Components
+from clip_lens_plugin.ablation.component_sets import paper_components as paper_components
 from clip_lens_plugin.ablation.curve import mean_ablation_curve as mean_ablation_curve
 from clip_lens_plugin.ablation.hooks import mean_ablation as mean_ablation
 from clip_lens_plugin.ablation.hooks import resample_ablation as resample_ablation

@@ -18,12 +18,12 @@ from torch import Tensor
 from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, means_of, pieces
 from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.constants import Constants
-from clip_lens_plugin.intervals import bootstrap_interval
-from clip_lens_plugin.precision import full_precision
-from clip_lens_plugin.text_span import TextSpanResult
+from clip_lens_plugin.decomposition.constants import Constants
+from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.statistics.intervals import bootstrap_interval
 from clip_lens_plugin.texts.pool import TextPool
-from clip_lens_plugin.zero_shot import ZeroShotClassifier
+from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 
 def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:

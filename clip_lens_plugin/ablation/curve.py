@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from clip_lens_plugin.ablation.components import Components, paper_components
+from clip_lens_plugin.ablation.component_sets import Components, paper_components
 from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, donors
 from clip_lens_plugin.ablation.direct import direct_logits
 from clip_lens_plugin.ablation.total import image_batches, total_logits
 from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.constants import GivenConstants, checked_constants
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.intervals import bootstrap_interval
-from clip_lens_plugin.interventions import refuse_hooks
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.pixels import once_a_call
-from clip_lens_plugin.zero_shot import ZeroShotClassifier
+from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.model.inputs.pixels import once_a_call
+from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.statistics.intervals import bootstrap_interval
+from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 Ablation = Literal["mean", "zero", "resample"]
 Effect = Literal["direct", "total"]

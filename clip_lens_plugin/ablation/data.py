@@ -11,10 +11,10 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels as labels_of_classes
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.zero_shot import ZeroShotClassifier
+from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 Data = Contributions | ContributionStore
 DONOR_BLOCKS = 8

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.ablation.components import Components
+from clip_lens_plugin.ablation.component_sets import Components
 from clip_lens_plugin.ablation.data import Data, constants_of, donors, means_of, pieces, rows_of
-from clip_lens_plugin.constants import Constants
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.precision import full_precision
+from clip_lens_plugin.decomposition.constants import Constants
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.statistics.means import ComponentSums
 
 
 def direct_logits(

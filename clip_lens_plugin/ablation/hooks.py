@@ -1,9 +1,9 @@
 """Hooks that ablate activations while the model runs: total effects, since every later layer reacts.
 
 They are for TransformerLens's ``run_with_hooks(images, fwd_hooks=[(name, hook)])`` and ``model.hooks(...)``, at any
-hook point of a :class:`~clip_lens_plugin.hooked_clip.HookedCLIP`. ``decompose`` of a cache that was taken under them,
-and ``model.decompose(images)`` inside ``with model.hooks(...)``, decompose the ablated model. Direct effects, for
-which nothing is run again, are in :mod:`clip_lens_plugin.ablation`.
+hook point of a :class:`~clip_lens_plugin.model.hooked_clip.HookedCLIP`. ``decompose`` of a cache that was taken under
+them, and ``model.decompose(images)`` inside ``with model.hooks(...)``, decompose the ablated model. Direct effects,
+for which nothing is run again, are in :mod:`clip_lens_plugin.ablation`.
 
 The hooks return a new tensor in the activation's dtype and on its device, and let gradients through.
 
@@ -23,7 +23,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, whole_numbers
-from clip_lens_plugin.factors import MissingActivationsError
+from clip_lens_plugin.decomposition.activations import MissingActivationsError
 
 Hook = Callable[..., Tensor | None]
 """``hook(activation, hook=hook_point)``: the new activation, or None to leave it as it is."""

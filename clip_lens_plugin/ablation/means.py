@@ -16,8 +16,8 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.ablation.hooks import nearest
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.pixels import checked
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.pixels import checked
 
 
 class ActivationMeans:

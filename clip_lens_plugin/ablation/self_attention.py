@@ -18,8 +18,8 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.ablation.hooks import Hook, checked_shape
 from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.pixels import check_form, checked
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.pixels import check_form, checked
 
 
 def class_self_attention_hooks(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.ablation.components import Components
+from clip_lens_plugin.ablation.component_sets import Components
 from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, zero_ablation
 from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
@@ -17,10 +17,10 @@ from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.pixels import look
-from clip_lens_plugin.precision import full_precision
-from clip_lens_plugin.sources.choose import as_source
+from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.pixels import look
+from clip_lens_plugin.numerics.precision import full_precision
 
 Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height width"]]]
 """Batches of the images at some rows, or of all in order."""

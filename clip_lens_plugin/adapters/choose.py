@@ -8,11 +8,11 @@ from typing import Any
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
-from clip_lens_plugin.adapters.open_clip import open_clip_parts
+from clip_lens_plugin.adapters.open_clip_tower import open_clip_parts
 from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, title, way_out
-from clip_lens_plugin.adapters.timm import timm_parts
+from clip_lens_plugin.adapters.timm_tower import timm_parts
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, refusal
-from clip_lens_plugin.adapters.transformers import HuggingFaceVision, transformers_parts
+from clip_lens_plugin.adapters.transformers_tower import HuggingFaceVision, transformers_parts
 
 READERS: dict[type, Callable[[Any, str], TowerParts]] = {
     VisionTransformer: open_clip_parts,

@@ -12,13 +12,13 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError, refusal
-from clip_lens_plugin.components.attention import Attention
-from clip_lens_plugin.components.attention_input import QKV, BiasInParts, PackedQKV, Prepare, Rotary, SplitQKV
-from clip_lens_plugin.components.attention_output import AttentionOutput, optional_norm, plain
-from clip_lens_plugin.components.block import Block
-from clip_lens_plugin.components.layer_norm import LayerNorm
-from clip_lens_plugin.components.mlp import MLP
-from clip_lens_plugin.components.source import Affine, Norm, Scale
+from clip_lens_plugin.layers.attention import Attention
+from clip_lens_plugin.layers.block import Block
+from clip_lens_plugin.layers.layer_norm import LayerNorm
+from clip_lens_plugin.layers.mlp import MLP
+from clip_lens_plugin.layers.output_projection import AttentionOutput, optional_norm, plain
+from clip_lens_plugin.layers.qkv import QKV, BiasInParts, PackedQKV, Prepare, Rotary, SplitQKV
+from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale
 
 
 def check_block(block: Any, model_name: str) -> None:

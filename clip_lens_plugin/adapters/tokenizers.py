@@ -8,7 +8,7 @@ from typing import Any
 
 from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, basic_clean, canonicalize_text
 
-from clip_lens_plugin.behaviour import described
+from clip_lens_plugin.adapters.behaviour import described
 
 
 def tokenizer_state(tokenizer: Any) -> str | None:

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clip_lens_plugin.components.block import Block
-from clip_lens_plugin.components.embed import Embed
-from clip_lens_plugin.components.layer_norm import LayerNorm
-from clip_lens_plugin.components.pooling import Pooling
-from clip_lens_plugin.components.source import Affine
-from clip_lens_plugin.config import HookedCLIPConfig
+from clip_lens_plugin.layers.block import Block
+from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.layer_norm import LayerNorm
+from clip_lens_plugin.layers.patch_embed import Embed
+from clip_lens_plugin.layers.pooling import Pooling
+from clip_lens_plugin.layers.weight_refs import Affine
 
 
 class UnsupportedTowerError(ValueError):

@@ -16,11 +16,11 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
-from clip_lens_plugin.components.editable import editable
-from clip_lens_plugin.components.hook_point import HookPoint
-from clip_lens_plugin.components.layer_norm import LayerNorm
-from clip_lens_plugin.components.softmax_attention import attention_pattern, attention_scores
-from clip_lens_plugin.components.source import Norm
+from clip_lens_plugin.layers.editable import editable
+from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.layer_norm import LayerNorm
+from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
+from clip_lens_plugin.layers.weight_refs import Norm
 
 
 class LiveNormBridge(NormalizationBridge):

@@ -13,8 +13,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.bridge.model import hooked_of
-from clip_lens_plugin.components.attention_pool import is_of_query
-from clip_lens_plugin.labels import Labels
+from clip_lens_plugin.layers.attention_pool import is_of_query
+from clip_lens_plugin.model.text.labels import Labels
 
 
 class CLIPBridge(TransformerBridge):
@@ -103,7 +103,7 @@ class CLIPBridge(TransformerBridge):
         return hooked_of(self).labels
 
     def set_labels(self, names: Iterable[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
-        """See :meth:`~clip_lens_plugin.hooked_clip.HookedCLIP.set_labels`."""
+        """See :meth:`~clip_lens_plugin.model.hooked_clip.HookedCLIP.set_labels`."""
         hooked = hooked_of(self)
         hooked.set_labels(names, embeddings)
         self.cfg.d_vocab = self.cfg.d_vocab_out = hooked.cfg.d_vocab
@@ -131,7 +131,7 @@ class CLIPBridge(TransformerBridge):
     def tokens_to_residual_directions(
         self, tokens: str | int | list[str] | Int[Tensor, "..."]
     ) -> Float[Tensor, "... d"]:
-        """See :meth:`~clip_lens_plugin.hooked_clip.HookedCLIP.tokens_to_residual_directions`."""
+        """See :meth:`~clip_lens_plugin.model.hooked_clip.HookedCLIP.tokens_to_residual_directions`."""
         return hooked_of(self).tokens_to_residual_directions(tokens)
 
     def to_string(self, *args: Any, **kwargs: Any) -> str:

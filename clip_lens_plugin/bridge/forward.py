@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from clip_lens_plugin.adapters.transformers import patched_inputs
+from clip_lens_plugin.adapters.transformers_tower import patched_inputs
 
 
 def image_features(hf_model: Any, pixel_values: Any = None, **_: Any) -> ImageClassifierOutput:

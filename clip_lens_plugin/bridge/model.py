@@ -20,13 +20,13 @@ from clip_lens_plugin.bridge.original import (
 )
 from clip_lens_plugin.bridge.probe import refuse_other_embedding
 from clip_lens_plugin.bridge.watch import BridgeAsSeen, hooked_points, refuse_changed_bridge
-from clip_lens_plugin.components.attention_pool import AttentionPool
-from clip_lens_plugin.components.pooling import NORMALIZED
-from clip_lens_plugin.factors import same_up_to
-from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.labels import Labels
-from clip_lens_plugin.loading.hugging_face import wrapped
-from clip_lens_plugin.precision import full_precision, rounding
+from clip_lens_plugin.decomposition.activations import same_up_to
+from clip_lens_plugin.layers.attention_pool import AttentionPool
+from clip_lens_plugin.layers.pooling import NORMALIZED
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.loading.hub_model import wrapped
+from clip_lens_plugin.model.text.labels import Labels
+from clip_lens_plugin.numerics.precision import full_precision, rounding
 
 CLIPLike = HookedCLIP | TransformerBridge
 """What the public functions take as their model."""

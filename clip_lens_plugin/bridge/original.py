@@ -19,7 +19,7 @@ from clip_lens_plugin.adapters.structure import (
     replaced_function,
 )
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
-from clip_lens_plugin.adapters.transformers import SUPPORTED
+from clip_lens_plugin.adapters.transformers_tower import SUPPORTED
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
-from clip_lens_plugin.adapters.transformers import pooling_head
-from clip_lens_plugin.components.hook_point import HookPoint
-from clip_lens_plugin.components.layer_norm import LayerNorm
+from clip_lens_plugin.adapters.transformers_tower import pooling_head
+from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.layer_norm import LayerNorm
 
 
 class LivePoolBridge(GeneralizedComponent):

@@ -10,10 +10,10 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.adapters.structure import SourceMismatchError
-from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.pixels import unlooked
-from clip_lens_plugin.precision import full_precision
-from clip_lens_plugin.verification import allowed, can_verify, first_parting, probe_image
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.identity.verification import allowed, can_verify, first_parting, probe_image
+from clip_lens_plugin.model.inputs.pixels import unlooked
+from clip_lens_plugin.numerics.precision import full_precision
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clip_lens_plugin.cli import ablate, collect, heatmap, models, report, textspan, verify
+from clip_lens_plugin.cli.commands import ablate, collect, heatmap, models, report, textspan, verify
 from clip_lens_plugin.cli.dataset import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(

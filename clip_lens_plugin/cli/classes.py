@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clip_lens_plugin.hooked_clip import HookedCLIP
 from clip_lens_plugin.labelling.lines import text_lines
 from clip_lens_plugin.labelling.names import comparable, few
 from clip_lens_plugin.labelling.wordnet import imagenet_positions, is_wordnet_id
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
 from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
-from clip_lens_plugin.zero_shot import ZeroShotClassifier
+from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 IMAGENET = "imagenet"
 N_IMAGENET = 1000

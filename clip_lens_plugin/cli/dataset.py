@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.datasets.part import PartOfSource
+from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.sources.choose import as_source
-from clip_lens_plugin.sources.part import PartOfSource
-from clip_lens_plugin.sources.source import ImageSource
 
 N_SCENES = 2000
 ATTRIBUTE = "background"
@@ -25,11 +25,11 @@ def source_of(
     """The data set, or drawn scenes labelled with the attribute.
 
     Args:
-        dataset: a folder, or .tar shards with braces; see :func:`~clip_lens_plugin.sources.choose.as_source`.
+        dataset: a folder, or .tar shards with braces; see :func:`~clip_lens_plugin.datasets.choose.as_source`.
         limit: most samples, evenly spaced; of drawn scenes the first.
         attribute: of drawn scenes; :data:`ATTRIBUTE` if not given.
         labels, label_column, label_order: of the data set; see
-            :func:`~clip_lens_plugin.sources.choose.as_source`.
+            :func:`~clip_lens_plugin.datasets.choose.as_source`.
 
     Raises:
         ValueError: if it cannot be used, an attribute is given for a data set, or labels for drawn scenes.

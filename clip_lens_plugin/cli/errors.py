@@ -14,7 +14,7 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
-from clip_lens_plugin.loading.errors import first_line, is_no_memory
+from clip_lens_plugin.model.loading.errors import first_line, is_no_memory
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
 INTERRUPTED = 130
@@ -83,5 +83,5 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 def _notes(error: BaseException) -> list[str]:
-    """What :func:`~clip_lens_plugin.collection.collect.collect` adds of how much is kept."""
+    """What :func:`~clip_lens_plugin.collection.collecting.collect` adds of how much is kept."""
     return getattr(error, "__notes__", [])

@@ -19,7 +19,7 @@ from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOp
 from clip_lens_plugin.cli.printing import say
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 Channels = tuple[float, float, float]
 
@@ -72,8 +72,8 @@ class ModelChoice:
             ModelNotFoundError, UnsupportedTowerError, ValueError: see ``HookedCLIP.from_pretrained``.
             ValueError: if the device cannot be used, or has no memory for the model.
         """
-        from clip_lens_plugin.hooked_clip import HookedCLIP
-        from clip_lens_plugin.loading import LoadingWarning
+        from clip_lens_plugin.model.hooked_clip import HookedCLIP
+        from clip_lens_plugin.model.loading import LoadingWarning
 
         device = own_device if self.device is None else self.device
         check_device(device if device is None else str(device))

@@ -14,16 +14,16 @@ from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import MANY_SKIPPED
 from clip_lens_plugin.cli.printing import cell, say
 from clip_lens_plugin.collection.checks.description import DESCRIPTION, GROUP
-from clip_lens_plugin.collection.collect import collect
+from clip_lens_plugin.collection.collecting import collect
 from clip_lens_plugin.collection.place import plain_path
 from clip_lens_plugin.collection.plan import PLAN_FILE, MomentsOf, What
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.hooked_clip import HookedCLIP
+from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.datasets.torch_dataset import TorchSource
 from clip_lens_plugin.labelling.given import Labelling, read_labels
 from clip_lens_plugin.labelling.names import notes_of
 from clip_lens_plugin.labelling.values import LabelOrder
-from clip_lens_plugin.sources.source import ImageSource
-from clip_lens_plugin.sources.torch_dataset import TorchSource
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 COLLECTED = "collected"
 """Folder inside a command's own that a data set is collected into."""

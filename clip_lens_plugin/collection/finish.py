@@ -24,7 +24,7 @@ from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns, make_arrays, metadata_keys
 from clip_lens_plugin.collection.streams import counted_samples, write_empty
-from clip_lens_plugin.verification import Verification
+from clip_lens_plugin.model.identity.verification import Verification
 
 
 def finish(place: Place, plan: Plan, present: list[Progress], verified: Verification) -> None:

@@ -11,15 +11,15 @@ import torch
 
 from clip_lens_plugin.collection.checks.sealed import sealed
 from clip_lens_plugin.collection.errors import CollectionWarning
-from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.datasets.streams.stream import StreamSource
 from clip_lens_plugin.labelling.wordnet import worded
-from clip_lens_plugin.moments import late_layers
-from clip_lens_plugin.noise import TOLERANCE, computed_noise, stored_noise
-from clip_lens_plugin.sources.source import ImageSource
-from clip_lens_plugin.sources.stream import StreamSource
+from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.numerics.noise import TOLERANCE, computed_noise, stored_noise
+from clip_lens_plugin.statistics.moments import late_layers
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]

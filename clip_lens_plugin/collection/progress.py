@@ -21,12 +21,12 @@ from clip_lens_plugin.collection.checks.sealed import sha256
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import FOLDER, Plan
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.fingerprints import weights_digest
-from clip_lens_plugin.images import Skipped
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.moments import Moments
-from clip_lens_plugin.sources.stream import State
+from clip_lens_plugin.datasets.image_folder import Skipped
+from clip_lens_plugin.datasets.streams.stream import State
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.model.identity.fingerprints import weights_digest
+from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.statistics.moments import Moments
 
 SECONDS = 60.0
 """Between two writes of the file, which is large where the moments are."""

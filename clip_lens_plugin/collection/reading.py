@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from clip_lens_plugin.images import Skipped
-from clip_lens_plugin.pictures import UnreadableImageError, upright_rgb
-from clip_lens_plugin.pixels import refuse_not_pixels
-from clip_lens_plugin.sources.source import ImageSource
-from clip_lens_plugin.sources.stream import Arrival, StreamSource
-from clip_lens_plugin.user_files import UnreachableError, reason_of
+from clip_lens_plugin.datasets.image_folder import Skipped
+from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.datasets.streams.stream import Arrival, StreamSource
+from clip_lens_plugin.files.given import UnreachableError, reason_of
+from clip_lens_plugin.images.pictures import UnreadableImageError, upright_rgb
+from clip_lens_plugin.model.inputs.pixels import refuse_not_pixels
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 class UnreadableSampleError(ValueError):

@@ -18,9 +18,9 @@ from zarr.storage import MemoryStore
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.parts import Parts
-from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.parts import Parts
+from clip_lens_plugin.decomposition.readout import Readout
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 MOST_ROWS = 2**40

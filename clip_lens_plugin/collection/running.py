@@ -12,17 +12,17 @@ import torch
 from clip_lens_plugin.collection.begin import say
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.collection.progress import Progress
-from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import Batch
 from clip_lens_plugin.collection.rows import BlockRows
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.factors import factors_from_images
-from clip_lens_plugin.images import Skipped
-from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.datasets.image_folder import Skipped
+from clip_lens_plugin.decomposition.activations import factors_from_images
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.readout import Readout
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 class NonFiniteActivationError(ArithmeticError):

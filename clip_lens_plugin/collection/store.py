@@ -41,16 +41,16 @@ from clip_lens_plugin.collection.errors import (
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.rows import read_contributions, read_rows
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.fingerprints import Fingerprints
-from clip_lens_plugin.images import Skipped
+from clip_lens_plugin.datasets.image_folder import Skipped
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.labelling.wordnet import worded
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.moments import Moments
-from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.statistics.moments import Moments
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ MOST_SKIPPED = 0.05
 
 
 class ContributionStore:
-    """What :func:`~clip_lens_plugin.collection.collect.collect` left, opened with the model it was collected with.
+    """What :func:`~clip_lens_plugin.collection.collecting.collect` left, opened with the model it was collected with.
 
     ``store[rows]`` are the :class:`Contributions` of samples, read when asked for; ``rows`` count the samples that
     could be read, in the order of the data set. Everything that takes contributions takes such a slice.

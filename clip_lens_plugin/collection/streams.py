@@ -25,16 +25,16 @@ from rich.progress import Progress as Bars
 from clip_lens_plugin.collection.begin import is_damaged, say, writing
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.collection.progress import Progress
-from clip_lens_plugin.collection.ranks import Ranks
 from clip_lens_plugin.collection.reading import KEPT, Batch, dead_readers_said, read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.running import Ran, earlier_of, gathered, kept_if_ended
-from clip_lens_plugin.sources.stream import Arrival, State, StreamSource
-from clip_lens_plugin.user_files import UnreachableError
+from clip_lens_plugin.datasets.streams.stream import Arrival, State, StreamSource
+from clip_lens_plugin.files.given import UnreachableError
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 @dead_readers_said()

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from clip_lens_plugin.images.pictures import UnreadableImageError
 from clip_lens_plugin.labelling.columns import LABEL_NAMES
-from clip_lens_plugin.pictures import UnreadableImageError
 
 FIRST_KEYS = ("label", "cls")
 """Keys of JSON that go before any other."""

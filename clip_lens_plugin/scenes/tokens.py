@@ -7,8 +7,8 @@ from pathlib import Path
 
 from open_clip.tokenizer import SimpleTokenizer
 
+from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.scenes.captions import vocabulary
-from clip_lens_plugin.whole_files import whole_files
 
 BPE_FILE = "bpe.txt.gz"
 CONTEXT_LENGTH = 20

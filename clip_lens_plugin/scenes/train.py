@@ -21,11 +21,11 @@ from open_clip.model import CLIP
 from rich.progress import Progress
 from safetensors.torch import save_file
 
+from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import SIDE, sample_scenes
 from clip_lens_plugin.scenes.batches import MEAN, STD, DrawnScenes, contrastive_loss, make_batch
 from clip_lens_plugin.scenes.tokens import CONTEXT_LENGTH, scenes_tokenizer, write_merges
-from clip_lens_plugin.whole_files import whole_files
 
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3

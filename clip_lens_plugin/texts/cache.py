@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save, save_file
 from torch import Tensor
 
-from clip_lens_plugin.probes import is_same_probe
-from clip_lens_plugin.unseen_texts import UnseenTexts
-from clip_lens_plugin.whole_files import whole_files
+from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.model.identity.probes import is_same_probe
+from clip_lens_plugin.model.text.unseen_texts import UnseenTexts
 
 CACHE_VARIABLE = "CLIP_LENS_CACHE"
 """Environment variable that names the folder of cached text embeddings; "" turns the cache off."""

@@ -14,11 +14,11 @@ from torch import Tensor
 from clip_lens_plugin.adapters.tokenizers import is_known
 from clip_lens_plugin.arguments import is_whole
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.hooked_clip import HookedCLIP
-from clip_lens_plugin.probes import token_digest
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.identity.probes import token_digest
+from clip_lens_plugin.model.text.unseen_texts import UnseenTexts
+from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 from clip_lens_plugin.texts.cache import CACHE_VARIABLE, CachedTexts, cache_folder, read, write_quietly
-from clip_lens_plugin.unit_vectors import checked_unit_vectors
-from clip_lens_plugin.unseen_texts import UnseenTexts
 
 __all__ = ["CACHE_VARIABLE", "PART_TEXTS", "embed_texts"]
 

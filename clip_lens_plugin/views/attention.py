@@ -18,15 +18,15 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_pair, whole_numbers
 from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-from clip_lens_plugin.pictures import upright_rgb
-from clip_lens_plugin.views import encoding
+from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
-from clip_lens_plugin.views.view import View, drawn
+from clip_lens_plugin.views.drawing import encoding
+from clip_lens_plugin.views.drawing.view import View, drawn
 
 if TYPE_CHECKING:
     from transformer_lens import ActivationCache
 
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 COLOUR = "#b35806"
 PICTURE_SIDE = 224
@@ -68,7 +68,7 @@ def attention_view(
         model: what the cache was made with.
         cache: holds ``blocks.{layer}.attn.hook_pattern`` [b, h, n, n], or [h, n, n] with its batch dimension removed.
         layer: 0 is the first, −1 the last.
-        picture: as the model sees it, see :func:`~clip_lens_plugin.images.shown_pictures`.
+        picture: as the model sees it, see :func:`~clip_lens_plugin.datasets.image_folder.shown_pictures`.
         heads: which heads; all if not given.
         image: row of the batch.
 
@@ -145,7 +145,7 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
     Args:
         patterns: rows of the class token, on itself first, then on the patches;
             ``torch.stack([cache["pattern", l][image, :, 0] for l in range(l)])``. A tower without class token has none.
-        picture: as the model sees it, see :func:`~clip_lens_plugin.images.shown_pictures`.
+        picture: as the model sees it, see :func:`~clip_lens_plugin.datasets.image_folder.shown_pictures`.
         grid_size: (rows, columns) of patches, ``model.cfg.grid_size``.
 
     Raises:

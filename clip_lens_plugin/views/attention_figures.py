@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from clip_lens_plugin.views.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 
 OVER_PICTURE = LinearSegmentedColormap.from_list("over picture", [(0.702, 0.345, 0.024, 0), (0.702, 0.345, 0.024, 0.9)])
 """From clear to orange."""

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.colours import LINE_STYLES, SIGNED
-from clip_lens_plugin.views.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.colours import LINE_STYLES, SIGNED
+from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 
 DASHES = ("-", "--", ":", "-.")
 """Taken in turn where there are more lines than colours."""

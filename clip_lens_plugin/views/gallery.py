@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clip_lens_plugin.pictures import upright_rgb
+from clip_lens_plugin.describe.spans import HeadSpan
+from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.text_span import HeadSpan
-from clip_lens_plugin.views.encoding import picture_uri
-from clip_lens_plugin.views.lettering import plainly_lettered
-from clip_lens_plugin.views.page import TEMPLATES
-from clip_lens_plugin.views.view import View
+from clip_lens_plugin.views.drawing.encoding import picture_uri
+from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.page import TEMPLATES
+from clip_lens_plugin.views.drawing.view import View
 
 THUMBNAIL_SIDE = 96
 MOST_OF_LABEL = 120
@@ -37,7 +37,7 @@ def head_gallery_view(
     Cards stand by layer, the last layer first; in a layer, heads that vary most first.
 
     Args:
-        spans: texts of each head, as :func:`~clip_lens_plugin.text_span.text_span` gives them.
+        spans: texts of each head, as :func:`~clip_lens_plugin.describe.spans.text_span` gives them.
         images: as :func:`~clip_lens_plugin.retrieval.extreme_images` gives them: layer, head, rank, side ("highest",
             "lowest"), place, row, score in cosine units with the mean over the images removed.
         pictures: each row's picture.

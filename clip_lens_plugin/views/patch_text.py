@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clip_lens_plugin.arguments import checked_choice
-from clip_lens_plugin.geometry import Interpolation, Placement
-from clip_lens_plugin.patch_text import HeadTextScores, PatchTextMap
-from clip_lens_plugin.pictures import upright_rgb
+from clip_lens_plugin.images.pictures import upright_rgb
+from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
+from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.plain_text import one_line, printable
-from clip_lens_plugin.views.colours import SIGNED
-from clip_lens_plugin.views.encoding import floats, picture_uri
-from clip_lens_plugin.views.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.colours import SIGNED
+from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
+from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.view import View, drawn, static
 from clip_lens_plugin.views.summaries import table
-from clip_lens_plugin.views.view import View, drawn, static
 
 MOST_OF_LABEL = 80
 """Characters of a name or a text over a map; a longer one would leave no room for the map."""
@@ -49,7 +49,7 @@ def head_text_view(
     the image's whole cosine. The static picture has every text's map through all heads.
 
     Args:
-        scores: of the image, see :func:`~clip_lens_plugin.patch_text.head_text_scores`.
+        scores: of the image, see :func:`~clip_lens_plugin.maps.patch_text.head_text_scores`.
         picture: the photograph, or what the model sees of it.
         placement: where on the photograph the model's input lies; not given if the picture is that input.
         name: of the image.

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.views.drawing.page import TEMPLATES, page_head
+from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view
-from clip_lens_plugin.views.page import TEMPLATES, page_head
 from clip_lens_plugin.views.patch_text import head_text_view
 from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
-from clip_lens_plugin.views.view import View
-from clip_lens_plugin.whole_files import whole_files
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.report import Report
+    from clip_lens_plugin.report.analyses import Report
 
 
 PAGE = "report.html"

@@ -8,8 +8,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.views.drawing.view import View, static
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
-from clip_lens_plugin.views.view import View, static
 
 PARTS = {
     "embed": "patch embedding",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 
 COLOURS = ("#b35806", "#f1a340", "#fee0b6", "#d8daeb", "#998ec3", "#542788")
 MOST_OF_NAME = 40

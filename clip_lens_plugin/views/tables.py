@@ -11,10 +11,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.text_span import HeadSpan, TextSpanResult
+from clip_lens_plugin.views.drawing.view import View, drawn
 from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
-from clip_lens_plugin.views.view import View, drawn
 
 COLOUR = "#b35806"
 NOTHING = "–"
@@ -33,7 +33,7 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
     run, the heads of the greatest variance are shown.
 
     Args:
-        result: of :func:`~clip_lens_plugin.text_span.text_span`.
+        result: of :func:`~clip_lens_plugin.describe.spans.text_span`.
         n_texts: texts shown a head.
 
     Raises:

@@ -12,8 +12,8 @@ from jaxtyping import TypeCheckError
 from clip_lens_plugin import HookedCLIP, collect, mean_ablation_curve
 from clip_lens_plugin.ablation import Components, paper_components
 from clip_lens_plugin.ablation.data import donors
-from clip_lens_plugin.means import ComponentSums
 from clip_lens_plugin.scenes import ScenesDataset
+from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
 
 

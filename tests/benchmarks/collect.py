@@ -28,11 +28,11 @@ from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.parts import Parts
-from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.parts import Parts
+from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.sources.choose import as_source
 from tests.benchmarks.measure import printed_last, seconds
 from tests.benchmarks.memory import _status
 

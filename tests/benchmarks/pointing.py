@@ -20,10 +20,10 @@ from rich.table import Table
 from torch import Tensor
 
 from clip_lens_plugin import HookedCLIP, patch_text_map
-from clip_lens_plugin.intervals import Interval
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES, Scene, sample_scenes
 from clip_lens_plugin.scenes.captions import caption
 from clip_lens_plugin.scenes.drawing import draw, shape_mask
+from clip_lens_plugin.statistics.intervals import Interval
 
 SCENES, SEED, BATCH = 500, 97, 100
 COLOURS, SHAPES = ATTRIBUTES["colour"], ATTRIBUTES["shape"]

@@ -9,7 +9,7 @@ import torch
 from open_clip.model import CLIP
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span
-from clip_lens_plugin.readout import Readout
+from clip_lens_plugin.decomposition.readout import Readout
 from tests.conftest import TEXT_CFG
 from tests.reference import plain_text_span
 

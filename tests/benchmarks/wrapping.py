@@ -25,7 +25,7 @@ def time_wrapping() -> Iterator[tuple[str, str, str, str]]:
         HookedCLIP.from_open_clip(clip)
 
     def wrap_unverified() -> None:
-        with patch("clip_lens_plugin.hooked_clip.can_verify", return_value=False):
+        with patch("clip_lens_plugin.model.hooked_clip.can_verify", return_value=False):
             wrap()
 
     wrap(), clip.encode_image(image)

@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.bridge.architecture import ARCHITECTURES, CLIPBridgeAdapter
 from tests.adapters.conversion import image_features, vision_model
-from tests.adapters.test_transformers import distance
+from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Booted
 from tests.conftest import random_clip
 

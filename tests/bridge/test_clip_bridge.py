@@ -19,8 +19,8 @@ from transformer_lens.tools.analysis import direct_logit_attribution, logit_lens
 
 from clip_lens_plugin import HookedCLIP, as_hooked_clip
 from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
-from clip_lens_plugin.components.attention_pool import is_of_query
-from tests.adapters.test_transformers import distance
+from clip_lens_plugin.layers.attention_pool import is_of_query
+from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import KINDS, boot
 from tests.conftest import random_images
 

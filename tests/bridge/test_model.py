@@ -26,11 +26,11 @@ from clip_lens_plugin import (
 )
 from clip_lens_plugin.ablation.means import activation_means
 from clip_lens_plugin.ablation.self_attention import class_self_attention_messages
-from clip_lens_plugin.contributions import Contributions
-from clip_lens_plugin.patch_text import head_text_scores
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.views import attention_view
 from tests.adapters.conversion import clip_model, image_features
-from tests.adapters.test_transformers import distance
+from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Booted, boot
 from tests.conftest import random_clip, random_images
 

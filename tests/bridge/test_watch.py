@@ -14,9 +14,9 @@ from transformers import CLIPVisionModelWithProjection
 
 from clip_lens_plugin import HookedCLIP, as_hooked_clip, decompose
 from clip_lens_plugin.adapters.structure import SourceMismatchError
-from clip_lens_plugin.decomposition import decompose_images
+from clip_lens_plugin.decomposition.runs import decompose_images
 from tests.adapters.conversion import clip_model, siglip_model, vision_model
-from tests.adapters.test_transformers import distance
+from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip, random_images
 from tests.families import SIGLIP, vit

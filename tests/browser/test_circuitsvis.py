@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span, views
-from clip_lens_plugin.images import shown_pictures
-from clip_lens_plugin.patch_text import head_text_scores
+from clip_lens_plugin.images.preprocessed import shown_pictures
+from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.views import scripts
+from clip_lens_plugin.views.drawing import scripts
 from tests.browser.conftest import states, wait_until_drawn
 
 EVIL = "<img src=x onerror=alert(1)>"

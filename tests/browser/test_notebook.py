@@ -11,12 +11,13 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
 
-from clip_lens_plugin.views import scripts
+from clip_lens_plugin.views.drawing import scripts
 from tests.browser.conftest import states
 
 FIRST = """
-from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span, views
-from clip_lens_plugin.patch_text import head_text_scores
+from clip_lens_plugin import HookedCLIP, Moments, TextPool, views
+from clip_lens_plugin import text_span
+from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
 model = HookedCLIP.from_pretrained("scenes", device="cpu")

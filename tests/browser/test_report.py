@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clip_lens_plugin import HookedCLIP, TextPool
-from clip_lens_plugin.report import Question, analyse
+from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.captions import prompts
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.views.report import write_report

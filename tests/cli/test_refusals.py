@@ -20,7 +20,7 @@ NASTY = "a\x1b[2J\u202e[red]:warning:\udcff\n" + "x" * 10_000
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch) -> None:
     """Nothing that is refused here needs a model."""
-    from clip_lens_plugin.hooked_clip import HookedCLIP
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
     monkeypatch.setattr(HookedCLIP, "from_pretrained", lambda *a, **k: pytest.fail("a model was loaded"))
 

@@ -18,13 +18,13 @@ from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
-from clip_lens_plugin.collection.ranks import Ranks
+from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.collection.rows import make_arrays
 from clip_lens_plugin.collection.streams import run_stream
-from clip_lens_plugin.sources import HuggingFaceStream, ShardSource
-from clip_lens_plugin.user_files import UnreachableError
+from clip_lens_plugin.datasets import HuggingFaceStream, ShardSource
+from clip_lens_plugin.files.given import UnreachableError
 from tests.collection.conftest import BLOCK, collect_rows, files_of
-from tests.sources.streams import streamed, write_parquet, write_shards
+from tests.datasets.streams.written import streamed, write_parquet, write_shards
 
 datasets = pytest.importorskip("datasets")
 

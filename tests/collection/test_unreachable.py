@@ -15,8 +15,8 @@ from torch.utils.data import get_worker_info
 from torchvision.datasets import ImageFolder
 
 from clip_lens_plugin.collection.reading import dead_readers_said
-from clip_lens_plugin.sources import as_source
-from clip_lens_plugin.user_files import UnreachableError
+from clip_lens_plugin.datasets import as_source
+from clip_lens_plugin.files.given import UnreachableError
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, scenes
 
 N = 21

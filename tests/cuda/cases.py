@@ -16,11 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 import clip_lens_plugin as lens
-from clip_lens_plugin import ablation, patch_text, retrieval, views
-from clip_lens_plugin.images import shown_pictures
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.report import Question, analyse
+from clip_lens_plugin import ablation, retrieval, views
+from clip_lens_plugin.images.preprocessed import shown_pictures
+from clip_lens_plugin.maps import patch_text
+from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.dataset import ScenesDataset
+from clip_lens_plugin.statistics.means import ComponentSums
 
 N, TEXTS = 10, ["a red car", "a blue dog", "an old house", "a cup", "the sea", "snow", "two cats"]
 LABELS = [0, 1, 2, 3, 0, 1, 2, -1, 0, 1]

@@ -22,10 +22,12 @@ from open_clip.transform import image_transform
 from torch import Tensor
 
 import clip_lens_plugin
-from clip_lens_plugin import HookedCLIP, ablation, patch_text, retrieval, stacked_weights, views
-from clip_lens_plugin.collection.ranks import Ranks
-from clip_lens_plugin.component_values import ComponentValues
-from clip_lens_plugin.means import ComponentSums
+from clip_lens_plugin import HookedCLIP, ablation, retrieval, views
+from clip_lens_plugin.collection.processes.ranks import Ranks
+from clip_lens_plugin.decomposition.component_values import ComponentValues
+from clip_lens_plugin.maps import patch_text
+from clip_lens_plugin.model import stacked_weights
+from clip_lens_plugin.statistics.means import ComponentSums
 from tests.cuda.cases import CASES, Given, N
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
 from tests.families import FAMILIES

@@ -15,7 +15,7 @@ from open_clip.transform import image_transform
 from torch import Tensor
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, collect, mean_ablation_curve, patch_text_map, text_span
-from clip_lens_plugin.collection.ranks import Ranks
+from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.families import FAMILIES

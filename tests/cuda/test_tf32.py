@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from clip_lens_plugin import decompose, patch_text_map
-from clip_lens_plugin.contributions import CompletenessError
+from clip_lens_plugin.decomposition.contributions import CompletenessError
 from tests.cuda.fake import CUDA, FakeGPU, fake_cuda
 from tests.cuda.test_fake import TOWERS, given_on
 

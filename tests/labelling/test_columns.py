@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from clip_lens_plugin.sources.hugging_face import HuggingFaceSource
+from clip_lens_plugin.datasets.hub_dataset import HuggingFaceSource
 
 datasets = pytest.importorskip("datasets")
 ANIMALS = datasets.ClassLabel(names=["emu", "cat"])

@@ -10,8 +10,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from clip_lens_plugin.datasets.choose import as_source
 from clip_lens_plugin.labelling.devkit import META, TRUTH
-from clip_lens_plugin.sources.choose import as_source
 
 LEAVES = {1: "n02119789", 2: "n02100735", 3: "n02110185", 4: "n01440764"}  # ILSVRC's numbers 1 to 3 are its own.
 POSITIONS = {1: 278, 2: 212, 3: 250, 4: 0}  # of kit fox, English setter, Siberian husky, tench

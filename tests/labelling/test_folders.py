@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from clip_lens_plugin.images import ImageFolderError
+from clip_lens_plugin.datasets.folder import FolderSource
+from clip_lens_plugin.datasets.image_folder import ImageFolderError
+from clip_lens_plugin.datasets.source import fingerprint_of
 from clip_lens_plugin.labelling.folders import folder_classes
-from clip_lens_plugin.sources.folder import FolderSource
-from clip_lens_plugin.sources.source import fingerprint_of
 
 
 def files(*folders: str, n: int = 2) -> list[str]:

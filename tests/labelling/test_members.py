@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from torch.utils.data import Dataset
 
-from clip_lens_plugin.pictures import UnreadableImageError
-from clip_lens_plugin.sources.choose import as_source
-from clip_lens_plugin.sources.shards import ShardSource
-from clip_lens_plugin.sources.torch_dataset import TorchSource
+from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.datasets.shards import ShardSource
+from clip_lens_plugin.datasets.torch_dataset import TorchSource
+from clip_lens_plugin.images.pictures import UnreadableImageError
 
 
 def shard(folder, *labels: dict[str, object]):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span
-from clip_lens_plugin.loading import SCENES_FOLDER
+from clip_lens_plugin.model.loading import SCENES_FOLDER
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import sample_scenes
 from clip_lens_plugin.scenes.batches import DrawnScenes

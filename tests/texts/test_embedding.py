@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.probes import EMBEDDED_TEXTS, PROBE_TEXTS
+from clip_lens_plugin.model.identity.probes import EMBEDDED_TEXTS, PROBE_TEXTS
 from clip_lens_plugin.texts import cache, embedding
 from clip_lens_plugin.texts.embedding import CACHE_VARIABLE, embed_texts
 from tests.conftest import random_clip

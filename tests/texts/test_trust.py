@@ -74,7 +74,7 @@ def test_what_changes_the_embeddings_changes_what_is_read(change, folder):
 
 
 def test_hugging_faces_tokenizer_counts_with_its_vocabulary(folder, tmp_path):
-    from clip_lens_plugin.loading.tokenizers import HuggingFaceTokenizer
+    from clip_lens_plugin.model.loading.tokenizers import HuggingFaceTokenizer
 
     clip = clip_model(random_clip())
     one = HookedCLIP.from_transformers(clip, tokenizer=HuggingFaceTokenizer(letters_tokenizer(tmp_path / "a"), 77))

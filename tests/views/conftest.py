@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_lens_plugin.patch_text import HeadTextScores
-from clip_lens_plugin.report import Heatmap, Report
-from clip_lens_plugin.text_span import HeadSpan, TextSpanResult
-from clip_lens_plugin.verification import Verification
+from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
+from clip_lens_plugin.maps.patch_text import HeadTextScores
+from clip_lens_plugin.model.identity.verification import Verification
+from clip_lens_plugin.report.analyses import Heatmap, Report
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 EVIL_TEXT = "a </style></script><script>x</script> $text"

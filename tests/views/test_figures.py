@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clip_lens_plugin.views.drawing.view import save_figure
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure
-from clip_lens_plugin.views.view import save_figure
 
 
 def ablation_table() -> pd.DataFrame:

@@ -13,8 +13,8 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from clip_lens_plugin.geometry import Placement
-from clip_lens_plugin.patch_text import PatchTextMap
+from clip_lens_plugin.maps.crop_geometry import Placement
+from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.views.patch_text import head_text_view, maps_figure, patch_text_view
 from tests.views.conftest import EVIL, EVIL_TEXT
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clip_lens_plugin.patch_text import HeadTextScores
-from clip_lens_plugin.report import HEATMAP_BYTES, Heatmap, Report
-from clip_lens_plugin.text_span import TextSpanResult
+from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.maps.patch_text import HeadTextScores
+from clip_lens_plugin.report.analyses import HEATMAP_BYTES, Heatmap, Report
 from clip_lens_plugin.views.report import render
 from tests.views.conftest import EVIL, EVIL_TEXT, span
 

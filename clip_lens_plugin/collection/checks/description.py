@@ -14,7 +14,7 @@ from clip_lens_plugin.collection.checks.sealed import sealed, sha256, unsealed
 from clip_lens_plugin.collection.errors import CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
-from clip_lens_plugin.verification import Verification
+from clip_lens_plugin.model.identity.verification import Verification
 
 DESCRIPTION = "clip_lens_description.json"
 GROUP, MOMENTS, SUMS, SKIPPED = "zarr.json", "moments.safetensors", "sums.safetensors", "skipped.json"

@@ -28,8 +28,8 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns
-from clip_lens_plugin.means import ComponentSums
-from clip_lens_plugin.moments import Moments
+from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.statistics.moments import Moments
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     MOMENTS: lambda found: Moments.from_tensors(load(found)),

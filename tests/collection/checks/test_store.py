@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.checks.store import check_store
 from clip_lens_plugin.collection.errors import CollectionNotFoundError
-from clip_lens_plugin.fingerprints import Fingerprints
+from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from tests.collection.conftest import BrokenScenes, collect_rows
 from tests.collection.stores import everything, same
 

@@ -1,0 +1,174 @@
+"""``clip-lens ablate``: zero-shot accuracy, whole and with components ablated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import torch
+import typer
+from jaxtyping import Int
+from rich.console import Console
+from rich.table import Table
+
+from clip_lens_plugin.ablation import mean_ablation_curve
+from clip_lens_plugin.cli.bars import Bars
+from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
+from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import (
+    AGAIN,
+    AttributeOption,
+    Format,
+    FormatOption,
+    LabelColumnOption,
+    LabelOrderOption,
+    LabelsOption,
+    LimitOption,
+    PrecisionOption,
+    SourceArgument,
+    check_out,
+)
+from clip_lens_plugin.cli.printing import print_path, say
+from clip_lens_plugin.cli.stores import (
+    data_set_of,
+    end_if_many_skipped,
+    open_or_collect,
+    print_classes,
+    print_store,
+    store_labels,
+)
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.labelling.names import notes_of
+from clip_lens_plugin.plain_text import write_csv
+from clip_lens_plugin.views.drawing.view import save_figure
+from clip_lens_plugin.views.figures import ablation_figure
+from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
+
+Effect = Literal["direct", "total"]
+
+
+@takes_model
+def ablate(
+    choice: ModelChoice,
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
+    source: SourceArgument = None,
+    precision: PrecisionOption = "float32",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="imagenet, or a file with the data set's classes, one a line in any order, or with one, a tab and the "
+            "text for it; the data set's own if not given."
+        ),
+    ] = None,
+    ablation: Annotated[
+        Literal["mean", "zero", "resample"],
+        typer.Option(help="Put the mean, zero, or what another image has in a component's place."),
+    ] = "mean",
+    effect: Annotated[
+        Effect, typer.Option(help="In the sum alone, or in the model, where later layers react.")
+    ] = "direct",
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set that SOURCE was collected from, for total effects; 'scenes' for drawn scenes, with the "
+            "--limit and --attribute of its collection."
+        ),
+    ] = None,
+    figure_format: FormatOption = "png",
+    attribute: AttributeOption = None,
+    limit: LimitOption = None,
+    labels: LabelsOption = None,
+    label_column: LabelColumnOption = None,
+    label_order: LabelOrderOption = None,
+) -> None:
+    """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors(console), one_line_interrupt(console, AGAIN):
+        check_out(out)
+        told = (labels, label_column, label_order)
+        data = data_set_of(source, None if images else limit, None if images else attribute, *told)
+        pictures = _pictures(data, images, limit, attribute, effect)
+        chosen = None if data is None else chosen_classes(classes, data.classes)
+        if data is not None and notes_of(data) and notes_of(data)[0].startswith("no labels"):
+            raise ValueError(f"There is nothing to measure accuracy by: {notes_of(data)[0]}.")
+        loaded = choice.load(console, getattr(torch, precision))
+        if data is not None:
+            print_classes(console, data)
+        store = open_or_collect(source, data, loaded, out, "contributions")
+        own, truth = store.classes, store.labels
+        if data is None and labels is not None:
+            given = store_labels(store, labels, label_order, label_column)
+            own, truth = given.classes, torch.tensor(given.labels)
+            say(console, given.note)
+        if not bool((truth >= 0).any()):
+            raise ValueError(
+                f"No sample of the {store.plan.dataset} has a label: give labels by name, --labels FILE, or collect "
+                f"class folders or shards with labels."
+            )
+        chosen = chosen or chosen_classes(classes, own)
+        if chosen.note is not None:
+            say(console, chosen.note)
+        print_store(console, store)
+        with Bars(console) as bars:
+            classifier = classifier_of(loaded, chosen, lambda done, n: bars.on_progress("encoding classes", done, n))
+        with console.status("ablating"):
+            accuracy = _accuracy(store, classifier, truth)
+            curve = mean_ablation_curve(store, classifier, truth, ablation=ablation, effect=effect, images=pictures)
+        _print_accuracy(console, accuracy, curve)
+        for path in _write(accuracy, curve, out, figure_format):
+            print_path(path)
+        if data is not None:
+            end_if_many_skipped(console, store)
+
+
+def _pictures(
+    data: ImageSource | None, images: str | None, limit: int | None, attribute: str | None, effect: Effect
+) -> ImageSource | None:
+    """The data set that a total effect runs the model on."""
+    if images is not None and (data is not None or effect == "direct"):
+        raise ValueError(f"--images {images} is for total effects on a collection; here nothing would read it.")
+    if effect == "direct" or data is not None:
+        return data
+    if images is None:
+        raise ValueError("Total effects run the model again: give the data set that was collected, --images DATASET.")
+    return source_of(None if images == "scenes" else images, limit, attribute)
+
+
+def _accuracy(
+    store: ContributionStore, classifier: ZeroShotClassifier, labels: Int[torch.Tensor, " n"]
+) -> ZeroShotAccuracy:
+    ranks = [classifier.ranks(store[rows].embedding, labels[rows.start : rows.stop]).cpu() for rows in store.blocks()]
+    return ZeroShotAccuracy.from_ranks(torch.cat(ranks), labels, classifier.names)
+
+
+def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.DataFrame) -> None:
+    for name, share in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
+        console.print(
+            f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {accuracy.n:,} samples, "
+            f"{len(accuracy.per_class):,} classes"
+        )
+    ablation, effect = curve["ablation"].iloc[0], curve["effect"].iloc[0]
+    table = Table("ablated", "accuracy (95 % interval)", title=f"{ablation} ablation, {effect} effect")
+    for row in curve.to_dict("records"):
+        table.add_row(row["ablated"], _per_cent(row["accuracy"], row["low"], row["high"]))
+    console.print(table)
+
+
+def _per_cent(share: float, low: float, high: float) -> str:
+    return f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _write(accuracy: ZeroShotAccuracy, curve: pd.DataFrame, out: Path, figure_format: Format) -> list[Path]:
+    names = ("ablation.parquet", "ablation.csv", "zero_shot.csv", f"ablation.{figure_format}")
+    paths = [out / name for name in names]
+    with whole_files() as beside:
+        curve.to_parquet(beside(paths[0]), index=False)
+        for table, path in ((curve, paths[1]), (accuracy.per_class, paths[2])):
+            write_csv(table, beside(path))
+        save_figure(ablation_figure(curve), beside(paths[3]))
+    return paths

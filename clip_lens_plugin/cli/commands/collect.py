@@ -1,0 +1,106 @@
+"""``clip-lens collect``: a data set is run once, and what analyses need is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+
+from clip_lens_plugin.cli.dataset import source_of
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, terminated_as_interrupted
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import (
+    AttributeOption,
+    LabelColumnOption,
+    LabelOrderOption,
+    LabelsOption,
+    LimitOption,
+    PrecisionOption,
+)
+from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.cli.stores import end_if_many_skipped, print_classes, print_store, workers_for
+from clip_lens_plugin.collection.collecting import collect as run
+from clip_lens_plugin.collection.processes.ranks import Ranks, joined
+
+
+@takes_model
+def collect(
+    choice: ModelChoice,
+    out: Annotated[str, typer.Option(help="Empty folder, or address, for the collection.", show_default=False)],
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATASET]",
+            show_default=False,
+            help="Folder of images or of class folders, or .tar shards, braces allowed; drawn scenes if not given.",
+        ),
+    ] = None,
+    what: Annotated[
+        Literal["moments", "contributions"],
+        typer.Option(help="The moments of the heads, or one compact row per sample as well."),
+    ] = "contributions",
+    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the rows.")] = "float16",
+    precision: PrecisionOption = "float32",
+    autocast: Annotated[
+        Literal["bfloat16", "float16", "none"], typer.Option(help="Dtype of the model's matrix products.")
+    ] = "none",
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a run of the model.")] = 32,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read ahead; 0 on the CPU and 8 on a GPU if not given."),
+    ] = None,
+    heads: Annotated[
+        Literal["late", "all"] | None,
+        typer.Option(
+            show_default=False,
+            help="Whose moments are kept: those of the last four layers, or all; late for a model with an attention "
+            "pool, whose moments are large, and all for others if not given.",
+        ),
+    ] = None,
+    attribute: AttributeOption = None,
+    limit: LimitOption = None,
+    labels: LabelsOption = None,
+    label_column: LabelColumnOption = None,
+    label_order: LabelOrderOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted collection.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first sample that cannot be read.")] = False,
+) -> None:
+    """Runs a data set of any size once, and keeps what the other commands need.
+
+    More than 5 % of the samples skipped is exit code 3, and the collection stays usable. Without a data set: drawn
+    scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
+    """
+    console = Console(stderr=True, highlight=False)
+    with joined() as own_device:
+        ranks = Ranks.current()
+        who = "clip-lens" if ranks.world == 1 else f"clip-lens, process {ranks.rank}"
+        with (
+            one_line_errors(console, who),
+            one_line_interrupt(console, "go on with --resume", shown=ranks.is_first),
+            terminated_as_interrupted(),
+            Ranks.together(),
+        ):
+            source = source_of(dataset, limit, attribute, labels, label_column, label_order)
+            loaded = choice.load(console, getattr(torch, precision), own_device)
+            if ranks.is_first:
+                print_classes(console, source)
+            store = run(
+                loaded,
+                source,
+                out if "://" in out else Path(out),
+                what,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers_for(loaded) if workers is None else workers,
+                autocast=None if autocast == "none" else getattr(torch, autocast),
+                resume=resume,
+                strict=strict,
+                heads=heads,
+            )
+            if ranks.is_first:
+                print_store(console, store)
+                print_path(out)
+            end_if_many_skipped(console if ranks.is_first else Console(quiet=True), store)

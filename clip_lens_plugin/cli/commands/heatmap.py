@@ -1,0 +1,91 @@
+"""``clip-lens heatmap``: what each patch of a photograph adds to its similarity to texts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clip_lens_plugin.arguments import checked_texts
+from clip_lens_plugin.cli.errors import one_line_errors
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import refuse_address
+from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.files.whole import check_place
+from clip_lens_plugin.images.pictures import open_upright
+from clip_lens_plugin.maps.crop_geometry import Placement
+from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.views.drawing.view import SUFFIXES
+from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+
+
+@takes_model
+def heatmap(
+    choice: ModelChoice,
+    image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    text: Annotated[list[str], typer.Option("--text", help="What to look for; again for more.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help=".html to explore heads, texts and patches; .png or .svg for a figure.")
+    ] = Path("heatmap.html"),
+    head: Annotated[
+        list[str] | None, typer.Option("--head", help="LAYER.HEAD, for a figure; again for more; all if not given.")
+    ] = None,
+    contrast: Annotated[
+        bool, typer.Option("--contrast", help="Each text minus the mean of the others (figure).")
+    ] = False,
+    smooth: Annotated[bool, typer.Option("--smooth", help="Show maps interpolated; the numbers stay.")] = False,
+) -> None:
+    """Maps a picture's similarity to texts onto its patches, on the whole picture."""
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors(console):
+        if out.suffix not in SUFFIXES:
+            raise ValueError(f"--out must end in one of {' '.join(SUFFIXES)}, got {out}.")
+        refuse_address("--out", out)
+        check_place(out)
+        if out.suffix == ".html" and (head or contrast):
+            raise ValueError("--head and --contrast are chosen on the page itself; give them for .png or .svg.")
+        if not all(each.strip() for each in checked_texts("--text", text)):
+            raise ValueError("--text is blank: say what to look for.")
+        if not image.is_file():
+            raise FileNotFoundError(f"There is no file {image}.")
+        heads = [_head(each) for each in head] if head else None
+        try:
+            picture = open_upright(image)
+        except ValueError as error:
+            raise ValueError(f"{image} cannot be used: {error}.") from error
+        with console.status("loading"):
+            loaded = choice.load(console)
+        for each in heads or ():
+            _check_head(loaded, *each)
+        height, width = loaded.cfg.image_size
+        placement = Placement.of(loaded.preprocess, picture.size, (width, height))
+        tensor, name = loaded.prepare([picture]), printable(image.name)
+        how = "bilinear" if smooth else "nearest"
+        if out.suffix == ".html":
+            view = head_text_view(
+                head_text_scores(loaded, tensor[0], text), picture, placement, name=name, interpolation=how
+            )
+        else:
+            maps = patch_text_map(loaded, tensor, text, heads)
+            maps = maps.contrast() if contrast else maps
+            view = patch_text_view(maps, [picture], [placement], names=[name], interpolation=how)
+        print_path(view.save(out))
+
+
+def _head(given: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)\.(\d+)", given)
+    if found is None:
+        raise ValueError(f"--head is LAYER.HEAD, for example 11.3, got {given!r}.")
+    return int(found[1]), int(found[2])
+
+
+def _check_head(model: HookedCLIP, layer: int, head: int) -> None:
+    try:
+        model.cfg.checked_head(layer, head)
+    except IndexError as error:
+        raise ValueError(f"--head {layer}.{head}: {error}") from error

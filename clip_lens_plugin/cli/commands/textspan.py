@@ -1,0 +1,91 @@
+"""``clip-lens textspan``: what each head writes, in texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clip_lens_plugin.cli.bars import Bars
+from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.options import (
+    AGAIN,
+    Format,
+    FormatOption,
+    LimitOption,
+    PrecisionOption,
+    SourceArgument,
+    check_out,
+)
+from clip_lens_plugin.cli.printing import cell, print_path
+from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
+from clip_lens_plugin.cli.texts import pool_for, pool_named
+from clip_lens_plugin.describe.spans import TextSpanResult, text_span
+from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.plain_text import write_csv
+from clip_lens_plugin.views.drawing.view import save_figure
+from clip_lens_plugin.views.figures import explained_variance_figure
+
+TOLD_TEXTS = 3
+
+
+@takes_model
+def textspan(
+    choice: ModelChoice,
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
+    source: SourceArgument = None,
+    precision: PrecisionOption = "float32",
+    texts: Annotated[
+        str | None,
+        typer.Option(help="general, words, scenes, or a file with a text a line; one fit for the model if not given."),
+    ] = None,
+    directions: Annotated[int, typer.Option(min=1, help="Most texts a head.")] = 60,
+    heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
+    figure_format: FormatOption = "png",
+    limit: LimitOption = None,
+) -> None:
+    """Describes heads by texts (TextSpan), as tables and a figure of the variance that they explain."""
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors(console), one_line_interrupt(console, AGAIN):
+        check_out(out)
+        data = data_set_of(source, limit, attribute=None)
+        pool = pool_for(choice.model)[0] if texts is None else pool_named(texts)
+        loaded = choice.load(console, getattr(torch, precision))
+        store = open_or_collect(source, data, loaded, out, "moments", "all" if heads == "all" else None)
+        if heads == "all":
+            store.moments.refuse_left_out(0)
+        print_store(console, store)
+        with Bars(console) as bars:
+            embeddings = pool.embed(loaded, on_progress=lambda done, n: bars.on_progress("encoding texts", done, n))
+        with console.status("picking texts"):
+            found = text_span(loaded, store.moments, pool, directions, heads, embeddings)
+        _print_texts(console, found)
+        for path in _write(found, out, figure_format):
+            print_path(path)
+        if data is not None:
+            end_if_many_skipped(console, store)
+
+
+def _print_texts(console: Console, found: TextSpanResult) -> None:
+    table = Table("layer", "head", "first texts", "explained")
+    for span in found:
+        told = Text("\n").join(cell(text) for text in span.texts[:TOLD_TEXTS])
+        share = f"{span.explained_variance[-1]:.0%} by {len(span.texts)}" if span.texts else "nothing varies"
+        table.add_row(str(span.layer), str(span.head), told, share)
+    console.print(table)
+
+
+def _write(found: TextSpanResult, out: Path, figure_format: Format) -> list[Path]:
+    table = found.to_dataframe()
+    paths = [out / name for name in ("text_span.parquet", "text_span.csv", f"explained_variance.{figure_format}")]
+    with whole_files() as beside:
+        table.to_parquet(beside(paths[0]), index=False)
+        write_csv(table, beside(paths[1]))
+        save_figure(explained_variance_figure(table), beside(paths[2]))
+    return paths

@@ -1,0 +1,244 @@
+"""The steps that a Hugging Face stream is made of: private names of ``datasets``, which live here and nowhere else.
+
+A stream is a chain, at branches a tree, of steps that ends in readers of files. Only steps whose state is known to
+bring back every sample are taken.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from clip_lens_plugin.datasets.shards import index_shard
+from clip_lens_plugin.files.given import NotRegularError, refuse_not_regular
+
+EXACT = {
+    "ArrowExamplesIterable",
+    "ExamplesIterable",
+    "FilteredExamplesIterable",
+    "FormattedExamplesIterable",
+    "MappedExamplesIterable",
+    "RebatchedArrowExamplesIterable",
+    "RepeatExamplesIterable",
+    "SelectColumnsIterable",
+    "SkipExamplesIterable",
+    "StepExamplesIterable",
+    "TakeExamplesIterable",
+    "VerticallyConcatenatedMultiSourcesExamplesIterable",
+}
+"""Steps that go on from their state with the next sample."""
+
+MIXED = {"CyclingMultiSourcesExamplesIterable", "RandomlyCyclingMultiSourcesExamplesIterable"}
+"""Steps that do so too, but whose parts are no parts of the whole where they are split."""
+
+PLAIN = (str, int, float, bool, type(None))
+
+FUNCTIONS = {"FilteredExamplesIterable", "MappedExamplesIterable"}
+
+PLAIN_MEMBERS = ("txt", "text", "transcript", "cls", "cls2", "index", "inx", "id", "json", "jsn")
+"""Suffixes of a shard's members that are parsed for a function of the user: texts, integers, JSON."""
+
+
+def opened_steps(dataset: Any) -> tuple[Any, bool]:
+    """A copy of a stream whose readers parse no member of a shard but :data:`PLAIN_MEMBERS`; whether even those.
+
+    They are parsed where a function of the user stands above them, which expects them so.
+
+    Args:
+        dataset: a ``datasets.IterableDataset``; it is left as it is.
+    """
+    parsed = any(type(step).__name__ in FUNCTIONS for step in steps(dataset))
+    opened = _copied(dataset._ex_iterable, lambda builder: _with_plain_members(builder, parsed))
+    return _of_steps(dataset, opened), parsed
+
+
+def at_beginning(dataset: Any) -> Any:
+    """A copy of a stream that is read on its own; ``copy.copy`` would move the given one as well."""
+    return _of_steps(dataset, _copied(dataset._ex_iterable, lambda builder: builder))
+
+
+def _of_steps(dataset: Any, step: Any) -> Any:
+    import datasets
+
+    return datasets.IterableDataset(
+        step,
+        info=dataset.info,
+        split=dataset.split,
+        formatting=dataset._formatting,
+        distributed=dataset._distributed,
+        token_per_repo_id=dataset._token_per_repo_id,
+    )
+
+
+def steps(dataset: Any) -> Iterator[Any]:
+    """Every step, from the last to the readers."""
+    left = [dataset._ex_iterable]
+    while left:
+        step = left.pop()
+        yield step
+        left += [step.ex_iterable] if hasattr(step, "ex_iterable") else reversed(getattr(step, "ex_iterables", []))
+
+
+def refuse_inexact(dataset: Any) -> None:
+    """Nothing, if the stream can be taken up where it stood, sample for sample.
+
+    Raises:
+        ValueError: naming the step that cannot, or that decodes pictures, and the mend.
+    """
+    for step in steps(dataset):
+        kind = type(step).__name__
+        if kind == "BufferShuffledExamplesIterable":
+            raise ValueError(
+                f"The stream is shuffled through a buffer of {step.buffer_size} samples, which its state does not "
+                f"hold: a run that is resumed would lose them. Give the stream without shuffle(); what is collected "
+                f"of all its samples does not depend on their order."
+            )
+        if kind not in EXACT | MIXED:
+            raise ValueError(
+                f"The stream has a step ({kind}) that is not known to be resumed sample for sample. Give the stream "
+                f"without it, or save what comes out of it and collect that."
+            )
+        if getattr(getattr(step, "formatting", None), "is_table", False):
+            raise ValueError(
+                "The stream has a map() of tables (with_format 'arrow', 'pandas' or 'polars'), which may skip samples "
+                "when it is resumed. Take the format off before map(): stream.with_format(None)."
+            )
+        if getattr(step, "decoding_pool", None) is not None:
+            raise ValueError("The stream decodes its pictures (decode()); give it without, they are opened here.")
+        if kind == "FormattedExamplesIterable" and (column := _decoded(step.features)) is not None:
+            raise ValueError(
+                f"The stream decodes the column {column!r} before a map() or filter(), by other rules than those "
+                f"pictures are opened by here, and stops at the first damaged one. Put this before that step: "
+                f"stream.cast_column({column!r}, datasets.Image(decode=False))."
+            )
+
+
+def _decoded(features: Any) -> str | None:
+    """A column that is decoded when it is read."""
+    for column, feature in (features or {}).items():
+        if getattr(feature, "decode", False) and hasattr(feature, "decode_example"):
+            return column
+    return None
+
+
+def refuse_split(dataset: Any) -> None:
+    """Nothing, if the parts of several processes hold every sample once.
+
+    Raises:
+        ValueError: if the stream is a part already, or mixes several.
+    """
+    if dataset._distributed is not None:
+        raise ValueError(
+            "The stream is a part already (split_dataset_by_node), and collect splits it among its processes itself: "
+            "give every process the whole stream."
+        )
+    if any(type(step).__name__ in MIXED for step in steps(dataset)):
+        raise ValueError(
+            "The stream mixes several (interleave_datasets), which cannot be split among processes so that every "
+            "sample comes once: collect it in one process, or collect its parts one by one."
+        )
+
+
+def is_moved(dataset: Any) -> bool:
+    """Whether ``load_state_dict`` set it to another place than its beginning."""
+    return dataset._starting_state_dict is not None
+
+
+def split_told(dataset: Any) -> str:
+    """Which part of the stream it is, "" for the whole."""
+    part = dataset._distributed
+    return "" if part is None else f"part {part.rank} of {part.world_size}"
+
+
+def reads_shards(dataset: Any) -> bool:
+    """Whether all readers are of webdataset shards, whose members are left as they are."""
+    return all(hasattr(getattr(reader, "__self__", None), "DECODERS") for reader in _readers(dataset))
+
+
+def listing(dataset: Any) -> list[tuple[str, int]]:
+    """What the stream is read from and through: names of files with their bytes (-1 if unknown), and functions.
+
+    Tar files of this machine are looked through for damage: ``datasets`` takes a damaged header, and a file that
+    stops between two members, for the end.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a tar file is damaged or cut off, or a pipe or the like stands in a file's place.
+    """
+    found = []
+    for step in steps(dataset):
+        found.append((type(step).__name__, -1))
+        if type(step).__name__ in FUNCTIONS:
+            found.append((_function_told(step.function), -1))
+            found += [(f"{name} {_told(value)[0]}", -1) for name, value in sorted(step.fn_kwargs.items())]
+        for value in getattr(step, "kwargs", {}).values():
+            found += [_told(each) for each in (value if isinstance(value, list | tuple) else [value])]
+    return found
+
+
+def _told(value: Any) -> tuple[str, int]:
+    """A reader's argument, often the path of a file."""
+    if not isinstance(value, str):
+        fingerprint = getattr(value, "_fingerprint", "")
+        plain = isinstance(value, PLAIN)
+        return (repr(value) if plain else f"{type(value).__name__} {fingerprint}", -1)
+    if "://" in value or "::" in value:
+        return value, -1
+    if not os.path.isabs(value):
+        return value, -1
+    if value.endswith(".tar"):
+        index_shard(value)
+    try:
+        refuse_not_regular(value)
+        return os.path.basename(value), os.stat(value).st_size
+    except NotRegularError as error:
+        raise ValueError(f"The stream is read from {value}, which is {error}.") from error
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {value}, which the stream is read from.") from None
+
+
+def _function_told(function: Any) -> str:
+    """Enough to notice that a function is another; not every change of one."""
+    inner = getattr(function, "func", function)
+    code = getattr(inner, "__code__", None)
+    told = [getattr(inner, "__qualname__", type(inner).__name__)]
+    if code is not None:
+        constants = [each for each in code.co_consts if isinstance(each, PLAIN)]
+        told += [code.co_code.hex(), repr(code.co_names), repr(constants)]
+    cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
+    told.append(repr([each for each in cells if isinstance(each, PLAIN)]))
+    told += [_function_told(each) for each in getattr(function, "args", ()) if callable(each)]
+    return " ".join(told)
+
+
+def _readers(dataset: Any) -> list[Any]:
+    """Functions that read files."""
+    functions = (
+        getattr(step, "generate_examples_fn", getattr(step, "generate_tables_fn", None)) for step in steps(dataset)
+    )
+    return [function for function in functions if function is not None]
+
+
+def _copied(step: Any, opened: Callable[[Any], Any]) -> Any:
+    """A step and all before it, which share no state with the given ones; ``opened`` makes the readers of shards."""
+    copied = copy.copy(step)
+    copied._state_dict = None
+    if hasattr(step, "ex_iterable"):
+        copied.ex_iterable = _copied(step.ex_iterable, opened)
+    if hasattr(step, "ex_iterables"):
+        copied.ex_iterables = [_copied(each, opened) for each in step.ex_iterables]
+    builder = getattr(getattr(step, "generate_examples_fn", None), "__self__", None)
+    if hasattr(builder, "DECODERS"):
+        copied.generate_examples_fn = opened(builder)._generate_examples
+    return copied
+
+
+def _with_plain_members(builder: Any, parsed: bool) -> Any:
+    """A copy of a reader of shards; the decoders that it lacks might unpickle, or stop the stream at one bad member."""
+    kind = type(builder)
+    kept = {suffix: kind.DECODERS[suffix] for suffix in PLAIN_MEMBERS if parsed and suffix in kind.DECODERS}
+    copied = object.__new__(type(kind.__name__, (kind,), {"DECODERS": kept, "__module__": kind.__module__}))
+    copied.__dict__ = dict(builder.__dict__)
+    return copied

@@ -1,0 +1,280 @@
+"""What the parts of an image embedding are: the sum of :mod:`clip_lens_plugin.decomposition.runs`, kept as factors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.arguments import checked_indices
+from clip_lens_plugin.decomposition.activations import (
+    Factors,
+    MissingActivationsError,
+    TokensNotAvailableError,
+    same_up_to,
+)
+from clip_lens_plugin.decomposition.completeness import CompletenessError as CompletenessError
+from clip_lens_plugin.decomposition.completeness import images_in_piece, refuse_incomplete, relative_errors, summed
+from clip_lens_plugin.decomposition.component_values import ComponentValues
+from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.parts import JoinedParts, Parts
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.numerics.precision import full_precision
+
+
+class Contributions(ComponentValues):
+    """What every component adds to the embedding M(I) of b images, kept as factors until it is asked for.
+
+    Made by :func:`decompose` or :func:`decompose_images`, or read from a store; what a store does not keep (single
+    tokens, neurons, edits) only a run has. l layers, h heads, n tokens, e joint width, t texts. Every
+    tensor is float32, or float64 for a float64 model. The unit is that of the unnormalised embedding, or that of
+    a cosine after :meth:`normalized`; see :attr:`unit`.
+
+    Attributes:
+        constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
+    """
+
+    def __init__(
+        self,
+        readout: Readout,
+        parts: Parts,
+        constants: GivenConstants = "separate",
+        divisor: Float[Tensor, " b"] | None = None,
+        errors: Float[Tensor, " b"] | None = None,
+    ) -> None:
+        super().__init__(readout, parts, constants, divisor)
+        self._errors = errors
+
+    @classmethod
+    def of_run(cls, readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Contributions:
+        """Of the model's run that left these factors; how far they are from summing to the embedding is measured."""
+        made = cls(readout, Parts.of(readout, factors), constants)
+        made.completeness_error()
+        return made
+
+    @classmethod
+    def joined(cls, runs: Iterable[Contributions], n: int) -> Contributions:
+        """Those of n images from their runs, one after another, of which none is kept.
+
+        Raises:
+            ValueError: if there is no run.
+        """
+        parts, errors, divisors, made = JoinedParts(n), [], [], None
+        for run in runs:
+            parts.add(run._parts)
+            errors.append(run._measured())
+            divisors += [] if run._divisor is None else [run._divisor]
+            made = run._readout, run.constants
+            del run  # Not to be held while the next is made.
+        if made is None:
+            raise ValueError("There is no run to join.")
+        divisor = torch.cat(divisors) if divisors else None
+        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))
+
+    @full_precision()
+    def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
+        """c[b, i, l, h]: the contribution of each source token through one head (equation 4).
+
+        Raises:
+            TokensNotAvailableError: if they were not kept, or a hook replaced the head's output.
+            IndexError: if there is no such layer or head.
+            ValueError: if one is no whole number.
+        """
+        layer, head = self._readout.model.cfg.checked_head(layer, head)
+        weighted = self._token_coordinates(layer)[:, :, head]
+        head_map = self._readout.head_map(layer, head, self.constants)
+        by_token = weighted @ head_map[: self._readout.own_coordinates]
+        return by_token if self._shared is None else by_token + self._shared.of_token(weighted.shape[1])[:, layer, None]
+
+    @full_precision()
+    def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
+        """The contribution of each neuron; they sum to the layer's MLP less its output bias.
+
+        Raises:
+            MissingActivationsError: if they were not kept.
+            IndexError: if there is no such layer.
+            ValueError: if it is no whole number.
+        """
+        layer = self._readout.model.cfg.checked_layer(layer)
+        if self._parts.neurons is None:
+            raise MissingActivationsError(
+                "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
+            )
+        weights = self._readout.through_each(self._readout.W_out(layer), self.constants)
+        return torch.einsum("bpm,mpe->bme", self._in_unit(self._parts.neurons[:, layer]), weights)
+
+    # ------------------------------------------------------------------ towards texts
+
+    @full_precision()
+    def towards(
+        self, text_embeddings: Float[Tensor, "t e"], per_token: bool = False
+    ) -> Float[Tensor, "b l h t"] | Float[Tensor, "b l h n t"]:
+        """Dot products of the contributions of heads, or of tokens, with text embeddings.
+
+        ``M_{l,h} e_t`` has k numbers, so nothing of width e is built.
+
+        Args:
+            text_embeddings: unit vectors, as ``model.encode_text`` returns them; or any directions, such as the
+                difference of two.
+            per_token: split each head's score over the source tokens.
+
+        Raises:
+            TokensNotAvailableError: see :meth:`tokens`.
+            ValueError: if the width is not e, or a value is NaN or infinite.
+        """
+        texts = self._readout.checked_texts(text_embeddings, of_unit_length=False)
+        directions = self._readout.directions(texts, self.constants)
+        layers = range(self.n_layers)
+        if per_token:
+            own = directions[:, :, : self._readout.own_coordinates]
+            split = [torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), own[l]) for l in layers]
+            by_token = torch.stack(split, dim=1)
+            shared = None if self._shared is None else self._shared.of_token(by_token.shape[3]) @ texts.T
+            return by_token if shared is None else by_token + shared[:, :, None, None]
+        whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
+        for l, edit in self.head_edits.items():
+            whole[:, l] += edit @ texts.T
+        return whole
+
+    def normalized(self) -> Contributions:
+        """The same divided by ‖M(I)‖, so that dot products with a unit text embedding add up to the cosine.
+
+        ``model.logit_scale`` times their sum, plus ``model.logit_bias``, is CLIP's logit. The norm is frozen: ablations
+        do not change it.
+        """
+        if self._divisor is not None:
+            return self
+        norm = self.embedding.norm(dim=-1)
+        return Contributions(self._readout, self._parts, self.constants, norm, self._errors)
+
+    def with_constants(self, constants: GivenConstants) -> Contributions:
+        """The same images, their constants kept as components of their own ("separate") or shared out ("shared").
+
+        Raises:
+            ValueError: if they are to be shared out and what they are made of was not kept, as in a store.
+        """
+        if checked_constants(constants) == self.constants:
+            return self
+        return Contributions(self._readout, self._parts, constants, self._divisor, self._errors)
+
+    def select(self, rows: Any) -> Contributions:
+        """The contributions of some of the images, in the given order.
+
+        Args:
+            rows: a slice or range, positions (negative ones count from the end), or a mask with one truth value per
+                image; as a list, an array or a tensor.
+
+        Raises:
+            ValueError: if it is none of these.
+            IndexError: if there is no such image, or the mask has another length.
+        """
+        return self._rows(checked_indices("image", rows, len(self)))
+
+    # ------------------------------------------------------------------ sums
+
+    def stack(self) -> tuple[Float[Tensor, "b c e"], list[str]]:
+        """Every component and its label: embed, each head, each layer's bias and MLP, edits, the pool's, ln_bias."""
+        parts = [self.embed[:, None], self.heads.flatten(1, 2), self.attn_bias, self.mlps]
+        layers = range(self.n_layers)
+        labels = ["embed"]
+        labels += [f"L{l}H{h}" for l in layers for h in range(self._readout.n_heads)]
+        labels += [f"{l}_attn_bias" for l in layers] + [f"{l}_mlp" for l in layers]
+        if self._parts.edits is not None:
+            parts.append(self.edits)
+            labels += [f"{l}_edits" for l in layers]
+        for label in ("pool_bias", "pool_mlp"):
+            part = getattr(self, label)
+            if part is not None:
+                parts.append(part[:, None])
+                labels.append(label)
+        return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
+
+    def total(self) -> Float[Tensor, "b e"]:
+        """The sum of all components, taken without building each of them."""
+        return torch.cat([summed(piece) for piece in self._pieces()])
+
+    def completeness_error(self) -> float:
+        """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images, NaN if a part is.
+
+        Computed anew at each call, a few images at a time, since the parts are read through the model's weights as they
+        are now. What was measured last, at first while the model ran, is what ``repr`` shows.
+        """
+        self._errors = torch.cat([relative_errors(piece) for piece in self._pieces()])
+        return float(self._errors.max())
+
+    def check(self) -> Contributions:
+        """Returns itself.
+
+        Raises:
+            CompletenessError: if the parts do not sum to the embedding within :data:`TOLERANCE`, as measured while the
+                model ran.
+        """
+        refuse_incomplete(self._measured(), self._parts.rounding, self._readout.model_dtype)
+        return self
+
+    def refuse_result_edits(self) -> None:
+        """Raises ValueError if a hook on ``hook_result`` moved a head out of what its coordinates can say."""
+        edited = [f"layer {l}" for l in sorted(self._parts.head_edits)]
+        if edited:
+            raise ValueError(
+                f"A hook on hook_result changed heads of {', '.join(edited)}, so their coordinates do not tell what "
+                f"they write. Edit hook_z instead."
+            )
+
+    def __repr__(self) -> str:
+        batch, width = self._parts.embedding.shape
+        heads = self._readout.n_heads
+        error = "not measured" if self._errors is None else f"{float(self._errors.max()):.1e}"
+        return (
+            f"Contributions(images={batch}, layers={self.n_layers}, heads={heads}, width={width}, unit={self.unit!r}, "
+            f"constants={self.constants!r}, completeness_error={error})"
+        )
+
+    # ------------------------------------------------------------------ pieces
+
+    def _rows(self, rows: Int[Tensor, " s"] | slice) -> Contributions:
+        """Some of the images: copies, or views of a slice."""
+
+        def at(x: Tensor | None) -> Tensor | None:
+            return x if x is None else x[rows if isinstance(rows, slice) else rows.to(x.device)]
+
+        picked = at(self._divisor), at(self._errors)
+        return Contributions(self._readout, self._parts.select(rows), self.constants, *picked)
+
+    def _pieces(self) -> Iterator[Contributions]:
+        """All images, a few at a time, without copying their parts."""
+        step = images_in_piece(self._parts.coordinates, self._parts.mlps)
+        return (self._rows(slice(start, start + step)) for start in range(0, len(self), step))
+
+    def _measured(self) -> Float[Tensor, " b"]:
+        if self._errors is None:
+            self.completeness_error()
+        assert self._errors is not None
+        return self._errors
+
+    @full_precision()
+    def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
+        """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
+        if self._parts.attended is None or self._parts.values is None:
+            raise TokensNotAvailableError(
+                "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
+                "attn.hook_v."
+            )
+        attended, coordinates = self._in_unit(self._parts.attended[:, layer]), self.own_coordinates[:, layer]
+        values = self._parts.values[:, layer].to(attended.dtype)
+        split = torch.einsum("bnhp,bnhk->bnhpk", attended, values).flatten(-2)
+        ablated = (coordinates == 0).all(-1)
+        allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
+        replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
+        if layer in self._parts.head_edits:
+            replaced |= (self._parts.head_edits[layer] != 0).any(-1)
+        if bool(replaced.any()):
+            heads = [f"L{layer}H{h}" for h in replaced.any(0).nonzero().flatten().tolist()]
+            raise TokensNotAvailableError(
+                f"A hook replaced the output of {heads}, so it cannot be split over tokens. Edit hook_v or "
+                f"hook_pattern instead, or ask for whole heads."
+            )
+        return split.masked_fill(ablated[:, None, :, None], 0.0)

@@ -1,0 +1,72 @@
+"""How many images the model runs at once, so that a run takes little memory beside what is kept of all."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+
+MOST, FEWEST, FEWEST_WITH_PATTERNS = 32, 8, 4
+SHARE = 0.12
+"""Of the memory of what is kept, what a run may take."""
+PATTERN_BYTES = {"cpu": 90 * 2**20}
+"""Most that the patterns of one run may take where every row of them is kept until the run ends, by kind of device."""
+PATTERN_BYTES_ELSEWHERE = 2**31
+
+
+def images_in_run(model: HookedCLIP, n: int, tokens: bool, neurons: bool) -> int:
+    """How many of n images a decomposition runs at once.
+
+    On a CPU a small run is about as fast as a large one. Elsewhere it is not, and 32 are run.
+    """
+    most = min(MOST, images_with_patterns(model, n)) if tokens and _all_read(model) else MOST
+    if model.cfg.device.type != "cpu":
+        return most
+    fewest = min(most, FEWEST_WITH_PATTERNS if tokens and _all_read(model) else FEWEST)
+    return max(fewest, min(most, int(SHARE * n * _kept_bytes(model, tokens, neurons) / _run_bytes(model, tokens))))
+
+
+def images_with_patterns(model: HookedCLIP, n: int, n_texts: int = 0) -> int:
+    """How many of n images to run at once if every row of their patterns is kept until the end; all if few rows are.
+
+    Args:
+        n_texts: towards which each token's values are kept as well.
+    """
+    if not _all_read(model):
+        return max(1, n)
+    cfg, rows = model.cfg, model.pooling.n_rows(model.cfg.n_ctx)
+    towards = cfg.n_ctx * model.pooling.n_heads * n_texts * 4
+    each = cfg.n_layers * cfg.n_heads * (rows * cfg.n_ctx * cfg.dtype.itemsize + towards)
+    allowed = PATTERN_BYTES.get(cfg.device.type, PATTERN_BYTES_ELSEWHERE)
+    runs = max(1, math.ceil(n / max(1, allowed // each)))
+    return max(1, math.ceil(n / runs))
+
+
+def _all_read(model: HookedCLIP) -> bool:
+    return model.pooling.positions.stop is None
+
+
+def _run_bytes(model: HookedCLIP, tokens: bool) -> int:
+    """About what the model takes for one image, with what is held until the run ends."""
+    cfg = model.cfg
+    numbers = cfg.n_ctx * (8 * cfg.d_model + 2 * cfg.d_mlp)
+    if _all_read(model):
+        rows = model.pooling.n_rows(cfg.n_ctx)
+        numbers += 2 * cfg.n_layers * rows * cfg.d_model
+        numbers += cfg.n_layers * cfg.n_heads * rows * cfg.n_ctx if tokens else 0
+    return (numbers + (2 * cfg.n_layers * cfg.n_ctx * cfg.d_model if tokens else 0)) * cfg.dtype.itemsize
+
+
+def _kept_bytes(model: HookedCLIP, tokens: bool, neurons: bool) -> int:
+    """About what is kept of one image."""
+    cfg, p = model.cfg, model.pooling.n_heads
+    by_layer = cfg.n_heads * cfg.d_head * p + cfg.d_embed * (2 if model.pooling.reads_class_token_alone else 1)
+    if tokens:
+        by_layer += cfg.n_ctx * cfg.n_heads * (cfg.d_head + p)
+    if neurons:
+        by_layer += p * cfg.d_mlp
+    return cfg.n_layers * by_layer * max(4, torch.finfo(cfg.dtype).bits // 8)

@@ -1,0 +1,38 @@
+"""One pre-norm transformer block."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clip_lens_plugin.layers.attention import Attention
+from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.layer_norm import LayerNorm
+from clip_lens_plugin.layers.mlp import MLP
+
+
+class Block(nn.Module):
+    """``mid = pre + attn(ln1(pre))``, ``post = mid + mlp(ln2(mid))``; no ln1 and ln2 where the source has none."""
+
+    hook_out_is_single_residual_stream = True
+    """Tells TransformerLens's logit lens that ``hook_resid_post`` is the stream that is read out."""
+
+    def __init__(self, ln1: LayerNorm | None, attn: Attention, ln2: LayerNorm | None, mlp: MLP) -> None:
+        super().__init__()
+        self.hook_resid_pre = HookPoint()
+        if ln1 is not None:
+            self.ln1 = ln1
+        self.attn = attn
+        self.hook_attn_out = HookPoint()
+        self.hook_resid_mid = HookPoint()
+        if ln2 is not None:
+            self.ln2 = ln2
+        self.mlp = mlp
+        self.hook_mlp_out = HookPoint()
+        self.hook_resid_post = HookPoint()
+        self._has_norms = ln1 is not None, ln2 is not None
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        pre = self.hook_resid_pre(x)
+        mid = self.hook_resid_mid(pre + self.hook_attn_out(self.attn(self.ln1(pre) if self._has_norms[0] else pre)))
+        return self.hook_resid_post(mid + self.hook_mlp_out(self.mlp(self.ln2(mid) if self._has_norms[1] else mid)))

@@ -1,0 +1,95 @@
+"""What a :class:`~clip_lens_plugin.model.hooked_clip.HookedCLIP` knows of its own shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from clip_lens_plugin.arguments import checked_head, checked_heads, checked_index
+
+
+@dataclass
+class HookedCLIPConfig:
+    """Shape of a wrapped image tower, under the names that TransformerLens uses.
+
+    Attributes:
+        model_name: what the model was loaded as.
+        n_layers, n_heads, d_model, d_head, d_mlp: as in TransformerLens.
+        n_ctx: tokens of an image: those before the patches and one a patch.
+        d_embed: width of the joint embedding space.
+        image_size: (height, width) of the input in pixels.
+        patch_size: (height, width) of a patch in pixels.
+        act_fn: "gelu", "gelu_tanh" (its approximation), "quick_gelu" or "silu" (of a gate).
+        pooling: how the tokens become one embedding.
+        n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
+        n_registers: how many of them are registers, the last ones.
+        d_vocab: how many text labels are set; kept up to date by ``HookedCLIP.set_labels``.
+        device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
+        use_attn_result: whether a full cache holds ``hook_result``; see ``HookedCLIP.set_use_attn_result``.
+        normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
+            every tower.
+    """
+
+    model_name: str
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    n_ctx: int
+    d_embed: int
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    act_fn: str
+    pooling: str
+    device: torch.device
+    dtype: torch.dtype
+    n_prefix_tokens: int = 1
+    n_registers: int = 0
+    use_attn_result: bool = False
+    d_vocab: int = 0
+    normalization_type: str = "LN"
+    attn_only: bool = False
+    final_rms: bool = False
+    n_key_value_heads: int | None = None
+
+    @property
+    def prefix_names(self) -> tuple[str, ...]:
+        """Short names of the tokens before the patches: "CLS", then "REG0" and so on."""
+        class_token = ("CLS",) if self.n_prefix_tokens > self.n_registers else ()
+        return class_token + tuple(f"REG{i}" for i in range(self.n_registers))
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
+        return height // patch_height, width // patch_width
+
+    def checked_head(self, layer: Any, head: Any) -> tuple[int, int]:
+        """The same (layer, head), counted from the start where a number is negative.
+
+        Raises:
+            ValueError: if one is no whole number.
+            IndexError: if there is no such head.
+        """
+        return checked_head(layer, head, self.n_layers, self.n_heads)
+
+    def checked_heads(self, heads: Any) -> list[tuple[int, int]]:
+        """(layer, head) pairs counted from the start, each once; the number of a layer stands for all of its heads.
+
+        Raises:
+            ValueError: if ``heads`` is neither, or holds no pair.
+            IndexError: if there is no such head.
+        """
+        return checked_heads(heads, self.n_layers, self.n_heads)
+
+    def checked_layer(self, layer: Any) -> int:
+        """The same layer, counted from the start where it is negative.
+
+        Raises:
+            ValueError: if it is no whole number.
+            IndexError: if there is no such layer.
+        """
+        return checked_index("layer", layer, self.n_layers)

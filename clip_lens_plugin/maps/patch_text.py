@@ -1,0 +1,295 @@
+"""Patch-text maps: what each patch adds to an image's similarity to a text, through chosen heads.
+
+Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 5 (joint decomposition) and equation 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.arguments import checked_heads, checked_number
+from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
+from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.parts import share_weights
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.decomposition.run_size import images_with_patterns
+from clip_lens_plugin.model.inputs.pixels import check_form, checked, one_image
+from clip_lens_plugin.model.interventions import refuse_left_hooks
+from clip_lens_plugin.numerics.precision import full_precision
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.describe.spans import HeadSpan
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+
+
+@dataclass(frozen=True)
+class PatchTextMap:
+    """Signed scores in cosine units; with ``class_token`` they sum to the chosen heads' score.
+
+    Attributes:
+        values: the contribution of each patch [b, t, rows, columns].
+        class_token: the contribution of the class token as a source, and of registers; zero without them [b, t].
+        texts: the texts.
+    """
+
+    values: Float[Tensor, "b t rows columns"]
+    class_token: Float[Tensor, "b t"]
+    texts: tuple[str, ...]
+
+    @property
+    def scores(self) -> Float[Tensor, "b t"]:
+        """What the chosen heads add to the cosine similarity."""
+        return self.values.sum((-2, -1)) + self.class_token
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.values.shape[-2:]
+        return rows, columns
+
+    def contrast(self) -> PatchTextMap:
+        """Each text's map minus the mean of the other texts' maps.
+
+        Raises:
+            ValueError: if there is only one text.
+        """
+        return PatchTextMap(_minus_others(self.values, 1), _minus_others(self.class_token, 1), self.texts)
+
+
+@dataclass(frozen=True)
+class HeadTextScores:
+    """What each source token adds, through each head, to one image's similarity to each text, in cosine units.
+
+    Attributes:
+        by_token: [l, h, n, t]; the class token and registers where there are any, then the patches row by row.
+        cosine: the image's whole cosine similarity to each text [t]; MLPs and constants make up what heads do not.
+        texts: the texts.
+        grid_size: rows and columns of patches.
+    """
+
+    by_token: Float[Tensor, "l h n t"]
+    cosine: Float[Tensor, " t"]
+    texts: tuple[str, ...]
+    grid_size: tuple[int, int]
+
+    @property
+    def scores(self) -> Float[Tensor, "l h t"]:
+        """What each head adds to the cosine similarity."""
+        return self.by_token.sum(2)
+
+    @full_precision()
+    def map(self, heads: Sequence[tuple[int, int]] | int | None = None) -> PatchTextMap:
+        """The patch-text map of chosen heads, of all heads of a layer, or of all.
+
+        Raises:
+            ValueError: if ``heads`` are no pairs of whole numbers, or none.
+            IndexError: if there is no such head.
+        """
+        layers, in_layer = self.by_token.shape[:2]
+        chosen = torch.zeros(layers, in_layer, dtype=torch.bool) if heads is not None else torch.ones(layers, in_layer)
+        for layer, head in () if heads is None else checked_heads(heads, layers, in_layer):
+            chosen[layer, head] = True
+        by_token = torch.einsum("lhnt,lh->nt", self.by_token, chosen.to(self.by_token))
+        first = len(by_token) - math.prod(self.grid_size)
+        return PatchTextMap(
+            values=by_token[first:].T.unflatten(-1, self.grid_size)[None],
+            class_token=by_token[:first].sum(0, keepdim=True),
+            texts=self.texts,
+        )
+
+
+def patch_text_map(
+    model: CLIPLike,
+    images: Float[Tensor, "b 3 height width"],
+    texts: Sequence[str],
+    heads: Sequence[tuple[int, int]] | int | None = None,
+    batch_size: int = 16,
+    *,
+    constants: GivenConstants = "separate",
+) -> PatchTextMap:
+    """Runs the model and scores each patch against each text.
+
+    Args:
+        images: preprocessed images.
+        texts: any texts.
+        heads: (layer, head) pairs to sum over, or a layer for all heads of it; all heads if not given.
+        batch_size: images in a run.
+        constants: "separate", or "shared": then a head's share of them is part of its scores, in equal parts by token.
+
+    Raises:
+        ValueError: if there is no image, no text or no head, ``batch_size`` is no whole number of at least 1,
+            ``constants`` is neither word, or hooks were left on the model.
+        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
+            pixels are a warning.
+        IndexError: if there is no such head.
+    """
+    model = as_hooked_clip(model)
+    batch_size = checked_number("batch_size", batch_size)
+    refuse_left_hooks(model, "patch_text_map is of the model as it is")
+    _refuse_no_texts(texts)
+    check_form(model, images)
+    if len(images) == 0:
+        raise ValueError("patch_text_map was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
+    chosen = _head_mask(model, heads)
+    embeddings = model.encode_text(texts)
+    parts = []
+    with checked(model, images):
+        for start in range(0, len(images), batch_size):
+            scores = token_scores(model, images[start : start + batch_size], embeddings, constants)
+            with full_precision():
+                parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
+    by_token = torch.cat(parts)
+    return PatchTextMap(
+        values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
+        class_token=by_token[..., : model.cfg.n_prefix_tokens].sum(-1),
+        texts=tuple(texts),
+    )
+
+
+def head_text_scores(
+    model: CLIPLike,
+    image: Float[Tensor, "3 height width"],
+    texts: Sequence[str],
+    *,
+    constants: GivenConstants = "separate",
+) -> HeadTextScores:
+    """Runs the model on one image and scores each token of each head against each text.
+
+    Args:
+        image: a preprocessed image.
+        texts: any texts.
+        constants: see :func:`patch_text_map`.
+
+    Raises:
+        ValueError: if there is no text, ``constants`` is neither word, or hooks were left on the model.
+        PixelError: if the image is no floating-point tensor of the model's shape, or holds NaN or infinity; doubtful
+            pixels are a warning.
+    """
+    model = as_hooked_clip(model)
+    refuse_left_hooks(model, "head_text_scores is of the model as it is")
+    _refuse_no_texts(texts)
+    batch = one_image(model, image)
+    with checked(model, batch):
+        embeddings = model.encode_text(texts)
+        with torch.no_grad():
+            found = model.decompose(batch).embedding[0]
+        cosine = embeddings.to(found) @ (found / found.norm())
+        by_token = token_scores(model, batch, embeddings, constants)[0]
+    return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
+
+
+def extreme_descriptions(
+    model: CLIPLike,
+    image: Float[Tensor, "3 height width"],
+    span: HeadSpan,
+    *,
+    constants: GivenConstants | None = None,
+) -> tuple[PatchTextMap, tuple[str, str]]:
+    """A head's maps of the two of its TextSpan texts that are most and least similar to what it writes for an image.
+
+    Source: figure 6 of the paper; similarity is the head's score, its contribution's dot product with the text.
+
+    Args:
+        image: a preprocessed image.
+        span: the head's texts.
+        constants: those of the contributions that the texts describe, if not given; see :func:`patch_text_map`.
+
+    Returns:
+        The maps of that head for both texts, and what each is: "most similar", "least similar".
+
+    Raises:
+        ValueError: if the head has fewer than two texts.
+        PixelError: see :func:`head_text_scores`.
+    """
+    model = as_hooked_clip(model)
+    if len(span.texts) < 2:
+        raise ValueError(
+            f"Layer {span.layer}, head {span.head} has {len(span.texts)} text(s); the most and the least similar need "
+            f"two or more."
+        )
+    head, constants = (span.layer, span.head), span.constants if constants is None else constants
+    batch = one_image(model, image)
+    with checked(model, batch):
+        found = model.decompose(batch, constants=constants).normalized()
+        scores = found.towards(model.encode_text(span.texts))[0, *head]
+        picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
+        maps = patch_text_map(model, batch, picked, heads=[head], constants=constants)
+        return maps, ("most similar", "least similar")
+
+
+def token_scores(
+    model: CLIPLike,
+    images: Float[Tensor, "b 3 height width"],
+    text_embeddings: Float[Tensor, "t e"],
+    constants: GivenConstants = "separate",
+) -> Float[Tensor, "b l h n t"]:
+    """c[b, l, h, i] · e_t / ‖M(I)‖ for every head and source token, in cosine units.
+
+    The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, with the
+    same ``constants``, but each layer's values are contracted with the texts while the model runs, so that neither
+    they nor anything of width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run,
+    when ω is known: then a few images are run at a time.
+    """
+    model = as_hooked_clip(model)
+    constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
+    with torch.no_grad():
+        texts = readout.checked_texts(text_embeddings)
+        directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
+        scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))
+        size = images_with_patterns(model, n, len(texts))
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            factors = factors_from_images(model, images[rows], tokens=True, neurons=False, directions=directions)
+            _fill_from(scores[rows], factors, readout, texts, constants)
+            del factors  # Not to be held while the next run's are made.
+        return scores
+
+
+@full_precision()
+def _fill_from(
+    scores: Float[Tensor, "b l h n t"],
+    factors: Factors,
+    readout: Readout,
+    texts: Float[Tensor, "t e"],
+    constants: Constants,
+) -> None:
+    read = {name: value.to(scores.dtype) for name, value in factors.read.items()}
+    norm = factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
+    omega = readout.pooling.omega(read)
+    for layer, towards in enumerate(factors.v):
+        attended = (omega / norm)[:, None] @ factors.pattern[layer].to(scores.dtype)
+        scores[:, layer] = torch.einsum("bhpn,bnhpt->bhnt", attended, towards)
+    if constants == "shared":
+        weights = share_weights(readout, read, omega, factors) / norm
+        share = torch.einsum("bls,lst->blt", weights, readout.share_directions @ texts.T)
+        scores += share[:, :, None, None] / scores.shape[3]
+
+
+def _refuse_no_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or len(texts) == 0:
+        raise ValueError(f"A patch-text map takes a list of one or more texts, got {texts!r}.")
+
+
+def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
+    n = values.shape[dim]
+    if n < 2:
+        raise ValueError("A contrast needs two or more texts: each is shown against the mean of the others.")
+    return values - (values.sum(dim, keepdim=True) - values) / (n - 1)
+
+
+def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | int | None) -> Float[Tensor, "l h"]:
+    n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
+    if heads is None:
+        return torch.ones(n_layers, n_heads)
+    mask = torch.zeros(n_layers, n_heads)
+    for each in model.cfg.checked_heads(heads):
+        mask[each] = 1.0
+    return mask

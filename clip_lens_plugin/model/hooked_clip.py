@@ -1,0 +1,381 @@
+"""A CLIP image encoder as a TransformerLens model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.utilities.typed_module_list import TypedModuleList
+
+from clip_lens_plugin.adapters.choose import tower_parts
+from clip_lens_plugin.adapters.source_check import SourceCheck
+from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.images.pictures import Picture
+from clip_lens_plugin.images.preprocessed import prepared
+from clip_lens_plugin.layers.attention_pool import AttentionPool
+from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.model.caching import CachingModel
+from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
+from clip_lens_plugin.model.inputs.pixels import check_batch
+from clip_lens_plugin.model.property_errors import PropertyErrors
+from clip_lens_plugin.model.run_lock import RunLock
+from clip_lens_plugin.model.stacked_weights import StackedWeights
+from clip_lens_plugin.model.text.labels import Labels
+from clip_lens_plugin.model.text.text_side import TextSide
+from clip_lens_plugin.model.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from clip_lens_plugin.decomposition.runs import Contributions
+    from clip_lens_plugin.model.loading import Origin
+
+
+class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingModel):
+    """A CLIP image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
+
+    ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
+    weights' dtype. No weight is copied. Hook points, for layer l (b images, n tokens, h heads, k head width,
+    d model width)::
+
+        hook_embed                                    [b, n, d]    the stream that enters block 0, after ln_pre
+        blocks.{l}.hook_{resid_pre,attn_out,resid_mid,mlp_out,resid_post}    [b, n, d]
+        blocks.{l}.attn.hook_{q,k,v,z}                [b, n, h, k]
+        blocks.{l}.attn.hook_{attn_scores,pattern}    [b, h, n, n]
+        blocks.{l}.attn.hook_result                   [b, n, h, d]    in a cache on request, see set_use_attn_result
+        blocks.{l}.mlp.hook_{pre,post}                [b, n, d_mlp]
+        {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_scale         [b, n, 1]
+        {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_normalized    [b, n, d]
+
+    and, in towers that have them (p pool heads, k_p their width)::
+
+        blocks.{l}.mlp.hook_pre_linear                [b, n, d_mlp]    what a gated MLP multiplies act(hook_pre) with
+        blocks.{l}.mlp.{hook_mid,ln.hook_scale,ln.hook_normalized}    [b, n, ...]    around an MLP's inner norm
+        blocks.{l}.attn.hook_{rot_q,rot_k}            [b, n, h, k]    after rotary positions
+        blocks.{l}.attn.{hook_z_scale,hook_bias_scale}    scales of a norm after the heads
+        pool.hook_{q,k,v,z,attn_scores,pattern,attn_out,mlp_out,out}    of an attention pool, with one query
+
+    Tokens are the class token, where there is one, registers, and the patches: the one in row r, column c is token
+    ``cfg.n_prefix_tokens + r · columns + c``. Where the mean over the patches is normalised (CLIPA), ``ln_final`` sees
+    nothing else: its scale is [b, 1, 1].
+
+    Attributes:
+        clip: the open_clip model, or a Hugging Face model in its shape.
+        cfg: the tower's shape, see :class:`~clip_lens_plugin.layers.config.HookedCLIPConfig`.
+        preprocess: PIL image to [3, height, width], or None.
+        tokenizer: texts to token ids, or None.
+        labels: text labels set by :meth:`set_labels`, or None.
+        verified: what :meth:`verify` found when the model was wrapped; None on the meta device.
+        origin: name, tag, file and settings that :meth:`from_pretrained` loaded it by, or None.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        preprocess: Callable[..., Tensor] | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        model_name: str = "open_clip model",
+    ) -> None:
+        super().__init__()
+        parts = tower_parts(clip, model_name)
+        _refuse_broken_weights(clip, model_name)
+        self.clip: Any = clip
+        self.cfg = parts.cfg
+        self.preprocess = preprocess
+        self.tokenizer = tokenizer
+        self.labels: Labels | None = None
+        self.origin: Origin | None = None
+        self._parts = parts
+        self.hook_embed = HookPoint()
+        self.blocks = TypedModuleList(parts.blocks)
+        self.ln_final = parts.ln_final
+        if isinstance(parts.pooling, AttentionPool):
+            self.pool = parts.pooling
+        self.setup()
+        self.eval()
+        self._run_lock = RunLock()
+        self._source = SourceCheck.of(self.clip, model_name)
+        self.verified: Verification | None = self.verify() if can_verify(self) else None
+
+    @classmethod
+    def from_open_clip(
+        cls,
+        clip: nn.Module,
+        preprocess: Callable[..., Tensor] | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        model_name: str = "open_clip model",
+    ) -> HookedCLIP:
+        """Wraps a loaded open_clip model; it is put into evaluation mode.
+
+        Raises:
+            UnsupportedTowerError: if the image tower is no vision transformer, or has a feature that is not supported.
+            ValueError: if a weight is NaN or infinite.
+        """
+        return cls(clip, preprocess, tokenizer, model_name)
+
+    @classmethod
+    def from_transformers(
+        cls,
+        model: PreTrainedModel,
+        preprocess: Callable[..., Tensor] | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        model_name: str = "Hugging Face model",
+    ) -> HookedCLIP:
+        """Wraps a loaded Hugging Face model; it is put into evaluation mode.
+
+        The embedding is the model's ``image_embeds`` (``get_image_features``). A ``Siglip2Model`` takes square images
+        of as many patches as it has positions.
+
+        Args:
+            model: ``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` or ``Siglip2Model``.
+            preprocess: PIL image to [3, height, width].
+            tokenizer: texts to token ids [t, n].
+            model_name: as shown.
+
+        Raises:
+            UnsupportedTowerError: for another model, or a feature that is not supported.
+            ValueError: if a weight is NaN or infinite.
+        """
+        from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
+
+        return cls(HuggingFaceCLIP(model), preprocess, tokenizer, model_name)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        pretrained: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        force_quick_gelu: bool | None = None,
+        force_image_size: int | Sequence[int] | None = None,
+        image_mean: float | Sequence[float] | None = None,
+        image_std: float | Sequence[float] | None = None,
+        image_interpolation: str | None = None,
+        image_resize_mode: str | None = None,
+        tokenizer: Callable[[list[str]], Tensor] | str | Path | None = None,
+    ) -> HookedCLIP:
+        """Loads a model by open_clip's or Hugging Face's own loader, or the embedded model "scenes".
+
+        A tag's own activation and preprocessing are used, also for a file that is given beside it. For a file alone
+        they are those that all tags of the name agree on; where the tags differ, the name's own, and a warning says
+        which and what else could be meant. Keywords are those of ``open_clip.create_model_and_transforms``, and win.
+
+        Args:
+            name: "scenes", one of ``open_clip.list_models()``, "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY" in
+                open_clip's format, or "transformers:FOLDER" or "transformers:OWNER/REPOSITORY" in Hugging Face's:
+                ``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` or ``Siglip2Model``.
+            pretrained: a tag of that model or the path of a checkpoint.
+            device: "cuda" where there is one, else "cpu", if not given.
+            dtype: float32 if not given; float16 and bfloat16 keep LayerNorm in float32 as open_clip does;
+                float64 for exact work.
+            checkpoint: path of a file with the weights; beside a tag, which then gives settings alone.
+            force_quick_gelu: True for QuickGELU. False, as None, for what the tag or the name says, but without the
+                warning where a file's activation is in doubt.
+            force_image_size: in pixels, one number or (height, width); the position embedding is resized.
+            image_mean: of pixels between 0 and 1, one number or one per channel.
+            image_std: likewise.
+            image_interpolation: "bicubic" or "bilinear".
+            image_resize_mode: "shortest" (edge to size, then the centre), "longest" (padded) or "squash".
+            tokenizer: texts to token ids, or the folder of a Hugging Face tokenizer; the model's own if not given.
+
+        Warns:
+            LoadingWarning: of settings that a file does not say, of what was unwrapped from it, and of weights that are
+                not as they lie in the file, such as a resized position embedding.
+
+        Raises:
+            ModelNotFoundError: unknown name or tag (the nearest are suggested), weights that are neither
+                cached nor within reach, or a checkpoint that does not load. A text tower or tokenizer that is out of
+                reach raises it where texts are first used.
+            UnsupportedTowerError: see :meth:`from_open_clip`.
+            ValueError: if a weight is NaN or infinite, or a keyword has no such value.
+        """
+        from clip_lens_plugin.model.loading import LoadingWarning, Options, load
+
+        options = Options.checked(
+            checkpoint=checkpoint,
+            force_quick_gelu=force_quick_gelu,
+            force_image_size=force_image_size,
+            image_mean=image_mean,
+            image_std=image_std,
+            image_interpolation=image_interpolation,
+            image_resize_mode=image_resize_mode,
+            tokenizer=tokenizer,
+        )
+        loaded = load(name, pretrained, device, dtype, options)
+        model = cls(loaded.clip, loaded.preprocess, loaded.tokenizer, loaded.title)
+        model.origin = loaded.origin
+        for note in loaded.origin.notes:
+            warnings.warn(note, LoadingWarning, stacklevel=2)
+        return model
+
+    # ------------------------------------------------------------------ running
+
+    def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
+        """The embedding M(I), not normalised, equal to open_clip's ``encode_image``.
+
+        A warning says where pixels are hardly those of the model's own preprocessing (see
+        :mod:`clip_lens_plugin.model.inputs.pixels`), or are NaN or infinite.
+
+        Args:
+            images: preprocessed images, of any floating-point dtype; they are cast to the weights' dtype and moved to
+                their device.
+
+        Raises:
+            PixelError: a ValueError and TypeError, if they are no floating-point tensor [b, 3, *cfg.image_size].
+        """
+        check_batch(self, images)
+        with self._run_lock:
+            self.check_source()
+            x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
+            for block in self.blocks:
+                x = block(x)
+            return self.project(self._parts.pooling(x, self.ln_final))
+
+    @contextmanager
+    def hooks(self, *args: Any, **kwargs: Any) -> Iterator[HookedCLIP]:
+        """As in TransformerLens. Other threads' runs wait until the context ends: hooks are the model's."""
+        with self._run_lock, super().hooks(*args, **kwargs):
+            yield self
+
+    def alone(self) -> RunLock:
+        """What a thread holds, with ``with``, while it runs the model or looks at its hooks."""
+        return self._run_lock
+
+    def add_hook(self, *args: Any, **kwargs: Any) -> None:
+        """As in TransformerLens; waits until no other thread runs the model."""
+        with self._run_lock:
+            super().add_hook(*args, **kwargs)
+
+    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """As in TransformerLens; waits until no other thread runs the model."""
+        with self._run_lock:
+            super().reset_hooks(*args, **kwargs)
+
+    def verify(self, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
+        """The embedding's difference from the source's own, which is at most rounding.
+
+        The source is run by its own ``encode_image``, ``get_image_features`` or, for an image tower alone, forward. It
+        is done when the model is wrapped, before a collection and a report, and whenever this is called.
+
+        Args:
+            images: preprocessed images; one image of noise drawn from a seed if not given.
+
+        Raises:
+            SourceMismatchError: if the difference is more than rounding in the weights' dtype; the message names the
+                first block at which the two streams part. Or if the source was changed since it was wrapped.
+            ValueError: if hooks are on the model, there is no image, or the shape is wrong.
+        """
+        return verify(self, images)
+
+    def check_source(self) -> None:
+        """Does nothing if the source's modules are as they were wrapped; needs no run.
+
+        Raises:
+            SourceMismatchError: if a module of the image tower has a hook or a forward of its own, another part or
+                setting than when it was wrapped, or drops values in training mode.
+        """
+        _check_outside_of_graphs(self)
+
+    def check_holder(self) -> None:
+        """As :meth:`check_source`, of what texts and logits are read from: the text tower and the logit scale."""
+        self._source.check_held()
+
+    def follow_weights(self, weight: Tensor) -> None:
+        """Takes over the device and dtype of one of the source's weights, which was moved or converted by itself."""
+        self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
+        if self.labels is not None:
+            self.labels = self.labels.converted(self.labels.embeddings.to(weight.device, weight.dtype))
+
+    def prepare(self, pictures: Picture | Iterable[Picture]) -> Float[Tensor, "b 3 height width"]:
+        """Pictures, turned upright, converted to RGB and preprocessed as the model was trained, as one batch.
+
+        A picture becomes what the same file becomes in a folder that is collected or reported on.
+
+        Args:
+            pictures: PIL pictures or paths of files, or one of them.
+
+        Raises:
+            ValueError: if there is no picture, or the model was wrapped without its preprocessing, or with one that
+                makes something else of a picture than the model takes.
+            UnreadableImageError: a ValueError, if a picture cannot be used; the message says which and why.
+            TypeError: if something is neither a picture nor a path.
+        """
+        return prepared(pictures, self.preprocess, self.cfg.model_name, self.cfg.image_size)
+
+    def decompose(self, images: Float[Tensor, "b 3 height width"], **kwargs: Any) -> Contributions:
+        """The contributions of images: runs the model and decomposes its output; see
+        :func:`~clip_lens_plugin.decomposition.runs.decompose_images`.
+        """
+        from clip_lens_plugin.decomposition.runs import decompose_images
+
+        return decompose_images(self, images, **kwargs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HookedCLIP:
+        super()._apply(fn, recurse)
+        weight = self._parts.embed.patches.weight
+        self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
+        if self.labels is not None:
+            self.labels = self.labels.converted(fn(self.labels.embeddings))
+        return self
+
+    # ------------------------------------------------------------------ weights
+
+    @property
+    def source_blocks(self) -> list[nn.Module]:
+        """The source's own blocks."""
+        return self._parts.source_blocks
+
+    @property
+    def pooling(self):
+        """How the last stream is pooled, see :mod:`clip_lens_plugin.layers.pooling`."""
+        return self._parts.pooling
+
+    @property
+    def W_P(self) -> Float[Tensor, "d e"]:
+        """The projection P from the pooled stream into the joint space."""
+        return self._parts.W_P()
+
+    @property
+    def b_P(self) -> Float[Tensor, " e"] | None:
+        """The projection's bias, None where the source has none."""
+        return self._parts.b_P()
+
+    def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
+        """The pooled, normalised stream in the joint space."""
+        projected = pooled @ self.W_P.to(pooled.dtype)
+        return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
+
+
+def _refuse_broken_weights(clip: nn.Module, model_name: str) -> None:
+    for name, weight in clip.named_parameters():
+        if weight.is_meta or weight.numel() == 0:
+            continue
+        # Least and greatest carry a NaN, and unlike isfinite need no memory.
+        if not all(math.isfinite(extreme) for extreme in weight.detach().aminmax()):
+            raise ValueError(
+                f"{model_name}: the weight {name!r} holds NaN or infinite values, so no output of this model "
+                f"would mean anything. Download or save the checkpoint again."
+            )
+
+
+@torch.compiler.disable
+def _check_outside_of_graphs(model: HookedCLIP) -> None:
+    """Looks at the source each time, also where torch.compile has made a graph of the rest."""
+    if model.clip is not model._source.clip:
+        raise SourceMismatchError(
+            f"{model.cfg.model_name}: model.clip was replaced after wrapping. Wrap the new one: HookedCLIP(clip)."
+        )
+    model._source.check()
+    weight = model._parts.embed.patches.weight
+    if (weight.device, weight.dtype) != (model.cfg.device, model.cfg.dtype):  # The source was moved or converted.
+        model.follow_weights(weight)

@@ -1,0 +1,187 @@
+"""Whether the wrapped model gives the embeddings of its source: one probe through both."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.model.inputs.pixels import check_form, checked, unlooked
+from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.numerics.precision import full_precision
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+
+ALLOWED = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Greatest relative difference that is taken for rounding, by the dtype of the weights."""
+
+SEED, BATCH = 0, 16
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The wrapped model's embeddings beside those of its source.
+
+    Attributes:
+        relative_difference: greatest ‖ours − theirs‖ / ‖theirs‖ over the images; NaN where the source's own embedding
+            is NaN or infinite.
+        allowed: what is taken for rounding.
+        dtype: of the weights, for example "float32".
+        n_images: how many were compared.
+        images: "probe", drawn from a seed, or "given".
+        parts_at: the first hook point at which the two streams differ, for example "blocks.3.hook_resid_post"; None
+            where nowhere.
+    """
+
+    relative_difference: float
+    allowed: float
+    dtype: str
+    n_images: int
+    images: str
+    parts_at: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is no more than rounding."""
+        return self.relative_difference <= self.allowed
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON's types, None for NaN."""
+        finite = math.isfinite(self.relative_difference)
+        return {**asdict(self), "relative_difference": self.relative_difference if finite else None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any] | None) -> Verification | None:
+        """Reads what :meth:`to_json` gave; None for None.
+
+        Raises:
+            TypeError: if it is something else.
+        """
+        if values is None:
+            return None
+        difference = values.get("relative_difference")
+        return cls(**{**values, "relative_difference": math.nan if difference is None else float(difference)})
+
+    def __str__(self) -> str:
+        what = "one probe image" if self.images == "probe" else f"{self.n_images:,} images"
+        where = f"; the streams part at {self.parts_at}" if self.parts_at else ""
+        return (
+            f"embedding equal to the source's own to {self.relative_difference:.1e} on {what} ({self.dtype}, at most "
+            f"{self.allowed:.0e} is rounding){where}"
+        )
+
+
+@torch.no_grad()
+def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
+    """The wrapped model's embedding of images beside the source's own; see :meth:`HookedCLIP.verify`."""
+    refuse_hooks(model, "verify compares the plain model with its source")
+    probe = images is None
+    if images is None:
+        images = probe_image(model)
+    check_form(model, images)
+    if len(images) == 0:
+        raise ValueError("verify was given no images; give a tensor [b, 3, height, width] with b ≥ 1, or none at all.")
+    looked = unlooked() if probe else checked(model, images)
+    with looked, full_precision():  # Two runs that differ by rounding alone should differ by little.
+        ours = torch.cat([model(part) for part in images.split(BATCH)]).double()
+        theirs = torch.cat([source_embedding(model, part) for part in images.split(BATCH)]).double()
+        shown = str(model.cfg.dtype).removeprefix("torch.")
+        about = (allowed(model), shown, len(images), "probe" if probe else "given")
+        if ours.shape != theirs.shape:
+            raise SourceMismatchError(
+                f"{model.cfg.model_name}: the source gives embeddings of shape {list(theirs.shape)}, the wrapped model "
+                f"{list(ours.shape)}: what the source does after its projection is not known."
+            )
+        if not bool(theirs.isfinite().all()):
+            warnings.warn(
+                f"{model.cfg.model_name}: the source's own embedding of the images holds NaN or infinite values, so it "
+                f"could not be compared with the wrapped model's. In float16, load the model in float32 or bfloat16.",
+                stacklevel=3,
+            )
+            return Verification(math.nan, *about)
+        difference = float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=1e-300)).max())
+        found = Verification(difference, *about)
+        if found.holds:
+            return found
+        parting = first_parting(model, images[:1], model.source_blocks, lambda: source_embedding(model, images[:1]))
+    raise SourceMismatchError(
+        f"{model.cfg.model_name}: the wrapped model's embedding differs from the source's own by {difference:.1e} "
+        f"(relative), more than the {found.allowed:.0e} that is rounding in {shown}. The two streams part first at "
+        f"{parting}. What the source does there is not in the weights that the wrapper reads, so no number would be of "
+        f"this model."
+    )
+
+
+def allowed(model: HookedCLIP) -> float:
+    """What is rounding, by the weights' dtype; or by what the source itself rounds to, where that is coarser."""
+    rounds_in = getattr(model.clip, "rounds_in", None)
+    return ALLOWED[model.cfg.dtype if rounds_in is None else rounds_in(model.cfg.dtype)]
+
+
+def can_verify(model: HookedCLIP) -> bool:
+    """Whether the model holds numbers: not on the meta device, and not under a fake tensor mode."""
+    return not any(weight.is_meta or isinstance(weight, FakeTensor) for weight in model.clip.parameters())
+
+
+def probe_image(model: HookedCLIP) -> Float[Tensor, "1 3 height width"]:
+    """An image of noise from −1 to 1, within what pixels can be for any model; always the same for an input size."""
+    generator = torch.Generator("cpu").manual_seed(SEED)
+    noise = 2 * torch.rand(1, 3, *model.cfg.image_size, generator=generator, device="cpu") - 1
+    return noise.to(model.cfg.device, model.cfg.dtype)
+
+
+def source_embedding(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
+    """What the source itself gives, not normalised: ``encode_image``, or the forward of an image tower alone."""
+    images, clip = images.to(model.cfg.device, model.cfg.dtype), model.clip
+    if not hasattr(clip, "encode_image"):
+        given = clip.visual(images)
+    elif "normalize" in inspect.signature(clip.encode_image).parameters:
+        given = clip.encode_image(images, normalize=False)  # CoCa's own default is to normalise.
+    else:
+        given = clip.encode_image(images)
+    return given[0] if isinstance(given, tuple) else given
+
+
+def first_parting(
+    model: HookedCLIP, image: Float[Tensor, "1 3 height width"], blocks: Sequence[nn.Module], run: Callable[[], object]
+) -> str:
+    """The first hook point at which our stream differs from that of another model.
+
+    Args:
+        model: ours.
+        image: what both are run on.
+        blocks: the other model's.
+        run: runs it on the image.
+    """
+    names = ["hook_embed", *(f"blocks.{l}.hook_resid_post" for l in range(len(blocks)))]
+    _, ours = model.run_with_cache(image, names_filter=names)
+    theirs: list[Tensor] = []
+
+    def keep_input(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        theirs.append(given[0] if given else next(iter(named.values())))
+
+    def keep_output(block: nn.Module, given: Any, found: Any) -> None:
+        theirs.append(found[0] if isinstance(found, tuple) else found)
+
+    handles = [blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True)]
+    handles += [block.register_forward_hook(keep_output) for block in blocks]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, stream in zip(names, theirs, strict=False):
+        mine, own = ours[name].double(), stream.double()
+        if mine.shape != own.shape or not (mine - own).norm() <= allowed(model) * own.norm():
+            return name
+    return "the pooling or the projection, after the last block"

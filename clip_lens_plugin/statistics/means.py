@@ -1,0 +1,117 @@
+"""The mean of every component over a data set: what mean ablation puts in a component's place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.decomposition.constants import Constants, checked_constants
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.statistics.moments import WORDS
+
+
+@dataclass(frozen=True)
+class ComponentSums:
+    """Sums of components over n images, in float64. They add, so they stream and merge.
+
+    Attributes:
+        n: number of images.
+        unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
+        coordinates: of each head's y [l, h, k]; its mean contribution is ``mean().coordinates @ M_{l,h}``, with
+            ``M_{l,h} = readout.head_map(l, h, sums.constants)``.
+        attn_bias: of what each layer's b_O adds [l, e].
+        mlps: [l, e].
+        embed: [e].
+        self_attention: what the class token sends to itself [l, e]; NaN where it was not kept.
+        constants: "separate" or "shared", see :func:`decompose`.
+    """
+
+    n: int
+    unit: str
+    coordinates: Float[Tensor, "l h k"]
+    attn_bias: Float[Tensor, "l e"]
+    mlps: Float[Tensor, "l e"]
+    embed: Float[Tensor, " e"]
+    self_attention: Float[Tensor, "l e"]
+    constants: Constants = "separate"
+
+    @classmethod
+    def from_contributions(cls, contributions: Contributions) -> ComponentSums:
+        """The sums over a batch, in the batch's unit, with its constants.
+
+        Raises:
+            ValueError: if a value is NaN or infinite.
+        """
+        c, mlps, coordinates = contributions, contributions.mlps.double(), contributions.head_coordinates.double()
+        bad = ~(coordinates.flatten(1).isfinite().all(1) & mlps.flatten(1).isfinite().all(1))
+        if bool(bad.any()):
+            raise ValueError(
+                f"The images at positions {bad.nonzero().flatten().tolist()[:5]} have NaN or infinite contributions."
+            )
+        return cls(
+            n=len(c),
+            unit=c.unit,
+            constants=c.constants,
+            coordinates=coordinates.sum(0),
+            attn_bias=c.attn_bias.double().sum(0),
+            mlps=mlps.sum(0),
+            embed=c.embed.double().sum(0),
+            self_attention=c.self_attention.double().sum(0) if c.has_self_attention else mlps.sum(0) * float("nan"),
+        )
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The fields as tensors, as they are written to a file."""
+        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
+        sums = {name: value.cpu().contiguous() for name, value in self._sums().items()}
+        return {"n": torch.tensor(self.n, device="cpu"), **words, **sums}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> ComponentSums:
+        """Reads what :meth:`to_tensors` gave.
+
+        Raises:
+            KeyError: if one is missing that every version wrote.
+        """
+        values = {each.name: tensors[each.name] for each in fields(cls) if each.name != "constants"}
+        words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS if name in tensors}
+        words["constants"] = checked_constants(words.get("constants", "separate"))
+        return cls(**{**values, **words, "n": int(values["n"])})
+
+    def _sums(self) -> dict[str, Tensor]:
+        return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), Tensor)}
+
+    def __add__(self, other: ComponentSums) -> ComponentSums:
+        """The sums over both data sets.
+
+        Raises:
+            ValueError: if they are of models of different shape, in different units, or one has the constants
+                separate and the other shared out.
+        """
+        if self.constants != other.constants:
+            raise ValueError(
+                f"Sums with constants={self.constants!r} and constants={other.constants!r} do not add: decompose all "
+                f"images with the same."
+            )
+        if self.unit != other.unit:
+            raise ValueError(f"Sums in {self.unit!r} and in {other.unit!r} units do not add.")
+        if self.coordinates.shape != other.coordinates.shape:
+            raise ValueError(
+                f"Sums over different models do not add: [layers, heads, coordinates] is "
+                f"{list(self.coordinates.shape)} and {list(other.coordinates.shape)}."
+            )
+        theirs = other._sums()
+        summed = {name: value + theirs[name].to(value.device) for name, value in self._sums().items()}
+        return replace(self, n=self.n + other.n, **summed)
+
+    def mean(self) -> ComponentSums:
+        """The means: sums of "one image".
+
+        Raises:
+            ValueError: if there is no image.
+        """
+        if self.n == 0:
+            raise ValueError("There is no mean over no images.")
+        return replace(self, n=1, **{name: value / self.n for name, value in self._sums().items()})

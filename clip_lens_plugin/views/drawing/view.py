@@ -1,0 +1,140 @@
+"""What the view functions return: it shows itself in notebooks, and saves as a page or a picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.plain_text import one_line
+from clip_lens_plugin.views.drawing import scripts
+from clip_lens_plugin.views.drawing.lettering import plain_lettering
+from clip_lens_plugin.views.drawing.page import page
+
+SUFFIXES = (".html", ".png", ".svg")
+MOST_OF_TITLE = 300
+"""Characters."""
+
+
+@dataclass(frozen=True)
+class View:
+    """HTML that Jupyter, JupyterLab, VS Code and Colab display, and a static picture of the same.
+
+    Nothing is loaded from outside. Where scripts do not run, the picture stands in the place of what they draw.
+
+    Attributes:
+        title: plain text.
+        body: HTML, escaped already; what scripts draw stands in it as :func:`drawn` made it.
+        figure: draws the static picture.
+        with_circuitsvis: whether the body holds views of circuitsvis.
+    """
+
+    title: str
+    body: Markup
+    figure: Callable[[], Figure]
+    with_circuitsvis: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", one_line(self.title, MOST_OF_TITLE))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a page (.html) that opens offline, or the static picture (.png, .svg); returns the path.
+
+        The file appears whole or not at all: one that was there stays until then.
+
+        Raises:
+            ValueError: for another suffix.
+            OSError: if the file cannot be written.
+        """
+        if Path(path).suffix == ".html":
+            text = page(self.title, [self])
+            with whole_files() as beside:
+                beside(path).write_text(text, encoding="utf-8")
+        elif Path(path).suffix in SUFFIXES:
+            save_figure(self.figure(), path)
+        else:
+            raise ValueError(f"A view is saved as one of {' '.join(SUFFIXES)}, got {path}.")
+        return Path(path)
+
+    @cached_property
+    def png(self) -> bytes:
+        """The static picture."""
+        return figure_png(self.figure())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+        """HTML, and the picture for places that show none."""
+        picture = base64.b64encode(self.png).decode()
+        return {"text/html": self._repr_html_(), "image/png": picture, "text/plain": repr(self)}
+
+    def _repr_html_(self) -> str:
+        circuitsvis = self.with_circuitsvis and scripts.needed_in_this_cell()
+        return str(scripts.style() + scripts.runtime() + (scripts.circuitsvis() if circuitsvis else "") + self.html())
+
+    def html(self) -> Markup:
+        """The body under its title, without style and scripts."""
+        return Markup('<section class="clip-lens" aria-label="{}">{}</section>').format(self.title, self.body)
+
+    def __repr__(self) -> str:
+        return f"View({self.title!r})"
+
+
+def drawn(
+    kind: str, data: dict[str, object], figure: Callable[[], Figure], description: str, on_demand: str | None = None
+) -> Markup:
+    """What the script for ``kind`` draws from ``data``; its static picture is shown until then.
+
+    Args:
+        kind: the name under which the runtime knows the script, see ``static/runtime.js``.
+        data: JSON; what the script shows of it, it shows as text.
+        figure: draws the static picture.
+        description: of the picture, for who cannot see it.
+        on_demand: what a button says that has to be pressed first, for what takes a browser long.
+    """
+    picture = png_uri(figure_png(figure()))
+    wait = Markup(' data-on-demand="{}"').format(on_demand) if on_demand else Markup()
+    return Markup('<div class="cl-drawn" data-kind="{}"{}><img class="cl-static" alt="{}" src="{}">{}</div>').format(
+        kind, wait, one_line(description), picture, scripts.data(data)
+    )
+
+
+def static(figure: Callable[[], Figure], description: str) -> Markup:
+    """A figure as a picture that no script changes."""
+    picture = png_uri(figure_png(figure()))
+    image = Markup('<div class="cl-wide cl-figure"><img class="cl-static" alt="{}" src="{}"></div>')
+    return image.format(one_line(description), picture)
+
+
+def figure_png(figure: Figure, dpi: int = 110) -> bytes:
+    """PNG on white, without matplotlib's note of its own version and address."""
+    buffer = io.BytesIO()
+    with plain_lettering():
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def png_uri(png: bytes) -> str:
+    """A data address."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a .png or .svg; the same figure gives the same bytes, without matplotlib's version and the date.
+
+    Raises:
+        ValueError: for another suffix.
+    """
+    suffix = Path(path).suffix
+    if suffix not in (".png", ".svg"):
+        raise ValueError(f"A figure is saved as .png or .svg, got {path}.")
+    absent = {"Software": None} if suffix == ".png" else {"Creator": None, "Date": None}
+    # Elements of an SVG are named at random but for the salt.
+    with plain_lettering(), matplotlib.rc_context({"svg.hashsalt": "clip-lens"}), whole_files() as beside:
+        figure.savefig(beside(path), dpi=150, facecolor="white", metadata=absent)

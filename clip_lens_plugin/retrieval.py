@@ -24,6 +24,7 @@ from clip_lens_plugin.arguments import checked_index, checked_number
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.numerics.noise import least_variance
 from clip_lens_plugin.texts.embedding import embed_texts
 
@@ -239,7 +240,7 @@ def _searches(
         wanted = list(dict.fromkeys(text for found, _ in named for text in found))
         places = {text: place for place, text in enumerate(wanted)}
         named = [(found, [places[text] for text in found]) for found, _ in named]
-        embeddings = embed_texts(readout.model, wanted) if wanted else torch.empty(0, cfg.d_embed)
+        embeddings = embed_texts(resolved(readout.model), wanted) if wanted else torch.empty(0, cfg.d_embed)
     elif len(embeddings) < needed or not (isinstance(texts, TextSpanResult) or len(embeddings) == needed):
         raise ValueError(
             f"The texts, or the pool that they were picked from, need {needed} embeddings, got {len(embeddings)}."

@@ -17,22 +17,23 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, means_of, pieces
 from clip_lens_plugin.arguments import checked_number, whole_numbers
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.statistics.intervals import bootstrap_interval
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 
-def random_directions(model: CLIPLike, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
+@takes_bridges
+def random_directions(model: HookedCLIP, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
     """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``.
 
     Raises:
         ValueError: if ``n`` is no whole number of at least 1, or ``seed`` none of at least 0.
     """
-    model = as_hooked_clip(model)
     n, seed = checked_number("n", n), checked_number("seed", seed, least=0)
     generator = torch.Generator("cpu").manual_seed(seed)
     vectors = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64, device="cpu")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clip_lens_plugin.arguments import whole_numbers
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 SETS_OF_LAYERS = ("biases", "mlps", "self_attention")
 
@@ -47,36 +45,36 @@ class Components:
             )
 
     @classmethod
-    def of_heads(cls, model: CLIPLike, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
+    @takes_bridges
+    def of_heads(cls, model: HookedCLIP, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
         """Some heads, without their layers' output biases: (layer, head) pairs, or a layer for all heads of it.
 
         Raises:
             ValueError: if ``heads`` is neither, or holds no pair.
             IndexError: if there is no such head.
         """
-        model = as_hooked_clip(model)
         chosen = sorted(model.cfg.checked_heads(heads))
         return cls(name or ", ".join(f"L{l}H{h}" for l, h in chosen), "heads", frozenset(chosen))
 
     @classmethod
-    def of_attention(cls, model: CLIPLike, layers: Iterable[int], name: str | None = None) -> Components:
+    @takes_bridges
+    def of_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
         """Whole attention layers: all heads and the output bias. Raises IndexError if there is no such layer."""
-        model = as_hooked_clip(model)
         chosen = _layers(model, layers)
         heads = frozenset((l, h) for l in chosen for h in range(model.cfg.n_heads))
         return cls(name or f"attention {_ranges(chosen)}", "attention", heads, frozenset(chosen))
 
     @classmethod
-    def of_mlps(cls, model: CLIPLike, layers: Iterable[int], name: str | None = None) -> Components:
+    @takes_bridges
+    def of_mlps(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
         """MLPs with their output biases. Raises IndexError if there is no such layer."""
-        model = as_hooked_clip(model)
         chosen = _layers(model, layers)
         return cls(name or f"MLPs {_ranges(chosen)}", "mlps", mlps=frozenset(chosen))
 
     @classmethod
-    def of_self_attention(cls, model: CLIPLike, layers: Iterable[int], name: str | None = None) -> Components:
+    @takes_bridges
+    def of_self_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
         """What the class token sends to itself, in every head. Raises IndexError if there is no such layer."""
-        model = as_hooked_clip(model)
         chosen = _layers(model, layers)
         return cls(name or f"self-attention {_ranges(chosen)}", "self_attention", self_attention=frozenset(chosen))
 
@@ -93,14 +91,15 @@ class Components:
             self_attention=self.self_attention | other.self_attention,
         )
 
-    def checked_for(self, model: CLIPLike) -> Components:
+    @takes_bridges
+    def checked_for(self, model: HookedCLIP) -> Components:
         """The same, its layers and heads counted from the start.
 
         Raises:
             ValueError: if one is no whole number.
             IndexError: if the model has no such layer or head.
         """
-        cfg = as_hooked_clip(model).cfg
+        cfg = model.cfg
         return replace(
             self,
             heads=frozenset(cfg.checked_head(layer, head) for layer, head in self.heads),
@@ -113,13 +112,13 @@ class Components:
         return len({l for l, _ in self.heads} | self.biases | self.mlps | self.self_attention)
 
 
-def paper_components(model: CLIPLike, self_attention: bool = True) -> list[Components]:
+@takes_bridges
+def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Components]:
     """What section 3 of the paper ablates: attention layers from the first on (figure 2), and the rows of table 1.
 
     Args:
         self_attention: with the rows on the class token's attention to itself.
     """
-    model = as_hooked_clip(model)
     layers = range(model.cfg.n_layers)
     chosen = [Components.of_attention(model, range(l + 1)) for l in layers]
     mlps = Components.of_mlps(model, layers, "all MLPs")

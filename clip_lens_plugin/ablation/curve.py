@@ -23,6 +23,8 @@ from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.statistics.intervals import bootstrap_interval
@@ -91,7 +93,7 @@ def mean_ablation_curve(
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, classes)
     own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention
-    model = data.readout.model if isinstance(data, Contributions) else data.model
+    model: HookedCLIP = resolved(data.readout.model if isinstance(data, Contributions) else data.model)
     chosen = paper_components(model, own) if components is None else [each.checked_for(model) for each in components]
     if effect == "direct":
         source = data if means_from is None else means_from

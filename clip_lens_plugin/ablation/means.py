@@ -15,7 +15,7 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import nearest
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import checked
 
@@ -74,8 +74,9 @@ class ActivationMeans:
         return {name: (total / self.n).to(dtype) for name, total in self._sums.items()}
 
 
+@takes_bridges
 def activation_means(
-    model: CLIPLike,
+    model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
     names: str | Sequence[str] | Callable[[str], bool],
     batch_size: int = 32,
@@ -96,7 +97,6 @@ def activation_means(
         PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
             pixels are a warning.
     """
-    model = as_hooked_clip(model)
     batch_size = checked_number("batch_size", batch_size)
     running = ActivationMeans(model, names)
     with checked(model, images):

@@ -17,13 +17,14 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import Hook, checked_shape
 from clip_lens_plugin.arguments import checked_number, whole_numbers
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import check_form, checked
 
 
+@takes_bridges
 def class_self_attention_hooks(
-    model: CLIPLike, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
+    model: HookedCLIP, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
 ) -> list[tuple[str, Hook]]:
     """Hooks that replace what the class token sends to itself, ``pattern[b, h, 0, 0] · v[b, 0, h]``, in every head.
 
@@ -45,7 +46,6 @@ def class_self_attention_hooks(
         ValueError: if ``replacement`` lacks a layer, or has another shape, or the model does not pool the class token;
             in the run, for another batch size.
     """
-    model = as_hooked_clip(model)
     pairs: list[tuple[str, Hook]] = []
     if replacement is not None:
         replacement = {model.cfg.checked_layer(layer): message for layer, message in replacement.items()}
@@ -58,8 +58,9 @@ def class_self_attention_hooks(
     return pairs
 
 
+@takes_bridges
 def class_self_attention_messages(
-    model: CLIPLike, images: Float[Tensor, "b 3 height width"], layers: Iterable[int], batch_size: int = 32
+    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], layers: Iterable[int], batch_size: int = 32
 ) -> dict[int, Float[Tensor, "b h k"]]:
     """What the class token sends to itself in each layer and head, ``pattern[b, h, 0, 0] · v[b, 0, h]``.
 
@@ -76,7 +77,6 @@ def class_self_attention_messages(
         PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
             pixels are a warning.
     """
-    model = as_hooked_clip(model)
     batch_size = checked_number("batch_size", batch_size)
     check_form(model, images)
     if len(images) == 0:

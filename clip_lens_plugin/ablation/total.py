@@ -14,10 +14,10 @@ from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, ze
 from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import look
 from clip_lens_plugin.numerics.precision import full_precision
@@ -26,7 +26,8 @@ Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height wi
 """Batches of the images at some rows, or of all in order."""
 
 
-def image_batches(model: CLIPLike, images: Any, batch_size: int, store: ContributionStore | None) -> Batches:
+@takes_bridges
+def image_batches(model: HookedCLIP, images: Any, batch_size: int, store: ContributionStore | None) -> Batches:
     """Batches of a tensor of preprocessed images, or of a data set; of the rows of ``store`` if there is one.
 
     Raises:
@@ -34,7 +35,6 @@ def image_batches(model: CLIPLike, images: Any, batch_size: int, store: Contribu
             ``batch_size`` is no whole number of at least 1.
         PixelError: if a tensor is none of preprocessed pixels, or holds NaN or infinity.
     """
-    model = as_hooked_clip(model)
     batch_size = checked_number("batch_size", batch_size)
     if isinstance(images, Tensor):
         look(model, images)
@@ -59,8 +59,9 @@ def image_batches(model: CLIPLike, images: Any, batch_size: int, store: Contribu
     return batches
 
 
+@takes_bridges
 def total_logits(
-    model: CLIPLike,
+    model: HookedCLIP,
     scored: Batches,
     classes: Float[Tensor, "t e"],
     components: Sequence[Components],
@@ -69,7 +70,6 @@ def total_logits(
     donor_rows: Int[Tensor, " b"] | None,
 ) -> Iterator[tuple[range, int, Float[Tensor, "s t"]]]:
     """(rows, number of the set or -1 for nothing ablated, dot products of M(I) with the classes), batch by batch."""
-    model = as_hooked_clip(model)
     components = [each.checked_for(model) for each in components]
     points = sorted({name for each in components for name in _points(model, each)})
     own_layers = sorted({l for each in components for l in each.self_attention})

@@ -20,16 +20,13 @@ from clip_lens_plugin.bridge.original import (
 )
 from clip_lens_plugin.bridge.probe import refuse_other_embedding
 from clip_lens_plugin.bridge.watch import BridgeAsSeen, hooked_points, refuse_changed_bridge
-from clip_lens_plugin.decomposition.activations import same_up_to
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.pooling import NORMALIZED
+from clip_lens_plugin.model.bridged import resolve_by, resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.loading.hub_model import wrapped
 from clip_lens_plugin.model.text.labels import Labels
-from clip_lens_plugin.numerics.precision import full_precision, rounding
-
-CLIPLike = HookedCLIP | TransformerBridge
-"""What the public functions take as their model."""
+from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
 
 
 @dataclass
@@ -61,7 +58,7 @@ class _Wrapped:
 _WRAPPED: WeakKeyDictionary[TransformerBridge, _Wrapped] = WeakKeyDictionary()
 
 
-def as_hooked_clip(model: CLIPLike) -> HookedCLIP:
+def as_hooked_clip(model: HookedCLIP | TransformerBridge) -> HookedCLIP:
     """The model itself, or the :class:`HookedCLIP` of a bridge: its weights are the bridge's own, not copies.
 
     Its preprocessing and tokenizer are those of the bridge's name. Made once for a bridge.
@@ -72,36 +69,42 @@ def as_hooked_clip(model: CLIPLike) -> HookedCLIP:
             if something was changed on the bridge, so that its own forward gives something else for an image.
         ValueError: if hooks are on the bridge: what is computed from images would not have them.
     """
-    if isinstance(model, HookedCLIP):
-        return model
-    found = _wrapped(model)
-    if found.seen.has_hooks():
-        raise ValueError(
-            f"The bridge has hooks at {', '.join(hooked_points(model)[:4])}, which have no effect here. Run the bridge "
-            f"with them and a cache and decompose that: decompose(bridge, cache)."
-        )
-    found.seen.refuse_changes_for_all(found.hooked.cfg.model_name)
-    if not found.is_probed:
-        refuse_other_embedding(model, found.hooked)
-        found.is_probed = True
-    return found.hooked
+    return resolved(model)
 
 
-def with_cache(model: CLIPLike, cache: ActivationCache) -> tuple[HookedCLIP, ActivationCache]:
-    """The model as by :func:`as_hooked_clip`, and its cache under a :class:`HookedCLIP`'s names and shapes.
+class BridgeResolver:
+    """What public functions that are given a bridge work on."""
 
-    Hooks may be on the bridge: what they did is in the cache.
+    def hooked(self, bridge: TransformerBridge) -> HookedCLIP:
+        """See :func:`as_hooked_clip`."""
+        found = _wrapped(bridge)
+        if found.seen.has_hooks():
+            raise ValueError(
+                f"The bridge has hooks at {', '.join(hooked_points(bridge)[:4])}, which have no effect here. Run the "
+                f"bridge with them and a cache and decompose that: decompose(bridge, cache)."
+            )
+        found.seen.refuse_changes_for_all(found.hooked.cfg.model_name)
+        if not found.is_probed:
+            refuse_other_embedding(bridge, found.hooked)
+            found.is_probed = True
+        return found.hooked
 
-    Raises:
-        TypeError, UnsupportedTowerError: see :func:`as_hooked_clip`.
-        ValueError: if the cached output is not what follows from the cached activations before it, since a hook changed
-            something between that a :class:`HookedCLIP` does not have.
-    """
-    if isinstance(model, HookedCLIP):
-        return model, cache
-    hooked = hooked_of(model)
-    _refuse_other_output(hooked, cache)
-    return hooked, _translated(hooked, cache)
+    def with_cache(self, bridge: TransformerBridge, cache: ActivationCache) -> tuple[HookedCLIP, ActivationCache]:
+        """The :class:`HookedCLIP` of a bridge, and the bridge's cache under its names and shapes.
+
+        Hooks may be on the bridge: what they did is in the cache.
+
+        Raises:
+            UnsupportedTowerError: see :func:`as_hooked_clip`.
+            ValueError: if the cached output is not what follows from the cached activations before it, since a hook
+                changed something between that a :class:`HookedCLIP` does not have.
+        """
+        hooked = hooked_of(bridge)
+        _refuse_other_output(hooked, cache)
+        return hooked, _translated(hooked, cache)
+
+
+resolve_by(BridgeResolver())
 
 
 def hooked_of(bridge: Any) -> HookedCLIP:
@@ -119,11 +122,6 @@ def hooked_of(bridge: Any) -> HookedCLIP:
 
 
 def _wrapped(bridge: Any) -> _Wrapped:
-    if not isinstance(bridge, TransformerBridge):
-        raise TypeError(
-            f"The model must be a HookedCLIP or a TransformerBridge, got {type(bridge).__name__}. Wrap it first: "
-            f"HookedCLIP.from_open_clip(model) or HookedCLIP.from_transformers(model)."
-        )
     found = _WRAPPED.get(bridge)
     if found is not None and found.is_current(bridge):
         return found

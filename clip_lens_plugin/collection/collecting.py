@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.arguments import checked_choice, checked_number
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.begin import begin, is_damaged, say, writing
 from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.place import Place
@@ -36,16 +36,15 @@ from clip_lens_plugin.datasets.choose import as_collected
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.labelling.given import GivenLabels
 from clip_lens_plugin.labelling.values import LabelOrder
+from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 @once_a_call()
 def collect(
-    model: CLIPLike,
+    model: HookedCLIP | TransformerBridge,
     dataset: Any,
     out: str | Path,
     what: What = "moments",
@@ -113,7 +112,7 @@ def collect(
             the memory fails; a stream cannot be read on), which does not mean that it is damaged; what is done is kept.
     """
     with Ranks.together() as ranks, ExitStack() as held:
-        model = as_hooked_clip(model)
+        hooked: HookedCLIP = resolved(model)
         checked_choice("what", what, get_args(What))
         checked_choice("dtype", dtype, get_args(StoreDtype))
         if heads is not None:
@@ -121,23 +120,23 @@ def collect(
         batch_size, workers = checked_number("batch_size", batch_size), checked_number("workers", workers, least=0)
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
-        refuse_hooks(model, "collect keeps what the plain model does")
+        refuse_hooks(hooked, "collect keeps what the plain model does")
         source = as_collected(dataset, labels=labels, label_column=label_column, label_order=label_order)
-        plan, place = Plan.of(model, source, what, dtype, batch_size, autocast, heads, ranks.world), Place(out)
+        plan, place = Plan.of(hooked, source, what, dtype, batch_size, autocast, heads, ranks.world), Place(out)
         part = source if isinstance(source, ImageSource) or ranks.world == 1 else source.split(ranks.rank, ranks.world)
         refuse_other_plans(ranks, plan, resume=resume, strict=strict)
         begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, any_heads=heads is None))
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
-            verified = model.verify()
+            verified = hooked.verify()
             options = (place, begun, ranks, workers, strict, progress)
             if isinstance(part, ImageSource):
-                everyones = _run_blocks(model, part, *options)
+                everyones = _run_blocks(hooked, part, *options)
             else:
-                everyones = run_stream(model, part, *options)
+                everyones = run_stream(hooked, part, *options)
             ranks.first_does(lambda: finish(place, begun, everyones, verified))
             everyones.clear()  # Moments may be so large that they are not to be in memory twice.
-        store = ContributionStore.open(out, model)
+        store = ContributionStore.open(out, hooked)
     if ranks.is_first:
         store.warn_of_skipped()
     return store

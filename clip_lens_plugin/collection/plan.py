@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,12 +14,10 @@ from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.stream import StreamSource
 from clip_lens_plugin.labelling.wordnet import worded
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from clip_lens_plugin.numerics.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.statistics.moments import late_layers
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]

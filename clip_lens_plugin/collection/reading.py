@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,10 +18,8 @@ from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.stream import Arrival, StreamSource
 from clip_lens_plugin.files.given import UnreachableError, reason_of
 from clip_lens_plugin.images.pictures import UnreadableImageError, upright_rgb
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import refuse_not_pixels
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 class UnreadableSampleError(ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,9 +19,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 class NonFiniteActivationError(ArithmeticError):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from safetensors.torch import load
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, is_whole
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.collection.checks.description import (
     MOMENTS,
     SKIPPED,
@@ -45,12 +44,11 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.labelling.wordnet import worded
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 T = TypeVar("T")
 
@@ -79,7 +77,8 @@ class ContributionStore:
         self._place, self._description = place, description
 
     @classmethod
-    def open(cls, address: str | Path, model: CLIPLike) -> ContributionStore:
+    @takes_bridges
+    def open(cls, address: str | Path, model: HookedCLIP) -> ContributionStore:
         """Opens a folder or fsspec address; reads nothing but its description and looks for its files.
 
         Raises:
@@ -90,7 +89,6 @@ class ContributionStore:
                 was collected by an earlier version is compared by what that kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
-        model = as_hooked_clip(model)
         place = Place(address)
         plan = read_plan(place)
         if plan is None:

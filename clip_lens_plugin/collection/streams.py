@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -32,9 +31,7 @@ from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.running import Ran, earlier_of, gathered, kept_if_ended
 from clip_lens_plugin.datasets.streams.stream import Arrival, State, StreamSource
 from clip_lens_plugin.files.given import UnreachableError
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 @dead_readers_said()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,10 +19,8 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.model.interventions import refuse_rewritten_output, stream_is_edited
-from clip_lens_plugin.numerics.precision import full_precision, rounding
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
 
 
 class MissingActivationsError(KeyError):
@@ -76,7 +73,7 @@ class Factors:
     bias_weight: list[Tensor] = field(default_factory=list)
 
 
-def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
+def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
     """Slices of a full cache of ``model.run_with_cache``; what is optional is taken if it is there.
 
     Raises:
@@ -147,7 +144,7 @@ def factors_from_cache(model: HookedCLIP, cache: ActivationCache) -> Factors:
 
 
 def factors_from_images(
-    model: HookedCLIP,
+    model: ImageModel,
     images: Float[Tensor, "b 3 height width"],
     tokens: bool,
     neurons: bool,
@@ -305,14 +302,9 @@ def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -
     return (wide.transpose(1, 2) @ by_pool_head).unflatten(-1, (-1, n_texts)).transpose(1, 2)
 
 
-def same_up_to(dtype: torch.dtype) -> float:
-    """Relative difference up to which two ways to the same activation agree."""
-    return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 3e-2)
-
-
 @full_precision()
 def _fold_results(
-    model: HookedCLIP, z: list[Tensor], result: list[Tensor | None]
+    model: ImageModel, z: list[Tensor], result: list[Tensor | None]
 ) -> tuple[list[Tensor], list[Tensor | None]]:
     """z, with a head that was ablated at ``hook_result`` set to zero, and any other edit made there."""
     coordinates, edits = [], []

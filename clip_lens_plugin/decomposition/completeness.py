@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.numerics.noise import TOLERANCE
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.decomposition.contributions import Contributions
 
 PIECE_BYTES = 2**21
 """About how much the kept parts of the images that are summed at once take."""
@@ -21,7 +17,7 @@ class CompletenessError(ArithmeticError):
     """The parts do not sum to the embedding."""
 
 
-def summed(contributions: Contributions) -> Float[Tensor, "b e"]:
+def summed(contributions: ComponentValues) -> Float[Tensor, "b e"]:
     """All components together; those of heads in the stream already, as their maps are linear."""
     c = contributions
     streams = [c.readout.layer_stream(y, l) for l, y in enumerate(c.own_coordinates.unbind(1))]
@@ -31,7 +27,7 @@ def summed(contributions: Contributions) -> Float[Tensor, "b e"]:
     return c.embed + heads + beside + c.attn_bias.sum(1) + c.mlps.sum(1) + c.edits.sum(1) + pool + c.ln_bias
 
 
-def relative_errors(contributions: Contributions) -> Float[Tensor, " b"]:
+def relative_errors(contributions: ComponentValues) -> Float[Tensor, " b"]:
     """‖sum − M(I)‖ / ‖M(I)‖ of each image."""
     embedding = contributions.embedding
     return (summed(contributions) - embedding).norm(dim=-1) / embedding.norm(dim=-1)

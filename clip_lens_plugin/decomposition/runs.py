@@ -16,20 +16,22 @@ from jaxtyping import Float
 from rich.progress import track
 from torch import Tensor
 from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip, with_cache
 from clip_lens_plugin.decomposition.activations import factors_from_cache, factors_from_images
 from clip_lens_plugin.decomposition.completeness import CompletenessError
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_in_run
+from clip_lens_plugin.model.bridged import resolved_with, takes_bridges
 from clip_lens_plugin.model.inputs.pixels import check_form, checked
+from clip_lens_plugin.model.protocol import ImageModel
 
 
 def decompose(
-    model: CLIPLike,
+    model: ImageModel | TransformerBridge,
     cache: ActivationCache,
     *,
     constants: GivenConstants = "separate",
@@ -51,14 +53,15 @@ def decompose(
         CompletenessError: in strict mode, if the sum of the parts is off by more than rounding.
     """
     constants = checked_constants(constants)
-    model, cache = with_cache(model, cache)
+    model, cache = resolved_with(model, cache)
     with torch.no_grad():
         made = Contributions.of_run(Readout.of(model), factors_from_cache(model, cache), constants)
         return _checked(made, strict)
 
 
+@takes_bridges
 def decompose_images(
-    model: CLIPLike,
+    model: ImageModel,
     images: Float[Tensor, "b 3 height width"],
     *,
     tokens: bool = False,
@@ -90,7 +93,6 @@ def decompose_images(
         CompletenessError: see :func:`decompose`.
     """
     constants = checked_constants(constants)
-    model = as_hooked_clip(model)
     check_form(model, images)
     if len(images) == 0:
         raise ValueError("decompose was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")

@@ -24,10 +24,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_number
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.noise import computed_noise, least_variance
 from clip_lens_plugin.statistics.moments import LATE_LAYERS as LATE_LAYERS
 from clip_lens_plugin.statistics.moments import Moments, late_layers
@@ -111,8 +112,9 @@ class TextSpanResult:
         return pd.DataFrame(rows, columns=["layer", "head", "rank", "text", "explained_variance"])
 
 
+@takes_bridges
 def text_span(
-    model: CLIPLike,
+    model: HookedCLIP,
     moments: Moments,
     texts: TextPool | Sequence[str],
     n_directions: int = 60,
@@ -150,7 +152,6 @@ def text_span(
             constants are not those asked for, or they are of some layers alone and another one was asked for.
         IndexError: if there is no such head.
     """
-    model = as_hooked_clip(model)
     readout = Readout.of(model)
     _refuse_other_moments(readout, moments, constants)
     n_directions = checked_number("n_directions", n_directions)

@@ -8,26 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_heads, checked_number
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.parts import share_weights
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_with_patterns
+from clip_lens_plugin.describe.spans import HeadSpan
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import check_form, checked, one_image
 from clip_lens_plugin.model.interventions import refuse_left_hooks
 from clip_lens_plugin.numerics.precision import full_precision
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.describe.spans import HeadSpan
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 @dataclass(frozen=True)
@@ -106,8 +103,9 @@ class HeadTextScores:
         )
 
 
+@takes_bridges
 def patch_text_map(
-    model: CLIPLike,
+    model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
     texts: Sequence[str],
     heads: Sequence[tuple[int, int]] | int | None = None,
@@ -131,7 +129,6 @@ def patch_text_map(
             pixels are a warning.
         IndexError: if there is no such head.
     """
-    model = as_hooked_clip(model)
     batch_size = checked_number("batch_size", batch_size)
     refuse_left_hooks(model, "patch_text_map is of the model as it is")
     _refuse_no_texts(texts)
@@ -154,8 +151,9 @@ def patch_text_map(
     )
 
 
+@takes_bridges
 def head_text_scores(
-    model: CLIPLike,
+    model: HookedCLIP,
     image: Float[Tensor, "3 height width"],
     texts: Sequence[str],
     *,
@@ -173,7 +171,6 @@ def head_text_scores(
         PixelError: if the image is no floating-point tensor of the model's shape, or holds NaN or infinity; doubtful
             pixels are a warning.
     """
-    model = as_hooked_clip(model)
     refuse_left_hooks(model, "head_text_scores is of the model as it is")
     _refuse_no_texts(texts)
     batch = one_image(model, image)
@@ -186,8 +183,9 @@ def head_text_scores(
     return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
 
 
+@takes_bridges
 def extreme_descriptions(
-    model: CLIPLike,
+    model: HookedCLIP,
     image: Float[Tensor, "3 height width"],
     span: HeadSpan,
     *,
@@ -209,7 +207,6 @@ def extreme_descriptions(
         ValueError: if the head has fewer than two texts.
         PixelError: see :func:`head_text_scores`.
     """
-    model = as_hooked_clip(model)
     if len(span.texts) < 2:
         raise ValueError(
             f"Layer {span.layer}, head {span.head} has {len(span.texts)} text(s); the most and the least similar need "
@@ -225,8 +222,9 @@ def extreme_descriptions(
         return maps, ("most similar", "least similar")
 
 
+@takes_bridges
 def token_scores(
-    model: CLIPLike,
+    model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
     text_embeddings: Float[Tensor, "t e"],
     constants: GivenConstants = "separate",
@@ -238,7 +236,6 @@ def token_scores(
     they nor anything of width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run,
     when ω is known: then a few images are run at a time.
     """
-    model = as_hooked_clip(model)
     constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)

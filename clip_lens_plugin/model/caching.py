@@ -10,22 +10,19 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
-from transformer_lens.HookedRootModule import HookedRootModule
 from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.layers.attention_pool import is_of_query
-from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.model.protocol import ImageModel
 
 RESULT = "attn.hook_result"
 
 
-class CachingModel(HookedRootModule):
+class CachingModel(ImageModel):
     """A model whose full cache leaves ``hook_result`` out, a quarter of it or more, as TransformerLens does.
 
     It stays live: hooks on it run, and where one is, what it left is in the cache too.
     """
-
-    cfg: HookedCLIPConfig
 
     def set_use_attn_result(self, use_attn_result: bool) -> None:
         """Whether a cache without ``names_filter`` holds each head's ``hook_result`` [b, n, h, d]; not at first.

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from clip_lens_plugin.layers.hook_point import HookPoint, TransformerLensHookPoint, has_native_hooks
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 WRITERS = ("hook_attn_out", "hook_resid_pre", "hook_resid_mid", "hook_resid_post")
 """Hook points, by the last part of their names, at which a hook adds to the stream beside heads and MLPs."""
 
 
-def active_hooks(model: HookedCLIP) -> list[str]:
+def active_hooks(model: ImageModel) -> list[str]:
     """Names of the hook points and modules with forward hooks on them, TransformerLens's or PyTorch's own."""
     points = [name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd")]
     return points + hooked_modules(model)
 
 
-def hooked_modules(model: HookedCLIP) -> list[str]:
+def hooked_modules(model: ImageModel) -> list[str]:
     """Names of the wrapper's own modules, hook points apart, with PyTorch's hooks around their forward."""
     own = [("the model", model), *((name, module) for name, module in model.named_modules() if name)]
     return [
@@ -30,20 +26,20 @@ def hooked_modules(model: HookedCLIP) -> list[str]:
     ]
 
 
-def stream_is_edited(model: HookedCLIP) -> bool:
+def stream_is_edited(model: ImageModel) -> bool:
     """Whether a hook may write to the stream beside what heads and MLPs write."""
     points = (point for name, point in model.hook_dict.items() if name.rpartition(".")[2] in WRITERS)
     return any(point.has_hooks(dir="fwd") for point in points) or bool(hooked_modules(model))
 
 
-def refuse_hooks(model: HookedCLIP, doing: str) -> None:
+def refuse_hooks(model: ImageModel, doing: str) -> None:
     """Raises ValueError if hooks are on the model; ``doing`` begins the message: "collect runs the plain model"."""
     with model.alone():  # Not while another thread's decomposition has hooks of its own on the model.
         active = active_hooks(model)
     _refuse(active, f"{doing}, but there are hooks on", "; to decompose under a hook, use model.decompose.")
 
 
-def refuse_left_hooks(model: HookedCLIP, doing: str) -> None:
+def refuse_left_hooks(model: ImageModel, doing: str) -> None:
     """Raises ValueError if hooks were left on the model, outside of any ``with model.hooks(...)``."""
     with model.alone():
         left = [name for name, point in model.hook_dict.items() if _is_left(point)] + hooked_modules(model)
@@ -65,7 +61,7 @@ def _is_left(point: TransformerLensHookPoint) -> bool:
     return outside or has_native_hooks(point, len(point.fwd_hooks))
 
 
-def refuse_rewritten_output(model: HookedCLIP) -> None:
+def refuse_rewritten_output(model: ImageModel) -> None:
     """Raises ValueError if PyTorch's own hooks stand where they change the embedding past the cached activations."""
     last = ("the model", "ln_final", "pool")
     outside = [name for name in hooked_modules(model) if name.split(".")[0] in last]

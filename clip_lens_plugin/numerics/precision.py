@@ -122,3 +122,8 @@ def _processor_rounding(setting: _Setting) -> torch.dtype:
     finally:
         inside.restore()
     return torch.float32 if kept[12] else torch.float16 if kept[8] else torch.bfloat16
+
+
+def same_up_to(dtype: torch.dtype) -> float:
+    """Relative difference up to which two ways to the same activation agree."""
+    return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 3e-2)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.contributions import Contributions
@@ -29,6 +28,7 @@ from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.maps.patch_text import HeadTextScores, head_text_scores
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.verification import Verification
 from clip_lens_plugin.model.inputs.pixels import check_form, look, once_a_call
@@ -67,9 +67,9 @@ class Question:
     answers: Int[Tensor, " b"]
     templates: tuple[str, ...] = ("{}",)
 
-    def embeddings(self, model: CLIPLike) -> Float[Tensor, "t e"]:
+    @takes_bridges
+    def embeddings(self, model: HookedCLIP) -> Float[Tensor, "t e"]:
         """Unit embeddings of the classes."""
-        model = as_hooked_clip(model)
         return ZeroShotClassifier.from_labels(model, self.classes, self.templates).embeddings
 
 
@@ -154,9 +154,10 @@ class Report:
             getattr(self, name).to_parquet(beside(out / f"{name}.parquet"), index=False)
 
 
+@takes_bridges
 @once_a_call()
 def analyse(
-    model: CLIPLike,
+    model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
     *,
     names: Sequence[str],
@@ -190,7 +191,6 @@ def analyse(
             pixels are a warning.
         SourceMismatchError: if the model's embedding is not the source's own.
     """
-    model = as_hooked_clip(model)
     refuse_hooks(model, "A report is of the plain model")
     check_form(model, images)
     if len(images) < 2:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.tokenizers import is_known
 from clip_lens_plugin.arguments import is_whole
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import token_digest
 from clip_lens_plugin.model.text.unseen_texts import UnseenTexts
@@ -26,8 +26,9 @@ PART_TEXTS = 1024
 """Texts in a part: a file of the cache, and the most that is computed twice after an interruption."""
 
 
+@takes_bridges
 def embed_texts(
-    model: CLIPLike,
+    model: HookedCLIP,
     texts: Sequence[str],
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     mean_of: int = 1,
@@ -52,7 +53,6 @@ def embed_texts(
         ValueError: if there is no text, or one string instead of several, or what is no string; if they are no multiple
             of ``mean_of``; if the model has no tokenizer; if the text tower gives NaN, or a mean is zero.
     """
-    model = as_hooked_clip(model)
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError(f"embed_texts takes a list of one text or more, got {texts!r}.")
     if not is_whole(mean_of) or mean_of < 1 or len(texts) % mean_of:

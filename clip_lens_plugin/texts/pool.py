@@ -12,7 +12,8 @@ from jaxtyping import Float
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import fill
 
@@ -112,9 +113,10 @@ class TextPool:
         """open_clip's 1,000 ImageNet class names; one that occurs twice is kept once."""
         return cls.from_strings(dict.fromkeys(IMAGENET_CLASSNAMES), theme="imagenet")
 
+    @takes_bridges
     def embed(
         self,
-        model: CLIPLike,
+        model: HookedCLIP,
         template: str = "{}",
         on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Float[Tensor, "t e"]:
@@ -131,7 +133,6 @@ class TextPool:
         Raises:
             ValueError: if the template has no "{}", or the model has no tokenizer.
         """
-        model = as_hooked_clip(model)
         return embed_texts(model, [fill(template, text) for text in self.texts], on_progress)
 
 

@@ -17,16 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_pair, whole_numbers
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.images.pictures import upright_rgb
+from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.drawing import encoding
 from clip_lens_plugin.views.drawing.view import View, drawn
 
 if TYPE_CHECKING:
     from transformer_lens import ActivationCache
-
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 COLOUR = "#b35806"
 PICTURE_SIDE = 224
@@ -46,8 +45,9 @@ GREATEST_SKEW = 0.05
 """Relative difference of the sides' ratios, picture to input, beyond which it is another picture."""
 
 
+@takes_bridges
 def attention_view(
-    model: CLIPLike,
+    model: HookedCLIP,
     cache: ActivationCache,
     layer: int,
     picture: Image.Image | None = None,
@@ -79,7 +79,6 @@ def attention_view(
             more than a browser draws (1.1 million weights: 28 heads of 197 tokens, 16 of 257, 3 of 577), or the picture
             does not have the shape of the model's input.
     """
-    model = as_hooked_clip(model)
     layer, n_heads = model.cfg.checked_layer(layer), model.cfg.n_heads
     numbers = whole_numbers("heads", heads)
     chosen = range(n_heads) if numbers is None else [checked_index("head", head, n_heads) for head in numbers]

@@ -16,7 +16,7 @@ from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.page import TEMPLATES
+from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View
 
 THUMBNAIL_SIDE = 96

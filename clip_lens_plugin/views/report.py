@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from clip_lens_plugin.files.whole import whole_files
-from clip_lens_plugin.views.drawing.page import TEMPLATES, page_head
-from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.drawing.templates import TEMPLATES
+from clip_lens_plugin.views.drawing.view import View, head_of
 from clip_lens_plugin.views.gallery import head_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view
 from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
@@ -57,7 +57,7 @@ def render(report: Report) -> str:
         report=report,
         version=version("clip_lens_plugin"),
         sections=sections,
-        head=page_head([view for section in sections for view in section.views]),
+        head=head_of([view for section in sections for view in section.views]),
         skipped=_skipped(report),
     )
 

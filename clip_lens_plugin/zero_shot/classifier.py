@@ -17,9 +17,9 @@ from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels, checked_texts
-from clip_lens_plugin.bridge.model import CLIPLike, as_hooked_clip
 from clip_lens_plugin.labelling.names import comparable, few
 from clip_lens_plugin.labelling.wordnet import distinct, text_of
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.model.text.labels import Labels, checked_names
@@ -62,9 +62,10 @@ class ZeroShotClassifier:
         return len(self.names)
 
     @classmethod
+    @takes_bridges
     def from_labels(
         cls,
-        model: CLIPLike,
+        model: HookedCLIP,
         labels: Iterable[str],
         templates: Iterable[Template] = ("{}",),
         on_progress: OnProgress = lambda done, total: None,
@@ -82,12 +83,12 @@ class ZeroShotClassifier:
             ValueError: if there are no labels or templates, one string stands for several, a label occurs twice, a
                 template has no "{}", or the model has no tokenizer.
         """
-        model = as_hooked_clip(model)
         names, filled = checked_texts("from_labels", labels), _checked_templates(templates)
         return cls._encoded(model, checked_names(names), [*map(text_of, names)], filled, on_progress)
 
     @classmethod
-    def from_imagenet(cls, model: CLIPLike, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
+    @takes_bridges
+    def from_imagenet(cls, model: HookedCLIP, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
         """ImageNet's 1,000 classes in their order, with open_clip's class names and its 80 templates.
 
         Two class names stand for two classes each; the second is named with a number, "missile (2)", but its texts
@@ -96,7 +97,6 @@ class ZeroShotClassifier:
         Raises:
             ValueError: if the model has no tokenizer.
         """
-        model = as_hooked_clip(model)
         return cls._encoded(
             model, distinct(IMAGENET_CLASSNAMES), IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, on_progress
         )
@@ -114,25 +114,25 @@ class ZeroShotClassifier:
         embeddings = embed_texts(model, texts, on_progress, mean_of=len(templates))
         return cls(names, embeddings, model.logit_scale, model.logit_bias, model.text_probe())
 
-    def attach(self, model: CLIPLike) -> None:
+    @takes_bridges
+    def attach(self, model: HookedCLIP) -> None:
         """Makes the classes the model's vocabulary: ``W_U``, ``logit_attrs`` and the logit lens speak of them.
 
         Raises:
             ValueError: if the model's joint space has another width, or its text tower is not the classes' own.
         """
-        model = as_hooked_clip(model)
         self.refuse_other_model(model)
         model.set_labels(self.names, self.embeddings)
         if model.labels is not None and model.tokenizer is not None:
             model.labels = replace(model.labels, probe=self.probe, rounded_to=self.embeddings.dtype)
 
-    def refuse_other_model(self, model: CLIPLike) -> None:
+    @takes_bridges
+    def refuse_other_model(self, model: HookedCLIP) -> None:
         """Raises ValueError if the model's text tower gives something else for a few texts than the classes' own gave.
 
         Weights may be of another dtype: values are compared within the coarser one's rounding. A model without texts is
         not looked at, nor a classifier that no model made.
         """
-        model = as_hooked_clip(model)
         if self.probe is None or model.tokenizer is None or self.probe.shape[-1] != model.cfg.d_embed:
             return
         try:

@@ -10,7 +10,7 @@ import torch
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.maps.patch_text import HeadTextScores, head_text_scores
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.views.drawing.page import page
+from clip_lens_plugin.views.drawing.view import page
 from clip_lens_plugin.views.patch_text import head_text_view
 
 EVIL = "<img src=x onerror=alert(1)>"

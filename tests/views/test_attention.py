@@ -14,8 +14,7 @@ from transformer_lens import ActivationCache
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.views.attention import attention_view, class_attention_view
-from clip_lens_plugin.views.drawing.page import page
-from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.drawing.view import View, page
 from tests.conftest import TOWERS, random_clip, random_images
 from tests.families import FAMILIES
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,6 @@ from torch import Tensor
 from clip_lens_plugin.adapters.behaviour import settings_digest, tensor_bytes
 from clip_lens_plugin.model.identity.probes import is_same_probe, preprocessing_digest, probe_image
 from clip_lens_plugin.model.identity.verification import source_embedding
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 SHAPE_FIELDS = (
     "n_layers",
@@ -66,7 +63,7 @@ class Fingerprints:
     libraries: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: HookedCLIP) -> Fingerprints:
+    def of(cls, model: ImageModel) -> Fingerprints:
         """Reads every weight of the image tower once, and embeds one probe image by the source's own forward."""
         shape = {name: getattr(model.cfg, name) for name in SHAPE_FIELDS}
         image_weights = {n: w for n, w in model.clip.state_dict().items() if n.startswith("visual.")}
@@ -173,7 +170,7 @@ def _printed(preprocess: object) -> str:
 
 
 @torch.no_grad()
-def _embedded_probe(model: HookedCLIP) -> tuple[float, ...]:
+def _embedded_probe(model: ImageModel) -> tuple[float, ...]:
     """By the source itself, where no hook of ours can be; nothing where it is NaN, as float16 may overflow."""
     with torch.autocast(model.cfg.device.type, enabled=False):
         found = source_embedding(model, probe_image(*model.cfg.image_size))[0].float().cpu()

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,10 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.model.inputs.pixels import check_form, checked, unlooked
 from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 ALLOWED = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Greatest relative difference that is taken for rounding, by the dtype of the weights."""
@@ -82,7 +80,7 @@ class Verification:
 
 
 @torch.no_grad()
-def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
+def verify(model: ImageModel, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
     """The wrapped model's embedding of images beside the source's own; see :meth:`HookedCLIP.verify`."""
     refuse_hooks(model, "verify compares the plain model with its source")
     probe = images is None
@@ -122,25 +120,25 @@ def verify(model: HookedCLIP, images: Float[Tensor, "b 3 height width"] | None =
     )
 
 
-def allowed(model: HookedCLIP) -> float:
+def allowed(model: ImageModel) -> float:
     """What is rounding, by the weights' dtype; or by what the source itself rounds to, where that is coarser."""
     rounds_in = getattr(model.clip, "rounds_in", None)
     return ALLOWED[model.cfg.dtype if rounds_in is None else rounds_in(model.cfg.dtype)]
 
 
-def can_verify(model: HookedCLIP) -> bool:
+def can_verify(model: ImageModel) -> bool:
     """Whether the model holds numbers: not on the meta device, and not under a fake tensor mode."""
     return not any(weight.is_meta or isinstance(weight, FakeTensor) for weight in model.clip.parameters())
 
 
-def probe_image(model: HookedCLIP) -> Float[Tensor, "1 3 height width"]:
+def probe_image(model: ImageModel) -> Float[Tensor, "1 3 height width"]:
     """An image of noise from −1 to 1, within what pixels can be for any model; always the same for an input size."""
     generator = torch.Generator("cpu").manual_seed(SEED)
     noise = 2 * torch.rand(1, 3, *model.cfg.image_size, generator=generator, device="cpu") - 1
     return noise.to(model.cfg.device, model.cfg.dtype)
 
 
-def source_embedding(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
+def source_embedding(model: ImageModel, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
     """What the source itself gives, not normalised: ``encode_image``, or the forward of an image tower alone."""
     images, clip = images.to(model.cfg.device, model.cfg.dtype), model.clip
     if not hasattr(clip, "encode_image"):
@@ -153,7 +151,7 @@ def source_embedding(model: HookedCLIP, images: Float[Tensor, "b 3 height width"
 
 
 def first_parting(
-    model: HookedCLIP, image: Float[Tensor, "1 3 height width"], blocks: Sequence[nn.Module], run: Callable[[], object]
+    model: ImageModel, image: Float[Tensor, "1 3 height width"], blocks: Sequence[nn.Module], run: Callable[[], object]
 ) -> str:
     """The first hook point at which our stream differs from that of another model.
 

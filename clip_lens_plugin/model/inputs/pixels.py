@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,9 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from clip_lens_plugin.model.inputs.prepared_pixels import doubt_of, images_at
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 OUTSIDE = ("clip_lens_plugin", "torch", "transformer_lens", "jaxtyping", "beartype", "contextlib")
 """Packages whose lines a warning is not laid to."""
@@ -48,7 +46,7 @@ class _Call:
 _CALL: ContextVar[_Call | None] = ContextVar("pixels_call", default=None)
 
 
-def check_batch(model: HookedCLIP, images: Any) -> None:
+def check_batch(model: ImageModel, images: Any) -> None:
     """Looks at the images of one run of the model; inside :func:`checked`, only at their kind and shape.
 
     Raises:
@@ -63,7 +61,7 @@ def check_batch(model: HookedCLIP, images: Any) -> None:
 
 
 @contextmanager
-def checked(model: HookedCLIP, images: Any, broken: Literal["refused", "said"] = "refused") -> Iterator[None]:
+def checked(model: ImageModel, images: Any, broken: Literal["refused", "said"] = "refused") -> Iterator[None]:
     """Looks at all images of a call at once; inside, runs of the model do not look at them again.
 
     Args:
@@ -86,7 +84,7 @@ def unlooked() -> Iterator[None]:
         yield
 
 
-def look(model: HookedCLIP, images: Any, broken: Literal["refused", "said"] = "refused") -> None:
+def look(model: ImageModel, images: Any, broken: Literal["refused", "said"] = "refused") -> None:
     """Looks at all images of a call, as :func:`checked` does; for functions under :func:`once_a_call`."""
     check_form(model, images)
     call = _CALL.get() or _Call(looked=False)
@@ -107,7 +105,7 @@ def once_a_call() -> Iterator[None]:
         yield
 
 
-def check_form(model: HookedCLIP, images: Any) -> None:
+def check_form(model: ImageModel, images: Any) -> None:
     """Raises PixelError if the images are no floating-point tensor [b, 3, *image_size]."""
     name, size = model.cfg.model_name, tuple(model.cfg.image_size)
     takes = f"{name} takes preprocessed images of shape [batch, 3, {size[0]}, {size[1]}]"
@@ -118,7 +116,7 @@ def check_form(model: HookedCLIP, images: Any) -> None:
         raise PixelError(f"{takes}, got {list(images.shape)}. {_reshaped(images.shape, size)}")
 
 
-def one_image(model: HookedCLIP, image: Any) -> Float[Tensor, "1 3 height width"]:
+def one_image(model: ImageModel, image: Any) -> Float[Tensor, "1 3 height width"]:
     """The image as a batch of one.
 
     Raises:
@@ -169,7 +167,7 @@ def broken_images(images: Tensor) -> list[int]:
     return (~images.detach().isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
 
 
-def _check_values(model: HookedCLIP, images: Tensor, call: _Call, refuse_broken: bool) -> None:
+def _check_values(model: ImageModel, images: Tensor, call: _Call, refuse_broken: bool) -> None:
     found = _extremes(images)
     if found is None:
         return

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 BEYOND = 1.0
 """How far values may leave the range of black and white: resampling overshoots, optimised pixels wander."""
@@ -41,18 +39,18 @@ class PixelRange:
     greatest: float
 
 
-def pixel_range(model: HookedCLIP) -> PixelRange | None:
+def pixel_range(model: ImageModel) -> PixelRange | None:
     """What ``model.preprocess`` makes of black and white; None where there is none, or it makes no pixels of them.
 
     Found once for a preprocessing, by running it.
     """
-    kept = model.__dict__.get("_pixel_range")
+    kept = vars(model).get("_pixel_range")
     if kept is None or kept[0] is not model.preprocess:
-        kept = model.__dict__["_pixel_range"] = (model.preprocess, _range_of(model))
+        kept = vars(model)["_pixel_range"] = (model.preprocess, _range_of(model))
     return kept[1]
 
 
-def doubt_of(model: HookedCLIP, images: Tensor, lows: list[float], highs: list[float]) -> str | None:
+def doubt_of(model: ImageModel, images: Tensor, lows: list[float], highs: list[float]) -> str | None:
     """Why these are hardly pixels of the model's preprocessing; None if they may well be.
 
     Args:
@@ -111,7 +109,7 @@ def _not_normalised(images: Tensor, known: PixelRange, lows: list[float], highs:
     return [i for i, is_made in zip(found, made.tolist(), strict=True) if not is_made]
 
 
-def _range_of(model: HookedCLIP) -> PixelRange | None:
+def _range_of(model: ImageModel) -> PixelRange | None:
     if model.preprocess is None:
         return None
     height, width = model.cfg.image_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.lettering import plain_lettering
-from clip_lens_plugin.views.drawing.page import page
+from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 
 SUFFIXES = (".html", ".png", ".svg")
 MOST_OF_TITLE = 300
@@ -138,3 +138,23 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     # Elements of an SVG are named at random but for the salt.
     with plain_lettering(), matplotlib.rc_context({"svg.hashsalt": "clip-lens"}), whole_files() as beside:
         figure.savefig(beside(path), dpi=150, facecolor="white", metadata=absent)
+
+
+def page(title: str, views: Sequence[View]) -> str:
+    """One HTML file with the views one under the other, which opens offline.
+
+    Args:
+        title: plain text.
+        views: one or more.
+
+    Raises:
+        ValueError: if there is no view.
+    """
+    if not views:
+        raise ValueError("A page needs at least one view.")
+    return TEMPLATES.get_template("page.html.j2").render(title=title, views=views, head=head_of(views))
+
+
+def head_of(views: Sequence[View]) -> Markup:
+    """What the head of a page with these views holds."""
+    return page_head(any(view.with_circuitsvis for view in views))

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clip_lens_plugin.views.drawing import scripts
-from clip_lens_plugin.views.drawing.page import page
-from clip_lens_plugin.views.drawing.view import View, drawn, static
+from clip_lens_plugin.views.drawing.view import View, drawn, page, static
 from tests.views.conftest import EVIL
 
 

@@ -1,0 +1,76 @@
+"""A ``TransformerBridge`` where a ``HookedCLIP`` is expected: resolved once, at the functions that users call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Protocol, TypeVar
+
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
+
+from clip_lens_plugin.model.protocol import ImageModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Resolver(Protocol):
+    """What :mod:`clip_lens_plugin.bridge.model` makes of a bridge."""
+
+    def hooked(self, bridge: TransformerBridge) -> ImageModel:
+        """The model on the bridge's weights, if no hooks are on the bridge."""
+        ...
+
+    def with_cache(self, bridge: TransformerBridge, cache: ActivationCache) -> tuple[ImageModel, ActivationCache]:
+        """The model on the bridge's weights, and the bridge's cache under its names."""
+        ...
+
+
+_RESOLVERS: list[Resolver] = []
+
+
+def resolve_by(resolver: Resolver) -> None:
+    """Sets what resolves bridges; done before there can be one, when TransformerLens learns of our architectures."""
+    _RESOLVERS[:] = [resolver]
+
+
+def resolved(model: Any) -> Any:
+    """The model itself, or the one on a bridge's weights, see :func:`~clip_lens_plugin.bridge.model.as_hooked_clip`.
+
+    Raises:
+        TypeError: if it is neither.
+        UnsupportedTowerError: if the bridge holds a model that is not supported, or was changed.
+        ValueError: if hooks are on the bridge.
+    """
+    return model if isinstance(model, ImageModel) else _resolver_of(model).hooked(model)
+
+
+def resolved_with(model: Any, cache: ActivationCache) -> tuple[ImageModel, ActivationCache]:
+    """The model as by :func:`resolved`, where hooks may be on a bridge, and its cache under the model's own names."""
+    return (model, cache) if isinstance(model, ImageModel) else _resolver_of(model).with_cache(model, cache)
+
+
+def _resolver_of(model: Any) -> Resolver:
+    if not isinstance(model, TransformerBridge) or not _RESOLVERS:
+        raise TypeError(
+            f"The model must be a HookedCLIP or a TransformerBridge, got {type(model).__name__}. Wrap it first: "
+            f"HookedCLIP.from_open_clip(model) or HookedCLIP.from_transformers(model)."
+        )
+    return _RESOLVERS[0]
+
+
+def takes_bridges(function: F) -> F:
+    """The function with its argument ``model`` resolved: it may be given a ``TransformerBridge`` as well."""
+    names = list(inspect.signature(function).parameters)
+    position = names.index("model")
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if "model" in kwargs:
+            kwargs["model"] = resolved(kwargs["model"])
+        elif len(args) > position:
+            args = (*args[:position], resolved(args[position]), *args[position + 1 :])
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]

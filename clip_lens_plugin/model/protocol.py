@@ -1,0 +1,78 @@
+"""What the mathematics needs of a model: :class:`~clip_lens_plugin.model.hooked_clip.HookedCLIP` has it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.HookedRootModule import HookedRootModule
+from transformer_lens.utilities.typed_module_list import TypedModuleList
+
+from clip_lens_plugin.layers.block import Block
+from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.layer_norm import LayerNorm
+from clip_lens_plugin.layers.pooling import Pooling
+from clip_lens_plugin.model.run_lock import RunLock
+
+
+class ImageModel(HookedRootModule, ABC):
+    """A hooked image tower with its projection: ``model(images)`` is the embedding M(I) [b, e].
+
+    Decomposition, checks of pixels and comparison with the source are written for this and know no more of a model.
+
+    Attributes:
+        cfg: the tower's shape.
+        clip: the source, which holds the weights.
+        blocks, ln_final: the layers, with TransformerLens's names of hooks and weights.
+        preprocess: PIL picture to [3, height, width], or None.
+    """
+
+    cfg: HookedCLIPConfig
+    clip: Any
+    blocks: TypedModuleList[Block]
+    ln_final: LayerNorm
+    preprocess: Callable[..., Tensor] | None
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]: ...
+
+    @property
+    @abstractmethod
+    def pooling(self) -> Pooling:
+        """How the last stream becomes one vector."""
+
+    @property
+    @abstractmethod
+    def source_blocks(self) -> list[nn.Module]:
+        """The source's own blocks."""
+
+    @property
+    @abstractmethod
+    def W_P(self) -> Float[Tensor, "d e"]:
+        """The projection P from the pooled stream into the joint space."""
+
+    @property
+    @abstractmethod
+    def b_P(self) -> Float[Tensor, " e"] | None:
+        """The projection's bias, None where the source has none."""
+
+    @property
+    @abstractmethod
+    def b_O(self) -> Float[Tensor, "l d"]:
+        """The bias of each layer's heads."""
+
+    @abstractmethod
+    def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
+        """The pooled, normalised stream in the joint space."""
+
+    @abstractmethod
+    def check_source(self) -> None:
+        """Does nothing if the source's modules are as they were wrapped; else raises SourceMismatchError."""
+
+    @abstractmethod
+    def alone(self) -> RunLock:
+        """What a thread holds, with ``with``, while it runs the model or looks at its hooks."""

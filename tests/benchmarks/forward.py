@@ -22,7 +22,9 @@ from clip_lens_plugin.maps.patch_text import token_scores
 from tests.benchmarks.measure import printed_last, seconds
 
 BATCH = 8
-LEAST_ROUNDS, MOST_ROUNDS, MOST_SECONDS = 5, 15, 20.0
+LEAST_ROUNDS, MOST_ROUNDS, MOST_SECONDS = 4, 15, 20.0
+ROUNDS_BY_DEFAULT = 3
+"""Of the second process, whose ratios stand in brackets."""
 STEADY = 0.01
 """Rounds end when the median's own uncertainty, half the middle range over the root of the rounds, is below this."""
 TEXTS = 4
@@ -53,7 +55,9 @@ def cases(
     }
 
 
-def paired_ratios(actions: dict[str, Callable[[], object]], other: Callable[[], object]) -> dict[str, float]:
+def paired_ratios(
+    actions: dict[str, Callable[[], object]], other: Callable[[], object], most_rounds: int
+) -> dict[str, float]:
     """Median over rounds of time(action) / time(other) of each; in a round all run in turn, ``other`` once.
 
     An action whose median is steady takes no part in later rounds.
@@ -62,7 +66,7 @@ def paired_ratios(actions: dict[str, Callable[[], object]], other: Callable[[], 
         action()
     found: dict[str, list[float]] = {name: [] for name in actions}
     start = time.perf_counter()
-    for done in range(MOST_ROUNDS):
+    for done in range(most_rounds):
         if done >= LEAST_ROUNDS and time.perf_counter() - start > MOST_SECONDS:
             break
         unsteady = [name for name, ratios in found.items() if done < LEAST_ROUNDS or not _is_steady(ratios)]
@@ -81,26 +85,28 @@ def _is_steady(ratios: list[float]) -> bool:
 
 def time_cases(model_name: str) -> Iterator[tuple[str, str, str, str]]:
     """One row of the table for each case."""
-    kept, default = _in_new_process(model_name, KEEP_MEMORY), _in_new_process(model_name, {})
+    kept = _in_new_process(model_name, KEEP_MEMORY, MOST_ROUNDS)
+    default = _in_new_process(model_name, {}, ROUNDS_BY_DEFAULT)
     for name, (ratio, bound) in kept.items():
         measured = f"{ratio:.3f} x ({default[name][0]:.3f} x by default)"
         yield f"{model_name}: {name}", measured, f"{bound:.2f} x", "open_clip encode_image"
 
 
-def _in_new_process(model_name: str, memory: dict[str, str]) -> dict[str, tuple[float, float]]:
+def _in_new_process(model_name: str, memory: dict[str, str], rounds: int) -> dict[str, tuple[float, float]]:
     """Each case's ratio and its bound."""
     environment = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY} | memory
-    return json.loads(printed_last("tests.benchmarks.forward", model_name, environment=environment))
+    return json.loads(printed_last("tests.benchmarks.forward", model_name, str(rounds), environment=environment))
 
 
-def _run(model_name: str) -> None:
+def _run(model_name: str, most_rounds: int) -> None:
     """Prints what :func:`_in_new_process` reads."""
     model, images, texts = random_model(model_name)
     every = cases(model, images, texts)
-    ratios = paired_ratios({n: action for n, (action, _) in every.items()}, lambda: model.clip.encode_image(images))
+    actions = {name: action for name, (action, _) in every.items()}
+    ratios = paired_ratios(actions, lambda: model.clip.encode_image(images), most_rounds)
     print(json.dumps({name: (ratios[name], bound) for name, (_, bound) in every.items()}))
 
 
 if __name__ == "__main__":
     with torch.no_grad():
-        _run(sys.argv[1])
+        _run(sys.argv[1], int(sys.argv[2]))

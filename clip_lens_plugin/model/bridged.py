@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
@@ -15,6 +15,7 @@ from clip_lens_plugin.model.protocol import ImageModel
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@runtime_checkable
 class Resolver(Protocol):
     """What :mod:`clip_lens_plugin.bridge.model` makes of a bridge."""
 

@@ -1,0 +1,86 @@
+"""The package's imports: no circle, whether at the top of a module, for types alone, or inside a function."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+NAME = "clip_lens_plugin"
+ROOT = Path(__file__).parent.parent / NAME
+FACE = f"{NAME}.__init__"
+
+
+def module_name(path: Path) -> str:
+    parts = (NAME, *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def imported(source: str, known: set[str]) -> Iterator[str]:
+    """Modules of the package that a module imports, wherever the import stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if inner in known or node.module in known:
+                    yield inner if inner in known else node.module
+
+
+def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    return {name: set(imported(source, set(sources))) - {name} for name, source in sources.items()}
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    return graph({module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")})
+
+
+def circle(imports: Mapping[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_circle_of_modules(imports: dict[str, set[str]]) -> None:
+    assert len(imports) > 150
+    assert circle(imports) == []
+
+
+ANALYSES_OF_THE_MODEL = (f"{NAME}.model.hooked_clip", f"{NAME}.decomposition.runs")
+"""Methods of the model that call an analysis, which knows the model by its protocol alone."""
+
+
+def test_no_circle_of_folders(imports: dict[str, set[str]]) -> None:
+    folders: dict[str, set[str]] = {}
+    for name, found in imports.items():
+        for other in found:
+            if name != FACE and (name, other) != ANALYSES_OF_THE_MODEL:
+                own, its = name.split(".")[1], other.split(".")[1]
+                folders.setdefault(own, set()).update({its} - {own})
+    assert len(folders) > 15
+    assert circle(folders) == []
+
+
+def test_the_mathematics_does_not_import_the_model(imports: dict[str, set[str]]) -> None:
+    model = f"{NAME}.model.hooked_clip"
+    assert [name for name, found in imports.items() if ".decomposition." in name and model in found] == []
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "from a import x",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import x",
+        "def f():\n    import a",
+    ],
+)
+def test_a_circle_is_found(second: str) -> None:
+    assert set(circle(graph({"a": "import b", "b": second}))) == {"a", "b"}
+    assert circle(graph({"a": "import b", "b": "import os"})) == []

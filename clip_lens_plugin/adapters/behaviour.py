@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clip_lens_plugin.upstream.of_transformers import ATTENTION_SETTINGS
+
 NOT_OF_A_MODULE = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
 """What torch itself keeps in every module: parameters, buffers and children, which are read apart; hooks; training."""
 
@@ -41,8 +43,7 @@ NOT_READ = frozenset(
 NOT_READ_OF_CONFIG = frozenset(
     {
         "_name_or_path",
-        "_attn_implementation",
-        "_attn_implementation_internal",
+        *ATTENTION_SETTINGS,
         "transformers_version",
         "architectures",
         "dtype",

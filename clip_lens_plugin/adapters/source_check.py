@@ -12,6 +12,7 @@ from torch import nn
 from clip_lens_plugin.adapters.expected import CHILDREN, DROP, LINEAR, NORM, SCALE
 from clip_lens_plugin.adapters.seen import AGAIN, Held, Seen, functions_of, refuse_other_functions
 from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_global_hooks
+from clip_lens_plugin.upstream.of_transformers import KERNEL_SETTING
 
 KNOWN = {*CHILDREN, *LINEAR.classes, *NORM.classes, *SCALE.classes, *DROP.classes, CLIP, CustomTextCLIP, CoCa}
 FUNCTIONS = functions_of(KNOWN)
@@ -30,7 +31,7 @@ def _held_by(clip: Any) -> tuple[Held, ...]:
     if original is not clip:
         found += [(original, "_modules", name) for name in original._modules]
         found += [(original, "_parameters", name) for name in original._parameters]
-        found += [(original.vision_model.config, "__dict__", "_attn_implementation_internal")]
+        found += [(original.vision_model.config, "__dict__", KERNEL_SETTING)]
     if type(original).__name__ == "CLIPVisionModelWithProjection":  # Whose embedding is its forward's.
         found += [(original, table, "") for table in ("_forward_hooks", "_forward_pre_hooks")]
     owners = (clip,) if original is clip else (clip, original)

@@ -24,6 +24,7 @@ from clip_lens_plugin.layers.patch_embed import Embed, HuggingFaceEmbed, NaflexE
 from clip_lens_plugin.layers.pooling import ClassTokenPooling, Pooling
 from clip_lens_plugin.layers.qkv import SplitQKV
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
+from clip_lens_plugin.upstream.of_transformers import attention_kernel
 
 SUPPORTED = (CLIPModel, CLIPVisionModelWithProjection, SiglipModel, Siglip2Model)
 
@@ -86,7 +87,7 @@ class HuggingFaceCLIP(nn.Module):
         That is the softmax of every attention but "sdpa", and SigLIP 2's positions.
         """
         model = self._original[0]
-        narrow = isinstance(model, Siglip2Model) or model.config._attn_implementation != "sdpa"
+        narrow = isinstance(model, Siglip2Model) or attention_kernel(model.config) != "sdpa"
         return torch.float32 if narrow and dtype is torch.float64 else dtype
 
     def encode_text(self, tokens: Int[Tensor, "t n"], normalize: bool = False) -> Float[Tensor, "t e"]:

@@ -21,6 +21,7 @@ from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.weight_refs import Norm
+from clip_lens_plugin.upstream.of_transformer_lens import reads_mlp_in, stop_before
 
 
 class LiveNormBridge(NormalizationBridge):
@@ -143,10 +144,10 @@ class VisionBlockBridge(BlockBridge):
         Raises:
             StopAtLayerException: if the run is to stop before it.
         """
-        self._check_stop_at_layer(hidden_states)
+        stop_before(self, hidden_states)
         pre = self.hook_in(hidden_states)
         mid = self.hook_resid_mid(pre + self.attn(self.ln1(pre), attention_mask=attention_mask)[0])
-        read = self.hook_mlp_in(mid) if self._read_use_hook_mlp_in() else mid
+        read = self.hook_mlp_in(mid) if reads_mlp_in(self) else mid
         return self.hook_out(mid + self.mlp(self.ln2(read)))
 
 

@@ -15,6 +15,7 @@ from transformer_lens.utilities.slice import Slice
 from clip_lens_plugin.bridge.model import hooked_of
 from clip_lens_plugin.layers.attention_pool import is_of_query
 from clip_lens_plugin.model.text.labels import Labels
+from clip_lens_plugin.upstream.of_transformer_lens import adopt_hooks, fires, sliced_dimension
 
 
 class CLIPBridge(TransformerBridge):
@@ -30,9 +31,7 @@ class CLIPBridge(TransformerBridge):
     def adopt(cls, bridge: TransformerBridge) -> None:
         """Makes the bridge one of these. TransformerLens makes every bridge itself, of a class of its own."""
         object.__setattr__(bridge, "__class__", cls)
-        bridge._hook_alias_registry = dict(cls.hook_aliases)
-        bridge._register_aliases()
-        bridge._hook_registry["hook_embed"] = bridge.hook_embed
+        adopt_hooks(bridge, cls.hook_aliases)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes along: the labels are kept with the ``HookedCLIP``, which a copy makes anew."""
@@ -44,10 +43,10 @@ class CLIPBridge(TransformerBridge):
         """As in TransformerLens; without a filter the cache has every name, as that of ``run_with_cache``."""
         points = self.hook_dict
 
-        def fires(name: str) -> bool:
-            return self._gated_hook_reason(points[name].name or name) is None
+        def is_run(name: str) -> bool:
+            return fires(self, points[name].name or name)
 
-        wanted = fires if names_filter is None else names_filter
+        wanted = is_run if names_filter is None else names_filter
         return super().get_caching_hooks(wanted, *args, pos_slice=_sliced(pos_slice), **kwargs)
 
     # Written with the one argument that is changed; the others go on as they are, whatever TransformerLens names them.
@@ -61,7 +60,7 @@ class CLIPBridge(TransformerBridge):
         pixels_or_pooled = canonical == "embed.hook_in" or canonical.startswith("visual_projection.")
         if pixels_or_pooled or is_of_query(canonical):
             return None
-        return TransformerBridge._pos_slice_dim(name, hook_point)
+        return sliced_dimension(name, hook_point)
 
     # ------------------------------------------------------------------ weights
 

@@ -20,6 +20,8 @@ from clip_lens_plugin.adapters.structure import (
 )
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers_tower import SUPPORTED
+from clip_lens_plugin.upstream.of_transformer_lens import plain_name, wrapped_by
+from clip_lens_plugin.upstream.of_transformers import set_attention_kernel
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def blank(original: Any) -> Any:
     config = deepcopy(original.config)
     # TransformerLens asks for attention weights, and "eager", whose softmax is in float32 at most. The bridge's own
     # attention has no such limit.
-    config._attn_implementation = "sdpa"
+    set_attention_kernel(config, "sdpa")
     for each in (config, getattr(config, "vision_config", config), getattr(config, "text_config", config)):
         each.output_attentions = each.output_hidden_states = False
     with torch.device("meta"):
@@ -109,7 +111,7 @@ def refuse_held(original: nn.Module) -> None:
     Raises:
         UnsupportedTowerError: if one is.
     """
-    if any("_original_component" in module._modules for module in original.modules()):
+    if any(wrapped_by(module) is not None for module in original.modules()):
         raise UnsupportedTowerError(
             f"This {type(original).__name__} is held by another bridge, which has put modules of its own into it. Boot "
             f"each bridge from a model of its own: load it again, or take copy.deepcopy(bridge)."
@@ -122,7 +124,7 @@ def tensors_of(original: nn.Module) -> dict[str, Tensor]:
         *original.named_parameters(remove_duplicate=False),
         *original.named_buffers(remove_duplicate=False),
     ]
-    return {name.replace("._original_component", ""): tensor for name, tensor in found}
+    return {plain_name(name): tensor for name, tensor in found}
 
 
 def refuse_left_over(original: nn.Module, used: Iterable[Tensor]) -> None:
@@ -134,7 +136,7 @@ def refuse_left_over(original: nn.Module, used: Iterable[Tensor]) -> None:
     known = {id(tensor) for tensor in used}
     left = next((name for name, parameter in original.named_parameters() if id(parameter) not in known), None)
     if left is not None:
-        raise changed(left.replace("._original_component", ""), "is a parameter too many")
+        raise changed(plain_name(left), "is a parameter too many")
 
 
 def modules_of(original: nn.Module, structure: Structure) -> Iterator[tuple[str, list[nn.Module]]]:
@@ -152,7 +154,7 @@ def modules_of(original: nn.Module, structure: Structure) -> Iterator[tuple[str,
 
 def _unwrapped(module: nn.Module) -> list[nn.Module]:
     chain = [module]
-    while isinstance(inner := chain[-1]._modules.get("_original_component"), nn.Module):
+    while isinstance(inner := wrapped_by(chain[-1]), nn.Module):
         chain.append(inner)
     return chain
 

@@ -33,6 +33,7 @@ from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
+from clip_lens_plugin.upstream.of_transformer_lens import OF_A_RUN, STATE_ALONE, driver_of, plain_name
 
 COMPONENTS = (
     *(GeneralizedComponent, LinearBridge, VisionBlockBridge, LiveAttentionBridge, LiveMLPBridge, LiveNormBridge),
@@ -44,15 +45,10 @@ POINTS = (HookPoint, TransformerLensHookPoint)
 FUNCTIONS = functions_of({*COMPONENTS, *POINTS, AlreadyNormalised, TransformersDriver} - {nn.ModuleList})
 """What those classes computed when this module was imported."""
 
-OF_A_RUN = frozenset({"_fired_hook_out", "_suppress_next_hook_in"})
-"""Attributes in which TransformerLens's components keep how far a run is."""
-
 READ_OF_CONFIG = ("patch_size", "image_size", "num_patches")
 """What a run reads of the vision model's config; other entries count when a model is built."""
 
 TABLES = ("_modules", "_forward_hooks", "_forward_pre_hooks")
-STATE_ALONE = "_container_state_owners"
-"""The part of a bridge that names weights and runs nothing."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def refuse_changed_bridge(bridge: TransformerBridge, structure: Structure) -> No
             function of its own, or is not part of the model that the bridge runs; the message names it.
     """
     original: Any = bridge.original_model
-    driver = vars(bridge).get("_driver")
+    driver = driver_of(bridge)
     if type(driver) is not TransformersDriver or "forward" in vars(driver):
         raise changed("the bridge", "is run by something else than TransformerLens's own driver")
     own = vars(original).get("forward")
@@ -180,7 +176,7 @@ def _running(bridge: TransformerBridge) -> Iterator[tuple[str, nn.Module]]:
     met: set[nn.Module] = set()
     for root, top in [*roots, ("original_model", bridge.original_model)]:
         for path, module in top.named_modules(memo=met, prefix=root):
-            yield path.replace("._original_component", ""), module
+            yield plain_name(path), module
             for _, name, kept in _kept_by(module):
                 yield f"{path}.{name}", kept
 
@@ -194,7 +190,7 @@ def _kept_by(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 
 def _state_of(bridge: TransformerBridge) -> tuple[Any, ...]:
     original: Any = bridge.original_model
-    driver = vars(bridge).get("_driver")
+    driver = driver_of(bridge)
     config = vars(original.vision_model.config)
     return (
         type(bridge),

@@ -12,12 +12,10 @@ from uuid import uuid4
 
 import zarr
 from filelock import FileLock, Timeout
-from fsspec.implementations.local import LocalFileSystem
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
 from clip_lens_plugin.collection.checks.guard import GuardedStore, Refusal, refuse_stray
+from clip_lens_plugin.upstream.of_zarr import default_buffer_prototype, path_of, sync
 
 LOCK = "collect.lock"
 LOCK_SECONDS = 8.0
@@ -34,7 +32,7 @@ class CollectionInUseError(ValueError):
 def plain_path(address: str) -> str:
     """The path of an address of a file on this machine, as file:///data/store; other addresses as they are."""
     local = address.startswith(("file://", "local://"))
-    return str(LocalFileSystem._strip_protocol(address)) if local else address
+    return path_of(address) if local else address
 
 
 class Place:

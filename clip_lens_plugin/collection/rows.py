@@ -11,8 +11,6 @@ import zarr
 from jaxtyping import UInt32
 from torch import Tensor
 from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.core.group import GroupMetadata
-from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore
 
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
@@ -21,6 +19,7 @@ from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.parts import Parts
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.upstream.of_zarr import ArrayV3Metadata, GroupMetadata
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 MOST_ROWS = 2**40

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clip_lens_plugin.upstream.of_timm import with_positions
+
 
 @runtime_checkable
 class Embed(Protocol):
@@ -56,7 +58,7 @@ class TimmEmbed:
         return next(module for module in self.trunk.patch_embed.modules() if isinstance(module, nn.Conv2d))
 
     def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
-        return self.trunk.norm_pre(self.trunk._pos_embed(self.trunk.patch_embed(images)))
+        return self.trunk.norm_pre(with_positions(self.trunk, self.trunk.patch_embed(images)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class EvaEmbed(TimmEmbed):
     """The same of timm's Eva, whose rotary positions are left to attention."""
 
     def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n d"]:
-        return self.trunk.norm_pre(self.trunk._pos_embed(self.trunk.patch_embed(images))[0])
+        return self.trunk.norm_pre(with_positions(self.trunk, self.trunk.patch_embed(images))[0])
 
 
 @dataclass(frozen=True)

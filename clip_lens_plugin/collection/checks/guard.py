@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 from clip_lens_plugin.collection.checks.chunks import crc_at_end
 from clip_lens_plugin.collection.errors import CollectionDamagedError
+from clip_lens_plugin.upstream.of_zarr import GET_MANY, SET_MANY, Buffer, BufferPrototype
 
 Refusal = Callable[[str, bytes | None], None]
 """Raises CollectionDamagedError if a key holds something else than it should; None is for a file that is not there."""
@@ -70,8 +70,8 @@ class GuardedStore(WrapperStore[Store]):
         await self._store.delete(key)
 
     # Those of WrapperStore would go past the checks.
-    _get_many: Any = Store._get_many
-    _set_many: Any = Store._set_many
+    _get_many: Any = GET_MANY
+    _set_many: Any = SET_MANY
 
     def _refuse_stray(self, key: str) -> None:
         if self.folder is not None:

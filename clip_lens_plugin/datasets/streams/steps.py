@@ -14,6 +14,15 @@ from typing import Any
 from clip_lens_plugin.datasets.shards import index_shard
 from clip_lens_plugin.files.given import NotRegularError, refuse_not_regular
 
+NAMES = (
+    "datasets:IterableDataset._ex_iterable",
+    "datasets:IterableDataset._formatting",
+    "datasets:IterableDataset._distributed",
+    "datasets:IterableDataset._token_per_repo_id",
+    "datasets:IterableDataset._starting_state_dict",
+)
+"""What a stream has beside its public interface; the steps below are classes of ``datasets.iterable_dataset``."""
+
 EXACT = {
     "ArrowExamplesIterable",
     "ExamplesIterable",

@@ -15,6 +15,7 @@ from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 from clip_lens_plugin.model.loading.foreign import json_of, links_out
 from clip_lens_plugin.model.loading.options import Options
 from clip_lens_plugin.model.loading.settings import Settings, file_settings, tag_settings
+from clip_lens_plugin.upstream.of_open_clip import checkpoint_in
 
 SCENES_FOLDER = Path(__file__).parents[2] / "scenes" / "weights"
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth")
@@ -91,7 +92,7 @@ def _folder(name: str, title: str, folder: Path, options: Options) -> Named:
         found = [path for kind in WEIGHTS for path in folder.glob(kind)]
         if not found:
             raise ModelNotFoundError(f"{folder} has a config but no weights (*.safetensors, *.bin, *.pth).")
-        chosen = Path(str(factory._find_checkpoint_in_dir(folder)))
+        chosen = checkpoint_in(folder)
         # Files of one stem are the same weights in two formats.
         if len({path.stem for path in found}) > 1 and chosen.stem not in _COMMON:
             others = ", ".join(sorted(path.name for path in found if path != chosen))

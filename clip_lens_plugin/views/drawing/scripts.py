@@ -12,6 +12,8 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
+from clip_lens_plugin.upstream.of_circuitsvis import bundle
+
 COMPONENTS = ("runtime.js", "patch_text.js", "attention.js")
 """The runtime, which finds and draws views, then what it draws."""
 
@@ -75,8 +77,7 @@ def circuitsvis() -> Markup:
 @cache
 def circuitsvis_source() -> str:
     """The bundle without the address of its source map, which browsers' tools would look for."""
-    bundle = files("circuitsvis").joinpath("dist", "cdn", "iife.js").read_text(encoding="utf-8")
-    return bundle.partition("//# sourceMappingURL=")[0]
+    return bundle().partition("//# sourceMappingURL=")[0]
 
 
 def content_policy() -> str:

@@ -1,0 +1,74 @@
+"""TransformerLens's private names: of its bridge and of the bridge's components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+
+NAMES = (
+    "transformer_lens.model_bridge:TransformerBridge._pos_slice_dim",
+    "transformer_lens.model_bridge:TransformerBridge._gated_hook_reason",
+    "transformer_lens.model_bridge:TransformerBridge._register_aliases",
+    "transformer_lens.model_bridge.generalized_components:BlockBridge._check_stop_at_layer",
+    "transformer_lens.model_bridge.generalized_components:BlockBridge._read_use_hook_mlp_in",
+    "transformer_lens.model_bridge.generalized_components.base:GeneralizedComponent._fired_hook_out",
+    "transformer_lens.model_bridge.generalized_components.base:GeneralizedComponent._suppress_next_hook_in",
+)
+
+OF_A_BRIDGE = ("_driver", "_hook_registry", "_hook_alias_registry")
+"""Attributes that a bridge gets when it is made."""
+
+ORIGINAL = "_original_component"
+"""The part of a component that is the wrapped module."""
+
+STATE_ALONE = "_container_state_owners"
+"""The part of a bridge that names weights and runs nothing."""
+
+OF_A_RUN = frozenset({"_fired_hook_out", "_suppress_next_hook_in"})
+"""Attributes in which components keep how far a run is."""
+
+
+def adopt_hooks(bridge: Any, aliases: dict[str, Any]) -> None:
+    """Gives a bridge hook points under further names."""
+    bridge._hook_alias_registry = dict(aliases)
+    bridge._register_aliases()
+    for name in aliases:
+        bridge._hook_registry[name] = getattr(bridge, name)
+
+
+def fires(bridge: Any, name: str) -> bool:
+    """Whether a hook point is run at all with the bridge's settings."""
+    return bridge._gated_hook_reason(name) is None
+
+
+def sliced_dimension(name: str, point: HookPoint | None) -> int | None:
+    """The dimension of positions, as TransformerLens takes it from a hook point's name."""
+    return TransformerBridge._pos_slice_dim(name, point)
+
+
+def stop_before(block: Any, stream: Tensor) -> None:
+    """Raises StopAtLayerException if a run is to stop before the block."""
+    block._check_stop_at_layer(stream)
+
+
+def reads_mlp_in(block: Any) -> bool:
+    """Whether the MLP's input has a hook point of its own."""
+    return block._read_use_hook_mlp_in()
+
+
+def driver_of(bridge: Any) -> Any:
+    """What runs the bridge's model."""
+    return vars(bridge).get("_driver")
+
+
+def wrapped_by(component: nn.Module) -> nn.Module | None:
+    """The module that a component is wrapped around, None for a module that is no component."""
+    return component._modules.get(ORIGINAL)
+
+
+def plain_name(name: str) -> str:
+    """The name that a weight or module has without the bridge."""
+    return name.replace(f".{ORIGINAL}", "")

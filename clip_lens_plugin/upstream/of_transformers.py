@@ -1,0 +1,28 @@
+"""transformers' private names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clip_lens_plugin.upstream.names import renamed
+
+NAMES = ("transformers:PretrainedConfig._attn_implementation",)
+
+KERNEL_SETTING = "_attn_implementation_internal"
+"""Where a config holds :func:`attention_kernel`."""
+
+ATTENTION_SETTINGS = ("_attn_implementation", KERNEL_SETTING)
+
+
+def attention_kernel(config: Any) -> str:
+    """How a model's attention is computed: "sdpa", "eager" and others."""
+    try:
+        return config._attn_implementation
+    except AttributeError:
+        raise renamed("transformers", f"{type(config).__name__}._attn_implementation", __name__) from None
+
+
+def set_attention_kernel(config: Any, kernel: str) -> None:
+    """Sets it, before a model is made of the config."""
+    attention_kernel(config)
+    config._attn_implementation = kernel

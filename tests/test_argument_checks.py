@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -15,124 +11,31 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
-from clip_lens_plugin import Contributions, HookedCLIP, collect, decompose, mean_ablation_curve, patch_text_map
+from clip_lens_plugin import collect, decompose, patch_text_map
 from clip_lens_plugin.ablation import (
     activation_means,
     class_self_attention_hooks,
     class_self_attention_messages,
     mean_ablation,
     random_directions,
-    resample_ablation,
     text_span_completeness,
     zero_ablation,
 )
 from clip_lens_plugin.ablation.component_sets import Components
-from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.datasets import FolderSource, ShardSource, TorchSource
+from clip_lens_plugin.datasets import FolderSource, TorchSource
 from clip_lens_plugin.datasets.image_folder import find_images
 from clip_lens_plugin.datasets.part import PartOfSource
-from clip_lens_plugin.describe.spans import TextSpanResult, text_span
+from clip_lens_plugin.describe.spans import text_span
 from clip_lens_plugin.maps.crop_geometry import Placement
-from clip_lens_plugin.maps.patch_text import PatchTextMap, head_text_scores
-from clip_lens_plugin.report.analyses import Question, analyse
+from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes import ScenesDataset, prompts, sample_scenes
 from clip_lens_plugin.scenes.accuracy import zero_shot_accuracy
 from clip_lens_plugin.scenes.batches import DrawnScenes
 from clip_lens_plugin.statistics.moments import Moments
-from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.views import attention_view, class_attention_view, head_text_view, patch_text_view, text_span_view
-
-TEXTS = ["a dog", "a cat", "water"]
-NOT_WHOLE = (1.0, True, "1", None, [1])
-NOT_COUNTS = (0, -1, 1.5, True, "2", [2])
-
-
-@dataclass
-class World:
-    """A small model and data of five images, and all that can be made of them; made when asked for."""
-
-    folder: Path
-
-    @cached_property
-    def model(self) -> HookedCLIP:
-        return HookedCLIP.from_pretrained("scenes", device="cpu")
-
-    @cached_property
-    def dataset(self) -> ScenesDataset:
-        return ScenesDataset(5, 3, "colour")
-
-    @cached_property
-    def images(self) -> Tensor:
-        return self.model.prepare([picture for picture, _ in self.dataset])
-
-    @cached_property
-    def held(self) -> Contributions:
-        return self.model.decompose(self.images, tokens=True, neurons=True)
-
-    @cached_property
-    def store(self) -> ContributionStore:
-        options: dict[str, Any] = {"dtype": "float32", "batch_size": 2, "progress": False}
-        return collect(self.model, self.dataset, self.folder / "store", "contributions", **options)
-
-    @cached_property
-    def texts(self) -> Tensor:
-        return self.model.encode_text(TEXTS)
-
-    @cached_property
-    def labels(self) -> Tensor:
-        return torch.tensor([0, 1, 2, 0, -1])
-
-    @cached_property
-    def span(self) -> TextSpanResult:
-        return text_span(self.model, Moments.from_contributions(self.held.normalized()), TEXTS, 2, heads="all")
-
-    @cached_property
-    def maps(self) -> PatchTextMap:
-        return patch_text_map(self.model, self.images, TEXTS)
-
-    @cached_property
-    def cache(self) -> Any:
-        return self.model.run_with_cache(self.images)[1]
-
-    @cached_property
-    def placement(self) -> Placement:
-        return Placement.of(self.model.preprocess, (90, 70), (56, 56))
-
-    @cached_property
-    def shards(self) -> ShardSource:
-        import io
-        import tarfile
-
-        with tarfile.open(self.folder / "a.tar", "w") as tar:
-            for position, (picture, _) in enumerate(self.dataset):
-                data = io.BytesIO()
-                picture.save(data, "PNG")
-                member = tarfile.TarInfo(f"{position}.png")
-                member.size = len(data.getvalue())
-                tar.addfile(member, io.BytesIO(data.getvalue()))
-        return ShardSource(self.folder / "a.tar")
-
-    @cached_property
-    def pictures(self) -> Path:
-        (self.folder / "pictures").mkdir()
-        for position, (picture, _) in enumerate(self.dataset):
-            picture.save(self.folder / "pictures" / f"{position}.png")
-        return self.folder / "pictures"
-
-    def curve(self, **changed: Any) -> pd.DataFrame:
-        options = {"components": [Components.of_mlps(self.model, [0])], "ablation": "mean", "effect": "direct"}
-        return mean_ablation_curve(self.held, self.texts, changed.pop("labels", self.labels), **(options | changed))
-
-    def run(self, hook: Callable[..., Any], name: str = "blocks.1.attn.hook_z") -> Tensor:
-        return self.model.run_with_hooks(self.images, fwd_hooks=[(name, hook)])
-
-    def report(self, answers: Any) -> object:
-        question = Question("colour", tuple(TEXTS), answers)
-        names = [str(i) for i in range(5)]
-        return analyse(self.model, self.images, names=names, pool=TextPool.from_strings(TEXTS), questions=[question])
+from tests.worlds import NOT_COUNTS, NOT_WHOLE, TEXTS, World, same
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +49,7 @@ def as_outside_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ---------------------------------------------------------------------- names out of a list
+
 
 CHOICES: dict[str, tuple[Callable[[World, Any], object], tuple[str, ...]]] = {
     "interpolation of a placement": (
@@ -378,107 +282,3 @@ def test_a_list_of_numbers_is_a_list_of_whole_numbers(world: World, name: str) -
     for wrong in (3, 1.0, "12", [1.0], [True, False], np.array([0.5]), torch.tensor([True])):
         with pytest.raises(ValueError, match=r"must be whole numbers in a list"):
             LISTS[name](world, wrong)
-
-
-@pytest.mark.parametrize("kind", ["held", "normalised", "store"])
-def test_rows_are_picked_in_every_way(world: World, kind: str) -> None:
-    def pick(rows: Any) -> Contributions:
-        if kind == "store":
-            return world.store[rows]
-        return (world.held if kind == "held" else world.held.normalized()).select(rows)
-
-    every = pick(slice(None)).embedding
-    assert every.shape == (5, 128)
-    for rows, expected in (
-        ([3, 0], [3, 0]),
-        ([-1, 1, 1], [4, 1, 1]),
-        (range(1, 3), [1, 2]),
-        (slice(1, -1), [1, 2, 3]),
-        (slice(None, None, -2), [4, 2, 0]),
-        ([True, False, False, True, False], [0, 3]),
-        (np.array([2, -2]), [2, 3]),
-        (np.array([False, True, False, False, True]), [1, 4]),
-        (torch.tensor([0, -5, 4], dtype=torch.int32), [0, 0, 4]),
-        (torch.tensor([True, True, False, False, False]), [0, 1]),
-        ([], []),
-    ):
-        found = pick(rows)
-        assert torch.equal(found.embedding, every[expected])
-        assert torch.equal(found.head_coordinates, pick(slice(None)).head_coordinates[expected])
-    for wrong in ([0.5], [[0]], "ab", [None]):
-        with pytest.raises(ValueError, match="are a slice, a range, whole numbers or a mask"):
-            pick(wrong)
-    for wrong in ([5], [0, -6], [True]):
-        with pytest.raises(IndexError, match=r"There is no|The mask has 1 values, there are 5"):
-            pick(wrong)
-
-
-def test_what_is_kept_of_tokens_follows_the_rows(world: World) -> None:
-    picked = world.held.select([4, -4])
-    assert torch.equal(picked.tokens(-1, -1), world.held.tokens(5, 7)[[4, 1]])
-    assert torch.equal(picked.neurons(-6), world.held.neurons(0)[[4, 1]])
-
-
-def test_a_store_gives_batches(world: World) -> None:
-    for single, mend in ((3, r"store\[3:4\]"), (-1, r"store\[4:5\]"), (np.int64(2), r"store\[2:3\]")):
-        with pytest.raises(TypeError, match=mend):
-            world.store[single]
-
-
-def test_donors_count_from_either_end(world: World) -> None:
-    expected = world.run(resample_ablation(torch.tensor([1, 2, 3, 4, 0])))
-    assert torch.equal(world.run(resample_ablation(torch.tensor([1, -3, 3, -1, 0]))), expected)
-    for wrong in ([0, 1, 2, 3, 5], [0, 1, 2, 3, -6]):
-        with pytest.raises(IndexError, match=f"There is no donor in the batch {wrong[-1]}"):
-            world.run(resample_ablation(torch.tensor(wrong)))
-    for wrong in (torch.zeros(5), torch.ones(5, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="Donors must be positions in the batch, whole numbers"):
-            resample_ablation(wrong)
-
-
-def test_components_made_by_hand_are_those_of_the_model(world: World) -> None:
-    """Else layers that are not there would be left out in silence, and the curve would be another's."""
-    made = Components("last", "mlps", heads=frozenset([(-1, -1)]), mlps=frozenset([-2]))
-    named = Components.of_heads(world.model, [(5, 7)]) | Components.of_mlps(world.model, [4])
-    for options in ({}, {"effect": "total", "images": world.images}):
-        found, expected = (world.curve(components=[each], **options)["accuracy"] for each in (made, named))
-        assert found.tolist() == expected.tolist()
-        for wrong in ({"mlps": frozenset([6])}, {"heads": frozenset([(0, 8)])}, {"biases": frozenset([-7])}):
-            with pytest.raises(IndexError, match="There is no layer"):
-                world.curve(components=[replace(made, **wrong)], **options)
-
-
-# ---------------------------------------------------------------------- labels
-
-
-@pytest.mark.parametrize("call", [lambda w, x: w.curve(labels=x), lambda w, x: w.report(x)], ids=["curve", "report"])
-def test_labels_are_positions_of_classes(world: World, call: Callable[[World, Any], object]) -> None:
-    for wrong, told in (
-        (torch.tensor([0.0, 1, 2, 0, 1]), "whole numbers"),
-        (torch.ones(5, dtype=torch.bool), "whole numbers"),
-        (torch.tensor([0, 1, 2]), "5 images need as many labels, got 3"),
-        (torch.tensor([0, 1, 2, 3, 0]), "0 to 2, or -1"),
-        (torch.tensor([0, 1, 2, -2, 0]), "0 to 2, or -1"),
-    ):
-        with pytest.raises(ValueError, match=told):
-            call(world, wrong)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal to the last bit, whatever it is."""
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, pd.DataFrame):
-        order = ["layer", "head", "rank", "side", "place"] if "side" in one else ["place"]
-        pd.testing.assert_frame_equal(*(each.sort_values(order, ignore_index=True) for each in (one, other)))
-        return True
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return bool(one == other)
-
-
-def test_nothing_of_this_warns(world: World) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        world.curve()
-        patch_text_map(world.model, world.images, TEXTS, heads=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import CLIPVisionModelWithProjection, SiglipImageProcessor
 
 from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
 from tests.adapters.conversion import clip_model, letters_tokenizer, siglip_model, vision_model
 from tests.conftest import random_clip, random_images
 from tests.families import SIGLIP, vit
@@ -59,3 +61,46 @@ def with_texts(tmp_path_factory: pytest.TempPathFactory) -> TransformerBridge:
     letters_tokenizer(place / "tokenizer").save_pretrained(place / "model")
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(place / "model")
     return boot(place / "model", clip_model(random_clip()))
+
+
+LABELS = ["a dog", "a cat", "the sea", "two boats"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A bridge and a ``HookedCLIP`` of the same weights in float64, with the same labels and images."""
+
+    bridge: CLIPBridge
+    hooked: HookedCLIP
+    images: Tensor
+
+    @property
+    def pools_by_attention(self) -> bool:
+        return self.hooked.cfg.pooling == "attention"
+
+    @property
+    def shared(self) -> list[str]:
+        """The hook points of both that run unasked."""
+        return [name for name in self.hooked.hook_dict if name in self.bridge.hook_dict and "hook_result" not in name]
+
+    def both(self, call: Callable[[Any, Tensor], Any]) -> tuple[Any, Any]:
+        """What a call gives on each, hooks that it leaves behind removed."""
+        found = []
+        for model in (self.bridge, self.hooked):
+            with torch.no_grad():
+                found.append(call(model, self.images))
+            model.reset_hooks()
+        return found[0], found[1]
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    saved = KINDS[request.param]()
+    bridge = boot(tmp_path_factory.mktemp("pair") / "model", saved)
+    bridge.to(torch.float64, print_details=False)
+    hooked = HookedCLIP.from_transformers(saved.double())
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(len(LABELS), hooked.cfg.d_embed, generator=generator, dtype=torch.float64)
+    for model in (bridge, hooked):
+        model.set_labels(LABELS, torch.nn.functional.normalize(embeddings, dim=-1))
+    return Pair(bridge, hooked, random_images(hooked))

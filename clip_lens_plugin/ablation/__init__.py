@@ -1,12 +1,5 @@
-from clip_lens_plugin.ablation.completeness import random_directions as random_directions
-from clip_lens_plugin.ablation.completeness import text_span_completeness as text_span_completeness
-from clip_lens_plugin.ablation.component_sets import Components as Components
-from clip_lens_plugin.ablation.component_sets import paper_components as paper_components
-from clip_lens_plugin.ablation.curve import mean_ablation_curve as mean_ablation_curve
-from clip_lens_plugin.ablation.hooks import mean_ablation as mean_ablation
-from clip_lens_plugin.ablation.hooks import resample_ablation as resample_ablation
-from clip_lens_plugin.ablation.hooks import zero_ablation as zero_ablation
-from clip_lens_plugin.ablation.means import ActivationMeans as ActivationMeans
-from clip_lens_plugin.ablation.means import activation_means as activation_means
-from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks as class_self_attention_hooks
-from clip_lens_plugin.ablation.self_attention import class_self_attention_messages as class_self_attention_messages
+"""What the model does without some of its components."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,12 +11,10 @@ from typing import Any, ClassVar
 
 from transformer_lens.conversion_utils.conversion_steps import RearrangeTensorConversion
 from transformer_lens.conversion_utils.param_processing_conversion import ParamProcessingConversion
-from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
 from transformer_lens.model_bridge.generalized_components import LinearBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
-from transformer_lens.utilities.architectures import VISION_ARCHITECTURES
 
 from clip_lens_plugin.bridge.block import (
     LiveAttentionBridge,
@@ -28,8 +26,6 @@ from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
 from clip_lens_plugin.bridge.forward import image_features, image_size
 from clip_lens_plugin.bridge.original import blank, refuse_changes, refuse_held, structure_of
 from clip_lens_plugin.bridge.pool import LivePoolBridge
-
-ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
 
 
 class CLIPBridgeAdapter(ArchitectureAdapter):
@@ -130,14 +126,3 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
     def setup_hook_compatibility(self, bridge: TransformerBridge) -> None:
         """Called by TransformerLens when a bridge is complete."""
         CLIPBridge.adopt(bridge)
-
-
-def register() -> None:
-    """Makes ``boot_transformers`` know the architectures; done when the package is imported.
-
-    TransformerLens 4.3 reads the entry points only after it has looked a config's architecture up in its own table, and
-    loads what its set of vision models does not name as a language model.
-    """
-    for name in ARCHITECTURES:
-        SUPPORTED_ARCHITECTURES.setdefault(name, CLIPBridgeAdapter)
-    VISION_ARCHITECTURES.update(ARCHITECTURES)

@@ -22,7 +22,7 @@ from clip_lens_plugin.bridge.probe import refuse_other_embedding
 from clip_lens_plugin.bridge.watch import BridgeAsSeen, hooked_points, refuse_changed_bridge
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.pooling import NORMALIZED
-from clip_lens_plugin.model.bridged import resolve_by, resolved
+from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.loading.hub_model import wrapped
 from clip_lens_plugin.model.text.labels import Labels
@@ -102,9 +102,6 @@ class BridgeResolver:
         hooked = hooked_of(bridge)
         _refuse_other_output(hooked, cache)
         return hooked, _translated(hooked, cache)
-
-
-resolve_by(BridgeResolver())
 
 
 def hooked_of(bridge: Any) -> HookedCLIP:

@@ -1,2 +1,5 @@
-from clip_lens_plugin.collection.collecting import collect as collect
-from clip_lens_plugin.collection.store import ContributionStore as ContributionStore
+"""Data sets that were run once, and what was kept of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

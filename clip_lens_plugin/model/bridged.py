@@ -5,35 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.resolvers import Resolver, resolver
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@runtime_checkable
-class Resolver(Protocol):
-    """What :mod:`clip_lens_plugin.bridge.model` makes of a bridge."""
-
-    def hooked(self, bridge: TransformerBridge) -> ImageModel:
-        """The model on the bridge's weights, if no hooks are on the bridge."""
-        ...
-
-    def with_cache(self, bridge: TransformerBridge, cache: ActivationCache) -> tuple[ImageModel, ActivationCache]:
-        """The model on the bridge's weights, and the bridge's cache under its names."""
-        ...
-
-
-_RESOLVERS: list[Resolver] = []
-
-
-def resolve_by(resolver: Resolver) -> None:
-    """Sets what resolves bridges; done before there can be one, when TransformerLens learns of our architectures."""
-    _RESOLVERS[:] = [resolver]
 
 
 def resolved(model: Any) -> Any:
@@ -53,12 +33,12 @@ def resolved_with(model: Any, cache: ActivationCache) -> tuple[ImageModel, Activ
 
 
 def _resolver_of(model: Any) -> Resolver:
-    if not isinstance(model, TransformerBridge) or not _RESOLVERS:
+    if not isinstance(model, TransformerBridge):
         raise TypeError(
             f"The model must be a HookedCLIP or a TransformerBridge, got {type(model).__name__}. Wrap it first: "
             f"HookedCLIP.from_open_clip(model) or HookedCLIP.from_transformers(model)."
         )
-    return _RESOLVERS[0]
+    return resolver()
 
 
 def takes_bridges(function: F) -> F:

@@ -1,8 +1,5 @@
 """The embedded model's world: drawn scenes whose attributes are known."""
 
-from clip_lens_plugin.scenes.attributes import ATTRIBUTES, Scene, sample_scenes
-from clip_lens_plugin.scenes.captions import caption, prompts
-from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.scenes.drawing import draw, shape_mask
+import lazy_loader
 
-__all__ = ["ATTRIBUTES", "Scene", "ScenesDataset", "caption", "draw", "prompts", "sample_scenes", "shape_mask"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

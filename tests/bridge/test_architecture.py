@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from clip_lens_plugin.bridge.architecture import ARCHITECTURES, CLIPBridgeAdapter
+from clip_lens_plugin.bridge.architecture import CLIPBridgeAdapter
+from clip_lens_plugin.bridge.registration import ARCHITECTURES
 from tests.adapters.conversion import image_features, vision_model
 from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Booted

@@ -1,10 +1,5 @@
 """Loads open_clip's and Hugging Face's models, and turns what can go wrong into one message that says what to do."""
 
-from __future__ import annotations
+import lazy_loader
 
-from clip_lens_plugin.model.loading.by_name import Loaded, Origin, load
-from clip_lens_plugin.model.loading.errors import LoadingWarning, ModelNotFoundError
-from clip_lens_plugin.model.loading.names import SCENES_FOLDER
-from clip_lens_plugin.model.loading.options import Options
-
-__all__ = ["SCENES_FOLDER", "Loaded", "LoadingWarning", "ModelNotFoundError", "Options", "Origin", "load"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

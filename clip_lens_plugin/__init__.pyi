@@ -1,0 +1,18 @@
+"""Where the public names are loaded from."""
+
+from .ablation.curve import mean_ablation_curve as mean_ablation_curve
+from .bridge.model import as_hooked_clip as as_hooked_clip
+from .collection.collecting import collect as collect
+from .collection.store import ContributionStore as ContributionStore
+from .decomposition.contributions import Contributions as Contributions
+from .decomposition.runs import decompose as decompose
+from .describe.spans import text_span as text_span
+from .maps.patch_text import PatchTextMap as PatchTextMap
+from .maps.patch_text import patch_text_map as patch_text_map
+from .model.hooked_clip import HookedCLIP as HookedCLIP
+from .statistics.moments import Moments as Moments
+from .texts.pool import TextPool as TextPool
+from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier
+
+__version__: str
+__all__: list[str]

@@ -1,0 +1,12 @@
+from .completeness import random_directions as random_directions
+from .completeness import text_span_completeness as text_span_completeness
+from .component_sets import Components as Components
+from .component_sets import paper_components as paper_components
+from .curve import mean_ablation_curve as mean_ablation_curve
+from .hooks import mean_ablation as mean_ablation
+from .hooks import resample_ablation as resample_ablation
+from .hooks import zero_ablation as zero_ablation
+from .means import ActivationMeans as ActivationMeans
+from .means import activation_means as activation_means
+from .self_attention import class_self_attention_hooks as class_self_attention_hooks
+from .self_attention import class_self_attention_messages as class_self_attention_messages

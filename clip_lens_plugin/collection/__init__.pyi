@@ -1,0 +1,2 @@
+from .collecting import collect as collect
+from .store import ContributionStore as ContributionStore

@@ -1,0 +1,9 @@
+from .choose import as_source as as_source
+from .folder import FolderSource as FolderSource
+from .hub_dataset import HuggingFaceSource as HuggingFaceSource
+from .shards import ShardSource as ShardSource
+from .source import ImageSource as ImageSource
+from .source import Sample as Sample
+from .streams.hub_stream import HuggingFaceStream as HuggingFaceStream
+from .streams.stream import StreamSource as StreamSource
+from .torch_dataset import TorchSource as TorchSource

@@ -1,0 +1,15 @@
+from .attention import attention_view as attention_view
+from .attention import class_attention_view as class_attention_view
+from .drawing.view import View as View
+from .drawing.view import page as page
+from .gallery import head_gallery_view as head_gallery_view
+from .gallery import neighbours_view as neighbours_view
+from .patch_text import head_text_view as head_text_view
+from .patch_text import patch_text_view as patch_text_view
+from .summaries import ablation_view as ablation_view
+from .summaries import explained_variance_view as explained_variance_view
+from .summaries import head_view as head_view
+from .summaries import layer_view as layer_view
+from .tables import head_texts_view as head_texts_view
+from .tables import samples_view as samples_view
+from .tables import text_span_view as text_span_view

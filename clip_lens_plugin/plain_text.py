@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 """Letters and marks that nothing is drawn for."""
@@ -61,9 +62,11 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
+    from pandas.api.types import is_numeric_dtype
+
     safe = table.copy()
     for column in safe.columns:
-        if not pd.api.types.is_numeric_dtype(safe[column].dtype):
+        if not is_numeric_dtype(safe[column].dtype):
             safe[column] = safe[column].map(_cell)
     safe.columns = [_cell(column) for column in safe.columns]
     safe.to_csv(path, index=False)

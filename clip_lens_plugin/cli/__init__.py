@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from clip_lens_plugin import __version__
 from clip_lens_plugin.cli.commands import ablate, collect, heatmap, models, report, textspan, verify
 from clip_lens_plugin.cli.dataset import SCENES_SEED as SCENES_SEED
 
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
-        typer.echo(f"clip-lens {version('clip_lens_plugin')}")
+        typer.echo(f"clip-lens {__version__}")
         raise typer.Exit
     return wanted
 

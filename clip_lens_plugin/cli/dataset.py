@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from clip_lens_plugin.datasets.choose import as_source
-from clip_lens_plugin.datasets.part import PartOfSource
-from clip_lens_plugin.datasets.source import ImageSource
-from clip_lens_plugin.labelling.values import LabelOrder
-from clip_lens_plugin.scenes.dataset import ScenesDataset
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.datasets.source import ImageSource
+    from clip_lens_plugin.labelling.values import LabelOrder
 
 N_SCENES = 2000
 ATTRIBUTE = "background"
@@ -35,6 +35,10 @@ def source_of(
         ValueError: if it cannot be used, an attribute is given for a data set, or labels for drawn scenes.
         FileNotFoundError: if a shard, or the file of labels, is missing.
     """
+    from clip_lens_plugin.datasets.choose import as_source
+    from clip_lens_plugin.datasets.part import PartOfSource
+    from clip_lens_plugin.scenes.dataset import ScenesDataset
+
     if label_order is not None and labels is None:
         raise ValueError(f"--label-order {label_order} says what the numbers in --labels FILE are: give that too.")
     if dataset is None:

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
-from clip_lens_plugin.model.loading.errors import first_line, is_no_memory
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
 INTERRUPTED = 130
@@ -35,6 +34,8 @@ def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
         say(console, f"{who}: {'; '.join((str(error), *_notes(error)))}")
         raise typer.Exit(2) from None
     except (MemoryError, RuntimeError) as error:
+        from clip_lens_plugin.model.loading.errors import first_line, is_no_memory
+
         if not is_no_memory(error):
             raise
         say(console, f"{who}: Memory ran out: {first_line(error)}. Give smaller batches, less data or a smaller model.")

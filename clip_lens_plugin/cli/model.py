@@ -11,7 +11,6 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-import torch
 import typer
 from rich.console import Console
 
@@ -19,6 +18,8 @@ from clip_lens_plugin.cli.options import DeviceOption, ModelOption, PretrainedOp
 from clip_lens_plugin.cli.printing import say
 
 if TYPE_CHECKING:
+    import torch
+
     from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 Channels = tuple[float, float, float]
@@ -72,6 +73,8 @@ class ModelChoice:
             ModelNotFoundError, UnsupportedTowerError, ValueError: see ``HookedCLIP.from_pretrained``.
             ValueError: if the device cannot be used, or has no memory for the model.
         """
+        import torch
+
         from clip_lens_plugin.model.hooked_clip import HookedCLIP
         from clip_lens_plugin.model.loading import LoadingWarning
 

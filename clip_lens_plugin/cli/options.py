@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from clip_lens_plugin.arguments import checked_device
-
 Precision = Literal["float32", "bfloat16", "float16"]
 Format = Literal["png", "svg"]
 
@@ -96,4 +94,6 @@ def check_out(out: Path) -> None:
 def check_device(device: str | None) -> None:
     """Raises ValueError if torch cannot use it."""
     if device is not None:
+        from clip_lens_plugin.arguments import checked_device
+
         checked_device(device)

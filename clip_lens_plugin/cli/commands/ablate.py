@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import pandas as pd
-import torch
 import typer
-from jaxtyping import Int
 from rich.console import Console
-from rich.table import Table
 
-from clip_lens_plugin.ablation import mean_ablation_curve
-from clip_lens_plugin.cli.bars import Bars
-from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
@@ -32,22 +25,15 @@ from clip_lens_plugin.cli.options import (
     check_out,
 )
 from clip_lens_plugin.cli.printing import print_path, say
-from clip_lens_plugin.cli.stores import (
-    data_set_of,
-    end_if_many_skipped,
-    open_or_collect,
-    print_classes,
-    print_store,
-    store_labels,
-)
-from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.datasets.source import ImageSource
-from clip_lens_plugin.files.whole import whole_files
-from clip_lens_plugin.labelling.names import notes_of
-from clip_lens_plugin.plain_text import write_csv
-from clip_lens_plugin.views.drawing.view import save_figure
-from clip_lens_plugin.views.figures import ablation_figure
-from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from jaxtyping import Int
+
+    from clip_lens_plugin.collection.store import ContributionStore
+    from clip_lens_plugin.datasets.source import ImageSource
+    from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
 
 Effect = Literal["direct", "total"]
 
@@ -87,6 +73,21 @@ def ablate(
     label_order: LabelOrderOption = None,
 ) -> None:
     """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
+    import torch
+
+    from clip_lens_plugin.ablation.curve import mean_ablation_curve
+    from clip_lens_plugin.cli.bars import Bars
+    from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
+    from clip_lens_plugin.cli.stores import (
+        data_set_of,
+        end_if_many_skipped,
+        open_or_collect,
+        print_classes,
+        print_store,
+        store_labels,
+    )
+    from clip_lens_plugin.labelling.names import notes_of
+
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console), one_line_interrupt(console, AGAIN):
         check_out(out)
@@ -142,11 +143,17 @@ def _pictures(
 def _accuracy(
     store: ContributionStore, classifier: ZeroShotClassifier, labels: Int[torch.Tensor, " n"]
 ) -> ZeroShotAccuracy:
+    import torch
+
+    from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy
+
     ranks = [classifier.ranks(store[rows].embedding, labels[rows.start : rows.stop]).cpu() for rows in store.blocks()]
     return ZeroShotAccuracy.from_ranks(torch.cat(ranks), labels, classifier.names)
 
 
 def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.DataFrame) -> None:
+    from rich.table import Table
+
     for name, share in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
         console.print(
             f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {accuracy.n:,} samples, "
@@ -164,6 +171,11 @@ def _per_cent(share: float, low: float, high: float) -> str:
 
 
 def _write(accuracy: ZeroShotAccuracy, curve: pd.DataFrame, out: Path, figure_format: Format) -> list[Path]:
+    from clip_lens_plugin.files.whole import whole_files
+    from clip_lens_plugin.plain_text import write_csv
+    from clip_lens_plugin.views.drawing.view import save_figure
+    from clip_lens_plugin.views.figures import ablation_figure
+
     names = ("ablation.parquet", "ablation.csv", "zero_shot.csv", f"ablation.{figure_format}")
     paths = [out / name for name in names]
     with whole_files() as beside:

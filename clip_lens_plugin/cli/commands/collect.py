@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import typer
 from rich.console import Console
 
@@ -21,9 +20,6 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
 )
 from clip_lens_plugin.cli.printing import print_path
-from clip_lens_plugin.cli.stores import end_if_many_skipped, print_classes, print_store, workers_for
-from clip_lens_plugin.collection.collecting import collect as run
-from clip_lens_plugin.collection.processes.ranks import Ranks, joined
 
 
 @takes_model
@@ -73,6 +69,12 @@ def collect(
     More than 5 % of the samples skipped is exit code 3, and the collection stays usable. Without a data set: drawn
     scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
     """
+    import torch
+
+    from clip_lens_plugin.cli.stores import end_if_many_skipped, print_classes, print_store, workers_for
+    from clip_lens_plugin.collection.collecting import collect as run
+    from clip_lens_plugin.collection.processes.ranks import Ranks, joined
+
     console = Console(stderr=True, highlight=False)
     with joined() as own_device:
         ranks = Ranks.current()

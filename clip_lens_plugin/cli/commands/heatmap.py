@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.printing import print_path
 from clip_lens_plugin.files.whole import check_place
-from clip_lens_plugin.images.pictures import open_upright
-from clip_lens_plugin.maps.crop_geometry import Placement
-from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.plain_text import printable
-from clip_lens_plugin.views.drawing.view import SUFFIXES
-from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
 @takes_model
@@ -41,6 +37,13 @@ def heatmap(
     smooth: Annotated[bool, typer.Option("--smooth", help="Show maps interpolated; the numbers stay.")] = False,
 ) -> None:
     """Maps a picture's similarity to texts onto its patches, on the whole picture."""
+    from clip_lens_plugin.arguments import checked_texts
+    from clip_lens_plugin.images.pictures import open_upright
+    from clip_lens_plugin.maps.crop_geometry import Placement
+    from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
+    from clip_lens_plugin.views.drawing.view import SUFFIXES
+    from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):
         if out.suffix not in SUFFIXES:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import pandas as pd
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
 from clip_lens_plugin.cli.printing import say
-from clip_lens_plugin.model.catalogue import catalogue
 
 
 def models(
@@ -21,6 +17,12 @@ def models(
     ] = "",
 ) -> None:
     """Lists open_clip's models with the tags of their weights: supported or not, what they are, and why not."""
+    import pandas as pd
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    from clip_lens_plugin.model.catalogue import catalogue
+
     console = Console(highlight=False)
     with Console(stderr=True).status("reading open_clip's configs"):
         found = catalogue(contains)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.bars import Bars
 from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
@@ -17,6 +16,7 @@ from clip_lens_plugin.cli.printing import print_path, say
 from clip_lens_plugin.files.whole import check_place
 
 if TYPE_CHECKING:
+    from clip_lens_plugin.cli.bars import Bars
     from clip_lens_plugin.datasets.image_folder import Skipped
     from clip_lens_plugin.model.hooked_clip import HookedCLIP
     from clip_lens_plugin.texts.pool import TextPool
@@ -45,6 +45,8 @@ def report(
 
     Without options: the embedded model on drawn scenes, offline.
     """
+    from clip_lens_plugin.cli.bars import Bars
+
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):
         check_out(out)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from clip_lens_plugin.cli.bars import Bars
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
@@ -24,13 +20,9 @@ from clip_lens_plugin.cli.options import (
     check_out,
 )
 from clip_lens_plugin.cli.printing import cell, print_path
-from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
-from clip_lens_plugin.cli.texts import pool_for, pool_named
-from clip_lens_plugin.describe.spans import TextSpanResult, text_span
-from clip_lens_plugin.files.whole import whole_files
-from clip_lens_plugin.plain_text import write_csv
-from clip_lens_plugin.views.drawing.view import save_figure
-from clip_lens_plugin.views.figures import explained_variance_figure
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.describe.spans import TextSpanResult
 
 TOLD_TEXTS = 3
 
@@ -51,6 +43,13 @@ def textspan(
     limit: LimitOption = None,
 ) -> None:
     """Describes heads by texts (TextSpan), as tables and a figure of the variance that they explain."""
+    import torch
+
+    from clip_lens_plugin.cli.bars import Bars
+    from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
+    from clip_lens_plugin.cli.texts import pool_for, pool_named
+    from clip_lens_plugin.describe.spans import text_span
+
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console), one_line_interrupt(console, AGAIN):
         check_out(out)
@@ -73,6 +72,9 @@ def textspan(
 
 
 def _print_texts(console: Console, found: TextSpanResult) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("layer", "head", "first texts", "explained")
     for span in found:
         told = Text("\n").join(cell(text) for text in span.texts[:TOLD_TEXTS])
@@ -82,6 +84,11 @@ def _print_texts(console: Console, found: TextSpanResult) -> None:
 
 
 def _write(found: TextSpanResult, out: Path, figure_format: Format) -> list[Path]:
+    from clip_lens_plugin.files.whole import whole_files
+    from clip_lens_plugin.plain_text import write_csv
+    from clip_lens_plugin.views.drawing.view import save_figure
+    from clip_lens_plugin.views.figures import explained_variance_figure
+
     table = found.to_dataframe()
     paths = [out / name for name in ("text_span.parquet", "text_span.csv", f"explained_variance.{figure_format}")]
     with whole_files() as beside:

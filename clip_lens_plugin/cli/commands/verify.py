@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import DAMAGED, one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
-from clip_lens_plugin.cli.stores import is_store
-from clip_lens_plugin.collection.checks.description import read_plan
-from clip_lens_plugin.collection.checks.store import check_store
-from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.datasets.image_folder import Skipped, find_images, load_images
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.plain_text import one_line
+
+if TYPE_CHECKING:
+    from clip_lens_plugin.datasets.image_folder import Skipped
+    from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 PROBES = 16
 """Pictures of a folder that are compared, evenly spaced, unless --limit says otherwise."""
@@ -44,6 +40,10 @@ def verify(
     Of a collection every file is read first and compared with what was written, which needs no model: a line says what
     is damaged and what is good, and damage is exit code 4.
     """
+    import torch
+
+    from clip_lens_plugin.cli.stores import is_store
+
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):
         if source is not None and is_store(source):
@@ -59,6 +59,8 @@ def verify(
 
 def _check_files(store: str) -> None:
     """Says what the files of a collection hold. Exits if one is damaged."""
+    from clip_lens_plugin.collection.checks.store import check_store
+
     check = check_store(store)
     for line in str(check).splitlines():
         typer.echo(one_line(f"{store}: {line}"))
@@ -68,11 +70,18 @@ def _check_files(store: str) -> None:
 
 def _is_own(choice: ModelChoice, store: str) -> bool:
     """Whether a model was chosen, or the one that is taken where none is may be the collection's."""
+    from clip_lens_plugin.collection.checks.description import read_plan
+    from clip_lens_plugin.collection.place import Place
+
     plan = read_plan(Place(store))
     return choice.model != "scenes" or (plan is not None and plan.model_name == "scenes")
 
 
 def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:
+    from clip_lens_plugin.cli.stores import is_store
+    from clip_lens_plugin.collection.store import ContributionStore
+    from clip_lens_plugin.datasets.image_folder import find_images, load_images
+
     name = model.cfg.model_name
     if source is None:
         return [f"{name}: {model.verify()}"]

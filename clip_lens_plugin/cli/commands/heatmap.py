@@ -13,7 +13,6 @@ from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.printing import print_path
-from clip_lens_plugin.files.whole import check_place
 from clip_lens_plugin.plain_text import printable
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ def heatmap(
 ) -> None:
     """Maps a picture's similarity to texts onto its patches, on the whole picture."""
     from clip_lens_plugin.arguments import checked_texts
+    from clip_lens_plugin.files.whole import check_place
     from clip_lens_plugin.images.pictures import open_upright
     from clip_lens_plugin.maps.crop_geometry import Placement
     from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map

@@ -13,7 +13,6 @@ from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import check_out
 from clip_lens_plugin.cli.printing import print_path, say
-from clip_lens_plugin.files.whole import check_place
 
 if TYPE_CHECKING:
     from clip_lens_plugin.cli.bars import Bars
@@ -46,6 +45,7 @@ def report(
     Without options: the embedded model on drawn scenes, offline.
     """
     from clip_lens_plugin.cli.bars import Bars
+    from clip_lens_plugin.files.whole import check_place
 
     console = Console(stderr=True, highlight=False)
     with one_line_errors(console):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import open_clip.transformer as oc
@@ -19,9 +20,8 @@ from timm.models.vision_transformer import Block as TimmBlock
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from transformers.models.clip import modeling_clip
-from transformers.models.siglip import modeling_siglip
-from transformers.models.siglip2 import modeling_siglip2
+
+from clip_lens_plugin.after_import import after_import
 
 
 @dataclass(frozen=True)
@@ -125,19 +125,6 @@ def _transformers(family: Any, prefix: str) -> dict[type[nn.Module], dict[str, K
     return {each: children for suffix, children in parts.items() for each in named(suffix)}
 
 
-VISION_MODELS = tuple(
-    getattr(family, prefix + suffix)
-    for family, prefix in ((modeling_clip, "CLIP"), (modeling_siglip, "Siglip"), (modeling_siglip2, "Siglip2"))
-    for suffix in ("VisionModel", "VisionTransformer")
-    if hasattr(family, prefix + suffix)
-)
-TOWER = _holding(
-    "an image tower",
-    vision_model=Kind("a vision model of Hugging Face", VISION_MODELS),
-    visual_projection=LINEAR,
-)
-"""The whole: a class of :data:`CHILDREN`, or what the wrapper makes of a Hugging Face model."""
-
 CHILDREN: dict[type[nn.Module], dict[str, Kind]] = {
     oc.VisionTransformer: {
         "conv1": Kind("a convolution", (nn.Conv2d,)),
@@ -185,8 +172,36 @@ CHILDREN: dict[type[nn.Module], dict[str, Kind]] = {
         **dict.fromkeys(("q_norm", "k_norm", "norm"), NORM),
         **{"proj_drop": DROP, "mlp": TIMM_MLP},
     },
-    **_transformers(modeling_clip, "CLIP"),
-    **_transformers(modeling_siglip, "Siglip"),
-    **_transformers(modeling_siglip2, "Siglip2"),
 }
-"""Class to its children by name. What is not here has none: linear layers, norms, dropouts."""
+"""Class to its children by name. What is not here has none: linear layers, norms, dropouts.
+
+Hugging Face's are added when they are loaded: importing them takes as long as importing torch.
+"""
+
+FAMILIES = {
+    "transformers.models.clip.modeling_clip": "CLIP",
+    "transformers.models.siglip.modeling_siglip": "Siglip",
+    "transformers.models.siglip2.modeling_siglip2": "Siglip2",
+}
+"""Hugging Face's modules, and what the names of their classes begin with."""
+
+
+def family_classes(family: ModuleType) -> set[type[nn.Module]]:
+    """The known classes of one of :data:`FAMILIES`."""
+    return set(_transformers(family, FAMILIES[family.__name__]))
+
+
+def tower_kind() -> Kind:
+    """The whole tower: a class of :data:`CHILDREN`, or what the wrapper makes of a Hugging Face model."""
+    names = {prefix + suffix for prefix in FAMILIES.values() for suffix in ("VisionModel", "VisionTransformer")}
+    vision = tuple(each for each in CHILDREN if each.__name__ in names and each.__module__ in FAMILIES)
+    return _holding(
+        "an image tower", vision_model=Kind("a vision model of Hugging Face", vision), visual_projection=LINEAR
+    )
+
+
+def _add(family: ModuleType) -> None:
+    CHILDREN.update(_transformers(family, FAMILIES[family.__name__]))
+
+
+after_import(dict.fromkeys(FAMILIES, _add))

@@ -9,14 +9,17 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
 
-from clip_lens_plugin.adapters.expected import CHILDREN, DROP, LINEAR, NORM, SCALE
+from clip_lens_plugin.adapters.expected import CHILDREN, DROP, FAMILIES, LINEAR, NORM, SCALE, family_classes
 from clip_lens_plugin.adapters.seen import AGAIN, Held, Seen, functions_of, refuse_other_functions
 from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_global_hooks
+from clip_lens_plugin.after_import import after_import
 from clip_lens_plugin.upstream.of_transformers import KERNEL_SETTING
 
 KNOWN = {*CHILDREN, *LINEAR.classes, *NORM.classes, *SCALE.classes, *DROP.classes, CLIP, CustomTextCLIP, CoCa}
 FUNCTIONS = functions_of(KNOWN)
-"""What the known classes computed when this module was imported."""
+"""What the known classes computed when this module was imported; Hugging Face's, when they were themselves."""
+
+after_import(dict.fromkeys(FAMILIES, lambda family: FUNCTIONS.update(functions_of(family_classes(family)))))
 
 RANDOM = ("p", "drop_prob", "prob", "dropout")
 """Attributes that say how much a module drops while it is in training mode."""

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
 
-from clip_lens_plugin.adapters.expected import CHILDREN, NORMS, TOWER, Kind
+from clip_lens_plugin.adapters.expected import CHILDREN, NORMS, Kind, tower_kind
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 
 LIBRARIES = ("torch", "open_clip", "timm", "transformers", "clip_lens_plugin")
@@ -65,7 +65,7 @@ class SourceMismatchError(UnsupportedTowerError):
 
 def refuse_foreign(tower: nn.Module, model_name: str) -> None:
     """Raises SourceMismatchError if a module is of a class, or a weight of a kind, from outside the known libraries."""
-    for path, module, kind in _walk("visual", tower, TOWER):
+    for path, module, kind in _walk("visual", tower, tower_kind()):
         base = base_class(module)
         if not kind.as_it_is and base.__module__.partition(".")[0] not in LIBRARIES:
             raise SourceMismatchError(
@@ -84,7 +84,7 @@ def refuse_foreign(tower: nn.Module, model_name: str) -> None:
 def refuse_other_structure(tower: nn.Module, model_name: str) -> None:
     """Raises SourceMismatchError if a module is not of the class expected in its place, or not as its class made it."""
     refuse_global_hooks(model_name)
-    for path, module, kind in _walk("visual", tower, TOWER):
+    for path, module, kind in _walk("visual", tower, tower_kind()):
         changed = alteration(module)
         if changed:
             raise SourceMismatchError(f"{model_name}: {path} {changed}")

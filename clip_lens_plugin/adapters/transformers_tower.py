@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPVisionModelWithProjection, PreTrainedModel, Siglip2Model, SiglipModel
 
 from clip_lens_plugin.adapters.open_clip_tower import multi_head_parts
 from clip_lens_plugin.adapters.structure import refuse_other_structure, title, way_out
@@ -26,7 +27,17 @@ from clip_lens_plugin.layers.qkv import SplitQKV
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
 from clip_lens_plugin.upstream.of_transformers import attention_kernel
 
-SUPPORTED = (CLIPModel, CLIPVisionModelWithProjection, SiglipModel, Siglip2Model)
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SUPPORTED = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
+"""Names of Hugging Face's classes."""
+
+
+@cache
+def supported_classes() -> tuple[type, ...]:
+    """The classes that :data:`SUPPORTED` names; the first call loads them."""
+    return tuple(getattr(transformers, name) for name in SUPPORTED)
 
 
 class HuggingFaceVision(nn.Module):
@@ -65,9 +76,9 @@ class HuggingFaceCLIP(nn.Module):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        if not isinstance(model, SUPPORTED):
+        if not isinstance(model, supported_classes()):
             raise UnsupportedTowerError(
-                f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported, got "
+                f"Of Hugging Face's models {', '.join(SUPPORTED)} are supported, got "
                 f"{title(type(model))}. {way_out(type(model))}".rstrip()
             )
         self._original = (model,)  # In a tuple it is no child, whose weights would count twice.
@@ -87,7 +98,7 @@ class HuggingFaceCLIP(nn.Module):
         That is the softmax of every attention but "sdpa", and SigLIP 2's positions.
         """
         model = self._original[0]
-        narrow = isinstance(model, Siglip2Model) or attention_kernel(model.config) != "sdpa"
+        narrow = isinstance(model, transformers.Siglip2Model) or attention_kernel(model.config) != "sdpa"
         return torch.float32 if narrow and dtype is torch.float64 else dtype
 
     def encode_text(self, tokens: Int[Tensor, "t n"], normalize: bool = False) -> Float[Tensor, "t e"]:
@@ -98,10 +109,10 @@ class HuggingFaceCLIP(nn.Module):
 
 def image_features(model: Any, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
     """What a model of :data:`SUPPORTED` gives by its own public methods."""
-    if isinstance(model, CLIPVisionModelWithProjection):
+    if isinstance(model, transformers.CLIPVisionModelWithProjection):
         return model(pixel_values=images).image_embeds
     given: dict[str, Any] = {"pixel_values": images}
-    if isinstance(model, Siglip2Model):
+    if isinstance(model, transformers.Siglip2Model):
         vision: Any = model.config.vision_config
         given = patched_inputs(images, vision.patch_size)
     found: Any = model.get_image_features(**given)

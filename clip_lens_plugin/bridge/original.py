@@ -19,7 +19,7 @@ from clip_lens_plugin.adapters.structure import (
     replaced_function,
 )
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
-from clip_lens_plugin.adapters.transformers_tower import SUPPORTED
+from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, supported_classes
 from clip_lens_plugin.upstream.of_transformer_lens import plain_name, wrapped_by
 from clip_lens_plugin.upstream.of_transformers import set_attention_kernel
 
@@ -50,9 +50,9 @@ def blank(original: Any) -> Any:
         UnsupportedTowerError: for a class that is not supported; a subclass or a wrapper is none.
     """
     made = type(original)
-    if made not in SUPPORTED:
+    if made not in supported_classes():
         raise UnsupportedTowerError(
-            f"Of Hugging Face's models {', '.join(each.__name__ for each in SUPPORTED)} are supported in a bridge, got "
+            f"Of Hugging Face's models {', '.join(SUPPORTED)} are supported in a bridge, got "
             f"{made.__name__}. Give the model itself: merge an adapter into its weights first "
             f"(model.merge_and_unload())."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from clip_lens_plugin.bridge.after_import import after_import
+from clip_lens_plugin.after_import import after_import
 from clip_lens_plugin.model.resolvers import Resolver, resolve_by
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
@@ -29,7 +29,6 @@ def register() -> None:
     """
     resolve_by(_resolver)
     after_import(
-        "transformer_lens",
         {
             "transformer_lens.factories.architecture_adapter_factory": _add_adapters,
             "transformer_lens.utilities.architectures": _add_vision_models,

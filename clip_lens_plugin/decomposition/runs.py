@@ -16,7 +16,6 @@ from jaxtyping import Float
 from rich.progress import track
 from torch import Tensor
 from transformer_lens import ActivationCache
-from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.activations import factors_from_cache, factors_from_images
@@ -28,6 +27,9 @@ from clip_lens_plugin.decomposition.run_size import images_in_run
 from clip_lens_plugin.model.bridged import resolved_with, takes_bridges
 from clip_lens_plugin.model.inputs.pixels import check_form, checked
 from clip_lens_plugin.model.protocol import ImageModel
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 def decompose(

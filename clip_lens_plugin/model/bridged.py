@@ -8,7 +8,6 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from transformer_lens import ActivationCache
-from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.model.resolvers import Resolver, resolver
@@ -33,6 +32,8 @@ def resolved_with(model: Any, cache: ActivationCache) -> tuple[ImageModel, Activ
 
 
 def _resolver_of(model: Any) -> Resolver:
+    from transformer_lens.model_bridge import TransformerBridge
+
     if not isinstance(model, TransformerBridge):
         raise TypeError(
             f"The model must be a HookedCLIP or a TransformerBridge, got {type(model).__name__}. Wrap it first: "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import FactoredMatrix
-from transformer_lens.model_bridge.composition_scores import CompositionScores
 from transformer_lens.utilities.matrix import composition_scores
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
@@ -15,6 +16,9 @@ from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.model.tl_parameters import NamedWeights, block_weights
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge.composition_scores import CompositionScores
 
 
 class StackedWeights:
@@ -114,6 +118,8 @@ class StackedWeights:
         layer = torch.arange(self.cfg.n_layers, device=self.cfg.device)
         earlier = layer[:, None, None, None] < layer[None, None, :, None]
         scores = composition_scores(self.OV, read, broadcast_dims=True) * earlier
+        from transformer_lens.model_bridge.composition_scores import CompositionScores
+
         return CompositionScores(scores, list(range(self.cfg.n_layers)), self.all_head_labels)
 
     def tl_parameters(self) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
-from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, HuggingFaceCLIP
+from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, HuggingFaceCLIP, supported_classes
 from clip_lens_plugin.model.loading.errors import (
     ModelNotFoundError,
     first_line,
@@ -62,11 +62,10 @@ def load_transformers(
             raise ModelNotFoundError(_explain(source, error)) from error
         named = config.architectures
         asked = str(next(iter(named), "no class")) if isinstance(named, list) else "no class"
-        loader: Any = next((each for each in SUPPORTED if each.__name__ == asked), None)
+        loader: Any = next((each for each in supported_classes() if each.__name__ == asked), None)
         if loader is None:
             raise UnsupportedTowerError(
-                f"{source} holds a model of {asked}; of Hugging Face's models "
-                f"{', '.join(each.__name__ for each in SUPPORTED)} are supported."
+                f"{source} holds a model of {asked}; of Hugging Face's models {', '.join(SUPPORTED)} are supported."
             )
         try:
             model, told = loader.from_pretrained(

@@ -12,20 +12,21 @@ from typing import Any
 Action = Callable[[ModuleType], object]
 
 
-def after_import(package: str, actions: Mapping[str, Action]) -> None:
-    """Calls each action with its module: at once if the package is loaded already, else when the module has been.
+def after_import(actions: Mapping[str, Action]) -> None:
+    """Calls each action with its module: at once where that is loaded already, else when it has been.
 
-    A second call for the same modules, while they are waited for, changes nothing.
+    A second call with the same actions, while all of them wait, changes nothing.
 
     Args:
-        package: of the modules.
-        actions: what to do, by the module's full name. Another thread may see a module before its action is done.
+        actions: what to do, by the module's full name. Another thread may see the module before it is done.
     """
-    if sys.modules.get(package) is not None:
-        for name, action in actions.items():
-            action(import_module(name))  # Waits for a thread that is loading it.
-    elif not any(isinstance(each, _Finder) and each.waits_for(actions) for each in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(actions))
+    if any(isinstance(each, _Finder) and each.waits_for(actions) for each in sys.meta_path):
+        return
+    finder = _Finder(actions)
+    sys.meta_path.insert(0, finder)
+    for name in actions:
+        if sys.modules.get(name) is not None:
+            finder.loaded(import_module(name))  # Waits for a thread that is loading it.
 
 
 class _Finder:
@@ -34,9 +35,9 @@ class _Finder:
     def __init__(self, actions: Mapping[str, Action]) -> None:
         self._actions = dict(actions)
 
-    def waits_for(self, names: Mapping[str, Any]) -> bool:
-        """Whether its modules are these."""
-        return self._actions.keys() == names.keys()
+    def waits_for(self, actions: Mapping[str, Action]) -> bool:
+        """Whether this is what it is to do."""
+        return self._actions == actions
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """What the finders behind this one find, with a loader that does what is to be done; None for other modules."""

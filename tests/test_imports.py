@@ -31,13 +31,27 @@ def imported(source: str, known: set[str]) -> Iterator[str]:
                     yield inner if inner in known else node.module
 
 
+def loaded_lazily(stub: str, package: str) -> set[str]:
+    """Modules that a package loads names from when they are first used."""
+    nodes = [node for node in ast.walk(ast.parse(stub)) if isinstance(node, ast.ImportFrom)]
+    assert all(node.level == 1 and node.module is not None for node in nodes)
+    return {f"{package}.{node.module}" for node in nodes}
+
+
 def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
     return {name: set(imported(source, set(sources))) - {name} for name, source in sources.items()}
 
 
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
-    return graph({module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")})
+    found = graph({module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")})
+    for path in ROOT.rglob("__init__.pyi"):
+        name = module_name(path)
+        lazy = loaded_lazily(path.read_text(encoding="utf-8"), name.removesuffix(".__init__"))
+        assert lazy
+        assert lazy <= set(found)
+        found[name] |= lazy
+    return found
 
 
 def circle(imports: Mapping[str, set[str]]) -> list[str]:

@@ -1,0 +1,70 @@
+"""Prints how long one waits before anything is computed: ``python -m tests.benchmarks.start``.
+
+CPU seconds, user's and system's, of processes of their own, with compiled bytecode; medians of five. The report is the
+whole command, from the shell to the page, with its texts cached by a run that does not count.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROUNDS = 5
+UPSTREAM = "import transformer_lens, open_clip"
+COMMAND = ("-m", "clip_lens_plugin")
+
+
+def cpu_seconds(arguments: Sequence[str], folder: Path) -> float:
+    """CPU seconds of one fresh interpreter."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["CLIP_LENS_CACHE"] = str(folder / "cache")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def median(arguments: Sequence[str], folder: Path) -> float:
+    """Median CPU seconds of the rounds that come after one that compiles and fills caches."""
+    cpu_seconds(arguments, folder)
+    return statistics.median(cpu_seconds(arguments, folder) for _ in range(ROUNDS))
+
+
+def rows(folder: Path) -> list[tuple[str, str, str]]:
+    """What was run, its CPU seconds and their bound."""
+    python, upstream = median(("-c", "pass"), folder), median(("-c", UPSTREAM), folder)
+    package = median(("-c", "import clip_lens_plugin"), folder)
+    model = median(("-c", "from clip_lens_plugin import HookedCLIP"), folder)
+    found = [
+        ("python -c pass", f"{python:.2f}", ""),
+        (UPSTREAM, f"{upstream:.2f}", ""),
+        ("import clip_lens_plugin, beyond Python", f"{package - python:.2f}", "0.10"),
+        ("from clip_lens_plugin import HookedCLIP", f"{model:.2f}, {model / upstream:.2f} x", "1.02 x the two above"),
+    ]
+    for arguments in ((), ("--help",), ("--version",), ("nonsense",), ("ablate", "--nonsense"), ("ablate", "--help")):
+        took = median((*COMMAND, *arguments), folder)
+        found.append((" ".join(("clip-lens", *arguments)), f"{took:.2f}", "0.40"))
+    took = median((*COMMAND, "report", "--out", str(folder / "report"), "--device", "cpu"), folder)
+    return [*found, ("clip-lens report", f"{took:.2f}", "10.00")]
+
+
+def main() -> None:
+    """Measures everything and prints one table."""
+    table = Table("what", "CPU seconds", "bound")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows(Path(folder)):
+            table.add_row(*row)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
 from clip_lens_plugin.scenes.attributes import SIDE, Placement, Scene
@@ -43,7 +43,7 @@ def draw(scene: Scene) -> Image.Image:
     for placement in scene.placements:
         paint = Image.new("RGB", size, colour)
         tone = _second_tone(scene.texture, placement, rng)
-        paint.paste(second, mask=Image.fromarray((tone * 255).astype(np.uint8)))
+        paint.paste(second, mask=Image.fromarray(tone.astype(np.uint8) * np.uint8(255)))
         canvas.paste(paint, mask=_shape_mask(scene.shape, placement))
     pixels = np.asarray(canvas.reduce(_SCALE), dtype=np.float64)
     noisy = pixels + rng.normal(0.0, 5.0, pixels.shape)
@@ -118,19 +118,17 @@ _OUTLINES = {
 }
 
 
-def _second_tone(texture: str, at: Placement, rng: np.random.Generator) -> Float[np.ndarray, "drawn drawn"]:
-    axis = (np.arange(SIDE * _SCALE) + 0.5) / _SCALE
+def _second_tone(texture: str, at: Placement, rng: np.random.Generator) -> Bool[np.ndarray, "drawn drawn"]:
     px, py = rng.uniform(0, _PERIOD, 2)
+    if texture not in ("striped", "checkered", "dotted"):
+        return np.zeros((SIDE * _SCALE, SIDE * _SCALE), dtype=bool)
+    axis = (np.arange(SIDE * _SCALE) + 0.5) / _SCALE
     turn = math.radians(at.rotation)
     dx, dy = axis[None, :] - at.x, axis[:, None] - at.y
-    u = (dx * math.cos(turn) + dy * math.sin(turn) + px) / _PERIOD
-    v = (-dx * math.sin(turn) + dy * math.cos(turn) + py) / _PERIOD
+    u = (dx * math.cos(turn) + dy * math.sin(turn) + px) / _PERIOD % 1
     if texture == "striped":
-        tone = u % 1 < 0.5
-    elif texture == "checkered":
-        tone = (u % 1 < 0.5) != (v % 1 < 0.5)
-    elif texture == "dotted":
-        tone = (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.3**2
-    else:
-        tone = np.zeros_like(u, dtype=bool)
-    return tone.astype(np.float64)
+        return u < 0.5
+    v = (-dx * math.sin(turn) + dy * math.cos(turn) + py) / _PERIOD % 1
+    if texture == "checkered":
+        return (u < 0.5) != (v < 0.5)
+    return (u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.3**2

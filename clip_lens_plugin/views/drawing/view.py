@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib
 from markupsafe import Markup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from clip_lens_plugin.files.whole import whole_files
@@ -116,7 +117,10 @@ def figure_png(figure: Figure, dpi: int = 110) -> bytes:
     """PNG on white, without matplotlib's note of its own version and address."""
     buffer = io.BytesIO()
     with plain_lettering():
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        figure.set_dpi(dpi)
+        figure.set_facecolor("white")
+        # As savefig does, which draws everything twice.
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.model.interventions import refuse_rewritten_output, stream_is_edited
@@ -217,7 +217,9 @@ def factors_from_images(
         def take_values(v: Tensor, hook: HookPoint) -> None:
             passing["v"] = v.detach()
             if tokens:
-                saved[name + "v"] = v.detach().clone() if directions is None else _towards(v.detach(), directions[l])
+                saved[name + "v"] = (
+                    v.detach().clone() if directions is None else equations.values_towards(v.detach(), directions[l])
+                )
 
         def finish(z: Tensor, hook: HookPoint) -> None:
             pattern = pooling.rows(passing.pop("pattern"), 2)
@@ -274,10 +276,10 @@ def _self_message(
     """What the class token sends to itself; None where it is not what is pooled, or z is not what the tokens send."""
     if not pooling.reads_class_token_alone:
         return None
-    sent = torch.einsum("bhrn,bnhk->brhk", pattern, v)
+    sent = equations.attended_values(pattern, v)
     allowed = same_up_to(rounding(z.dtype, z.device)) * (sent.norm(dim=-1) + z.norm(dim=-1))
     same = ((sent - z).norm(dim=-1) <= allowed).all(1) | _ablated(z)
-    return pattern[..., 0].transpose(1, 2)[..., None] * v[:, None, 0] if bool(same.all()) else None
+    return equations.class_token_message(pattern, v) if bool(same.all()) else None
 
 
 def _kept_messages(
@@ -296,12 +298,6 @@ def _ablated(z: Float[Tensor, "b r h k"]) -> Bool[Tensor, "b h"]:
     return (z == 0).all(-1).all(1)
 
 
-def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -> Float[Tensor, "b n h p t"]:
-    wide, (_, joined, n_texts) = v.to(directions.dtype), directions.shape
-    by_pool_head = directions.unflatten(1, (joined // v.shape[-1], v.shape[-1])).transpose(1, 2).flatten(2)
-    return (wide.transpose(1, 2) @ by_pool_head).unflatten(-1, (-1, n_texts)).transpose(1, 2)
-
-
 @full_precision()
 def _fold_results(
     model: ImageModel, z: list[Tensor], result: list[Tensor | None]
@@ -313,7 +309,7 @@ def _fold_results(
         if result_rows is not None:
             ablated = (result_rows == 0).all(-1).all(1)
             z_rows = z_rows.masked_fill(ablated[:, None, :, None], 0.0)
-            exact = torch.einsum("brhk,hkd->brhd", z_rows, block.attn.W_O)
+            exact = equations.written_by_heads(z_rows, block.attn.W_O)
             difference = result_rows - exact
             allowed = same_up_to(rounding(model.cfg.dtype, model.cfg.device)) * exact.norm(dim=-1)
             same = (difference.norm(dim=-1) <= allowed).all(1)

@@ -157,12 +157,12 @@ def towards(vectors: Float[Tensor, "*batch e"], texts: Float[Tensor, "t e"]) -> 
     return vectors @ texts.T
 
 
-def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "w t"]) -> Float[Tensor, "p d t"]:
+def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -> Float[Tensor, "p d t"]:
     """``W_P[p] e_t``: the directions in the stream that a text has.
 
     Args:
-        maps: the fold, or its first factor; texts are then what the second made of them.
-        texts: embeddings as columns.
+        maps: the fold; or its second factor, then the first, of each p.
+        texts: embeddings as columns; or what the second factor made of them, [p, w, t].
     """
     return maps @ texts
 

@@ -354,7 +354,9 @@ def _heatmaps(
 ) -> tuple[Heatmap, ...]:
     maps = []
     for done, i in enumerate(rows, start=1):
-        nearest = (every.readout.checked_texts(texts) @ every.embedding[i]).argsort(descending=True).tolist()
+        nearest = (
+            equations.towards(every.embedding[i], every.readout.checked_texts(texts)).argsort(descending=True).tolist()
+        )
         wanted = [pool.texts[each] for each in nearest[:TEXTS_A_MAP]]
         if captions is not None:
             wanted = list(dict.fromkeys([captions[i], *wanted]))[:TEXTS_A_MAP]

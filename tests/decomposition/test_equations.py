@@ -207,6 +207,10 @@ def test_text_streams() -> None:
     m, x = maps.numpy(), texts.numpy()
     found = equations.text_streams(maps, texts)
     check(found, (P, D, T), lambda p, d, t: sum(m[p, d, e] * x[e, t] for e in range(E)))
+    each = numbers(P, E, T)
+    y = each.numpy()
+    found = equations.text_streams(maps, each)
+    check(found, (P, D, T), lambda p, d, t: sum(m[p, d, e] * y[p, e, t] for e in range(E)))
 
 
 def test_text_directions() -> None:

@@ -266,9 +266,13 @@ class Contributions(ComponentValues):
                 "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
                 "attn.hook_v."
             )
-        attended, coordinates = self._in_unit(self._parts.attended[:, layer]), self.own_coordinates[:, layer]
+        attended = self._in_unit(self._parts.attended[:, layer])
         values = self._parts.values[:, layer].to(attended.dtype)
         split = equations.token_coordinates(attended, values)
+        if self._parts.hooked is not None and layer not in self._parts.hooked:
+            return split
+        # Which heads a hook replaced, and of a cached run whether there was one, is seen from the numbers.
+        coordinates = self._in_unit(self._parts.coordinates[:, layer])
         ablated = (coordinates == 0).all(-1)
         allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
         replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated

@@ -59,6 +59,7 @@ class Parts:
             without such norms.
         rounding: the coarsest dtype that the parts went through.
         noise: relative size of what rounding leaves of them.
+        hooked: layers in which a hook stood on what heads put out; None if that is not known, as of a cached run.
         shares: what is needed to share the constants out; None if it was not kept.
         edits: what hooks added to the stream in each layer beside heads and MLPs [b, l, e]; None if not measured.
         head_edits: layer to what a hook on ``hook_result`` added to each head's contribution beyond what its
@@ -85,6 +86,7 @@ class Parts:
     attended: Float[Tensor, "b l n h p"] | None = None
     values: Float[Tensor, "b l n h k"] | None = None
     neurons: Float[Tensor, "b l p m"] | None = None
+    hooked: frozenset[int] | None = None
 
     @classmethod
     @full_precision()
@@ -132,6 +134,7 @@ class Parts:
             attended=_stacked([_attended(omega, pattern) for pattern in factors.pattern]),
             values=_stacked(factors.v),
             neurons=_stacked([equations.pooled(omega, post.to(dtype)) for post in factors.post]),
+            hooked=factors.hooked,
         )
 
     def tensors(self) -> dict[tuple[str, int], Tensor]:
@@ -140,12 +143,18 @@ class Parts:
         return _tensors(self) | {(SHARES + name, layer): tensor for (name, layer), tensor in shares.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[tuple[str, int], Tensor], rounding: torch.dtype, noise: float) -> Parts:
+    def from_tensors(
+        cls,
+        tensors: Mapping[tuple[str, int], Tensor],
+        rounding: torch.dtype,
+        noise: float,
+        hooked: frozenset[int] | None,
+    ) -> Parts:
         """Those of which :meth:`tensors` gives these."""
         of_shares = {(n.removeprefix(SHARES), l): each for (n, l), each in tensors.items() if n.startswith(SHARES)}
         own = _values(Parts, {key: each for key, each in tensors.items() if not key[0].startswith(SHARES)})
         shares = Shares(**_values(Shares, of_shares)) if of_shares else None
-        return cls(**{**own, "rounding": rounding, "noise": noise, "shares": shares})
+        return cls(**{**own, "rounding": rounding, "noise": noise, "shares": shares, "hooked": hooked})
 
     def select(self, rows: Int[Tensor, " s"] | slice) -> Parts:
         """The parts of some of the images: copies, or views of a slice."""
@@ -154,7 +163,7 @@ class Parts:
             return tensor[rows] if isinstance(rows, slice) else tensor[rows.to(tensor.device)]
 
         tensors = {key: at(tensor) for key, tensor in self.tensors().items()}
-        return Parts.from_tensors(tensors, self.rounding, self.noise)
+        return Parts.from_tensors(tensors, self.rounding, self.noise, self.hooked)
 
 
 SHARES = "shares."
@@ -192,12 +201,14 @@ class JoinedParts:
         self._n, self._done = n, 0
         self._tensors: dict[tuple[str, int], Tensor] = {}
         self._rounding: tuple[torch.dtype, float] | None = None
+        self._hooked: frozenset[int] | None = frozenset()
 
     def add(self, parts: Parts) -> None:
         """Takes the next run's."""
         given, start = parts.tensors(), self._done
         self._done = start + len(parts.embedding)
         self._rounding = parts.rounding, parts.noise
+        self._hooked = None if self._hooked is None or parts.hooked is None else self._hooked | parts.hooked
         if self._done == self._n and start == 0:
             self._tensors = given
             return
@@ -216,7 +227,7 @@ class JoinedParts:
         """Those of all images."""
         assert self._rounding is not None
         assert self._done == self._n
-        return Parts.from_tensors(self._tensors, *self._rounding)
+        return Parts.from_tensors(self._tensors, *self._rounding, self._hooked)
 
 
 def share_weights(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, means_of, pieces, rows_of
 from clip_lens_plugin.arguments import checked_index, checked_number
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.spans import TextSpanResult
@@ -136,20 +137,20 @@ def nearest_images(
         else rows_of(data, torch.tensor([row], device="cpu"))
     )
     M = asked.readout.head_map(layer, head).double()
-    gram = M @ M.T
+    gram = equations.gram(M)
     written = _coordinates(asked)[0, layer, head]
     mean = means_of(data).coordinates[layer, head].to(M) if remove_mean else torch.zeros_like(written)
     towards = gram @ (written - mean)
-    length = (written - mean) @ towards
-    if not length > least_variance(float(written @ gram @ written), asked.noise):
+    length = equations.quadratic(written - mean, gram)
+    if not length > least_variance(float(equations.quadratic(written, gram)), asked.noise):
         rest = " but its mean" if remove_mean else ""
         raise ValueError(f"Layer {layer}, head {head} writes nothing{rest} to the query, so nothing is like it.")
     best = _Best.none(1)
     for rows, own in pieces(data):
         y = _coordinates(own)[:, layer, head]
         z = y - mean
-        lengths = torch.einsum("sk,kj,sj->s", z, gram, z)
-        writes = lengths > least_variance(1.0, own.noise) * torch.einsum("sk,kj,sj->s", y, gram, y)
+        lengths = equations.quadratic(z, gram)
+        writes = lengths > least_variance(1.0, own.noise) * equations.quadratic(y, gram)
         similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
         numbers = torch.arange(rows.start, rows.stop, device="cpu")
         others = numbers >= 0 if row is None else numbers != row
@@ -189,25 +190,28 @@ class _Search:
         embeddings: Float[Tensor, "t e"],
     ) -> None:
         self.layer, self.head, self.texts = layer, head, texts
-        self.directions, self._gram = head_map @ embeddings.T, head_map @ head_map.T
+        self.directions, self._gram = equations.towards(head_map, embeddings), equations.gram(head_map)
         self.highest = self.lowest = _Best.none(len(texts))
         self._n, self._squares = 0, 0.0
 
     def add(self, y: Float[Tensor, "s k"], rows: range, k: int) -> None:
         """Later rows."""
-        self._n, self._squares = self._n + len(y), self._squares + float(((y @ self._gram) * y).sum())
-        scores, numbers = (y @ self.directions).cpu(), torch.arange(rows.start, rows.stop, device="cpu")
+        self._n, self._squares = self._n + len(y), self._squares + float(equations.quadratic(y, self._gram).sum())
+        scores, numbers = (
+            equations.contribution(y, self.directions).cpu(),
+            torch.arange(rows.start, rows.stop, device="cpu"),
+        )
         self.highest = self.highest.with_more(scores, numbers, k)
         self.lowest = self.lowest.with_more(-scores, numbers, k)
 
     def varies(self, mean: Float[Tensor, " k"], noise: float) -> bool:
         """Whether what the head writes differs between images by more than rounding."""
         second, away = self._squares / self._n, mean.to(self._gram)
-        return second - float(away @ self._gram @ away) > least_variance(second, noise)
+        return second - float(equations.quadratic(away, self._gram)) > least_variance(second, noise)
 
     def lines(self, mean: Float[Tensor, " k"]) -> Iterable[tuple]:
         """Rows of the table, given the mean of the head's coordinates."""
-        means = (mean.to(self.directions) @ self.directions).tolist()
+        means = equations.contribution(mean.to(self.directions), self.directions).tolist()
         for rank, text in enumerate(self.texts):
             for side, sign, best in (("highest", 1, self.highest), ("lowest", -1, self.lowest)):
                 both = zip(best.rows[:, rank].tolist(), best.scores[:, rank].tolist(), strict=True)

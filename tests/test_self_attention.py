@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from clip_lens_plugin import decompose
+from clip_lens_plugin.decomposition import activations
+from clip_lens_plugin.decomposition import contributions as contributions_module
 from clip_lens_plugin.decomposition.contributions import TokensNotAvailableError
 from tests.conftest import random_images
 
@@ -115,3 +117,31 @@ def test_selected_rows_keep_what_hooks_did(model):
         picked = model.decompose(images).select(torch.tensor([2, 1]))
         output = model(images[[2, 1]]).detach()
     torch.testing.assert_close(picked.total(), output)
+
+
+def test_without_hooks_nothing_is_guessed_from_numbers(model, monkeypatch):
+    """Of our own run the hooks are known; of a cached one the numbers alone are, which here never agree."""
+    images = random_images(model)
+    _, cache = model.run_with_cache(images)
+    expected = model.decompose(images, tokens=True)
+    monkeypatch.setattr(activations, "same_up_to", lambda dtype: -1.0)
+    monkeypatch.setattr(contributions_module, "same_up_to", lambda dtype: -1.0)
+    found = model.decompose(images, tokens=True, batch_size=2)
+    torch.testing.assert_close(found.self_attention, expected.self_attention)
+    torch.testing.assert_close(found.tokens(1, 2), expected.tokens(1, 2))
+    cached = decompose(model, cache)
+    assert not cached.has_self_attention
+    with pytest.raises(TokensNotAvailableError, match="L1H0"):
+        cached.tokens(1, 2)
+
+
+def test_hooks_that_change_nothing_leave_tokens(model):
+    """A hook's layer is known from the hook, and from the numbers whether it changed a head."""
+    images = random_images(model, 4)
+    expected = model.decompose(images, tokens=True)
+    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: z.clone())]):
+        found = model.decompose(images[:2], tokens=True)
+    joined = type(found).joined([found, model.decompose(images[2:], tokens=True)], 4)
+    assert joined._parts.hooked == {1}
+    torch.testing.assert_close(joined.tokens(1, 2), expected.tokens(1, 2))
+    torch.testing.assert_close(joined.self_attention, expected.self_attention)

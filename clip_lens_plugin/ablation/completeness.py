@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, means_of, pieces
 from clip_lens_plugin.arguments import checked_number, whole_numbers
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -90,13 +91,13 @@ def text_span_completeness(
         known = at >= 0
 
         def count(key: tuple[str, int], embedding: Tensor, at=at, known=known) -> None:
-            nearest = (embedding @ texts.T).argmax(-1).cpu()
+            nearest = equations.towards(embedding, texts).argmax(-1).cpu()
             right[key] += int((nearest == at)[known].sum())
 
         away = own.head_coordinates - means.coordinates.to(own.head_coordinates)
         maps = {(l, h): readout.head_map(l, h, constants) for l, h in described}
         without = own.embedding - sum(readout.heads_together(away[:, l], l, constants) for l in range(own.n_layers))
-        whole = without + sum(away[:, l, h] @ maps[l, h] for l, h in described)
+        whole = without + sum(equations.contribution(away[:, l, h], maps[l, h]) for l, h in described)
         count(("model", 0), own.embedding)
         count(("all directions", 0), whole)
         for name, result in spans.items():
@@ -104,7 +105,7 @@ def text_span_completeness(
             for m in steps:
                 for l, h in described:
                     directions = result[l, h].directions[done:m].to(away)
-                    replaced = replaced + (away[:, l, h] @ (maps[l, h] @ directions.T)) @ directions
+                    replaced = replaced + equations.projected(away[:, l, h], maps[l, h], directions)
                 done = m
                 count((name, m), replaced)
     table = pd.DataFrame(keys, columns=["pool", "n_texts"])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.component_sets import Components
 from clip_lens_plugin.ablation.data import Data, constants_of, donors, means_of, pieces, rows_of
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.numerics.precision import full_precision
@@ -52,7 +53,7 @@ def direct_logits(
             donated = rows_of(source, chosen[rows.start : rows.stop]).with_constants(constants)
         changes = _Changes(own, classes, directions, means, donated)
         with full_precision():
-            whole = own.embedding @ classes.T
+            whole = equations.towards(own.embedding, classes)
         yield rows, -1, whole
         for number, each in enumerate(components):
             yield rows, number, whole + changes.of(each)
@@ -100,19 +101,19 @@ class _Changes:
     @full_precision()
     def _heads(self, heads: list[tuple[int, int]]) -> Float[Tensor, "s t"]:
         layers, numbers = (list(each) for each in zip(*heads, strict=True))
-        return self._coordinates[:, layers, numbers].flatten(1) @ self._directions[layers, numbers].flatten(0, 1)
+        return equations.score_of_heads(self._coordinates[:, layers, numbers], self._directions[layers, numbers])
 
     @full_precision()
     def _bias(self, l: int) -> Float[Tensor, "s t"]:
-        return self._biases[:, l] @ self._classes.T
+        return equations.towards(self._biases[:, l], self._classes)
 
     @full_precision()
     def _mlp(self, l: int) -> Float[Tensor, "s t"]:
-        return self._mlps[:, l] @ self._classes.T
+        return equations.towards(self._mlps[:, l], self._classes)
 
     @full_precision()
     def _own_token(self, l: int) -> Float[Tensor, "s t"]:
-        return self._self_attention[:, l] @ self._classes.T
+        return equations.towards(self._self_attention[:, l], self._classes)
 
     @cached_property
     def _biases(self) -> Float[Tensor, "s l e"]:

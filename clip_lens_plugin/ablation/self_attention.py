@@ -17,6 +17,7 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.ablation.hooks import Hook, checked_shape
 from clip_lens_plugin.arguments import checked_number, whole_numbers
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import check_form, checked
@@ -106,11 +107,12 @@ class _SelfMessage:
             self.hooks.append((f"blocks.{layer}.attn.hook_z_scale", self._see_scale))
 
     def _see_value(self, v: Float[Tensor, "b n h k"], hook: HookPoint) -> None:
-        self._value, self._message = v[:, 0], None
+        self._value, self._message = v[:, :1], None
 
     def _see_pattern(self, pattern: Float[Tensor, "b h n n"], hook: HookPoint) -> None:
         if self._value is not None:
-            self._message, self._value = pattern[:, :, 0, 0, None] * self._value, None
+            own = equations.class_token_message(pattern[:, :, :1, :1], self._value)
+            self._message, self._value = own[:, 0], None
 
     def _see_scale(self, scale: Float[Tensor, "b n 1"], hook: HookPoint) -> None:
         if self._message is not None:

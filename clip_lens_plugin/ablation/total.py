@@ -17,6 +17,7 @@ from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import look
@@ -94,7 +95,7 @@ def total_logits(
 
 @full_precision()
 def _scores(embedding: Float[Tensor, "s e"], classes: Float[Tensor, "t e"]) -> Float[Tensor, "s t"]:
-    return embedding.to(classes) @ classes.T
+    return equations.towards(embedding.to(classes), classes)
 
 
 def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:

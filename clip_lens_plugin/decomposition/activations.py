@@ -6,19 +6,19 @@ per-head output or an n × n pattern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
-from clip_lens_plugin.model.interventions import refuse_rewritten_output, stream_is_edited
+from clip_lens_plugin.model.interventions import layers_with_hooked_heads, refuse_rewritten_output, stream_is_edited
 from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
 
@@ -56,6 +56,8 @@ class Factors:
         self_message: what the class token sends to itself, ``pattern[.., 0] · v[0]`` [b, r, h, k]; empty if it is not
             what the pooling reads, the pattern or v is missing, or a hook replaced what a head puts out.
         bias_weight: 1 / ``hook_bias_scale`` [b, r, 1]; empty where no layer has it.
+        hooked: layers in which a hook stood on what heads put out (``hook_z``, ``hook_result``); None for a cached run,
+            whose hooks are not known any more.
     """
 
     embedding: Tensor
@@ -71,6 +73,7 @@ class Factors:
     resid_pre: list[Tensor] = field(default_factory=list)
     self_message: list[Tensor] = field(default_factory=list)
     bias_weight: list[Tensor] = field(default_factory=list)
+    hooked: frozenset[int] | None = None
 
 
 def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
@@ -125,6 +128,7 @@ def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
     if z_scale:
         taken = [a / scale[:, None, pooling.positions] for a, scale in zip(taken, z_scale, strict=False)]
     rows_of_pattern = [pooling.rows(a, 2) for a in taken]
+    # The hooks of a cached run are gone: whether one replaced z can only be seen from the numbers.
     messages = [_self_message(pooling, a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
     return Factors(
         embedding=model.project(pooled),
@@ -138,7 +142,7 @@ def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
         post=[rows(post) for post in everywhere("mlp.hook_post")],
         result_edit=result_edit,
         resid_pre=[rows(pre) for pre in everywhere("hook_resid_pre")],
-        self_message=_kept_messages(messages, z, result_edit),
+        self_message=_kept_messages(messages, z, result_edit, layers),
         bias_weight=[rows(scale.reciprocal()) for scale in everywhere("attn.hook_bias_scale")],
     )
 
@@ -164,6 +168,7 @@ def factors_from_images(
     pooling = model.pooling
     positions = pooling.positions
     edited = stream_is_edited(model)
+    hooked = layers_with_hooked_heads(model)
     reads_all = positions.stop is None
 
     def keep(tensor: Tensor, hook: HookPoint, take: Callable[[Tensor], Tensor]) -> None:
@@ -217,14 +222,17 @@ def factors_from_images(
         def take_values(v: Tensor, hook: HookPoint) -> None:
             passing["v"] = v.detach()
             if tokens:
-                saved[name + "v"] = v.detach().clone() if directions is None else _towards(v.detach(), directions[l])
+                saved[name + "v"] = (
+                    v.detach().clone() if directions is None else equations.values_towards(v.detach(), directions[l])
+                )
 
         def finish(z: Tensor, hook: HookPoint) -> None:
             pattern = pooling.rows(passing.pop("pattern"), 2)
             if tokens:
                 # Where the model computes it for us, nobody else holds it, and nothing changes it any more.
                 saved[name + "pattern"] = pattern if reads_all else pattern.clone()
-            messages.append(_self_message(pooling, pattern, passing.pop("v"), pooling.rows(z.detach()[:, positions])))
+            given = pooling.rows(z.detach()[:, positions]) if l in hooked else None
+            messages.append(_self_message(pooling, pattern, passing.pop("v"), given))
 
         yield name + "v", take_values
         if reads_all or block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
@@ -256,8 +264,9 @@ def factors_from_images(
         post=everywhere("mlp.hook_post"),
         result_edit=result_edit,
         resid_pre=everywhere("hook_resid_pre"),
-        self_message=_kept_messages(messages, z, result_edit),
+        self_message=_kept_messages(messages, z, result_edit, hooked),
         bias_weight=everywhere("attn.hook_bias_scale"),
+        hooked=hooked,
     )
 
 
@@ -269,26 +278,43 @@ def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Ten
 
 @full_precision()
 def _self_message(
-    pooling: Pooling, pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"], z: Float[Tensor, "b r h k"]
+    pooling: Pooling,
+    pattern: Float[Tensor, "b h r n"],
+    v: Float[Tensor, "b n h k"],
+    z: Float[Tensor, "b r h k"] | None,
 ) -> Float[Tensor, "b r h k"] | None:
-    """What the class token sends to itself; None where it is not what is pooled, or z is not what the tokens send."""
+    """What the class token sends to itself; None where it is not what is pooled, or z is not what the tokens send.
+
+    Args:
+        z: where a hook may have replaced it; None where none did.
+    """
     if not pooling.reads_class_token_alone:
         return None
-    sent = torch.einsum("bhrn,bnhk->brhk", pattern, v)
+    if z is None:
+        return equations.class_token_message(pattern, v)
+    sent = equations.attended_values(pattern, v)
     allowed = same_up_to(rounding(z.dtype, z.device)) * (sent.norm(dim=-1) + z.norm(dim=-1))
     same = ((sent - z).norm(dim=-1) <= allowed).all(1) | _ablated(z)
-    return pattern[..., 0].transpose(1, 2)[..., None] * v[:, None, 0] if bool(same.all()) else None
+    return equations.class_token_message(pattern, v) if bool(same.all()) else None
 
 
 def _kept_messages(
-    messages: Sequence[Tensor | None], z: Sequence[Tensor], result_edit: Sequence[Tensor | None]
+    messages: Sequence[Tensor | None],
+    z: Sequence[Tensor],
+    result_edit: Sequence[Tensor | None],
+    hooked: Container[int],
 ) -> list[Tensor]:
-    """The messages, zero for ablated heads; none if a hook replaced the output of a head in any layer."""
-    if not messages or any(message is None for message in messages) or any(edit is not None for edit in result_edit):
+    """The messages, zero for ablated heads; none if a hook replaced the output of a head in any layer.
+
+    Args:
+        hooked: layers in which a hook may have ablated heads.
+    """
+    kept = [message for message in messages if message is not None]
+    if len(kept) < len(messages) or any(edit is not None for edit in result_edit):
         return []
-    pairs = zip(messages, z, strict=False)
     return [
-        message.masked_fill(_ablated(each)[:, None, :, None], 0.0) for message, each in pairs if message is not None
+        message.masked_fill(_ablated(each)[:, None, :, None], 0.0) if layer in hooked else message
+        for layer, (message, each) in enumerate(zip(kept, z, strict=False))
     ]
 
 
@@ -296,24 +322,21 @@ def _ablated(z: Float[Tensor, "b r h k"]) -> Bool[Tensor, "b h"]:
     return (z == 0).all(-1).all(1)
 
 
-def _towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -> Float[Tensor, "b n h p t"]:
-    wide, (_, joined, n_texts) = v.to(directions.dtype), directions.shape
-    by_pool_head = directions.unflatten(1, (joined // v.shape[-1], v.shape[-1])).transpose(1, 2).flatten(2)
-    return (wide.transpose(1, 2) @ by_pool_head).unflatten(-1, (-1, n_texts)).transpose(1, 2)
-
-
 @full_precision()
 def _fold_results(
     model: ImageModel, z: list[Tensor], result: list[Tensor | None]
 ) -> tuple[list[Tensor], list[Tensor | None]]:
-    """z, with a head that was ablated at ``hook_result`` set to zero, and any other edit made there."""
+    """z, with a head that was ablated at ``hook_result`` set to zero, and any other edit made there.
+
+    Only a layer with hooks there has results. Which of its heads they changed is seen from the numbers.
+    """
     coordinates, edits = [], []
     for block, z_rows, result_rows in zip(model.blocks, z, result, strict=True):
         edit = None
         if result_rows is not None:
             ablated = (result_rows == 0).all(-1).all(1)
             z_rows = z_rows.masked_fill(ablated[:, None, :, None], 0.0)
-            exact = torch.einsum("brhk,hkd->brhd", z_rows, block.attn.W_O)
+            exact = equations.written_by_heads(z_rows, block.attn.W_O)
             difference = result_rows - exact
             allowed = same_up_to(rounding(model.cfg.dtype, model.cfg.device)) * exact.norm(dim=-1)
             same = (difference.norm(dim=-1) <= allowed).all(1)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import (
     Factors,
     MissingActivationsError,
@@ -86,7 +87,7 @@ class Contributions(ComponentValues):
         layer, head = self._readout.model.cfg.checked_head(layer, head)
         weighted = self._token_coordinates(layer)[:, :, head]
         head_map = self._readout.head_map(layer, head, self.constants)
-        by_token = weighted @ head_map[: self._readout.own_coordinates]
+        by_token = equations.contribution(weighted, head_map[: self._readout.own_coordinates])
         return by_token if self._shared is None else by_token + self._shared.of_token(weighted.shape[1])[:, layer, None]
 
     @full_precision()
@@ -104,7 +105,7 @@ class Contributions(ComponentValues):
                 "Neurons were not kept: decompose(images, neurons=True), or a cache with mlp.hook_post."
             )
         weights = self._readout.through_each(self._readout.W_out(layer), self.constants)
-        return torch.einsum("bpm,mpe->bme", self._in_unit(self._parts.neurons[:, layer]), weights)
+        return equations.neuron_contributions(self._in_unit(self._parts.neurons[:, layer]), weights)
 
     # ------------------------------------------------------------------ towards texts
 
@@ -130,13 +131,15 @@ class Contributions(ComponentValues):
         layers = range(self.n_layers)
         if per_token:
             own = directions[:, :, : self._readout.own_coordinates]
-            split = [torch.einsum("bnhk,hkt->bhnt", self._token_coordinates(l), own[l]) for l in layers]
+            split = [equations.token_scores(self._token_coordinates(l), own[l]) for l in layers]
             by_token = torch.stack(split, dim=1)
-            shared = None if self._shared is None else self._shared.of_token(by_token.shape[3]) @ texts.T
-            return by_token if shared is None else by_token + shared[:, :, None, None]
-        whole = torch.einsum("blhk,lhkt->blht", self.head_coordinates, directions)
+            if self._shared is None:
+                return by_token
+            shared = equations.towards(self._shared.of_token(by_token.shape[3]), texts)
+            return by_token + shared[:, :, None, None]
+        whole = equations.head_scores(self.head_coordinates, directions)
         for l, edit in self.head_edits.items():
-            whole[:, l] += edit @ texts.T
+            whole[:, l] += equations.towards(edit, texts)
         return whole
 
     def normalized(self) -> Contributions:
@@ -263,9 +266,13 @@ class Contributions(ComponentValues):
                 "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
                 "attn.hook_v."
             )
-        attended, coordinates = self._in_unit(self._parts.attended[:, layer]), self.own_coordinates[:, layer]
+        attended = self._in_unit(self._parts.attended[:, layer])
         values = self._parts.values[:, layer].to(attended.dtype)
-        split = torch.einsum("bnhp,bnhk->bnhpk", attended, values).flatten(-2)
+        split = equations.token_coordinates(attended, values)
+        if self._parts.hooked is not None and layer not in self._parts.hooked:
+            return split
+        # Which heads a hook replaced, and of a cached run whether there was one, is seen from the numbers.
+        coordinates = self._in_unit(self._parts.coordinates[:, layer])
         ablated = (coordinates == 0).all(-1)
         allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
         replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import Factors
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.numerics.noise import computed_noise
@@ -25,7 +26,7 @@ class Shares:
     Σ_q ω times the mean over the width of the stream.
 
     Attributes:
-        weights: of each head, see :func:`share_weights` [b, l, s].
+        weights: of each head, see :func:`~clip_lens_plugin.decomposition.equations.share_weights` [b, l, s].
         mlps, embed, self_attention, edits: means of what :class:`Parts` has under these names [b, l, p], of ``embed``
             [b, p]; None where that has none.
         head_edits: the same by layer [b, h, p].
@@ -58,6 +59,7 @@ class Parts:
             without such norms.
         rounding: the coarsest dtype that the parts went through.
         noise: relative size of what rounding leaves of them.
+        hooked: layers in which a hook stood on what heads put out; None if that is not known, as of a cached run.
         shares: what is needed to share the constants out; None if it was not kept.
         edits: what hooks added to the stream in each layer beside heads and MLPs [b, l, e]; None if not measured.
         head_edits: layer to what a hook on ``hook_result`` added to each head's contribution beyond what its
@@ -84,6 +86,7 @@ class Parts:
     attended: Float[Tensor, "b l n h p"] | None = None
     values: Float[Tensor, "b l n h k"] | None = None
     neurons: Float[Tensor, "b l p m"] | None = None
+    hooked: frozenset[int] | None = None
 
     @classmethod
     @full_precision()
@@ -97,7 +100,7 @@ class Parts:
         def mean(pooled: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch p"]:
             return pooled.unflatten(-1, (pooling.n_heads, -1)).mean(-1)
 
-        coordinates = torch.stack([pool(z) for z in factors.z], dim=1)
+        coordinates = torch.stack([equations.head_coordinates(omega, z.to(dtype)) for z in factors.z], dim=1)
         mlps, embed = torch.stack([pool(out) for out in factors.mlp_out], dim=1), pool(factors.embed)
         sent = _stacked([readout.layer_stream(pool(each), layer) for layer, each in enumerate(factors.self_message)])
         scaled = _stacked([pool(each) for each in factors.bias_weight])
@@ -111,7 +114,9 @@ class Parts:
             mlps=to_joint(mlps),
             embed=to_joint(embed),
             self_attention=None if sent is None else to_joint(sent),
-            pool_bias=None if bias_weights is None or directions is None else bias_weights @ directions,
+            pool_bias=None
+            if bias_weights is None or directions is None
+            else equations.contribution(bias_weights, directions),
             pool_mlp=pooling.mlp_part(read, readout.P),
             bias_weight=scaled,
             rounding=rounding(factors.z[0].dtype, factors.z[0].device),
@@ -122,15 +127,14 @@ class Parts:
                 embed=mean(embed),
                 self_attention=None if sent is None else mean(sent),
                 edits=None if beside is None else mean(beside),
-                head_edits={
-                    layer: each.unflatten(-1, (pooling.n_heads, -1)).mean(-1) for layer, each in head_edits.items()
-                },
+                head_edits={layer: mean(each) for layer, each in head_edits.items()},
             ),
             edits=None if beside is None else to_joint(beside),
             head_edits={layer: to_joint(edit) for layer, edit in head_edits.items()},
             attended=_stacked([_attended(omega, pattern) for pattern in factors.pattern]),
             values=_stacked(factors.v),
-            neurons=_stacked([omega @ post.to(dtype) for post in factors.post]),
+            neurons=_stacked([equations.pooled(omega, post.to(dtype)) for post in factors.post]),
+            hooked=factors.hooked,
         )
 
     def tensors(self) -> dict[tuple[str, int], Tensor]:
@@ -139,12 +143,18 @@ class Parts:
         return _tensors(self) | {(SHARES + name, layer): tensor for (name, layer), tensor in shares.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[tuple[str, int], Tensor], rounding: torch.dtype, noise: float) -> Parts:
+    def from_tensors(
+        cls,
+        tensors: Mapping[tuple[str, int], Tensor],
+        rounding: torch.dtype,
+        noise: float,
+        hooked: frozenset[int] | None,
+    ) -> Parts:
         """Those of which :meth:`tensors` gives these."""
         of_shares = {(n.removeprefix(SHARES), l): each for (n, l), each in tensors.items() if n.startswith(SHARES)}
         own = _values(Parts, {key: each for key, each in tensors.items() if not key[0].startswith(SHARES)})
         shares = Shares(**_values(Shares, of_shares)) if of_shares else None
-        return cls(**{**own, "rounding": rounding, "noise": noise, "shares": shares})
+        return cls(**{**own, "rounding": rounding, "noise": noise, "shares": shares, "hooked": hooked})
 
     def select(self, rows: Int[Tensor, " s"] | slice) -> Parts:
         """The parts of some of the images: copies, or views of a slice."""
@@ -153,7 +163,7 @@ class Parts:
             return tensor[rows] if isinstance(rows, slice) else tensor[rows.to(tensor.device)]
 
         tensors = {key: at(tensor) for key, tensor in self.tensors().items()}
-        return Parts.from_tensors(tensors, self.rounding, self.noise)
+        return Parts.from_tensors(tensors, self.rounding, self.noise, self.hooked)
 
 
 SHARES = "shares."
@@ -191,12 +201,14 @@ class JoinedParts:
         self._n, self._done = n, 0
         self._tensors: dict[tuple[str, int], Tensor] = {}
         self._rounding: tuple[torch.dtype, float] | None = None
+        self._hooked: frozenset[int] | None = frozenset()
 
     def add(self, parts: Parts) -> None:
         """Takes the next run's."""
         given, start = parts.tensors(), self._done
         self._done = start + len(parts.embedding)
         self._rounding = parts.rounding, parts.noise
+        self._hooked = None if self._hooked is None or parts.hooked is None else self._hooked | parts.hooked
         if self._done == self._n and start == 0:
             self._tensors = given
             return
@@ -215,7 +227,7 @@ class JoinedParts:
         """Those of all images."""
         assert self._rounding is not None
         assert self._done == self._n
-        return Parts.from_tensors(self._tensors, *self._rounding)
+        return Parts.from_tensors(self._tensors, *self._rounding, self._hooked)
 
 
 def share_weights(
@@ -223,20 +235,16 @@ def share_weights(
 ) -> Float[Tensor, "b l s"]:
     """How much of each of :attr:`Readout.share_directions` an image's heads have, in units of the embedding.
 
-    Per pooling head p the mean of the pooled last stream; 1; the weights of an attention pool's biases; per p Σ_q ω,
-    and that over the scale of a norm after W_O where there is one. Without an attention pool that is three numbers, or
-    four with such a norm.
+    See :func:`~clip_lens_plugin.decomposition.equations.share_weights`. Without an attention pool that is three
+    numbers, or four with a norm after W_O.
 
     Args:
         read: ``factors.read`` in the readout's dtype.
         omega: made from it.
     """
-    mean = torch.einsum("bpr,br->bp", omega, factors.final.to(omega.dtype).mean(-1))
-    weights = [mean, omega.new_ones(len(omega), 1), readout.pooling.bias_weights(read), omega.sum(2)]
-    per_image = torch.cat([each for each in weights if each is not None], dim=1)
-    by_layer = per_image[:, None].expand(-1, len(readout.W_O), -1)
+    mean = equations.pooled(omega, factors.final.to(omega.dtype).mean(-1, keepdim=True))[..., 0]
     scaled = _stacked([readout.pool(omega, each) for each in factors.bias_weight])
-    return by_layer if scaled is None else torch.cat([by_layer, scaled], dim=2)
+    return equations.share_weights(mean, omega.sum(2), readout.pooling.bias_weights(read), scaled, len(readout.W_O))
 
 
 def _written_beside(
@@ -256,9 +264,9 @@ def _written_beside(
         heads, edit = readout.layer_stream(coordinates[:, layer], layer), factors.result_edit[layer]
         if edit is not None:
             heads = heads + pool(edit).sum(1)
-        bias = torch.einsum("bp,d->bpd", omega.sum(2), readout.b_O[layer])
+        bias = equations.pooled_constant(omega.sum(2), readout.b_O[layer])
         if scaled is not None and readout.b_scaled is not None:
-            bias = bias + torch.einsum("bp,d->bpd", scaled[:, layer], readout.b_scaled[layer])
+            bias = bias + equations.pooled_constant(scaled[:, layer], readout.b_scaled[layer])
         yield pool(stop) - pool(start) - pool(factors.mlp_out[layer]) - heads - bias.flatten(1)
 
 
@@ -267,4 +275,4 @@ def _stacked(by_layer: list[Tensor]) -> Tensor | None:
 
 
 def _attended(omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"]) -> Float[Tensor, "b n h p"]:
-    return (omega[:, None] @ pattern.to(omega.dtype)).permute(0, 3, 1, 2)
+    return equations.effective_attention(omega, pattern.to(omega.dtype)).permute(0, 3, 1, 2)

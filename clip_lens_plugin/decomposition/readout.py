@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.model.protocol import ImageModel
@@ -97,16 +98,16 @@ class Readout:
     @full_precision()
     def W_P(self) -> Float[Tensor, "pd e"]:
         """C diag(γ) maps[p]: from a component's pooled stream to its contribution."""
-        by_pool_head = self.by_pool_head(self.gamma_P)
-        return (by_pool_head - by_pool_head.mean(1, keepdim=True)).flatten(0, 1)
+        return equations.fold(self.gamma, self._maps()).flatten(0, 1)
 
     @property
     @full_precision()
     def gamma_P(self) -> Float[Tensor, "pd e"]:
         """diag(γ) maps[p], without the removal of the mean."""
-        with torch.no_grad():
-            maps = self.P[None] if self.narrow is None else self.narrow[0] @ self.narrow[1]
-            return (self.gamma[:, None] * maps).flatten(0, 1)
+        return equations.fold(self.gamma, self._maps(), centred=False).flatten(0, 1)
+
+    def _maps(self) -> Float[Tensor, "p d e"]:
+        return self.P[None] if self.narrow is None else self.narrow[0] @ self.narrow[1]
 
     def W_fold(self, constants: Constants) -> Float[Tensor, "pd e"]:
         """The map of a component: with its own mean removed ("separate") or not ("shared")."""
@@ -116,31 +117,31 @@ class Readout:
     def to_joint(self, stream: Float[Tensor, "*batch pd"], constants: Constants) -> Float[Tensor, "*batch e"]:
         """``stream @ W_fold(constants)``: by way of an attention pool's narrow heads, where there is one."""
         self.refuse_changed_weights()
-        if self.narrow is None:
-            return stream @ self.W_fold(constants)
         by_pool_head = stream.unflatten(-1, (self.pooling.n_heads, -1))
-        narrowed = torch.einsum("...pd,pdk->...pk", by_pool_head, self._narrow_fold(constants))
-        return narrowed.flatten(-2) @ self.narrow[1].flatten(0, 1)
+        if self.narrow is None:
+            return equations.to_joint(by_pool_head, self.by_pool_head(self.W_fold(constants)))
+        narrowed = equations.through_own(by_pool_head, self._narrow_fold(constants))
+        return equations.to_joint(narrowed, self.narrow[1])
 
     @full_precision()
     def through_each(self, vectors: Float[Tensor, "*batch d"], constants: Constants) -> Float[Tensor, "*batch p e"]:
         """What a vector of the stream adds through each p, with weight 1."""
         if self.narrow is None:
-            return (vectors @ self.W_fold(constants))[..., None, :]
-        narrowed = torch.einsum("...d,pdk->...pk", vectors, self._narrow_fold(constants))
-        return torch.einsum("...pk,pke->...pe", narrowed, self.narrow[1])
+            return equations.through_each(vectors, self.by_pool_head(self.W_fold(constants)))
+        narrowed = equations.through_each(vectors, self._narrow_fold(constants))
+        return equations.through_own(narrowed, self.narrow[1])
 
     @full_precision()
     def text_streams(self, texts: Float[Tensor, "t e"], constants: Constants) -> Float[Tensor, "p d t"]:
         """``W_fold(constants) @ texts.T``, a part for each p."""
         if self.narrow is None:
-            return (self.W_fold(constants) @ texts.T)[None]
-        return self._narrow_fold(constants) @ (self.narrow[1] @ texts.T)
+            return equations.text_streams(self.by_pool_head(self.W_fold(constants)), texts.T)
+        narrowed = equations.text_streams(self.narrow[1], texts.T)
+        return equations.text_streams(self._narrow_fold(constants), narrowed)
 
     def _narrow_fold(self, constants: Constants) -> Float[Tensor, "p d k_pool"]:
         assert self.narrow is not None
-        folded = self.gamma[:, None] * self.narrow[0]
-        return folded - folded.mean(1, keepdim=True) if constants == "separate" else folded
+        return equations.fold(self.gamma, self.narrow[0], centred=constants == "separate")
 
     # ------------------------------------------------------------------ constants that are shared out
 
@@ -153,18 +154,17 @@ class Readout:
     def term_directions(self) -> Float[Tensor, "f e"]:
         """A term's equal part of the mean and of β: the first f of an image's weights times these."""
         with torch.no_grad():
-            constants = [self.beta_P[None], self.pooling.bias_directions(self.beta, self.P)]
-            return torch.cat([-self.mean_directions, *constants]) / (2 * len(self.W_O) + 1)
+            pool_bias = self.pooling.bias_directions(self.beta, self.P)
+            return equations.term_directions(self.mean_directions, self.beta_P, pool_bias, len(self.W_O))
 
     @cached_property
     def share_directions(self) -> Float[Tensor, "l s e"]:
         """A head's equal part of all constants: the image's weights times these.
 
-        The weights are those of :func:`~clip_lens_plugin.decomposition.parts.share_weights`.
+        The weights are those of :func:`~clip_lens_plugin.decomposition.equations.share_weights`.
         """
         biases = [self.through_each(each, "shared") for each in (self.b_O, self.b_scaled) if each is not None]
-        terms = self.term_directions.expand(len(self.W_O), -1, -1)
-        return torch.cat([terms, *biases], dim=1) / self.n_heads
+        return equations.share_directions(self.term_directions, biases, self.n_heads)
 
     def by_pool_head(self, joined: Float[Tensor, "pd e"]) -> Float[Tensor, "p d e"]:
         """The same with a part for each p."""
@@ -173,21 +173,21 @@ class Readout:
     @full_precision()
     def pool(self, omega: Float[Tensor, "b p r"], x: Float[Tensor, "b r *rest"]) -> Float[Tensor, "b *joined"]:
         """``Σ_q ω[b, p, q] x[b, q]``, the p laid end to end along the last axis."""
-        return torch.einsum("bpr,br...d->b...pd", omega, x.to(omega.dtype)).flatten(-2)
+        return equations.pooled(omega, x.to(omega.dtype)).flatten(-2)
 
     @full_precision()
     def to_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b h pd"]:
         """What the heads of a layer write to the pooled stream, from their coordinates."""
         self.refuse_changed_weights()
-        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
-        return torch.einsum("bhpk,hkd->bhpd", by_pool_head, self.W_O[layer]).flatten(-2)
+        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1)).transpose(1, 2)
+        return equations.written_by_heads(by_pool_head, self.W_O[layer]).transpose(1, 2).flatten(-2)
 
     @full_precision()
     def layer_stream(self, coordinates: Float[Tensor, "b h pk"], layer: int) -> Float[Tensor, "b pd"]:
         """What the heads of a layer write together."""
         self.refuse_changed_weights()
-        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1))
-        return torch.einsum("bhpk,hkd->bpd", by_pool_head, self.W_O[layer]).flatten(-2)
+        by_pool_head = coordinates.unflatten(-1, (self.pooling.n_heads, -1)).transpose(1, 2)
+        return equations.written_by_layer(by_pool_head, self.W_O[layer]).flatten(-2)
 
     def W_out(self, layer: int) -> Float[Tensor, "d_mlp d"]:
         """Output weights of a layer's neurons.
@@ -210,7 +210,7 @@ class Readout:
         :attr:`share_directions`.
         """
         self.refuse_changed_weights()
-        own = (self.W_O[layer][head] @ self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
+        own = equations.head_map(self.W_O[layer][head], self.by_pool_head(self.W_fold(constants))).flatten(0, 1)
         return own if constants == "separate" else torch.cat([own, self.share_directions[layer]])
 
     @full_precision()
@@ -220,17 +220,20 @@ class Readout:
         """What the heads of a layer add together: their coordinates times their maps, summed."""
         own, shares = coordinates.split([self.own_coordinates, coordinates.shape[-1] - self.own_coordinates], dim=-1)
         together = self.to_joint(self.to_stream(own, layer).sum(1), constants)
-        return together if constants == "separate" else together + shares.sum(1) @ self.share_directions[layer]
+        if constants == "separate":
+            return together
+        return together + equations.contribution(shares.sum(1), self.share_directions[layer])
 
     @full_precision()
     def biases_together(
         self, omega: Float[Tensor, "b p r"], bias_weight: Float[Tensor, "b l p"] | None, constants: Constants
     ) -> Float[Tensor, "b l e"]:
         """What each layer's b_O adds; ``bias_weight`` goes with the part of it that a norm after W_O divides."""
-        pooled = torch.einsum("bp,lpe->ble", omega.sum(2), self.through_each(self.b_O, constants))
+        weight = omega.sum(2)[:, None].expand(-1, len(self.b_O), -1)
+        pooled = equations.by_layer(weight, self.through_each(self.b_O, constants))
         if self.b_scaled is None or bias_weight is None:
             return pooled
-        return pooled + torch.einsum("blp,lpe->ble", bias_weight, self.through_each(self.b_scaled, constants))
+        return pooled + equations.by_layer(bias_weight, self.through_each(self.b_scaled, constants))
 
     def checked_texts(self, text_embeddings: Float[Tensor, "t e"], of_unit_length: bool = True) -> Float[Tensor, "t e"]:
         """The text embeddings in the readout's dtype and device.
@@ -257,12 +260,10 @@ class Readout:
         """M_{l,h} e_t for every head and text."""
         self.refuse_changed_weights()
         streams = self.text_streams(texts, constants)
-        joined, by_pool_head = streams.transpose(0, 1).flatten(1), streams.shape[::2]
-        maps = [(weight.flatten(0, 1) @ joined).unflatten(-1, by_pool_head) for weight in self.W_O]
-        own = torch.stack([each.unflatten(0, (self.n_heads, -1)).transpose(1, 2).flatten(1, 2) for each in maps])
+        own = torch.stack([equations.text_directions(weight, streams) for weight in self.W_O])
         if constants == "separate":
             return own
-        shares = (self.share_directions @ texts.T)[:, None].expand(-1, self.n_heads, -1, -1)
+        shares = equations.towards(self.share_directions, texts)[:, None].expand(-1, self.n_heads, -1, -1)
         return torch.cat([own, shares], dim=2)
 
     @property

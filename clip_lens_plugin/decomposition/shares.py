@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.decomposition.parts import Parts, Shares
 from clip_lens_plugin.decomposition.readout import Readout
@@ -44,7 +44,7 @@ class SharedOut:
 
     @property
     def weights(self) -> Float[Tensor, "b l s"]:
-        """A head's coordinates beyond its own; see :func:`~clip_lens_plugin.decomposition.parts.share_weights`."""
+        """A head's coordinates beyond its own; see :func:`~clip_lens_plugin.decomposition.equations.share_weights`."""
         return self.shares.weights / self.divisor[:, None, None]
 
     def weights_of(self, n_heads: int) -> Float[Tensor, "b l h s"]:
@@ -55,7 +55,7 @@ class SharedOut:
     @full_precision()
     def head(self) -> Float[Tensor, "b l e"]:
         """What each head of a layer has: its equal part of the layer's term, and of b_O."""
-        return torch.einsum("bls,lse->ble", self.weights, self.readout.share_directions)
+        return equations.by_layer(self.weights, self.readout.share_directions)
 
     def of_token(self, n_tokens: int) -> Float[Tensor, "b l e"]:
         """What each token has of a head's part: tokens share it equally."""
@@ -93,8 +93,8 @@ class SharedOut:
     def _term(self) -> Float[Tensor, "b e"]:
         """What each of the 2 L + 1 terms has of the last stream's mean and of β."""
         directions = self.readout.term_directions
-        return self.weights[:, 0, : len(directions)] @ directions
+        return equations.contribution(self.weights[:, 0, : len(directions)], directions)
 
     @full_precision()
     def _mean(self, means: Float[Tensor, "b l p"]) -> Float[Tensor, "b l e"]:
-        return (means / self.divisor[:, None, None]) @ self.readout.mean_directions
+        return equations.contribution(means / self.divisor[:, None, None], self.readout.mean_directions)

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_number
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
@@ -174,8 +175,8 @@ def text_span(
         ranks.append(frame.shape[1])
         if rank is not None:
             projected[:, rank:] = 0.0
-        x_mean = mean[layer, head] @ frame
-        x_second = frame.T @ second @ frame
+        x_mean = equations.contribution(mean[layer, head], frame)
+        x_second = equations.moment_in(frame, second)
         least = least_variance(float(x_second.trace()), noise)
         indices, explained, total, picked = _greedy(
             x_second - torch.outer(x_mean, x_mean), projected, n_directions, least
@@ -255,11 +256,10 @@ def _orthonormal(
     are turned to the principal axes of E[x xᵀ], which are the right singular vectors of the contributions themselves
     (their mean not removed, as in the paper's script), greatest first; those without any data but rounding are dropped.
     """
-    u, s, vt = torch.linalg.svd(head_map, full_matrices=False)
-    to_span = u * s
-    values, axes = torch.linalg.eigh(to_span.T @ second_moment @ to_span)
+    to_span, in_span = equations.orthonormal_frame(head_map)
+    values, axes = torch.linalg.eigh(equations.moment_in(to_span, second_moment))
     used = axes.flip(1)[:, (values > least_variance(float(values.clamp(min=0).sum()), noise)).flip(0)]
-    in_joint = vt.T @ used
+    in_joint = in_span @ used
     return to_span @ used, texts @ in_joint, in_joint
 
 
@@ -280,16 +280,16 @@ def _greedy(
     explained: list[float] = []
     removed = [residual[:0]]
     for _ in range(min(n_directions, residual.shape[1])):
-        best = int(((residual @ covariance) * residual).sum(1).argmax())
+        best = int(equations.quadratic(residual, covariance).argmax())
         norm = residual[best].norm()
         if float(norm.square()) <= smallest:
             break
         direction = residual[best] / norm
-        gained = float(direction @ covariance @ direction)
+        gained = float(equations.quadratic(direction, covariance))
         if gained <= least:
             break
         left -= gained
-        residual = residual - torch.outer(residual @ direction, direction)
+        residual = equations.without_direction(residual, direction)
         picked.append(best)
         removed.append(direction[None])
         explained.append(1.0 - max(left, 0.0) / total)

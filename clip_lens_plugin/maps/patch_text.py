@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_heads, checked_number
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.parts import share_weights
@@ -94,7 +95,7 @@ class HeadTextScores:
         chosen = torch.zeros(layers, in_layer, dtype=torch.bool) if heads is not None else torch.ones(layers, in_layer)
         for layer, head in () if heads is None else checked_heads(heads, layers, in_layer):
             chosen[layer, head] = True
-        by_token = torch.einsum("lhnt,lh->nt", self.by_token, chosen.to(self.by_token))
+        by_token = equations.over_heads(self.by_token, chosen.to(self.by_token))
         first = len(by_token) - math.prod(self.grid_size)
         return PatchTextMap(
             values=by_token[first:].T.unflatten(-1, self.grid_size)[None],
@@ -142,7 +143,7 @@ def patch_text_map(
         for start in range(0, len(images), batch_size):
             scores = token_scores(model, images[start : start + batch_size], embeddings, constants)
             with full_precision():
-                parts.append(torch.einsum("blhnt,lh->btn", scores, chosen.to(scores)))
+                parts.append(equations.over_heads(scores, chosen.to(scores)).transpose(1, 2))
     by_token = torch.cat(parts)
     return PatchTextMap(
         values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
@@ -178,7 +179,7 @@ def head_text_scores(
         embeddings = model.encode_text(texts)
         with torch.no_grad():
             found = model.decompose(batch).embedding[0]
-        cosine = embeddings.to(found) @ (found / found.norm())
+        cosine = equations.towards(found / found.norm(), embeddings.to(found))
         by_token = token_scores(model, batch, embeddings, constants)[0]
     return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
 
@@ -262,11 +263,11 @@ def _fill_from(
     norm = factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
     omega = readout.pooling.omega(read)
     for layer, towards in enumerate(factors.v):
-        attended = (omega / norm)[:, None] @ factors.pattern[layer].to(scores.dtype)
-        scores[:, layer] = torch.einsum("bhpn,bnhpt->bhnt", attended, towards)
+        attended = equations.effective_attention(omega / norm, factors.pattern[layer].to(scores.dtype))
+        scores[:, layer] = equations.attended_towards(attended, towards)
     if constants == "shared":
         weights = share_weights(readout, read, omega, factors) / norm
-        share = torch.einsum("bls,lst->blt", weights, readout.share_directions @ texts.T)
+        share = equations.by_layer(weights, equations.towards(readout.share_directions, texts))
         scores += share[:, :, None, None] / scores.shape[3]
 
 

@@ -32,6 +32,14 @@ def stream_is_edited(model: ImageModel) -> bool:
     return any(point.has_hooks(dir="fwd") for point in points) or bool(hooked_modules(model))
 
 
+def layers_with_hooked_heads(model: ImageModel) -> frozenset[int]:
+    """Layers in which a hook may change what the heads put out, at ``hook_z`` or ``hook_result``."""
+    points = (
+        (l, point) for l, block in enumerate(model.blocks) for point in (block.attn.hook_z, block.attn.hook_result)
+    )
+    return frozenset(l for l, point in points if point.has_hooks(dir="fwd"))
+
+
 def refuse_hooks(model: ImageModel, doing: str) -> None:
     """Raises ValueError if hooks are on the model; ``doing`` begins the message: "collect runs the plain model"."""
     with model.alone():  # Not while another thread's decomposition has hooks of its own on the model.

@@ -19,6 +19,7 @@ from torch import Tensor
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
@@ -269,7 +270,7 @@ def _decompose(
                 "pool_bias": c.pool_bias,
                 "pool_mlp": c.pool_mlp,
             }
-            found = {n: torch.einsum("b...e,be->b...", x, c.embedding) for n, x in parts.items() if x is not None}
+            found = {n: equations.share(x, c.embedding) for n, x in parts.items() if x is not None}
             shares.append(found)
             on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
             yield c
@@ -353,7 +354,9 @@ def _heatmaps(
 ) -> tuple[Heatmap, ...]:
     maps = []
     for done, i in enumerate(rows, start=1):
-        nearest = (every.readout.checked_texts(texts) @ every.embedding[i]).argsort(descending=True).tolist()
+        nearest = (
+            equations.towards(every.embedding[i], every.readout.checked_texts(texts)).argsort(descending=True).tolist()
+        )
         wanted = [pool.texts[each] for each in nearest[:TEXTS_A_MAP]]
         if captions is not None:
             wanted = list(dict.fromkeys([captions[i], *wanted]))[:TEXTS_A_MAP]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_head, checked_index
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.files.whole import whole_files
@@ -42,7 +43,7 @@ class Moments:
     Attributes:
         n: number of images.
         sum_y: [l, h, k], k counting a head's coordinates: its width, times the heads of an attention pool; and, where
-            constants are shared out, a few more (see :func:`~clip_lens_plugin.decomposition.parts.share_weights`).
+            constants are shared out, a few more (see :func:`~clip_lens_plugin.decomposition.equations.share_weights`).
         sum_yy: [m, h, k, k], of the layers that are kept.
         unit: "embedding" or "cosine", see :attr:`Contributions.unit`.
         constants: "separate" or "shared", see :func:`decompose`.
@@ -105,7 +106,7 @@ class Moments:
         device = self.sum_y.device
         self.sum_y.add_(y.sum(0).to(device))
         for mine, layer in zip(self.sum_yy, range(y.shape[1]) if self.layers is None else self.layers, strict=True):
-            mine.add_(torch.einsum("bhi,bhj->hij", y[:, layer], y[:, layer]).to(device))
+            mine.add_(equations.second_moments(y[:, layer]).to(device))
         return replace(self, n=self.n + len(y), noise=_greatest(self.noise, c.noise))
 
     def __add__(self, other: Moments) -> Moments:

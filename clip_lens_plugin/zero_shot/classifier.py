@@ -17,6 +17,7 @@ from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels, checked_texts
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.labelling.names import comparable, few
 from clip_lens_plugin.labelling.wordnet import distinct, text_of
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -197,7 +198,7 @@ class ZeroShotClassifier:
             )
         dtype = torch.promote_types(torch.promote_types(embedding.dtype, self.embeddings.dtype), torch.float32)
         classes = self.embeddings.to(embedding.device, dtype)
-        return torch.nn.functional.normalize(embedding.to(dtype), dim=-1) @ classes.T
+        return equations.towards(torch.nn.functional.normalize(embedding.to(dtype), dim=-1), classes)
 
     def logits(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
         """CLIP's logits: :attr:`logit_scale` times :meth:`cosines` plus :attr:`logit_bias`. Raises as those do."""

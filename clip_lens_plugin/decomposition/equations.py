@@ -1,0 +1,339 @@
+"""The formulas of the decomposition: one plain function on tensors for each, without a model or a class.
+
+Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
+ICLR 2024: equations 1 to 4, Algorithm 1, and section 5. Their ``M(I)`` is the unnormalised embedding.
+
+Letters: b images; r rows of the stream that the pooling reads, numbered q; n source tokens, numbered i; l layers;
+h heads; p heads of an attention pool (1 for every other pooling); d width of the stream; k width of a head; e width of
+the joint space; t texts; s constants that are shared out.
+
+Units: ω carries the unit. With ω as the pooling gives it, contributions are in units of M(I); with ω / ‖M(I)‖, in
+cosine units. Every result has the dtype and device of its arguments, and float32 products are as exact as torch is set
+(see :func:`~clip_lens_plugin.numerics.precision.full_precision`, under which the callers are).
+
+ω of each pooling stands with the pooling: ``omega`` in :mod:`clip_lens_plugin.layers.pooling` and
+:mod:`clip_lens_plugin.layers.attention_pool`.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# ---------------------------------------------------------------------- pooling with frozen statistics (equation 1)
+
+
+def pooled(omega: Float[Tensor, "b p r"], x: Float[Tensor, "b r *rest d"]) -> Float[Tensor, "b *rest p d"]:
+    """``Σ_q ω[b,p,q] x[b,q]``: what the pooling makes of an activation at its rows, before any weights.
+
+    Equation 1 with LayerNorm's statistics frozen: M(I) is this sum over the last stream, then the fold.
+    """
+    return torch.einsum("bpr,br...d->b...pd", omega, x)
+
+
+def head_coordinates(omega: Float[Tensor, "b p r"], z: Float[Tensor, "b r h k"]) -> Float[Tensor, "b h pk"]:
+    """``y[b,h] = Σ_q ω[b,q] z[b,q,h]``: a head's coordinates; its contribution is ``y M_{l,h}``.
+
+    Equation 4 summed over the source tokens. The p are laid end to end.
+
+    Args:
+        z: ``hook_z``, what each head puts out before W_O.
+    """
+    return pooled(omega, z).flatten(-2)
+
+
+def attended_values(pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"]) -> Float[Tensor, "b r h k"]:
+    """``z[b,q,h] = Σ_i A[b,h,q,i] v[b,i,h]``: what the heads put out, as the sum over source tokens."""
+    return torch.einsum("bhrn,bnhk->brhk", pattern, v)
+
+
+def class_token_message(pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"]) -> Float[Tensor, "b r h k"]:
+    """``A[b,h,q,0] v[b,0,h]``: the class token's term of :func:`attended_values` (table 1 of the paper)."""
+    return pattern[..., 0].transpose(1, 2)[..., None] * v[:, None, 0]
+
+
+def effective_attention(omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"]) -> Float[Tensor, "b h p n"]:
+    """``ā[b,h,i] = Σ_q ω[b,q] A[b,h,q,i]``: how much of each source token's value reaches the embedding."""
+    return omega[:, None] @ pattern
+
+
+def token_coordinates(
+    attended: Float[Tensor, "b n h p"], values: Float[Tensor, "b n h k"]
+) -> Float[Tensor, "b n h pk"]:
+    """``ā[b,h,i] v[b,i,h]``: a token's coordinates through each head, which sum to the head's over tokens.
+
+    Equation 4: ``c[b,i,l,h] = ā v M_{l,h}``.
+
+    Args:
+        attended: :func:`effective_attention`.
+        values: ``hook_v``.
+    """
+    return torch.einsum("bnhp,bnhk->bnhpk", attended, values).flatten(-2)
+
+
+# ---------------------------------------------------------------------- weights: the fold and M_{l,h}
+
+
+def fold(gamma: Float[Tensor, " d"], maps: Float[Tensor, "*p d w"], centred: bool = True) -> Float[Tensor, "*p d w"]:
+    """``W_P = C diag(γ) P``: from a pooled stream to the joint space; C removes a vector's own mean.
+
+    Args:
+        gamma: of the last LayerNorm.
+        maps: P, or the first factor of an attention pool's maps (``W_V``), of which w is then the width.
+        centred: with C. Without, the mean of a component stays in it, as where constants are shared out.
+    """
+    scaled = gamma[:, None] * maps
+    return scaled - scaled.mean(-2, keepdim=True) if centred else scaled
+
+
+def head_map(W_O: Float[Tensor, "k d"], W_P: Float[Tensor, "p d e"]) -> Float[Tensor, "p k e"]:
+    """``M_{l,h} = W_O[l,h] W_P``: from one head's coordinates to its contribution (equation 4)."""
+    return W_O @ W_P
+
+
+def contribution(coordinates: Float[Tensor, "*batch k"], weights: Float[Tensor, "k w"]) -> Float[Tensor, "*batch w"]:
+    """``y M``: coordinates times the map, or the directions, that they count (equation 4).
+
+    Of a head: y [b, k] and ``M_{l,h}`` [k, e]; of its tokens: ā ⊙ v [b, n, k]. Of constants: an image's weights [b, s]
+    and the directions [s, e] that are the same for all images. In the unit of the coordinates.
+    """
+    return coordinates @ weights
+
+
+def by_layer(coordinates: Float[Tensor, "b l s"], weights: Float[Tensor, "l s w"]) -> Float[Tensor, "b l w"]:
+    """:func:`contribution` for each layer with directions of its own: ``Σ_s w[b,l,s] D[l,s]``."""
+    return torch.einsum("bls,lsw->blw", coordinates, weights)
+
+
+# ---------------------------------------------------------------------- from components to the joint space
+
+
+def written_by_heads(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "*batch h d"]:
+    """``y[h] W_O[h]``: what each head of a layer writes to the stream (its term of equation 3)."""
+    return torch.einsum("...hk,hkd->...hd", y, W_O)
+
+
+def written_by_layer(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "*batch d"]:
+    """``Σ_h y[h] W_O[h]``: what the heads of a layer write together, their bias apart (equation 3)."""
+    return torch.einsum("...hk,hkd->...d", y, W_O)
+
+
+def pooled_constant(weights: Float[Tensor, "b p"], vector: Float[Tensor, " d"]) -> Float[Tensor, "b p d"]:
+    """``w[b,p] x``: a vector that is written to every row, pooled; with w = Σ_q ω it is :func:`pooled` of it."""
+    return torch.einsum("bp,d->bpd", weights, vector)
+
+
+def to_joint(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d e"]) -> Float[Tensor, "*batch e"]:
+    """``Σ_p x[p] W_P[p]``: the contribution of a pooled stream (each term of equation 3)."""
+    return stream.flatten(-2) @ maps.flatten(0, 1)
+
+
+def through_own(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d w"]) -> Float[Tensor, "*batch p w"]:
+    """``x[p] W[p]``: each part of a pooled stream through its own map, not summed."""
+    return torch.einsum("...pd,pdw->...pw", stream, maps)
+
+
+def through_each(vectors: Float[Tensor, "*batch d"], maps: Float[Tensor, "p d w"]) -> Float[Tensor, "*batch p w"]:
+    """``x W[p]``: one vector of the stream through every map: what it adds at a weight of 1 through each p."""
+    return torch.einsum("...d,pdw->...pw", vectors, maps)
+
+
+def neuron_contributions(neurons: Float[Tensor, "b p m"], weights: Float[Tensor, "m p e"]) -> Float[Tensor, "b m e"]:
+    """``Σ_p w[b,p,m] W_out[m] W_P[p]``: each neuron's term of an MLP, its output bias apart (from equation 3).
+
+    Args:
+        neurons: :func:`pooled` ``mlp.hook_post``.
+        weights: :func:`through_each` of ``W_out``.
+    """
+    return torch.einsum("bpm,mpe->bme", neurons, weights)
+
+
+# ---------------------------------------------------------------------- towards texts, without anything of width e
+
+
+def towards(vectors: Float[Tensor, "*batch e"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "*batch t"]:
+    """``c · e_t``: dot products with text embeddings; cosines where the vectors are in cosine units."""
+    return vectors @ texts.T
+
+
+def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -> Float[Tensor, "p d t"]:
+    """``W_P[p] e_t``: the directions in the stream that a text has.
+
+    Args:
+        maps: the fold; or its second factor, then the first, of each p.
+        texts: embeddings as columns; or what the second factor made of them, [p, w, t].
+    """
+    return maps @ texts
+
+
+def text_directions(W_O: Float[Tensor, "h k d"], streams: Float[Tensor, "p d t"]) -> Float[Tensor, "h pk t"]:
+    """``M_{l,h} e_t`` of each head of a layer: k numbers a text, with which ``c · e_t = y · (M_{l,h} e_t)``.
+
+    One product with W_O as it lies in memory, which is neither copied nor expanded.
+
+    Args:
+        streams: :func:`text_streams`.
+    """
+    joined, by_pool_head = streams.transpose(0, 1).flatten(1), streams.shape[::2]
+    maps = (W_O.flatten(0, 1) @ joined).unflatten(-1, by_pool_head)
+    return maps.unflatten(0, (len(W_O), -1)).transpose(1, 2).flatten(1, 2)
+
+
+def head_scores(
+    coordinates: Float[Tensor, "b l h k"], directions: Float[Tensor, "l h k t"]
+) -> Float[Tensor, "b l h t"]:
+    """``c[b,l,h] · e_t = y[b,l,h] · M_{l,h} e_t``: each head's part of the similarity to a text."""
+    return torch.einsum("blhk,lhkt->blht", coordinates, directions)
+
+
+def score_of_heads(coordinates: Float[Tensor, "b m k"], directions: Float[Tensor, "m k t"]) -> Float[Tensor, "b t"]:
+    """``Σ_m y[b,m] · M_m e_t``: the same of m chosen heads together."""
+    return coordinates.flatten(1) @ directions.flatten(0, 1)
+
+
+def token_scores(coordinates: Float[Tensor, "b n h k"], directions: Float[Tensor, "h k t"]) -> Float[Tensor, "b h n t"]:
+    """``c[b,i,l,h] · e_t``: each token's part of a head's score (equation 4, section 5), from its coordinates.
+
+    Args:
+        coordinates: :func:`token_coordinates`.
+        directions: :func:`text_directions` of the layer.
+    """
+    return torch.einsum("bnhk,hkt->bhnt", coordinates, directions)
+
+
+def values_towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -> Float[Tensor, "b n h p t"]:
+    """``v[b,i,h] · M_{l,h} e_t`` through each p, for when ω is known only later: ``p t`` numbers are kept instead of k.
+
+    Args:
+        directions: :func:`text_directions`, in whose dtype the result is.
+    """
+    wide, (_, joined, n_texts) = v.to(directions.dtype), directions.shape
+    by_pool_head = directions.unflatten(1, (joined // v.shape[-1], v.shape[-1])).transpose(1, 2).flatten(2)
+    return (wide.transpose(1, 2) @ by_pool_head).unflatten(-1, (-1, n_texts)).transpose(1, 2)
+
+
+def attended_towards(
+    attended: Float[Tensor, "b h p n"], values: Float[Tensor, "b n h p t"]
+) -> Float[Tensor, "b h n t"]:
+    """``Σ_p ā[b,h,p,i] (v · M_{l,h} e_t)[p]``: :func:`token_scores` from :func:`values_towards`."""
+    return torch.einsum("bhpn,bnhpt->bhnt", attended, values)
+
+
+def over_heads(scores: Float[Tensor, "*batch l h n t"], chosen: Float[Tensor, "l h"]) -> Float[Tensor, "*batch n t"]:
+    """``Σ_{l,h} w[l,h] s[l,h,i,t]``: a patch-text map of the chosen heads (section 5), 1 for each of them."""
+    return torch.einsum("...lhnt,lh->...nt", scores, chosen)
+
+
+# ---------------------------------------------------------------------- constants that are shared out
+
+
+def share_weights(
+    mean: Float[Tensor, "b p"],
+    omega_sum: Float[Tensor, "b p"],
+    pool_bias: Float[Tensor, "b w"] | None,
+    scaled: Float[Tensor, "b l p"] | None,
+    n_layers: int,
+) -> Float[Tensor, "b l s"]:
+    """How much of each of :func:`share_directions` an image's heads have, in the unit of ω.
+
+    Per p the mean over the width of the pooled last stream; 1; the weights of an attention pool's biases; per p Σ_q ω,
+    and that over the scale of a norm after W_O where there is one.
+
+    Args:
+        mean: of the pooled last stream, which C would remove.
+        omega_sum: Σ_q ω, the weight of what every row has, such as b_O.
+        pool_bias: weights of the biases of an attention pool; None without one.
+        scaled: Σ_q ω over the scale of a norm after W_O; None without such norms.
+    """
+    one = omega_sum.new_ones(len(omega_sum), 1)
+    per_image = torch.cat([each for each in (mean, one, pool_bias, omega_sum) if each is not None], dim=1)
+    each_layer = per_image[:, None].expand(-1, n_layers, -1)
+    return each_layer if scaled is None else torch.cat([each_layer, scaled], dim=2)
+
+
+def term_directions(
+    mean_directions: Float[Tensor, "p e"], beta_P: Float[Tensor, " e"], pool_bias: Float[Tensor, "w e"], n_layers: int
+) -> Float[Tensor, "f e"]:
+    """What one of the 2 l + 1 terms of equation 3 has of the last stream's mean and of β, as in the paper's code.
+
+    Args:
+        mean_directions: what a mean of 1 adds through each p where nothing removes it.
+        beta_P: βP of the last LayerNorm.
+        pool_bias: what a unit of each of an attention pool's biases adds; of no rows without one.
+    """
+    return torch.cat([-mean_directions, beta_P[None], pool_bias]) / (2 * n_layers + 1)
+
+
+def share_directions(
+    terms: Float[Tensor, "f e"], biases: list[Float[Tensor, "l p e"]], n_heads: int
+) -> Float[Tensor, "l s e"]:
+    """What one head has of all constants, with weights of 1: further rows of ``M_{l,h}``.
+
+    Args:
+        terms: :func:`term_directions`.
+        biases: b_O of each layer through each p, and the part of it that a norm after W_O divides where there is one.
+        n_heads: among which a layer's part is shared out equally.
+    """
+    return torch.cat([terms.expand(len(biases[0]), -1, -1), *biases], dim=1) / n_heads
+
+
+# ---------------------------------------------------------------------- shares, moments and TextSpan
+
+
+def share(contributions: Float[Tensor, "b *rest e"], embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b *rest"]:
+    """``c · M / ‖M‖²``: what part of the embedding's squared length a component is; they sum to 1, some below 0.
+
+    Args:
+        contributions, embedding: in one unit, whichever.
+    """
+    return torch.einsum("b...e,be->b...", contributions, embedding / embedding.square().sum(-1, keepdim=True))
+
+
+def second_moments(y: Float[Tensor, "b h k"]) -> Float[Tensor, "h k k"]:
+    """``Σ_b y[b,h] y[b,h]ᵀ`` of each head: all that TextSpan needs of the images beside Σ y and their number."""
+    return torch.einsum("bhi,bhj->hij", y, y)
+
+
+def moment_in(frame: Float[Tensor, "k r"], moment: Float[Tensor, "k k"]) -> Float[Tensor, "r r"]:
+    """``Fᵀ Σ F``: the second moment of y in other coordinates ``x = y F``."""
+    return frame.T @ moment @ frame
+
+
+def orthonormal_frame(head_map: Float[Tensor, "k e"]) -> tuple[Float[Tensor, "k r"], Float[Tensor, "e r"]]:
+    """``U S`` and V of the thin SVD ``M = U S Vᵀ``: x = y U S are orthonormal coordinates, in V, of what a head writes.
+
+    A text's projection on the head's span is ``Vᵀ e_t`` there (first lines of Algorithm 1).
+    """
+    u, s, vt = torch.linalg.svd(head_map, full_matrices=False)
+    return u * s, vt.T
+
+
+def quadratic(x: Float[Tensor, "*batch k"], form: Float[Tensor, "k k"]) -> Float[Tensor, "*batch"]:
+    """``xᵀ F x`` of each row.
+
+    With a covariance, the variance along a text: ``r_jᵀ Σ r_j``, by which Algorithm 1 picks. With ``F = M Mᵀ``, the
+    squared length ``‖y M‖²`` of a contribution.
+    """
+    return ((x @ form) * x).sum(-1)
+
+
+def gram(head_map: Float[Tensor, "k e"]) -> Float[Tensor, "k k"]:
+    """``M Mᵀ``: dot products of contributions without building them: ``(y M) · (y' M) = y (M Mᵀ) y'ᵀ``."""
+    return head_map @ head_map.T
+
+
+def without_direction(texts: Float[Tensor, "t r"], direction: Float[Tensor, " r"]) -> Float[Tensor, "t r"]:
+    """``r_j − (r_j · u) u`` for a unit vector u: Algorithm 1 takes the picked direction out of every text."""
+    return texts - torch.outer(texts @ direction, direction)
+
+
+def projected(
+    coordinates: Float[Tensor, "b k"], head_map: Float[Tensor, "k e"], directions: Float[Tensor, "m e"]
+) -> Float[Tensor, "b e"]:
+    """``y M Dᵀ D``: a head's contribution projected on orthonormal directions (section 4, figure 3).
+
+    Args:
+        directions: of the texts that Algorithm 1 picked.
+    """
+    return (coordinates @ (head_map @ directions.T)) @ directions

@@ -1,0 +1,400 @@
+"""Each formula against a plain loop over indices in float64."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from clip_lens_plugin.decomposition import equations
+
+B, R, N, L, H, P, D, K, E, T, S = 2, 3, 4, 3, 2, 2, 5, 3, 6, 4, 7
+"""Images, pooled rows, tokens, layers, heads, pool heads, widths of stream, head and joint space, texts, constants."""
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Random float64, other numbers for each shape and seed."""
+    generator = torch.Generator().manual_seed(1000 * seed + sum(31**i * n for i, n in enumerate(shape)))
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def check(found: torch.Tensor, shape: tuple[int, ...], value: Callable[..., float]) -> None:
+    """That each entry is the value that the formula gives for its indices."""
+    expected = np.empty(shape)
+    for index in product(*map(range, shape)):
+        expected[index] = value(*index)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
+
+
+def test_each_formula_has_a_test_of_its_name() -> None:
+    names = [name for name, each in inspect.getmembers(equations, inspect.isfunction) if not name.startswith("_")]
+    own = [name for name in names if getattr(equations, name).__module__ == equations.__name__]
+    assert len(own) > 30
+    assert [name for name in own if f"test_{name}" not in globals()] == []
+
+
+# ---------------------------------------------------------------------- pooling
+
+
+@pytest.mark.parametrize("rest", [(), (H,), (L, H)])
+def test_pooled(rest: tuple[int, ...]) -> None:
+    omega, x = numbers(B, P, R), numbers(B, R, *rest, D)
+    w, a = omega.numpy(), x.numpy()
+
+    def value(b: int, *index: int) -> float:
+        *at, p, d = index
+        return sum(w[b, p, q] * a[(b, q, *at, d)] for q in range(R))
+
+    check(equations.pooled(omega, x), (B, *rest, P, D), value)
+
+
+def test_head_coordinates() -> None:
+    omega, z = numbers(B, P, R), numbers(B, R, H, K)
+    w, a = omega.numpy(), z.numpy()
+    found = equations.head_coordinates(omega, z)
+    check(found, (B, H, P * K), lambda b, h, j: sum(w[b, j // K, q] * a[b, q, h, j % K] for q in range(R)))
+
+
+def test_attended_values() -> None:
+    pattern, v = numbers(B, H, R, N), numbers(B, N, H, K)
+    a, x = pattern.numpy(), v.numpy()
+    found = equations.attended_values(pattern, v)
+    check(found, (B, R, H, K), lambda b, q, h, k: sum(a[b, h, q, i] * x[b, i, h, k] for i in range(N)))
+
+
+def test_class_token_message() -> None:
+    pattern, v = numbers(B, H, R, N), numbers(B, N, H, K)
+    a, x = pattern.numpy(), v.numpy()
+    found = equations.class_token_message(pattern, v)
+    check(found, (B, R, H, K), lambda b, q, h, k: a[b, h, q, 0] * x[b, 0, h, k])
+
+
+def test_effective_attention() -> None:
+    omega, pattern = numbers(B, P, R), numbers(B, H, R, N)
+    w, a = omega.numpy(), pattern.numpy()
+    found = equations.effective_attention(omega, pattern)
+    check(found, (B, H, P, N), lambda b, h, p, i: sum(w[b, p, q] * a[b, h, q, i] for q in range(R)))
+
+
+def test_token_coordinates() -> None:
+    attended, values = numbers(B, N, H, P), numbers(B, N, H, K)
+    a, v = attended.numpy(), values.numpy()
+    found = equations.token_coordinates(attended, values)
+    check(found, (B, N, H, P * K), lambda b, i, h, j: a[b, i, h, j // K] * v[b, i, h, j % K])
+
+
+def test_tokens_sum_to_heads() -> None:
+    """Equation 4: the sum over tokens and the sum over rows may be taken in either order."""
+    omega, pattern, v = numbers(B, P, R), numbers(B, H, R, N), numbers(B, N, H, K)
+    attended = equations.effective_attention(omega, pattern).permute(0, 3, 1, 2)
+    heads = equations.head_coordinates(omega, equations.attended_values(pattern, v))
+    torch.testing.assert_close(equations.token_coordinates(attended, v).sum(1), heads)
+
+
+# ---------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_fold(centred: bool) -> None:
+    gamma, maps = numbers(D), numbers(P, D, E)
+    g, m = gamma.numpy(), maps.numpy()
+
+    def value(p: int, d: int, e: int) -> float:
+        mean = sum(g[c] * m[p, c, e] for c in range(D)) / D
+        return g[d] * m[p, d, e] - (mean if centred else 0.0)
+
+    check(equations.fold(gamma, maps, centred), (P, D, E), value)
+    check(equations.fold(gamma, maps[1], centred), (D, E), lambda d, e: value(1, d, e))
+
+
+def test_the_fold_removes_a_vectors_own_mean() -> None:
+    x, gamma, maps = numbers(B, D), numbers(D), numbers(D, E)
+    centred = (x - x.mean(-1, keepdim=True)) * gamma @ maps
+    torch.testing.assert_close(x @ equations.fold(gamma, maps), centred)
+
+
+def test_head_map() -> None:
+    weight, maps = numbers(K, D), numbers(P, D, E)
+    w, m = weight.numpy(), maps.numpy()
+    found = equations.head_map(weight, maps)
+    check(found, (P, K, E), lambda p, k, e: sum(w[k, d] * m[p, d, e] for d in range(D)))
+
+
+def test_contribution() -> None:
+    y, weights = numbers(B, N, K), numbers(K, E)
+    a, m = y.numpy(), weights.numpy()
+    found = equations.contribution(y, weights)
+    check(found, (B, N, E), lambda b, i, e: sum(a[b, i, k] * m[k, e] for k in range(K)))
+
+
+def test_by_layer() -> None:
+    weights, directions = numbers(B, L, S), numbers(L, S, E)
+    w, m = weights.numpy(), directions.numpy()
+    found = equations.by_layer(weights, directions)
+    check(found, (B, L, E), lambda b, l, e: sum(w[b, l, s] * m[l, s, e] for s in range(S)))
+
+
+# ---------------------------------------------------------------------- to the joint space
+
+
+def test_written_by_heads() -> None:
+    y, weight = numbers(B, P, H, K), numbers(H, K, D)
+    a, w = y.numpy(), weight.numpy()
+    found = equations.written_by_heads(y, weight)
+    check(found, (B, P, H, D), lambda b, p, h, d: sum(a[b, p, h, k] * w[h, k, d] for k in range(K)))
+
+
+def test_written_by_layer() -> None:
+    y, weight = numbers(B, P, H, K), numbers(H, K, D)
+    a, w = y.numpy(), weight.numpy()
+    found = equations.written_by_layer(y, weight)
+    every = [*product(range(H), range(K))]
+    check(found, (B, P, D), lambda b, p, d: sum(a[b, p, h, k] * w[h, k, d] for h, k in every))
+
+
+def test_pooled_constant() -> None:
+    weights, vector = numbers(B, P), numbers(D)
+    w, x = weights.numpy(), vector.numpy()
+    check(equations.pooled_constant(weights, vector), (B, P, D), lambda b, p, d: w[b, p] * x[d])
+
+
+def test_to_joint() -> None:
+    stream, maps = numbers(B, H, P, D), numbers(P, D, E)
+    x, m = stream.numpy(), maps.numpy()
+    every = [*product(range(P), range(D))]
+    found = equations.to_joint(stream, maps)
+    check(found, (B, H, E), lambda b, h, e: sum(x[b, h, p, d] * m[p, d, e] for p, d in every))
+
+
+def test_through_own() -> None:
+    stream, maps = numbers(B, H, P, D), numbers(P, D, K)
+    x, m = stream.numpy(), maps.numpy()
+    found = equations.through_own(stream, maps)
+    check(found, (B, H, P, K), lambda b, h, p, k: sum(x[b, h, p, d] * m[p, d, k] for d in range(D)))
+
+
+def test_through_each() -> None:
+    vectors, maps = numbers(L, D), numbers(P, D, E)
+    x, m = vectors.numpy(), maps.numpy()
+    found = equations.through_each(vectors, maps)
+    check(found, (L, P, E), lambda l, p, e: sum(x[l, d] * m[p, d, e] for d in range(D)))
+
+
+def test_neuron_contributions() -> None:
+    neurons, weights = numbers(B, P, S), numbers(S, P, E)
+    w, m = neurons.numpy(), weights.numpy()
+    found = equations.neuron_contributions(neurons, weights)
+    check(found, (B, S, E), lambda b, s, e: sum(w[b, p, s] * m[s, p, e] for p in range(P)))
+
+
+# ---------------------------------------------------------------------- towards texts
+
+
+def test_towards() -> None:
+    vectors, texts = numbers(B, L, E), numbers(T, E)
+    c, x = vectors.numpy(), texts.numpy()
+    found = equations.towards(vectors, texts)
+    check(found, (B, L, T), lambda b, l, t: sum(c[b, l, e] * x[t, e] for e in range(E)))
+
+
+def test_text_streams() -> None:
+    maps, texts = numbers(P, D, E), numbers(E, T)
+    m, x = maps.numpy(), texts.numpy()
+    found = equations.text_streams(maps, texts)
+    check(found, (P, D, T), lambda p, d, t: sum(m[p, d, e] * x[e, t] for e in range(E)))
+    each = numbers(P, E, T)
+    y = each.numpy()
+    found = equations.text_streams(maps, each)
+    check(found, (P, D, T), lambda p, d, t: sum(m[p, d, e] * y[p, e, t] for e in range(E)))
+
+
+def test_text_directions() -> None:
+    weight, streams = numbers(H, K, D), numbers(P, D, T)
+    w, m = weight.numpy(), streams.numpy()
+    found = equations.text_directions(weight, streams)
+    check(found, (H, P * K, T), lambda h, j, t: sum(w[h, j % K, d] * m[j // K, d, t] for d in range(D)))
+
+
+def test_head_scores() -> None:
+    y, directions = numbers(B, L, H, K), numbers(L, H, K, T)
+    a, m = y.numpy(), directions.numpy()
+    found = equations.head_scores(y, directions)
+    check(found, (B, L, H, T), lambda b, l, h, t: sum(a[b, l, h, k] * m[l, h, k, t] for k in range(K)))
+
+
+def test_score_of_heads() -> None:
+    y, directions = numbers(B, H, K), numbers(H, K, T)
+    a, m = y.numpy(), directions.numpy()
+    every = [*product(range(H), range(K))]
+    found = equations.score_of_heads(y, directions)
+    check(found, (B, T), lambda b, t: sum(a[b, h, k] * m[h, k, t] for h, k in every))
+
+
+def test_token_scores() -> None:
+    y, directions = numbers(B, N, H, K), numbers(H, K, T)
+    a, m = y.numpy(), directions.numpy()
+    found = equations.token_scores(y, directions)
+    check(found, (B, H, N, T), lambda b, h, i, t: sum(a[b, i, h, k] * m[h, k, t] for k in range(K)))
+
+
+def test_values_towards() -> None:
+    values, directions = numbers(B, N, H, K), numbers(H, P * K, T)
+    v, m = values.numpy(), directions.numpy()
+    found = equations.values_towards(values, directions)
+    check(found, (B, N, H, P, T), lambda b, i, h, p, t: sum(v[b, i, h, k] * m[h, p * K + k, t] for k in range(K)))
+    assert equations.values_towards(values.half(), directions.float()).dtype == torch.float32
+
+
+def test_attended_towards() -> None:
+    attended, values = numbers(B, H, P, N), numbers(B, N, H, P, T)
+    a, v = attended.numpy(), values.numpy()
+    found = equations.attended_towards(attended, values)
+    check(found, (B, H, N, T), lambda b, h, i, t: sum(a[b, h, p, i] * v[b, i, h, p, t] for p in range(P)))
+
+
+def test_both_orders_give_the_same_token_scores() -> None:
+    """Directions before ω, as while a model runs, and ω before directions."""
+    attended, values, directions = numbers(B, H, P, N), numbers(B, N, H, K), numbers(H, P * K, T)
+    coordinates = equations.token_coordinates(attended.permute(0, 3, 1, 2), values)
+    found = equations.attended_towards(attended, equations.values_towards(values, directions))
+    torch.testing.assert_close(found, equations.token_scores(coordinates, directions))
+
+
+@pytest.mark.parametrize("batch", [(), (B,)])
+def test_over_heads(batch: tuple[int, ...]) -> None:
+    scores, chosen = numbers(*batch, L, H, N, T), numbers(L, H)
+    s, w = scores.numpy(), chosen.numpy()
+    every = [*product(range(L), range(H))]
+
+    def value(*index: int) -> float:
+        *at, i, t = index
+        return sum(w[l, h] * s[(*at, l, h, i, t)] for l, h in every)
+
+    check(equations.over_heads(scores, chosen), (*batch, N, T), value)
+
+
+# ---------------------------------------------------------------------- constants that are shared out
+
+
+@pytest.mark.parametrize("with_pool", [True, False])
+@pytest.mark.parametrize("with_scale", [True, False])
+def test_share_weights(with_pool: bool, with_scale: bool) -> None:
+    mean, omega_sum = numbers(B, P, seed=1), numbers(B, P, seed=2)
+    pool_bias = numbers(B, P + 1) if with_pool else None
+    scaled = numbers(B, L, P) if with_scale else None
+
+    def value(b: int, l: int, s: int) -> float:
+        row = [*mean[b].tolist(), 1.0]
+        row += [] if pool_bias is None else pool_bias[b].tolist()
+        row += omega_sum[b].tolist()
+        return (row + ([] if scaled is None else scaled[b, l].tolist()))[s]
+
+    n = 2 * P + 1 + (P + 1) * with_pool + P * with_scale
+    check(equations.share_weights(mean, omega_sum, pool_bias, scaled, L), (B, L, n), value)
+
+
+@pytest.mark.parametrize("n_pool_biases", [0, 3])
+def test_term_directions(n_pool_biases: int) -> None:
+    means, beta_P, pool_bias = numbers(P, E), numbers(E), numbers(n_pool_biases, E)
+    rows = [*(-means).tolist(), beta_P.tolist(), *pool_bias.tolist()]
+    found = equations.term_directions(means, beta_P, pool_bias, n_layers=L)
+    check(found, (P + 1 + n_pool_biases, E), lambda f, e: rows[f][e] / (L + L + 1))
+
+
+def test_share_directions() -> None:
+    terms, biases = numbers(S, E), [numbers(L, P, E, seed=1), numbers(L, P, E, seed=2)]
+    rows = [[*terms.tolist(), *biases[0][l].tolist(), *biases[1][l].tolist()] for l in range(L)]
+    found = equations.share_directions(terms, biases, n_heads=H)
+    check(found, (L, S + 2 * P, E), lambda l, s, e: rows[l][s][e] / H)
+
+
+def test_shared_constants_are_all_of_them() -> None:
+    """What 2 l + 1 terms have sums to −mean and βP, and what a layer's heads have to its bias."""
+    means, beta_P, bias = numbers(1, E), numbers(E), numbers(L, 1, E)
+    terms = equations.term_directions(means, beta_P, numbers(0, E), L)
+    directions = equations.share_directions(terms, [bias], H)
+    mean, omega_sum = numbers(B, 1, seed=1), numbers(B, 1, seed=2)
+    weights = equations.share_weights(mean, omega_sum, None, None, L)
+    heads = H * equations.by_layer(weights, directions).sum(1)
+    others = (L + 1) * equations.contribution(weights[:, 0, : len(terms)], terms)
+    torch.testing.assert_close(heads + others, beta_P - mean * means + omega_sum * bias.sum(0))
+
+
+# ---------------------------------------------------------------------- shares, moments and TextSpan
+
+
+def test_share() -> None:
+    contributions, embedding = numbers(B, L, E), numbers(B, E)
+    c, m = contributions.numpy(), embedding.numpy()
+
+    def value(b: int, l: int) -> float:
+        return sum(c[b, l, e] * m[b, e] for e in range(E)) / sum(m[b, e] ** 2 for e in range(E))
+
+    check(equations.share(contributions, embedding), (B, L), value)
+    rest = torch.cat([contributions, (embedding - contributions.sum(1))[:, None]], dim=1)
+    torch.testing.assert_close(equations.share(rest, embedding).sum(1), torch.ones(B, dtype=torch.float64))
+
+
+def test_second_moments() -> None:
+    y = numbers(B, H, K)
+    a = y.numpy()
+    found = equations.second_moments(y)
+    check(found, (H, K, K), lambda h, i, j: sum(a[b, h, i] * a[b, h, j] for b in range(B)))
+
+
+def test_moment_in() -> None:
+    frame, moment = numbers(K, E), numbers(K, K)
+    f, m = frame.numpy(), moment.numpy()
+    every = [*product(range(K), range(K))]
+    found = equations.moment_in(frame, moment)
+    check(found, (E, E), lambda i, j: sum(f[a, i] * m[a, c] * f[c, j] for a, c in every))
+
+
+def test_orthonormal_frame() -> None:
+    head_map = numbers(K, E)
+    to_span, axes = equations.orthonormal_frame(head_map)
+    u, v, m = to_span.numpy(), axes.numpy(), head_map.numpy()
+    check(axes.T @ axes, (K, K), lambda i, j: float(i == j))
+    check(head_map, (K, E), lambda k, e: sum(u[k, i] * v[e, i] for i in range(K)))  # y M = (y U S) Vᵀ
+    check(to_span, (K, K), lambda k, i: sum(m[k, e] * v[e, i] for e in range(E)))
+
+
+def test_quadratic() -> None:
+    x, form = numbers(B, K), numbers(K, K)
+    a, f = x.numpy(), form.numpy()
+    every = [*product(range(K), range(K))]
+    found = equations.quadratic(x, form)
+    check(found, (B,), lambda b: sum(a[b, i] * f[i, j] * a[b, j] for i, j in every))
+    torch.testing.assert_close(equations.quadratic(x[1], form), found[1])
+
+
+def test_gram() -> None:
+    head_map, y = numbers(K, E), numbers(B, K)
+    m, c = head_map.numpy(), (y @ head_map).numpy()
+    found = equations.gram(head_map)
+    check(found, (K, K), lambda i, j: sum(m[i, e] * m[j, e] for e in range(E)))
+    check(equations.quadratic(y, found), (B,), lambda b: sum(c[b, e] ** 2 for e in range(E)))
+
+
+def test_without_direction() -> None:
+    texts, direction = numbers(T, K), torch.nn.functional.normalize(numbers(K), dim=0)
+    r, u = texts.numpy(), direction.numpy()
+    found = equations.without_direction(texts, direction)
+    check(found, (T, K), lambda t, k: r[t, k] - sum(r[t, j] * u[j] for j in range(K)) * u[k])
+    check(found @ direction, (T,), lambda t: 0.0)
+
+
+def test_projected() -> None:
+    y, head_map = numbers(B, K), numbers(K, E)
+    directions = torch.linalg.qr(numbers(E, 2)).Q.T
+    c, u = (y @ head_map).numpy(), directions.numpy()
+
+    def value(b: int, e: int) -> float:
+        return sum(sum(c[b, f] * u[m, f] for f in range(E)) * u[m, e] for m in range(2))
+
+    check(equations.projected(y, head_map, directions), (B, E), value)

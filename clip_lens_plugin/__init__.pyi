@@ -1,5 +1,11 @@
 """Where the public names are loaded from."""
 
+import clip_lens_plugin.ablation as ablation  # noqa: F401
+import clip_lens_plugin.datasets as datasets  # noqa: F401
+import clip_lens_plugin.retrieval as retrieval  # noqa: F401
+import clip_lens_plugin.scenes as scenes  # noqa: F401
+import clip_lens_plugin.views as views  # noqa: F401
+
 from .ablation.curve import mean_ablation_curve as mean_ablation_curve
 from .bridge.model import as_hooked_clip as as_hooked_clip
 from .collection.collecting import collect as collect

@@ -77,3 +77,10 @@ def test_no_module_bears_the_name_of_what_its_package_exports(face: str) -> None
 def test_an_unknown_name_is_said() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         clip_lens_plugin.nonsense  # noqa: B018
+
+
+def test_modules_with_further_names_come_with_the_package() -> None:
+    code = "import clip_lens_plugin as lens; [getattr(lens, name) for name in lens.FACES]; lens.views.View"
+    assert {f"clip_lens_plugin.{name}" for name in clip_lens_plugin.FACES} <= loaded_by(code)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = clip_lens_plugin.nonsense

@@ -1,0 +1,48 @@
+"""The notebooks of examples/ as pages: their text, code and kept output; nothing is run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+STATIC = ["image/png", "text/html", "text/markdown", "text/plain"]
+"""Kinds of output that need no script, the one to show first."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The site's files with a page for each notebook and a file for each of its pictures."""
+    for path in sorted(EXAMPLES.glob("*.ipynb")):
+        for name, content in page_of(path).items():
+            files.append(File.generated(config, f"tutorials/{name}", content=content))
+    return files
+
+
+def page_of(path: Path) -> dict[str, str | bytes]:
+    """Name to content of what a notebook becomes: its page first, then its pictures."""
+    exporter = MarkdownExporter()
+    exporter.display_data_priority = STATIC
+    names = {"unique_key": path.stem, "output_files_dir": path.stem}
+    body, resources = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources=names)
+    note = f"*This page is the notebook* `examples/{path.name}`*, with the output that was kept in it.*"
+    title, rest = re.match(r"(# .*\n)(.*)", body, re.DOTALL).groups()  # type: ignore[union-attr]
+    body = f"{title}\n{note}\n{rest}".replace("\u200b", "")
+    return {f"{path.stem}.md": as_output(body), **resources["outputs"]}
+
+
+def as_output(body: str) -> str:
+    """Printed lines, which nbconvert indents, in fences that say that they are no code; data frames without styles."""
+    printed = re.sub(
+        r"\n\n((?:    .*\n|\n(?=    ))+)", lambda found: f"\n\n```text\n{dedented(found[1])}\n```\n", body, flags=re.MULTILINE
+    )
+    return re.sub(r"<style scoped>.*?</style>\n", "", printed, flags=re.DOTALL)
+
+
+def dedented(block: str) -> str:
+    """An indented block four columns further left."""
+    return "\n".join(line.removeprefix("    ") for line in block.rstrip().split("\n"))

@@ -14,6 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 STATIC = ["image/png", "text/html", "text/markdown", "text/plain"]
 """Kinds of output that need no script, the one to show first."""
 
+INDENTED = r"\n\n((?:    .*\n|\n(?=    ))+)"
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """The site's files with a page for each notebook and a file for each of its pictures."""
@@ -27,18 +29,19 @@ def page_of(path: Path) -> dict[str, str | bytes]:
     """Name to content of what a notebook becomes: its page first, then its pictures."""
     exporter = MarkdownExporter()
     exporter.display_data_priority = STATIC
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["language_info"] = {"name": "python"}
     names = {"unique_key": path.stem, "output_files_dir": path.stem}
-    body, resources = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources=names)
+    body, resources = exporter.from_notebook_node(notebook, resources=names)
+    title, _, rest = body.lstrip().partition("\n")
     note = f"*This page is the notebook* `examples/{path.name}`*, with the output that was kept in it.*"
-    title, rest = re.match(r"(# .*\n)(.*)", body, re.DOTALL).groups()  # type: ignore[union-attr]
-    body = f"{title}\n{note}\n{rest}".replace("\u200b", "")
-    return {f"{path.stem}.md": as_output(body), **resources["outputs"]}
+    return {f"{path.stem}.md": as_output(f"{title}\n\n{note}\n{rest}"), **resources["outputs"]}
 
 
 def as_output(body: str) -> str:
     """Printed lines, which nbconvert indents, in fences that say that they are no code; data frames without styles."""
     printed = re.sub(
-        r"\n\n((?:    .*\n|\n(?=    ))+)", lambda found: f"\n\n```text\n{dedented(found[1])}\n```\n", body, flags=re.MULTILINE
+        INDENTED, lambda found: f"\n\n``` {{.text .printed}}\n{dedented(found[1])}\n```\n", body
     )
     return re.sub(r"<style scoped>.*?</style>\n", "", printed, flags=re.DOTALL)
 

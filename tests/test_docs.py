@@ -78,7 +78,7 @@ def found(path: str) -> object:
 
 
 def test_every_link_leads_to_a_page_or_a_file():
-    made = {f"tutorials/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
+    made = {"assets/report.png"} | {f"tutorials/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
     for page in PAGES.rglob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if not target.startswith("https://"):

@@ -1,4 +1,4 @@
-"""Writes the tables of supported models, from the catalogue of open_clip's models: ``python docs/generate/models.py``."""
+"""Writes the tables of supported models, from the package's catalogue: ``python docs/generate/models.py``."""
 
 from __future__ import annotations
 

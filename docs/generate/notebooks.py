@@ -1,4 +1,4 @@
-"""The notebooks of examples/ as pages: their text, code and kept output; nothing is run."""
+"""What the site shows of examples/: notebooks as pages, with the output that they keep, and a picture of the report."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 STATIC = ["image/png", "text/html", "text/markdown", "text/plain"]
 """Kinds of output that need no script, the one to show first."""
 
-INDENTED = r"\n\n((?:    .*\n|\n(?=    ))+)"
+INDENTED = re.compile(r"\n\n((?:    .*\n|\n(?=    ))+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The site's files with a page for each notebook and a file for each of its pictures."""
+    """The site's files with a page for each notebook, a file for each of its pictures, and the report's picture."""
+    files.append(File.generated(config, "assets/report.png", abs_src_path=str(EXAMPLES / "report.png")))
     for path in sorted(EXAMPLES.glob("*.ipynb")):
         for name, content in page_of(path).items():
             files.append(File.generated(config, f"tutorials/{name}", content=content))
@@ -40,10 +41,13 @@ def page_of(path: Path) -> dict[str, str | bytes]:
 
 def as_output(body: str) -> str:
     """Printed lines, which nbconvert indents, in fences that say that they are no code; data frames without styles."""
-    printed = re.sub(
-        INDENTED, lambda found: f"\n\n``` {{.text .printed}}\n{dedented(found[1])}\n```\n", body
-    )
-    return re.sub(r"<style scoped>.*?</style>\n", "", printed, flags=re.DOTALL)
+    body = re.sub(r"<style scoped>.*?</style>\n", "", INDENTED.sub(printed, body), flags=re.DOTALL)
+    return body.replace("![png](", "![Output of the cell above](")
+
+
+def printed(block: re.Match[str]) -> str:
+    """An indented block as a fence; nothing if it is blank, as before a picture."""
+    return f"\n\n``` {{.text .printed}}\n{dedented(block[1])}\n```\n" if block[1].strip() else "\n\n"
 
 
 def dedented(block: str) -> str:

@@ -1,7 +1,7 @@
 """Docstrings as this site reads them.
 
 A Sphinx role, such as :func:`decompose`, becomes a link, or plain code where the site has no page for it. Arguments or
-errors that share one description, "layer, head: which head.", each get it.
+errors that share one description, "layer, head: which head.", each get it. A literal block needs no second colon.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import griffe
 
 ROLE = re.compile(r":(?:func|class|meth|attr|mod|data|exc):`(~?)([\w.]+)`")
 SHARED = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
+LITERAL = re.compile(r"::$", re.MULTILINE)
 DOUBLE = re.compile(r"``(.+?)``")
 
 
@@ -27,11 +28,23 @@ class Roles(griffe.Extension):
 def rewrite(holder: griffe.Object) -> None:
     """The docstrings of an object and of what it holds."""
     if holder.docstring is not None:
-        plain = SHARED.sub(each_alone, DOUBLE.sub(r"`\1`", holder.docstring.value))
+        plain = LITERAL.sub(":", SHARED.sub(each_alone, DOUBLE.sub(r"`\1`", holder.docstring.value)))
         holder.docstring.value = ROLE.sub(lambda role: linked(holder, role), plain)
+    if isinstance(holder, griffe.Class):
+        forget_declarations(holder)
     for member in holder.members.values():
         if not member.is_alias:
             rewrite(member)
+
+
+def forget_declarations(holder: griffe.Class) -> None:
+    """Takes out what a class only declares, for the type checker, since another base defines and describes it."""
+    if any("dataclass" in str(decorator.value) for decorator in holder.decorators):
+        return
+    for name, member in list(holder.members.items()):
+        if isinstance(member, griffe.Attribute) and member.value is None and member.docstring is None:
+            if "property" not in member.labels:
+                holder.del_member(name)
 
 
 def each_alone(entry: re.Match[str]) -> str:

@@ -42,9 +42,9 @@ def forget_declarations(holder: griffe.Class) -> None:
     if any("dataclass" in str(decorator.value) for decorator in holder.decorators):
         return
     for name, member in list(holder.members.items()):
-        if isinstance(member, griffe.Attribute) and member.value is None and member.docstring is None:
-            if "property" not in member.labels:
-                holder.del_member(name)
+        is_bare = member.is_attribute and not member.is_alias and "property" not in member.labels
+        if is_bare and member.value is None and member.docstring is None:
+            holder.del_member(name)
 
 
 def each_alone(entry: re.Match[str]) -> str:

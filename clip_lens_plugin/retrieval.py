@@ -55,7 +55,7 @@ def extreme_images(
         k: images of each side; all of them if there are fewer.
         heads: (layer, head) pairs, or a layer for all heads of it; those of the TextSpan result, or all for free texts,
             if not given.
-        n_texts: only so many of the texts, from the first.
+        n_texts: only this many of the texts, the first ones.
         text_embeddings: unit embeddings of the free texts, or of the pool that TextSpan picked from, to use instead of
             the model's own.
 

@@ -19,7 +19,7 @@ from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 Data = Contributions | ContributionStore
 DONOR_BLOCKS = 8
-"""A piece of a store takes its donors from at most so many other pieces, so that few are read for it."""
+"""A piece of a store takes its donors from at most this many other pieces, so that few are read for it."""
 
 
 def constants_of(data: Data, asked: GivenConstants | None) -> Constants:

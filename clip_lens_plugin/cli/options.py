@@ -41,8 +41,9 @@ LabelsOption = Annotated[
         "--labels",
         metavar="FILE",
         show_default=False,
-        help="Labels by name in the place of the data set's own: CSV, TSV or text with a name and a label a line, or a "
-        "label a line for the sorted names; for ImageNet's flat validation folder its devkit (folder or tar.gz).",
+        help="Labels by name in the place of the data set's own: CSV, TSV or text with a name and a label on each line "
+        "or one label per line for the sorted names; for ImageNet's flat validation folder its devkit (folder or "
+        "tar.gz).",
     ),
 ]
 LabelColumnOption = Annotated[

@@ -176,8 +176,8 @@ class ContributionStore:
         """Contributions in units of the unnormalised embedding, on the model's device.
 
         Args:
-            rows: a slice or range, positions in any order (negative ones count from the end), or a mask with a truth
-                value a row; as a list, an array or a tensor.
+            rows: a slice or range, positions in any order (negative ones count from the end), or a mask with one truth
+                value per row; as a list, an array or a tensor.
 
         Raises:
             IndexError: if there is no such row, or the mask has another length.

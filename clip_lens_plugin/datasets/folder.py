@@ -29,7 +29,7 @@ class FolderSource:
 
         Args:
             folder: where to look.
-            limit: use at most so many images, evenly spaced over the sorted list.
+            limit: use at most this many images, evenly spaced over the sorted list.
 
         Raises:
             ImageFolderError: if there is no such folder, it is a file, or it holds no image file.

@@ -85,7 +85,7 @@ def find_images(
 
     Args:
         folder: where to look.
-        limit: keep at most so many, evenly spaced over the sorted list.
+        limit: keep at most this many, evenly spaced over the sorted list.
         left_out: a list that what was left out is added to.
         hidden: a list that hidden folders are added to, as paths inside the folder.
 

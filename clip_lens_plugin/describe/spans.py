@@ -143,9 +143,9 @@ def text_span(
         heads: "late" (the last :data:`LATE_LAYERS` layers), "all", or (layer, head) pairs; negative numbers count from
             the end.
         text_embeddings: unit embeddings of ``texts``, to use instead of the model's own.
-        constants: those of the moments, if given; for whoever wants to be sure of them.
-        rank: project texts on so many principal axes of E[c cᵀ]; all that are data if not given. A rank greater than
-            that of a head's data is cut to it, with a warning.
+        constants: those that the moments should have; others are refused. Not checked if not given.
+        rank: number of principal axes of E[c cᵀ] to project texts on; all that are data if not given. A rank that is
+            greater than that of a head's data is cut to it, with a warning.
 
     Raises:
         ValueError: if ``n_directions`` or ``rank`` is less than 1, there are fewer than two images, there is no text or

@@ -1,4 +1,4 @@
-"""A user's files: only regular ones are opened, and what concerns one file is told from what concerns the place."""
+"""A user's files: only regular ones are opened, and errors of one file are not those of its place."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def label_column(features: Mapping[str, Any], wanted: str | None = None) -> Labe
             or texts under one of :data:`LABEL_NAMES`.
 
     Raises:
-        ValueError: if there is no such column, several may be meant, or it cannot give one label a sample.
+        ValueError: if there is no such column, several may be meant, or it cannot give one label per sample.
     """
     if wanted is not None:
         if wanted not in features:

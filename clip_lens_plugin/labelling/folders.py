@@ -1,4 +1,4 @@
-"""Which folder is the class of an image, told by the paths alone."""
+"""Which folder is the class of an image, by the paths alone."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ def read_labels(
     """The label of each sample, by its name.
 
     Args:
-        given: CSV, TSV or text with a name and a label on each line; text with one label a line for the samples sorted
-            by name; the devkit of ILSVRC 2012 (its folder or tar file) for ImageNet's flat validation folder; or a
-            dictionary of names.
+        given: CSV, TSV or text with a name and a label on each line; text with one label per line for the samples
+            sorted by name; the devkit of ILSVRC 2012 (its folder or tar file) for ImageNet's flat validation folder;
+            or a dictionary of names.
         samples: their names.
         order: "imagenet" where whole numbers are positions in ImageNet's list of classes, or names shall be.
         column: header of the column of labels in a file with several.

@@ -61,7 +61,7 @@ def record_of(told: bytes) -> dict[str, Any]:
 
 
 def keys_of(record: Mapping[str, Any], wanted: str | None) -> tuple[str, ...]:
-    """The keys that labels are under, told by the first record; none if none looks like one.
+    """The keys that labels are under, as the first record has them; none if none looks like one.
 
     Raises:
         ValueError: if there is no such key, or several may be meant.

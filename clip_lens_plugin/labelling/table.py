@@ -1,4 +1,4 @@
-"""A file of labels: a name and a label on each line, or one label a line for the sorted names."""
+"""A file of labels: a name and a label on each line, or one label per line for the sorted names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME_HEADERS = (
 """Headers, in lower case, of a column of names."""
 
 _PICTURE = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)\b", re.IGNORECASE)
-_LOOKED_AT = 200  # lines that the columns are told by
+_LOOKED_AT = 200  # lines from which the columns are recognised
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def read_table(path: Path, samples: Sequence[str], column: str | None) -> LabelT
     Names may be paths in the data set, file names, or either without suffix, where only one sample has that.
 
     Args:
-        path: CSV, TSV, or lines of a name, a space and a label; or one label a line for the samples sorted by name.
+        path: CSV, TSV, or lines of a name, a space and a label; or one label per line for the samples sorted by name.
         samples: names of the samples.
-        column: header of the column of labels; told by its name, or the only one beside the names, if not given.
+        column: header of the column of labels; recognised by its name, or the only one beside the names, if not given.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 Interpolation = Literal["nearest", "bilinear"]
-"""How a value a patch becomes a value a pixel."""
+"""How one value per patch becomes one value per pixel."""
 
 KEEP_GEOMETRY = (ToTensor, MaybeToTensor, Normalize, MaybeConvertMode)
 CONVERT_TO_RGB = ("_convert_to_rgb", "_convert_image_to_rgb")
@@ -41,7 +41,7 @@ class Placement:
     Attributes:
         photo_size: (width, height) of the photograph, upright.
         input_size: (width, height) of the model's input.
-        scale_x, scale_y: input pixels a photograph pixel.
+        scale_x, scale_y: input pixels per pixel of the photograph.
         offset_x, offset_y: where the photograph's upper left corner lies on the input.
     """
 
@@ -119,7 +119,7 @@ class Placement:
     def to_photo(
         self, values: Float[Tensor, "rows columns"], interpolation: Interpolation
     ) -> Float[np.ndarray, "height width"]:
-        """A value a patch, as a value a pixel of the photograph, for display; NaN where the model sees nothing.
+        """One value per pixel of the photograph, for display; NaN where the model sees nothing.
 
         Args:
             values: of the patches.

@@ -36,7 +36,7 @@ class _Tower:
 
 
 def catalogue(contains: str = "") -> pd.DataFrame:
-    """A row a model name of open_clip, in its order.
+    """One row per model name of open_clip, in open_clip's order.
 
     Each image tower is built without memory for its weights and read as a loaded one would be, so what this says is
     what loading would say.
@@ -84,7 +84,7 @@ def _read(vision: dict[str, Any], asked: dict[str, Any]) -> _Tower:
     try:
         with torch.device("meta"):
             visual = vision_tower(vision, **asked)
-    except Exception as error:  # Whatever a config of a later release breaks, the others are still told.
+    except Exception as error:  # Whatever a config of a later release breaks, the others are still listed.
         return _Tower("unknown", reason=f"it cannot be built here: {str(error).splitlines()[0]}")
     source = "timm" if hasattr(visual, "trunk") else "open_clip"
     trunk = getattr(visual, "trunk", visual)

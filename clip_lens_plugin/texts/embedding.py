@@ -46,7 +46,7 @@ def embed_texts(
         model: its text tower is used.
         texts: any number of them, in any order; one that occurs twice has two rows.
         on_progress: called with (texts done, texts in all).
-        mean_of: a row is the mean of so many texts' unit embeddings, normalised again; t = len(texts) / mean_of.
+        mean_of: each row is the mean of this many texts' unit embeddings, normalised again; t = len(texts) / mean_of.
             Only the means are kept, in memory and on disk.
 
     Raises:
@@ -76,7 +76,7 @@ def embed_texts(
 
 
 class _Cache:
-    """The files of one model in one call; what they are told by is computed when it is first needed."""
+    """The files of one model in one call; what their keys are made of is computed when it is first needed."""
 
     def __init__(self, model: HookedCLIP) -> None:
         self._model = model

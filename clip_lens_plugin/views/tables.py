@@ -19,7 +19,7 @@ from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
 COLOUR = "#b35806"
 NOTHING = "–"
 FEWEST_COLUMNS = 5
-"""circuitsvis heads at least so many columns, with or without cells beneath."""
+"""circuitsvis puts headers over at least this many columns, with or without cells beneath."""
 
 COLUMNS = ("layer", "head", "rank", "text", "side", "place", "row", "score")
 

@@ -42,8 +42,8 @@ class ZeroShotClassifier:
         embeddings: unit vectors: the mean over the templates of a class's unit text embeddings, normalised again.
         logit_scale: factor from a cosine to CLIP's logit.
         logit_bias: what is added then, as SigLIP does.
-        probe: what the model's text tower gave for a few fixed texts [p, e], which another model is told by; None where
-            no model made the classifier.
+        probe: what the model's text tower gave for a few fixed texts [p, e], by which another model is recognised;
+            None where no model made the classifier.
 
     Raises:
         ValueError: if there are no classes, a name occurs twice, or the embeddings do not match the names or are not
@@ -205,7 +205,7 @@ class ZeroShotClassifier:
         return self.logit_scale * self.cosines(embedding) + self.logit_bias
 
     def ranks(self, embedding: Float[Tensor, "b e"], labels: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-        """How many classes come before the true one: 0 where it is the nearest, as ``argmax`` has it.
+        """How many classes come before the true one: 0 where it is the nearest, as for ``argmax``.
 
         Of classes that are equally near, the earlier comes first.
 

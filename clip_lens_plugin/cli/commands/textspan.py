@@ -35,9 +35,11 @@ def textspan(
     precision: PrecisionOption = "float32",
     texts: Annotated[
         str | None,
-        typer.Option(help="general, words, scenes, or a file with a text a line; one fit for the model if not given."),
+        typer.Option(
+            help="general, words, scenes, or a file of texts, one per line; what fits the model if not given."
+        ),
     ] = None,
-    directions: Annotated[int, typer.Option(min=1, help="Most texts a head.")] = 60,
+    directions: Annotated[int, typer.Option(min=1, help="Most texts per head.")] = 60,
     heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
     figure_format: FormatOption = "png",
     limit: LimitOption = None,

@@ -34,10 +34,10 @@ PROBE_TEXTS = (
 """Of several alphabets, with marks, upper case, spaces at the ends; one longer than any context; one empty."""
 
 EMBEDDED_TEXTS = 4
-"""The first so many are embedded; for all, the tokenizer's ids count."""
+"""How many of them are embedded; of all, the tokenizer's ids count."""
 
 PICTURE_SIZES = ((613, 401), (45, 70))
-"""Width and height of the pictures that a preprocessing is told by: one above most models' input, one below."""
+"""Width and height of the pictures by which preprocessings are compared: one above most models' input, one below."""
 
 PROBE_TOLERANCE = {torch.float64: 1e-6, torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Greatest relative difference of two embeddings of a probe that is taken for rounding, by the weights' dtype.

@@ -91,8 +91,8 @@ def _which(pixels: str, at: list[int], n: int) -> str:
 def _not_normalised(images: Tensor, known: PixelRange, lows: list[float], highs: list[float]) -> list[int]:
     """Positions of images in 0 to 1 that the model's preprocessing did not make.
 
-    A pale or grey picture may come to lie there. It is told by its values: of a picture of bytes, each is one of 256,
-    which lie evenly between those of black and white.
+    A pale or grey picture may come to lie there. It is recognised by its values: of a picture of bytes, each is one of
+    256, which lie evenly between those of black and white.
     """
     if known.black is None or known.white is None or max(known.black) >= NORMALISED_BLACK:
         return []

@@ -77,7 +77,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of a file by name, and what had to be unwrapped or left out, as parts of a sentence.
 
     Args:
-        path: of a safetensors file, or one that torch.load opens with weights_only=True; told by what it holds.
+        path: of a safetensors file, or one that torch.load opens with weights_only=True; its content says which.
 
     Raises:
         UnfitError: if it is neither, holds code, no weights, or no plain ones (LoRA, quantised, one shard of

@@ -1,4 +1,4 @@
-"""What can go wrong while a model is loaded, told apart: the network, the machine, and what was given."""
+"""What can go wrong while a model is loaded: the network, the machine, or what was given."""
 
 from __future__ import annotations
 

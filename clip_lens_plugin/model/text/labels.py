@@ -19,7 +19,7 @@ from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE
 from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 
 MOST_SEARCHED = 10_000
-"""Names that are searched for one like a misspelt one: the search takes a second for so many."""
+"""How many names are searched for one like a misspelt one: the search then takes about a second."""
 
 
 def checked_names(names: Sequence[str]) -> tuple[str, ...]:

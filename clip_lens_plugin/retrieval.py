@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.ablation.data import Data, means_of, pieces, rows_of
+from clip_lens_plugin.ablation.data import means_of, pieces, rows_of
 from clip_lens_plugin.arguments import checked_index, checked_number
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import resolved
@@ -71,7 +71,7 @@ def extreme_images(
     """
     _refuse_empty(data)
     k, n_texts = checked_number("k", k), None if n_texts is None else checked_number("n_texts", n_texts)
-    searches = _searches(_readout(data), texts, heads, n_texts, text_embeddings)
+    searches = _searches(data.readout, texts, heads, n_texts, text_embeddings)
     noise = 0.0
     for rows, own in pieces(data):
         y, noise = _coordinates(own), own.noise
@@ -129,13 +129,13 @@ def nearest_images(
     """
     _refuse_empty(data)
     k = checked_number("k", k)
-    layer, head = _readout(data).model.cfg.checked_head(layer, head)
-    row = None if isinstance(query, Contributions) else checked_index("row", query, len(data))
-    asked = (
-        _one_image(data, query)
-        if isinstance(query, Contributions)
-        else rows_of(data, torch.tensor([row], device="cpu"))
-    )
+    layer, head = data.readout.model.cfg.checked_head(layer, head)
+    row, asked = None, query
+    if isinstance(asked, Contributions):
+        asked = _one_image(data, asked)
+    else:
+        row = checked_index("row", query, len(data))
+        asked = rows_of(data, torch.tensor([row], device="cpu"))
     M = asked.readout.head_map(layer, head).double()
     gram = equations.gram(M)
     written = _coordinates(asked)[0, layer, head]
@@ -256,10 +256,6 @@ def _searches(
     ]
 
 
-def _readout(data: Data) -> Readout:
-    return data.readout if isinstance(data, Contributions) else Readout.of(data.model)
-
-
 def _coordinates(own: Contributions) -> Float[Tensor, "b l h k"]:
     """Of all heads, in float64."""
     own.refuse_result_edits()
@@ -273,7 +269,7 @@ def _coordinates(own: Contributions) -> Float[Tensor, "b l h k"]:
 
 def _one_image(data: Data, query: Contributions) -> Contributions:
     """The one image asked about, in cosine units."""
-    readout = _readout(data)
+    readout = data.readout
     cfg = readout.model.cfg
     expected = (1, cfg.n_layers, cfg.n_heads, readout.n_coordinates(query.constants))
     if tuple(query.head_coordinates.shape) != expected:

@@ -15,15 +15,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, means_of, pieces
+from clip_lens_plugin.ablation.data import checked_classes, checked_labels, constants_of, means_of, pieces
 from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
+from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.statistics.intervals import bootstrap_interval
+from clip_lens_plugin.statistics.intervals import share_interval
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
@@ -62,7 +63,7 @@ def text_span_completeness(
 
     Returns:
         One row per measurement: ``pool``, ``n_texts``, ``accuracy`` (share of images, 0 to 1), ``low``, ``high`` (95 %
-        bootstrap interval), ``n``. The pool "model" is the model itself; "all directions" has the described heads whole
+        Wilson score interval), ``n``. The pool "model" is the model itself; "all directions" has the described heads whole
         (n_texts 0 for both), and is what the others approach.
 
     Raises:
@@ -111,5 +112,5 @@ def text_span_completeness(
     table = pd.DataFrame(keys, columns=["pool", "n_texts"])
     n = int((truth >= 0).sum())
     table["accuracy"] = [right[key] / n for key in keys]
-    table["low"], table["high"] = bootstrap_interval(np.array([right[key] for key in keys]), n)
+    table["low"], table["high"] = share_interval(np.array([right[key] for key in keys]), n)
     return table.assign(n=n)

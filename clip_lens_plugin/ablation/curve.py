@@ -16,18 +16,18 @@ from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.ablation.component_sets import Components, paper_components
-from clip_lens_plugin.ablation.data import Data, checked_classes, checked_labels, constants_of, donors
+from clip_lens_plugin.ablation.data import checked_classes, checked_labels, constants_of, donors
 from clip_lens_plugin.ablation.direct import direct_logits
 from clip_lens_plugin.ablation.total import image_batches, total_logits
 from clip_lens_plugin.arguments import checked_choice, checked_number
-from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
-from clip_lens_plugin.statistics.intervals import bootstrap_interval
+from clip_lens_plugin.statistics.intervals import paired_interval, share_interval
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
@@ -77,7 +77,9 @@ def mean_ablation_curve(
     Returns:
         One row per measurement, the first of nothing ablated: ``ablated`` (what was), ``kind`` ("base", or that of the
         components), ``layers`` (how many are touched), ``accuracy`` (share of images, 0 to 1), ``low`` and ``high``
-        (95 % bootstrap interval over the images), ``n`` (images), ``ablation``, ``effect``.
+        (its 95 % Wilson score interval over the images), ``n`` (images), ``ablation``, ``effect``; and ``difference``
+        (the accuracy less that of the intact model), ``difference_low`` and ``difference_high`` (its 95 % interval for
+        pairs, since both are of the same images: see :func:`~clip_lens_plugin.statistics.intervals.paired_interval`).
 
     Raises:
         ValueError: if labels do not match the images or classes, there is nothing to take means from, ``images``
@@ -92,12 +94,15 @@ def mean_ablation_curve(
     checked_number("seed", seed, least=0)
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, classes)
-    own = data.has_self_attention if isinstance(data, Contributions) else data.plan.self_attention
-    model: HookedCLIP = resolved(data.readout.model if isinstance(data, Contributions) else data.model)
-    chosen = paper_components(model, own) if components is None else [each.checked_for(model) for each in components]
+    model: HookedCLIP = resolved(data.readout.model)
+    chosen = (
+        paper_components(model, data.has_self_attention)
+        if components is None
+        else [each.checked_for(model) for each in components]
+    )
     if effect == "direct":
         source = data if means_from is None else means_from
-        if not isinstance(source, Contributions | ContributionStore | ComponentSums):
+        if not isinstance(source, Analysed | ComponentSums):
             raise ValueError(
                 f"Direct effects take means from contributions, a store or sums, got {type(source).__name__}."
             )
@@ -111,22 +116,31 @@ def mean_ablation_curve(
                 "constants out, or ask for effect='direct'."
             )
         found = _total(data, model, texts, chosen, ablation, images, means_from, seed, batch_size)
-    known = truth >= 0
-    right = [0] * (len(chosen) + 1)
-    n = 0
+    known = (truth >= 0).numpy()
+    n = int(known.sum())
+    right, gained, lost = (np.zeros(len(chosen) + 1, dtype=np.int64) for _ in range(3))
+    intact = np.zeros(0, dtype=bool)
     for rows, number, logits in _shown(found, len(data), progress):
         at = slice(rows.start, rows.stop)
         best = logits.max(-1)
         if not bool(best.values.isfinite().all()):  # A NaN is greater than any number.
             bad = [rows.start + i for i in (~best.values.isfinite()).nonzero().flatten().tolist()]
             raise ValueError(f"The scores of rows {bad[:5]} are NaN or infinite: leave such images out.")
-        right[number + 1] += int((best.indices.cpu() == truth[at])[known[at]].sum())
-        n += int(known[at].sum()) if number == -1 else 0
+        hits = (best.indices.cpu() == truth[at]).numpy()[known[at]]
+        intact = hits if number == -1 else intact  # Of the same rows: they come before any set is ablated.
+        right[number + 1] += hits.sum()
+        gained[number + 1] += (hits & ~intact).sum()
+        lost[number + 1] += (intact & ~hits).sum()
     described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
     table = pd.DataFrame(described, columns=["ablated", "kind", "layers"])
-    table["accuracy"] = [each / n for each in right]
-    table["low"], table["high"] = bootstrap_interval(np.array(right), n)
-    return table.assign(n=n, ablation=ablation, effect=effect)
+    table["accuracy"] = right / n
+    table["low"], table["high"] = share_interval(right, n)
+    table = table.assign(n=n, ablation=ablation, effect=effect)
+    table["difference"] = (gained - lost) / n
+    low, high = paired_interval(gained, lost, n)
+    base = table["kind"] == "base"  # Nothing differs from itself.
+    table["difference_low"], table["difference_high"] = np.where(base, 0.0, low), np.where(base, 0.0, high)
+    return table
 
 
 def _total(
@@ -144,13 +158,12 @@ def _total(
         raise ValueError(
             "Total effects run the model: give images, the preprocessed ones of the data or the data set of the store."
         )
-    if isinstance(means_from, Contributions | ContributionStore | ComponentSums):
+    if isinstance(means_from, Analysed | ComponentSums):
         raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
     refuse_hooks(model, "Total effects are measured on the plain model")
-    store = data if isinstance(data, ContributionStore) else None
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
-    scored = image_batches(model, images, batch_size, store)
+    scored = image_batches(model, images, batch_size, data.provenance)
     source = scored if means_from is None else image_batches(model, means_from, batch_size, None)
     donor_rows = None
     if ablation == "resample":

@@ -1,4 +1,4 @@
-"""What ablations are measured on: contributions in memory, or a store that is read piece by piece."""
+"""What ablations and retrieval are measured on, read piece by piece in cosine units."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels as labels_of_classes
-from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
-Data = Contributions | ContributionStore
 DONOR_BLOCKS = 8
 """A piece of a store takes its donors from at most this many other pieces, so that few are read for it."""
 
@@ -28,13 +26,9 @@ def constants_of(data: Data, asked: GivenConstants | None) -> Constants:
     Raises:
         ValueError: if they are to be shared out over the rows of a store, which keeps too little for it.
     """
-    own: Constants = data.constants if isinstance(data, Contributions) else "separate"
-    constants = own if asked is None else checked_constants(asked)
-    if constants == "shared" and not isinstance(data, Contributions):
-        raise ValueError(
-            "A store keeps the constants separate, and not what sharing them out needs (the means of the stream). "
-            "Give contributions instead: model.decompose(images, constants='shared')."
-        )
+    constants = data.constants if asked is None else checked_constants(asked)
+    if constants != data.constants:
+        data.select(range(0)).with_constants(constants)
     return constants
 
 
@@ -44,12 +38,8 @@ def pieces(data: Data, constants: Constants | None = None) -> Iterator[tuple[ran
     Raises:
         ValueError: if a head's contribution or an embedding is NaN or infinite.
     """
-    if isinstance(data, Contributions):
-        every = iter([(range(len(data)), data)])
-    else:
-        every = ((rows, data[rows]) for rows in data.blocks())
-    for rows, held in every:
-        own = held.normalized()
+    for rows in data.blocks():
+        own = data.select(rows).normalized()
         own = own if constants is None else own.with_constants(constants)
         finite = own.head_coordinates.flatten(1).isfinite().all(1) & own.embedding.isfinite().all(1)
         if not bool(finite.all()):
@@ -63,7 +53,7 @@ def pieces(data: Data, constants: Constants | None = None) -> Iterator[tuple[ran
 
 def rows_of(data: Data, rows: Int[Tensor, " s"]) -> Contributions:
     """Some rows, in cosine units."""
-    return data.select(rows).normalized() if isinstance(data, Contributions) else data[rows].normalized()
+    return data.select(rows).normalized()
 
 
 def means_of(source: Data | ComponentSums, constants: Constants | None = None) -> ComponentSums:
@@ -72,10 +62,7 @@ def means_of(source: Data | ComponentSums, constants: Constants | None = None) -
     Raises:
         ValueError: if they are in other units, or of other constants.
     """
-    if isinstance(source, Contributions):
-        source = source.normalized()
-        source = ComponentSums.from_contributions(source if constants is None else source.with_constants(constants))
-    sums = source.sums if isinstance(source, ContributionStore) else source
+    sums = source if isinstance(source, ComponentSums) else ComponentSums.of(source, constants)
     if sums.unit != "cosine":
         raise ValueError(f"The means are in {sums.unit!r} units, expected 'cosine': sum normalized() contributions.")
     if constants is not None and sums.constants != constants:
@@ -95,8 +82,8 @@ def donors(n: int, source: Data, same: bool, seed: int) -> Int[Tensor, " n"]:
     if len(source) < 1 + same:
         raise ValueError("Resampling needs another image to take components from.")
     rng = np.random.default_rng(seed)
-    blocks = [np.arange(len(source))] if isinstance(source, Contributions) else [np.asarray(b) for b in source.blocks()]
-    size = n if isinstance(source, Contributions) else len(blocks[0])
+    blocks = [np.asarray(rows) for rows in source.blocks()]
+    size = n if len(blocks) == 1 else len(blocks[0])
     chosen = np.empty(n, dtype=np.int64)
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
@@ -119,10 +106,8 @@ def checked_classes(data: Data, classes: ZeroShotClassifier | Float[Tensor, "t e
     """
     embeddings = classes.embeddings if isinstance(classes, ZeroShotClassifier) else classes
     if isinstance(classes, ZeroShotClassifier):
-        classes.refuse_other_model(resolved(data.readout.model if isinstance(data, Contributions) else data.model))
-    if isinstance(data, Contributions):
-        return data.readout.checked_texts(embeddings)
-    return data[range(0)].readout.checked_texts(embeddings)
+        classes.refuse_other_model(resolved(data.readout.model))
+    return data.readout.checked_texts(embeddings)
 
 
 def checked_labels(
@@ -135,8 +120,8 @@ def checked_labels(
             positions among other classes than a classifier's.
     """
     if labels is None:
-        if isinstance(data, Contributions):
-            raise ValueError("Contributions have no labels of their own: give labels, the true class of each image.")
+        if data.labels is None:
+            raise ValueError("These data have no labels of their own: give labels, the true class of each image.")
         if isinstance(classes, ZeroShotClassifier) and data.classes is not None:
             classes.refuse_other_classes(data.classes, "the store's")
         labels = data.labels

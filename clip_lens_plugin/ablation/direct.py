@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation.component_sets import Components
-from clip_lens_plugin.ablation.data import Data, constants_of, donors, means_of, pieces, rows_of
+from clip_lens_plugin.ablation.data import constants_of, donors, means_of, pieces, rows_of
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.statistics.means import ComponentSums
 

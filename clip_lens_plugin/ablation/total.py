@@ -15,9 +15,9 @@ from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.collection.reading import read_batches
-from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.choose import as_source
 from clip_lens_plugin.decomposition import equations
+from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import look
@@ -28,11 +28,11 @@ Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height wi
 
 
 @takes_bridges
-def image_batches(model: HookedCLIP, images: Any, batch_size: int, store: ContributionStore | None) -> Batches:
-    """Batches of a tensor of preprocessed images, or of a data set; of the rows of ``store`` if there is one.
+def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: Provenance | None) -> Batches:
+    """Batches of a tensor of preprocessed images, or of a data set; of the rows that were collected, if some were.
 
     Raises:
-        ValueError: if the data set is not the one that the store was collected from, a sample cannot be read, or
+        ValueError: if the data set is not the one that the rows were collected from, a sample cannot be read, or
             ``batch_size`` is no whole number of at least 1.
         PixelError: if a tensor is none of preprocessed pixels, or holds NaN or infinity.
     """
@@ -42,13 +42,13 @@ def image_batches(model: HookedCLIP, images: Any, batch_size: int, store: Contri
         return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
     source = as_source(images)
     positions = range(len(source))
-    if store is not None:
-        if source.fingerprint() != store.plan.dataset_fingerprint:
+    if provenance is not None:
+        if source.fingerprint() != provenance.fingerprint:
             raise ValueError(
-                f"The store was collected from {store.plan.dataset}, and the images given are {source.description}: "
+                f"The store was collected from {provenance.dataset}, and the images given are {source.description}: "
                 f"other samples. Give the same data set."
             )
-        positions = [int(position) for position in store.positions]
+        positions = [int(position) for position in provenance.positions]
 
     def batches(rows: Sequence[int] | None) -> Iterator[Tensor]:
         chosen = positions if rows is None else [positions[row] for row in rows]

@@ -41,7 +41,8 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.rows import read_contributions, read_rows
 from clip_lens_plugin.datasets.image_folder import Skipped
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.analysed import Provenance
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -49,6 +50,8 @@ from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
+from clip_lens_plugin.zero_shot.accuracy import accuracy_on
+from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
 
 T = TypeVar("T")
 
@@ -56,15 +59,17 @@ MOST_SKIPPED = 0.05
 """Share of samples that may be skipped without a warning."""
 
 
-class ContributionStore:
+class ContributionStore(Data):
     """What :func:`~clip_lens_plugin.collection.collecting.collect` left, opened with the model it was collected with.
 
     ``store[rows]`` are the :class:`Contributions` of samples, read when asked for; ``rows`` count the samples that
-    could be read, in the order of the data set. Everything that takes contributions takes such a slice.
+    could be read, in the order of the data set. Everything that takes contributions takes such a slice; what takes
+    :data:`~clip_lens_plugin.decomposition.contributions.Data` takes the store itself and reads it block by block.
 
     Attributes:
         plan: what was collected, and how.
         model: the model.
+        constants: "separate", since a store keeps too little to share them out.
         completeness_error: greatest relative difference between the sum of the parts and the embedding over all
             samples, before they were rounded to the store's dtype.
         verified: the model's embedding beside the source's own, when it was collected; None in stores of earlier
@@ -73,6 +78,7 @@ class ContributionStore:
 
     def __init__(self, place: Place, plan: Plan, model: HookedCLIP, description: Description) -> None:
         self.plan, self.model = plan, model
+        self.constants = "separate"
         self.completeness_error, self.verified = description.completeness_error, description.verified
         self._place, self._description = place, description
 
@@ -128,6 +134,40 @@ class ContributionStore:
         """Whether samples were kept, and not the moments alone."""
         return self.plan.what == "contributions"
 
+    @property
+    def readout(self) -> Readout:
+        """The model's folded weights, as they are now."""
+        return Readout.of(self.model)
+
+    @property
+    def has_self_attention(self) -> bool:
+        """Whether what the class token sends to itself was kept."""
+        return self.plan.self_attention
+
+    @property
+    def provenance(self) -> Provenance:
+        """The data set that was collected."""
+        return Provenance(self.plan.dataset, self.plan.dataset_fingerprint, self.positions)
+
+    def kept(self, statistic: type[T]) -> T | None:
+        """:attr:`moments` or :attr:`sums`, which were taken before rows were rounded; None for other types."""
+        found = {Moments: "moments", ComponentSums: "sums"}.get(statistic)
+        return None if found is None else getattr(self, found)
+
+    def accuracy(self, classifier: ZeroShotClassifier, labels: Int[Tensor, " n"] | None = None) -> ZeroShotAccuracy:
+        """How often a zero-shot classifier names the class of a sample rightly, with 95 % intervals.
+
+        Args:
+            classifier: made with this model, its classes those of the store, or others with ``labels``.
+            labels: position of each row's class among the classifier's, -1 where unknown (left out); :attr:`labels` if
+                not given.
+
+        Raises:
+            ValueError: if the classifier was made with another model or stands for other classes, no label is known,
+                labels do not match, or no rows were kept.
+        """
+        return accuracy_on(self, classifier, labels)
+
     def verify(self) -> StoreCheck:
         """Reads every file and says what is damaged and what is good, see :class:`StoreCheck`."""
         return check_store(self._place)
@@ -172,6 +212,10 @@ class ContributionStore:
         """Identity of each row's sample in the data set."""
         return tuple(str(name) for name in self._read("name")[self.positions])
 
+    def select(self, rows: Any) -> Contributions:
+        """``store[rows]``."""
+        return self[rows]
+
     def __getitem__(self, rows: Any) -> Contributions:
         """Contributions in units of the unnormalised embedding, on the model's device.
 
@@ -187,7 +231,7 @@ class ContributionStore:
         """
         positions, back = self._positions_of(rows)
         with self._named_if_damaged("rows"):
-            found = read_contributions(self._group, positions, Readout.of(self.model), self.plan)
+            found = read_contributions(self._group, positions, self.readout, self.plan)
         return found if back is None else found.select(torch.from_numpy(back))
 
     def head(self, layer: int, head: int, rows: Any = slice(None)) -> Float[Tensor, "s k"]:

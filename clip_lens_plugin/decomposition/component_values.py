@@ -172,6 +172,11 @@ class ComponentValues:
         return None if self._parts.pool_mlp is None else self._in_unit(self._parts.pool_mlp)
 
     @property
+    def has_edits(self) -> bool:
+        """Whether :attr:`edits` were measured."""
+        return self._parts.edits is not None
+
+    @property
     def edits(self) -> Float[Tensor, "b l e"]:
         """What hooks added to the stream in each layer beside heads and MLPs (``hook_attn_out``, ``hook_resid_*``).
 

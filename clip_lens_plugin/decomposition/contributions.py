@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from clip_lens_plugin.decomposition.activations import (
     TokensNotAvailableError,
     same_up_to,
 )
+from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.completeness import CompletenessError as CompletenessError
 from clip_lens_plugin.decomposition.completeness import images_in_piece, refuse_incomplete, relative_errors, summed
 from clip_lens_plugin.decomposition.component_values import ComponentValues
@@ -25,8 +26,10 @@ from clip_lens_plugin.decomposition.parts import JoinedParts, Parts
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.numerics.precision import full_precision
 
+Sums = TypeVar("Sums")
 
-class Contributions(ComponentValues):
+
+class Contributions(ComponentValues, Analysed["Contributions"]):
     """What every component adds to the embedding M(I) of b images, kept as factors until it is asked for.
 
     Made by :func:`decompose` or :func:`decompose_images`, or read from a store; what a store does not keep (single
@@ -176,6 +179,32 @@ class Contributions(ComponentValues):
         """
         return self._rows(checked_indices("image", rows, len(self)))
 
+    # ------------------------------------------------------------------ as data that is analysed
+
+    @property
+    def labels(self) -> None:
+        """None: contributions know no labels."""
+
+    @property
+    def classes(self) -> None:
+        """None, as :attr:`labels`."""
+
+    @property
+    def names(self) -> None:
+        """None: contributions know no names."""
+
+    @property
+    def provenance(self) -> None:
+        """None: contributions do not know where their images are from."""
+
+    def blocks(self) -> Iterator[range]:
+        """All rows at once, since they are in memory."""
+        yield from [range(len(self))] if len(self) else []
+
+    def kept(self, statistic: type[Sums]) -> Sums | None:
+        """None: sums are taken of the rows."""
+        return None
+
     # ------------------------------------------------------------------ sums
 
     def stack(self) -> tuple[Float[Tensor, "b c e"], list[str]]:
@@ -285,3 +314,7 @@ class Contributions(ComponentValues):
                 f"hook_pattern instead, or ask for whole heads."
             )
         return split.masked_fill(ablated[:, None, :, None], 0.0)
+
+
+Data = Analysed[Contributions]
+"""What analyses take: :class:`Contributions`, or a store of them."""

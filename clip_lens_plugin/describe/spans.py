@@ -26,6 +26,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_number
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -116,7 +117,7 @@ class TextSpanResult:
 @takes_bridges
 def text_span(
     model: HookedCLIP,
-    moments: Moments,
+    moments: Moments | Data,
     texts: TextPool | Sequence[str],
     n_directions: int = 60,
     heads: Heads = "late",
@@ -137,7 +138,7 @@ def text_span(
 
     Args:
         model: gives M_{l,h} and the texts' embeddings.
-        moments: of the heads over a data set.
+        moments: of the heads over a data set; or the data set itself, contributions or a store, in cosine units then.
         texts: the pool to pick from, its embeddings cached on disk; or texts.
         n_directions: m, at most this many texts for a head.
         heads: "late" (the last :data:`LATE_LAYERS` layers), "all", or (layer, head) pairs; negative numbers count from
@@ -154,6 +155,9 @@ def text_span(
         IndexError: if there is no such head.
     """
     readout = Readout.of(model)
+    if not isinstance(moments, Moments):
+        heads = _chosen(heads, model.cfg)
+        moments = Moments.of(moments, {layer for layer, _ in heads})
     _refuse_other_moments(readout, moments, constants)
     n_directions = checked_number("n_directions", n_directions)
     rank = None if rank is None else checked_number("rank", rank)

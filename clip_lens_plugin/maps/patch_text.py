@@ -6,7 +6,7 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 5 (joint decomposit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,26 @@ class PatchTextMap:
         """Rows and columns of patches."""
         rows, columns = self.values.shape[-2:]
         return rows, columns
+
+    @classmethod
+    def joined(cls, maps: Iterable[PatchTextMap]) -> PatchTextMap:
+        """The maps of all images, one after another: of several batches, or of one image through different heads.
+
+        Raises:
+            ValueError: if there are no maps, or they are of other texts or another number of patches.
+        """
+        every = list(maps)
+        if not every:
+            raise ValueError("There are no maps to join.")
+        first = every[0]
+        for each in every:
+            if (each.texts, each.grid_size) != (first.texts, first.grid_size):
+                raise ValueError(
+                    f"Maps of texts {list(each.texts)} on {each.grid_size} patches do not join maps of "
+                    f"{list(first.texts)} on {first.grid_size}: make them with the same texts and model."
+                )
+        values, class_token = ([getattr(each, name) for each in every] for name in ("values", "class_token"))
+        return cls(torch.cat(values), torch.cat(class_token), first.texts)
 
     def contrast(self) -> PatchTextMap:
         """Each text's map minus the mean of the other texts' maps.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.statistics.moments import WORDS
 
 
@@ -61,6 +61,27 @@ class ComponentSums:
             embed=c.embed.double().sum(0),
             self_attention=c.self_attention.double().sum(0) if c.has_self_attention else mlps.sum(0) * float("nan"),
         )
+
+    @classmethod
+    def of(cls, data: Data, constants: Constants | None = None) -> ComponentSums:
+        """The sums over all rows, in cosine units: those that were kept with the data, or else of its blocks.
+
+        Args:
+            data: contributions, or a store.
+            constants: of the sums that are taken; those of the data if not given. Kept sums are as they were kept.
+
+        Raises:
+            ValueError: if there is no row, a value is NaN or infinite, or what sharing constants out needs was not
+                kept.
+        """
+        found = data.kept(cls)
+        for rows in data.blocks() if found is None else ():
+            own = data.select(rows).normalized()
+            more = cls.from_contributions(own if constants is None else own.with_constants(constants))
+            found = more if found is None else found + more
+        if found is None:
+            raise ValueError("There is no mean over no images.")
+        return found
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_head, checked_index
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.numerics.noise import computed_noise, psd_covariance
 
@@ -87,6 +87,26 @@ class Moments:
         sum_y = c.head_coordinates.new_zeros(shape, dtype=torch.float64)
         sum_yy = sum_y.new_zeros(n_kept, *shape[1:], shape[2])
         return cls(0, sum_y, sum_yy, c.unit, c.constants, None, kept).absorb(c)
+
+    @classmethod
+    def of(cls, data: Data, layers: Iterable[int] | None = None) -> Moments:
+        """The moments of all rows, in cosine units: those that were kept with the data, or else of its blocks.
+
+        Args:
+            data: contributions, or a store.
+            layers: see :meth:`from_contributions`; kept moments are of the layers that they were kept of.
+
+        Raises:
+            ValueError: if there is no row, or as :meth:`from_contributions`.
+            IndexError: if there is no such layer.
+        """
+        found, layers = data.kept(cls), None if layers is None else tuple(layers)
+        for rows in data.blocks() if found is None else ():
+            own = data.select(rows).normalized()
+            found = cls.from_contributions(own, layers) if found is None else found.absorb(own)
+        if found is None:
+            raise ValueError("There are no moments of no images.")
+        return found
 
     def absorb(self, contributions: Contributions) -> Moments:
         """These sums with a batch added in place: ``self`` shares them and is not to be used any more.

@@ -25,7 +25,7 @@ from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.model.text.labels import Labels, checked_names
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.statistics.intervals import Interval, bootstrap_interval
+from clip_lens_plugin.statistics.intervals import Interval, share_interval
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import Template, fill
 
@@ -238,7 +238,7 @@ class ZeroShotClassifier:
 
 @dataclass(frozen=True)
 class ZeroShotAccuracy:
-    """Shares of images, 0 to 1, with 95 % bootstrap intervals over the images.
+    """Shares of images, 0 to 1, with 95 % Wilson score intervals over the images.
 
     Attributes:
         n: images with a known class.
@@ -278,7 +278,7 @@ class ZeroShotAccuracy:
         n, first, five = (
             np.bincount(truth[chosen], minlength=len(names)) for chosen in (place >= 0, place < 1, place < 5)
         )
-        low, high = bootstrap_interval(first, n)
+        low, high = share_interval(first, n)
         some = np.where(n > 0, n, np.nan)
         columns = {"class": list(names), "label": np.arange(len(names)), "n": n}
         shares = {"top1": first / some, "top1_low": low, "top1_high": high, "top5": five / some}

@@ -28,12 +28,9 @@ from clip_lens_plugin.cli.printing import print_path, say
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
-    from jaxtyping import Int
 
-    from clip_lens_plugin.collection.store import ContributionStore
     from clip_lens_plugin.datasets.source import ImageSource
-    from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
+    from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy
 
 Effect = Literal["direct", "total"]
 
@@ -118,7 +115,7 @@ def ablate(
         with Bars(console) as bars:
             classifier = classifier_of(loaded, chosen, lambda done, n: bars.on_progress("encoding classes", done, n))
         with console.status("ablating"):
-            accuracy = _accuracy(store, classifier, truth)
+            accuracy = store.accuracy(classifier, truth)
             curve = mean_ablation_curve(store, classifier, truth, ablation=ablation, effect=effect, images=pictures)
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
@@ -138,17 +135,6 @@ def _pictures(
     if images is None:
         raise ValueError("Total effects run the model again: give the data set that was collected, --images DATASET.")
     return source_of(None if images == "scenes" else images, limit, attribute)
-
-
-def _accuracy(
-    store: ContributionStore, classifier: ZeroShotClassifier, labels: Int[torch.Tensor, " n"]
-) -> ZeroShotAccuracy:
-    import torch
-
-    from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy
-
-    ranks = [classifier.ranks(store[rows].embedding, labels[rows.start : rows.stop]).cpu() for rows in store.blocks()]
-    return ZeroShotAccuracy.from_ranks(torch.cat(ranks), labels, classifier.names)
 
 
 def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.DataFrame) -> None:

@@ -1,0 +1,123 @@
+"""What an analysis takes: the contributions of many images, in memory or in a store, behind one interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from torch import Tensor
+
+from clip_lens_plugin.decomposition.component_shares import ShareStatistics, shares_by_image
+from clip_lens_plugin.decomposition.component_values import ComponentValues
+from clip_lens_plugin.decomposition.constants import Constants
+from clip_lens_plugin.decomposition.readout import Readout
+
+Rows_co = TypeVar("Rows_co", bound=ComponentValues, covariant=True)
+Sums = TypeVar("Sums")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The data set that rows were collected from.
+
+    Attributes:
+        dataset: what it is, in words.
+        fingerprint: of its samples' names, sizes and classes, as :meth:`ImageSource.fingerprint` gives it.
+        positions: in the data set, of each row [n].
+    """
+
+    dataset: str
+    fingerprint: str
+    positions: Int[np.ndarray, " n"]
+
+
+class Analysed(ABC, Generic[Rows_co]):
+    """Contributions of n images, a row for each, which are read block by block.
+
+    :data:`~clip_lens_plugin.decomposition.contributions.Data` is this with blocks of ``Contributions``. Both
+    ``Contributions`` and ``ContributionStore`` are such data; what is written for this class works on either.
+
+    Attributes:
+        constants: what was done with the constants, "separate" or "shared".
+    """
+
+    constants: Constants
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """n, the number of rows."""
+
+    @property
+    @abstractmethod
+    def readout(self) -> Readout:
+        """The folded weights of the model that the rows are of; ``readout.model`` is the model."""
+
+    @property
+    @abstractmethod
+    def has_self_attention(self) -> bool:
+        """Whether what the class token sends to itself was kept."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Int[Tensor, " n"] | None:
+        """The class of each row, -1 where unknown; None where no row has one."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the labels; None if they are unknown."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...] | None:
+        """The name of each row's image; None if they have no names."""
+
+    @property
+    @abstractmethod
+    def provenance(self) -> Provenance | None:
+        """The data set that the rows were collected from; None if that is not known."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[range]:
+        """All rows in order, in pieces that can be held in memory: ``data.select(rows) for rows in data.blocks()``."""
+
+    @abstractmethod
+    def select(self, rows: Any) -> Rows_co:
+        """The contributions of some rows, in the given order.
+
+        Args:
+            rows: a slice or range, positions (negative ones count from the end), or a mask with one truth value per
+                row; as a list, an array or a tensor.
+
+        Raises:
+            ValueError: if it is none of these, or no rows were kept.
+            IndexError: if there is no such row, or the mask has another length.
+        """
+
+    @abstractmethod
+    def kept(self, statistic: type[Sums]) -> Sums | None:
+        """Sums of this type over all rows, in cosine units, if they were kept; None if they must be taken again."""
+
+    def shares(self, per_image: bool = False) -> pd.DataFrame:
+        """The share of the embedding that each component is: c · M(I) / ‖M(I)‖², a part of 1, over all images.
+
+        All shares of an image sum to 1. A negative one points away from the embedding.
+
+        Args:
+            per_image: the shares of each image in the place of their mean and standard deviation.
+
+        Returns:
+            One row per component: ``part`` ("embed", "head", "attn_bias", "mlp", "edits", "ln_bias", "pool_bias",
+            "pool_mlp"), ``layer`` and ``head`` (none where there is no such), ``share_mean`` and ``share_std`` (over
+            n, not n − 1). Per image one row per image and component: ``row``, ``part``, ``layer``, ``head``, ``share``.
+
+        Raises:
+            ValueError: if there is no row, or none were kept.
+        """
+        blocks = (self.select(rows) for rows in self.blocks())
+        return shares_by_image(blocks) if per_image else ShareStatistics.of(blocks).by_component()

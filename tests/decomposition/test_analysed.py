@@ -1,0 +1,128 @@
+"""What analyses take: contributions give the same numbers whole and in blocks, through the interface alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from clip_lens_plugin import mean_ablation_curve, text_span
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.retrieval import extreme_images, nearest_images
+from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.statistics.moments import Moments
+from clip_lens_plugin.zero_shot.accuracy import accuracy_on
+from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
+from tests.conftest import random_images
+
+N = 11
+
+
+class InBlocks(Data):
+    """A user's own data: contributions that are handed out a few rows at a time, with labels and names."""
+
+    has_self_attention = True
+    provenance = None
+
+    def __init__(self, whole: Contributions, labels: torch.Tensor) -> None:
+        self._whole, self._labels, self.constants = whole, labels, whole.constants
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    @property
+    def readout(self) -> Any:
+        return self._whole.readout
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return self._labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("a", "b", "c")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(N)))
+
+    def blocks(self) -> Iterator[range]:
+        return (range(start, min(start + 4, N)) for start in range(0, N, 4))
+
+    def select(self, rows: Any) -> Contributions:
+        self.asked.append(len(rows))
+        return self._whole.select(rows)
+
+    def kept(self, statistic: type) -> None:
+        return None
+
+
+@pytest.fixture
+def whole(model) -> Contributions:
+    return model.decompose(random_images(model, N))
+
+
+@pytest.fixture
+def blocks(whole) -> InBlocks:
+    return InBlocks(whole, torch.arange(N) % 3)
+
+
+@pytest.fixture
+def classes(whole) -> torch.Tensor:
+    unit = whole.normalized().embedding
+    return torch.nn.functional.normalize(unit - unit.mean(0), dim=-1)[:3]
+
+
+def test_both_kinds_of_data_are_recognised(whole, blocks):
+    assert isinstance(whole, Data)
+    assert (whole.labels, whole.classes, whole.names, whole.provenance) == (None,) * 4
+    with pytest.raises(TypeError, match="abstract"):
+        type("Half", (Data,), {"__len__": lambda self: 0})()
+
+
+@pytest.mark.parametrize("ablation", ["mean", "zero"])
+def test_curves_are_the_same_in_blocks(whole, blocks, classes, ablation):
+    expected = mean_ablation_curve(whole, classes, blocks.labels, ablation=ablation)
+    pd.testing.assert_frame_equal(mean_ablation_curve(blocks, classes, ablation=ablation), expected)
+    assert max(blocks.asked) == 4
+
+
+def test_sums_moments_and_texts_are_the_same_in_blocks(model, whole, blocks):
+    sums = ComponentSums.of(blocks)
+    assert (sums.n, sums.unit) == (N, "cosine")
+    torch.testing.assert_close(sums.mlps, ComponentSums.from_contributions(whole.normalized()).mlps)
+    moments = Moments.of(blocks, [1])
+    torch.testing.assert_close(moments.sum_yy, Moments.from_contributions(whole.normalized(), [1]).sum_yy)
+    pool, vectors = ["x", "y", "z"], torch.eye(24, dtype=torch.float64)[:3]
+
+    def table(data: Moments | Data) -> pd.DataFrame:
+        found: TextSpanResult = text_span(model, data, pool, 2, [(1, 0), (2, 3)], text_embeddings=vectors)
+        return found.to_dataframe()
+
+    pd.testing.assert_frame_equal(table(blocks), table(Moments.from_contributions(whole.normalized())))
+
+
+def test_images_are_found_the_same_in_blocks(whole, blocks, classes):
+    options = {"heads": [(1, 0)], "text_embeddings": classes}
+    expected = extreme_images(whole, ["x", "y", "z"], 3, **options)
+    pd.testing.assert_frame_equal(extreme_images(blocks, ["x", "y", "z"], 3, **options), expected)
+    pd.testing.assert_frame_equal(nearest_images(blocks, 2, 1, 0, 3), nearest_images(whole, 2, 1, 0, 3))
+
+
+def test_accuracy_is_the_share_of_nearest_classes(whole, blocks, classes):
+    classifier = ZeroShotClassifier(("a", "b", "c"), classes, 1.0)
+    right = (whole.embedding @ classes.T).argmax(-1) == blocks.labels
+    found = accuracy_on(blocks, classifier)
+    assert found.top1.value == pytest.approx(right.double().mean().item())
+    assert accuracy_on(whole, classifier, blocks.labels).top1 == found.top1
+    with pytest.raises(ValueError, match="give labels"):
+        accuracy_on(whole, classifier)
+    with pytest.raises(ValueError, match="11 images need as many labels, got 3"):
+        accuracy_on(whole, classifier, torch.arange(3))
+    with pytest.raises(ValueError, match="another order"):
+        accuracy_on(blocks, ZeroShotClassifier(("b", "a", "c"), classes, 1.0))

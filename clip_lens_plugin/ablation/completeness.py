@@ -63,8 +63,8 @@ def text_span_completeness(
 
     Returns:
         One row per measurement: ``pool``, ``n_texts``, ``accuracy`` (share of images, 0 to 1), ``low``, ``high`` (95 %
-        Wilson score interval), ``n``. The pool "model" is the model itself; "all directions" has the described heads whole
-        (n_texts 0 for both), and is what the others approach.
+        Wilson score interval), ``n``. The pool "model" is the model itself; "all directions" has the described heads
+        whole (n_texts 0 for both), and is what the others approach.
 
     Raises:
         ValueError: if there is no pool, the pools describe different heads, m is less than 1, or as the curve.

@@ -154,6 +154,10 @@ class ContributionStore(Data):
         found = {Moments: "moments", ComponentSums: "sums"}.get(statistic)
         return None if found is None else getattr(self, found)
 
+    def greatest_error(self) -> float:
+        """:attr:`completeness_error`."""
+        return self.completeness_error
+
     def accuracy(self, classifier: ZeroShotClassifier, labels: Int[Tensor, " n"] | None = None) -> ZeroShotAccuracy:
         """How often a zero-shot classifier names the class of a sample rightly, with 95 % intervals.
 

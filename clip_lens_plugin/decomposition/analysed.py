@@ -103,6 +103,13 @@ class Analysed(ABC, Generic[Rows_co]):
     def kept(self, statistic: type[Sums]) -> Sums | None:
         """Sums of this type over all rows, in cosine units, if they were kept; None if they must be taken again."""
 
+    @abstractmethod
+    def greatest_error(self) -> float:
+        """Greatest relative difference between the sum of the parts and the embedding over all rows.
+
+        As it was measured when the rows were made, before they were rounded to a store's dtype.
+        """
+
     def shares(self, per_image: bool = False) -> pd.DataFrame:
         """The share of the embedding that each component is: c · M(I) / ‖M(I)‖², a part of 1, over all images.
 

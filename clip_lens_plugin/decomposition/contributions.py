@@ -205,6 +205,10 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """None: sums are taken of the rows."""
         return None
 
+    def greatest_error(self) -> float:
+        """The greatest completeness error, as it was measured last."""
+        return float(self._measured().max())
+
     # ------------------------------------------------------------------ sums
 
     def stack(self) -> tuple[Float[Tensor, "b c e"], list[str]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_heads, checked_number
+from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_number
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
@@ -72,6 +73,20 @@ class PatchTextMap:
                 )
         values, class_token = ([getattr(each, name) for each in every] for name in ("values", "class_token"))
         return cls(torch.cat(values), torch.cat(class_token), first.texts)
+
+    def select(self, images: Any) -> PatchTextMap:
+        """The maps of some images, in the given order.
+
+        Args:
+            images: a slice or range, positions (negative ones count from the end), or a mask with one truth value per
+                image.
+
+        Raises:
+            ValueError: if it is none of these.
+            IndexError: if there is no such image, or the mask has another length.
+        """
+        rows = checked_indices("image", images, len(self.values)).to(self.values.device)
+        return PatchTextMap(self.values[rows], self.class_token[rows], self.texts)
 
     def contrast(self) -> PatchTextMap:
         """Each text's map minus the mean of the other texts' maps.

@@ -1,4 +1,4 @@
-"""The report's analyses: shares of the parts, TextSpan, mean ablation and patch-text maps of a set of images.
+"""The report's analyses: shares of the parts, TextSpan, mean ablation and patch-text maps of data of any size.
 
 Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based
 Decomposition", ICLR 2024. Everything is computed here; :mod:`clip_lens_plugin.views` only draws it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -19,23 +18,23 @@ from torch import Tensor
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
-from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import factors_from_images
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.component_shares import ShareStatistics
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
-from clip_lens_plugin.files.whole import whole_files
-from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Placement, UnknownGeometryError
-from clip_lens_plugin.maps.patch_text import HeadTextScores, head_text_scores
-from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.maps.patch_text import head_text_scores
+from clip_lens_plugin.model.bridged import resolved, takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.identity.verification import Verification
 from clip_lens_plugin.model.inputs.pixels import check_form, look, once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.report.pictures import Pictures, PixelsInMemory, other_rows
+from clip_lens_plugin.report.results import Heatmap as Heatmap
+from clip_lens_plugin.report.results import Report as Report
 from clip_lens_plugin.retrieval import extreme_images
-from clip_lens_plugin.statistics.moments import Moments, late_layers
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
@@ -45,6 +44,12 @@ TEXTS_WITH_IMAGES = 3
 IMAGES_PER_TEXT = 4
 N_HEATMAPS = 4
 TEXTS_A_MAP = 3
+HELD_BYTES = 2**27
+"""Most of the contributions that are held in memory; more are read again for each analysis."""
+
+SAME_PICTURE = 0.05
+"""Greatest relative difference between a picture's embedding and the one collected of it, in any dtype."""
+
 HEATMAP_BYTES = 7_000_000
 """Most of the scores of all maps together, which the page holds for every head and token."""
 
@@ -74,87 +79,6 @@ class Question:
         return ZeroShotClassifier.from_labels(model, self.classes, self.templates).embeddings
 
 
-@dataclass(frozen=True)
-class Heatmap:
-    """What one image's patches add to its similarity to a few texts.
-
-    Attributes:
-        image: position of the image.
-        scores: of every head and token, in cosine units.
-        picture: the photograph, or what the model sees of it.
-        placement: where on the photograph the model's input lies; None if the picture is that input.
-    """
-
-    image: int
-    scores: HeadTextScores
-    picture: Image.Image
-    placement: Placement | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """Numbers and pictures of one report. Shares are parts of ‖M(I)‖², averaged over the images.
-
-    Attributes:
-        model_name, images_from, pool_name, pool_size: what it is about.
-        names: of the images.
-        completeness_error: greatest relative difference between the sum of the parts and the embedding.
-        verified: the model's embedding beside the source's own, on a probe image.
-        layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias", "pool_bias", "pool_mlp"), layer, share_mean,
-            share_std.
-        heads: layer, head, share_mean, share_std.
-        text_span: layer, head, rank, text, explained_variance (cumulative share), total_variance (cosine²).
-        spans: the texts of the late heads, as ``text_span`` has them in a table.
-        top_images: layer, head, rank, text, side ("highest", "lowest"), place, image, name, score (cosine, mean over
-            images removed).
-        ablation: question, ablated, kind, layers, accuracy, low, high, ablation, effect, classes, scored, means_from.
-        heatmaps: a few images' patch-text maps.
-        skipped: name, reason.
-        pictures: position of an image to the picture the model sees, for all images shown.
-    """
-
-    model_name: str
-    images_from: str
-    pool_name: str
-    pool_size: int
-    names: tuple[str, ...]
-    completeness_error: float
-    verified: Verification
-    layers: pd.DataFrame
-    heads: pd.DataFrame
-    text_span: pd.DataFrame
-    spans: TextSpanResult
-    top_images: pd.DataFrame
-    ablation: pd.DataFrame
-    heatmaps: tuple[Heatmap, ...]
-    skipped: pd.DataFrame
-    pictures: dict[int, Image.Image]
-
-    def save_tables(self, out: Path) -> None:
-        """Writes one parquet file a table; heat maps as image, name, text, row, column, value."""
-        with whole_files() as beside:
-            self.write_tables(out, beside)
-
-    def write_tables(self, out: Path, beside: Callable[[Path], Path]) -> None:
-        """Writes what :meth:`save_tables` does, put in place with other files.
-
-        Args:
-            out: the folder.
-            beside: of :func:`~clip_lens_plugin.files.whole.whole_files`.
-        """
-        maps = [
-            (each.image, self.names[each.image], text, row, column, float(value))
-            for each in self.heatmaps
-            for text, values in zip(each.scores.texts, each.scores.map().values[0], strict=True)
-            for row, line in enumerate(values)
-            for column, value in enumerate(line)
-        ]
-        columns = ["image", "name", "text", "row", "column", "value"]
-        pd.DataFrame(maps, columns=columns).to_parquet(beside(out / "heatmaps.parquet"), index=False)
-        for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
-            getattr(self, name).to_parquet(beside(out / f"{name}.parquet"), index=False)
-
-
 @takes_bridges
 @once_a_call()
 def analyse(
@@ -171,56 +95,121 @@ def analyse(
     skipped: Sequence[Skipped] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
-    """Analyses the images; :func:`clip_lens_plugin.views.report.write_report` draws what it returns.
+    """What :func:`report_on` finds in images in memory, which are decomposed first.
 
     Args:
         model: with tokenizer and preprocess.
         images: preprocessed images, two or more.
-        names: of the images, shown and written to the tables.
-        pool: texts for TextSpan.
-        pool_name, images_from: said in the page.
-        questions: whose accuracy under mean ablation is measured.
-        captions: a text for each image's patch-text map; the pool's nearest text if not given.
         photograph: gives the picture that was preprocessed to an image, for maps on the whole photograph; without it,
             and where the preprocessing's geometry is unknown, maps lie on what the model sees.
-        skipped: files that were not used.
+        names, pool, pool_name, images_from, questions, captions, skipped, on_progress: see :func:`report_on`.
 
     Raises:
-        ValueError: if there are fewer than two images, names, captions or answers do not match them, or hooks are on
-            the model.
+        ValueError: as :func:`report_on`, or if hooks are on the model.
         PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
             pixels are a warning.
         SourceMismatchError: if the model's embedding is not the source's own.
     """
     refuse_hooks(model, "A report is of the plain model")
     check_form(model, images)
-    if len(images) < 2:
-        raise ValueError(f"A report needs at least two images, got {len(images)}.")
-    for what, given in (("names", names), ("captions", captions)):
-        if given is not None and len(given) != len(images):
-            raise ValueError(f"{len(images)} images need as many {what}, got {len(given)}.")
-    for question in questions:
-        checked_labels(question.answers, len(images), len(question.classes))
+    _refuse_unlike(len(images), names, captions, questions)
     look(model, images)
+
+    def runs() -> Iterator[Contributions]:
+        for start in range(0, len(images), BATCH_SIZE):
+            with torch.no_grad():
+                factors = factors_from_images(model, images[start : start + BATCH_SIZE], tokens=False, neurons=False)
+                yield Contributions.of_run(readout, factors)
+            on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
+
+    readout = Readout.of(model)
+    return report_on(
+        Contributions.joined(runs(), len(images)),
+        names=names,
+        pool=pool,
+        pool_name=pool_name,
+        images_from=images_from,
+        questions=questions,
+        captions=captions,
+        pictures=PixelsInMemory(images, photograph),
+        skipped=skipped,
+        on_progress=on_progress,
+    )
+
+
+@once_a_call()
+@torch.no_grad()
+def report_on(
+    data: Data,
+    *,
+    pool: TextPool,
+    names: Sequence[str] | None = None,
+    pool_name: str = "the given texts",
+    images_from: str = "the given images",
+    questions: Sequence[Question] = (),
+    captions: Sequence[str] | None = None,
+    pictures: Pictures | None = None,
+    skipped: Sequence[Skipped] = (),
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Report:
+    """Analyses data of any size; :func:`clip_lens_plugin.views.report.write_report` draws what it returns.
+
+    The data are read block by block, some times over; small ones are held in memory.
+
+    Args:
+        data: contributions, or a store, of two or more images.
+        pool: texts for TextSpan.
+        names: of the images, shown and written to the tables; those of the data if not given.
+        pool_name, images_from: said in the page.
+        questions: whose accuracy under mean ablation is measured.
+        captions: a text for each image's patch-text map; the pool's nearest text if not given.
+        pictures: of the rows, for thumbnails and patch-text maps, which are left out where there are none.
+        skipped: files that were not used.
+        on_progress: called with what is being done, steps done and steps in all.
+
+    Raises:
+        ValueError: if there are fewer than two images, names, captions or answers do not match them, hooks are on
+            the model, or a picture is not the one that was collected.
+        SourceMismatchError: if the model's embedding is not the source's own.
+    """
+    model: HookedCLIP = resolved(data.readout.model)
+    refuse_hooks(model, "A report is of the plain model")
+    names = names if names is not None else data.names or [f"image {i}" for i in range(len(data))]
+    _refuse_unlike(len(data), names, captions, questions)
     verified = model.verify()
-    mapped = _mapped(model, len(images))
+    data = held_if_small(data, HELD_BYTES)
     # Before the work rather than behind it: photographs may be gone by then.
-    photographs = {} if photograph is None else {i: upright_rgb(photograph(i)) for i in mapped}
-    with torch.no_grad():
-        every, shares = _decompose(model, images, on_progress)
-        on_progress("encoding texts", 0, len(pool))
-        texts = pool.embed(model, on_progress=lambda done, total: on_progress("encoding texts", done, total))
-        on_progress("encoding texts", len(pool), len(pool))
-        on_progress("finding texts for heads", 0, 1)
-        moments = Moments.from_contributions(every, late_layers(every.n_layers))
-        spans = text_span(model, moments, pool, N_DIRECTIONS, "late", texts)
-        top_images = _top_images(every, spans, texts, names)
-        on_progress("finding texts for heads", 1, 1)
-        ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]
-        for done, question in enumerate(questions, start=1):
-            ablation += _ablated(model, every, question)
-            on_progress("ablating", done, len(questions))
-        heatmaps = _heatmaps(model, images, every, pool, texts, captions, mapped, photographs, on_progress)
+    mapped = [row for row in _mapped(model, len(data)) if pictures is not None and row in pictures]
+    embeddings = {row: data.select([row]).normalized().embedding[0] for row in mapped}
+    taken = {} if pictures is None else _taken(model, data, pictures, mapped, names)
+    blocks = list(data.blocks())
+
+    def shown() -> Iterator[Contributions]:
+        for done, rows in enumerate(blocks):
+            on_progress("measuring shares", done, len(blocks))
+            yield data.select(rows)
+        on_progress("measuring shares", len(blocks), len(blocks))
+
+    shares = ShareStatistics.of(shown())
+    on_progress("encoding texts", 0, len(pool))
+    texts = pool.embed(model, on_progress=lambda done, total: on_progress("encoding texts", done, total))
+    on_progress("encoding texts", len(pool), len(pool))
+    on_progress("finding texts for heads", 0, 1)
+    spans = text_span(model, data, pool, N_DIRECTIONS, "late", texts)
+    top_images = _top_images(data, spans, texts, names)
+    on_progress("finding texts for heads", 1, 1)
+    ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]
+    for done, question in enumerate(questions, start=1):
+        ablation += _ablated(model, data, question)
+        on_progress("ablating", done, len(questions))
+    heatmaps = []
+    for done, (row, (pixels, photograph)) in enumerate(taken.items(), start=1):
+        wanted = _nearest(pool, data.readout.checked_texts(texts) @ embeddings[row])
+        if captions is not None:
+            wanted = list(dict.fromkeys([captions[row], *wanted]))[:TEXTS_A_MAP]
+        picture, placement = _placed(model, pixels, photograph)
+        heatmaps.append(Heatmap(row, head_text_scores(model, pixels, wanted), picture, placement))
+        on_progress("mapping patches", done, len(taken))
     order = sorted({int(i) for i in top_images["image"]})
     return Report(
         model_name=model.cfg.model_name,
@@ -228,17 +217,17 @@ def analyse(
         pool_name=pool_name,
         pool_size=len(pool),
         names=tuple(names),
-        completeness_error=every.completeness_error(),
+        completeness_error=data.greatest_error(),
         verified=verified,
-        layers=_layer_table(shares),
-        heads=_head_table(shares),
+        layers=shares.by_layer(),
+        heads=shares.by_head(),
         text_span=_span_table(spans),
         spans=spans,
         top_images=top_images,
         ablation=pd.concat([each for each in ablation if len(each)] or ablation, ignore_index=True),
-        heatmaps=heatmaps,
+        heatmaps=tuple(heatmaps),
         skipped=pd.DataFrame([(each.name, each.reason) for each in skipped], columns=["name", "reason"]),
-        pictures=dict(zip(order, shown_pictures(images[order], model.preprocess), strict=True)),
+        pictures={} if pictures is None else pictures.shown(order, model.preprocess),
     )
 
 
@@ -248,53 +237,15 @@ ABLATION_COLUMNS = [
 ]
 
 
-# ---------------------------------------------------------------------- contributions
-
-
-def _decompose(
-    model: HookedCLIP, images: Tensor, on_progress: OnProgress
-) -> tuple[Contributions, dict[str, Float[Tensor, "b ..."]]]:
-    """In cosine units, so that dot products with texts add up; and c · M / ‖M‖² of each part, which sum to 1."""
-    shares, readout = [], Readout.of(model)
-
-    def runs() -> Iterator[Contributions]:
-        for start in range(0, len(images), BATCH_SIZE):
-            factors = factors_from_images(model, images[start : start + BATCH_SIZE], tokens=False, neurons=False)
-            c = Contributions.of_run(readout, factors).normalized()
-            parts = {
-                "embed": c.embed,
-                "heads": c.heads,
-                "attn_bias": c.attn_bias,
-                "mlp": c.mlps,
-                "ln_bias": c.ln_bias,
-                "pool_bias": c.pool_bias,
-                "pool_mlp": c.pool_mlp,
-            }
-            found = {n: equations.share(x, c.embedding) for n, x in parts.items() if x is not None}
-            shares.append(found)
-            on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
-            yield c
-
-    every = Contributions.joined(runs(), len(images))
-    return every, {name: torch.cat([each[name] for each in shares]).double().cpu() for name in shares[0]}
-
-
-def _layer_table(shares: dict[str, Tensor]) -> pd.DataFrame:
-    """A row a part of a layer: share_mean and share_std over the images. The means sum to 1."""
-    by_layer = {"heads": shares["heads"].sum(-1), "attn_bias": shares["attn_bias"], "mlp": shares["mlp"]}
-    rows = [("embed", None, shares["embed"])]
-    for layer in range(shares["mlp"].shape[1]):
-        rows += [(part, layer, values[:, layer]) for part, values in by_layer.items()]
-    rows += [(part, None, shares[part]) for part in ("ln_bias", "pool_bias", "pool_mlp") if part in shares]
-    table = [(part, l, x.mean().item(), x.std(correction=0).item()) for part, l, x in rows]
-    columns = ["part", "layer", "share_mean", "share_std"]
-    return pd.DataFrame(table, columns=columns).astype({"layer": "Int64"})
-
-
-def _head_table(shares: dict[str, Tensor]) -> pd.DataFrame:
-    mean, std = shares["heads"].mean(0), shares["heads"].std(0, correction=0)
-    rows = [(l, h, mean[l, h].item(), std[l, h].item()) for l in range(mean.shape[0]) for h in range(mean.shape[1])]
-    return pd.DataFrame(rows, columns=["layer", "head", "share_mean", "share_std"])
+def _refuse_unlike(n: int, names: Sequence[str], captions: Sequence[str] | None, questions: Sequence[Question]) -> None:
+    """Raises ValueError if there are fewer than two images, or what is given of them is of more or fewer."""
+    if n < 2:
+        raise ValueError(f"A report needs at least two images, got {n}.")
+    for what, given in (("names", names), ("captions", captions)):
+        if given is not None and len(given) != n:
+            raise ValueError(f"{n} images need as many {what}, got {len(given)}.")
+    for question in questions:
+        checked_labels(question.answers, n, len(question.classes))
 
 
 # ---------------------------------------------------------------------- texts of heads
@@ -306,11 +257,9 @@ def _span_table(spans: TextSpanResult) -> pd.DataFrame:
     return totals.merge(spans.to_dataframe(), on=["layer", "head"], how="inner")
 
 
-def _top_images(
-    every: Contributions, spans: TextSpanResult, texts: Float[Tensor, "t e"], names: Sequence[str]
-) -> pd.DataFrame:
+def _top_images(data: Data, spans: TextSpanResult, texts: Float[Tensor, "t e"], names: Sequence[str]) -> pd.DataFrame:
     """For the first texts of each head, the images whose contribution through it leans most to the text, and least."""
-    found = extreme_images(every, spans, IMAGES_PER_TEXT, n_texts=TEXTS_WITH_IMAGES, text_embeddings=texts)
+    found = extreme_images(data, spans, IMAGES_PER_TEXT, n_texts=TEXTS_WITH_IMAGES, text_embeddings=texts)
     found = found.rename(columns={"row": "image"})
     return found.assign(name=[names[i] for i in found["image"]])
 
@@ -318,17 +267,17 @@ def _top_images(
 # ---------------------------------------------------------------------- accuracy and maps
 
 
-def _ablated(model: HookedCLIP, every: Contributions, question: Question) -> list[pd.DataFrame]:
+def _ablated(model: HookedCLIP, data: Data, question: Question) -> list[pd.DataFrame]:
     """One table, or none where fewer than four images have an answer: every second image gives the means."""
     known = (question.answers >= 0).nonzero().flatten()
     if len(known) < 4:
         return []
     means, scored = known[0::2], known[1::2]
     table = mean_ablation_curve(
-        every.select(scored),
+        SomeRows(data, scored),
         question.embeddings(model),
         question.answers[scored],
-        every.select(means),
+        SomeRows(data, means),
     )
     sizes = {"classes": len(question.classes), "scored": len(scored), "means_from": len(means)}
     return [table.assign(question=question.name, **sizes).reindex(columns=ABLATION_COLUMNS)]
@@ -341,29 +290,27 @@ def _mapped(model: HookedCLIP, n: int) -> list[int]:
     return evenly_spaced(range(n), min(N_HEATMAPS, max(1, HEATMAP_BYTES // bytes_each)))
 
 
-def _heatmaps(
-    model: HookedCLIP,
-    images: Tensor,
-    every: Contributions,
-    pool: TextPool,
-    texts: Float[Tensor, "t e"],
-    captions: Sequence[str] | None,
-    rows: list[int],
-    photographs: dict[int, Image.Image],
-    on_progress: OnProgress,
-) -> tuple[Heatmap, ...]:
-    maps = []
-    for done, i in enumerate(rows, start=1):
-        nearest = (
-            equations.towards(every.embedding[i], every.readout.checked_texts(texts)).argsort(descending=True).tolist()
+def _nearest(pool: TextPool, cosines: Float[Tensor, " t"]) -> list[str]:
+    """The texts that are most similar, the nearest first."""
+    return [pool.texts[each] for each in cosines.argsort(descending=True).tolist()[:TEXTS_A_MAP]]
+
+
+def _taken(
+    model: HookedCLIP, data: Data, pictures: Pictures, rows: list[int], names: Sequence[str]
+) -> dict[int, tuple[Float[Tensor, "3 height width"], Image.Image | None]]:
+    """Pixels and photograph of some rows.
+
+    Raises:
+        ValueError: if a picture gives the model another embedding than the row has.
+    """
+    pixels = {row: pictures.pixels(row) for row in rows}
+    other = other_rows(model, pixels, {row: data.select([row]).embedding[0] for row in rows}, SAME_PICTURE)
+    if other:
+        raise ValueError(
+            f"The picture {names[other[0]]!r} gives another embedding than was collected of it: it was changed since, "
+            f"or is of another data set with the same names. Give the data set that was collected."
         )
-        wanted = [pool.texts[each] for each in nearest[:TEXTS_A_MAP]]
-        if captions is not None:
-            wanted = list(dict.fromkeys([captions[i], *wanted]))[:TEXTS_A_MAP]
-        picture, placement = _placed(model, images[i], photographs.get(i))
-        maps.append(Heatmap(i, head_text_scores(model, images[i], wanted), picture, placement))
-        on_progress("mapping patches", done, len(rows))
-    return tuple(maps)
+    return {row: (each, pictures.photograph(row)) for row, each in pixels.items()}
 
 
 def _placed(

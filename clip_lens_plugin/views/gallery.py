@@ -22,12 +22,14 @@ from clip_lens_plugin.views.drawing.view import View
 THUMBNAIL_SIDE = 96
 MOST_OF_LABEL = 120
 """Characters of a text beside its images."""
+MOST_OF_NAME = 40
+"""Characters of a name in the place of a picture."""
 
 
 def head_gallery_view(
     spans: Sequence[HeadSpan],
     images: pd.DataFrame,
-    pictures: Mapping[int, Image.Image],
+    pictures: Mapping[int, Image.Image] | None,
     names: Mapping[int, str],
     *,
     title: str = "What heads write",
@@ -40,14 +42,14 @@ def head_gallery_view(
         spans: texts of each head, as :func:`~clip_lens_plugin.describe.spans.text_span` gives them.
         images: as :func:`~clip_lens_plugin.retrieval.extreme_images` gives them: layer, head, rank, side ("highest",
             "lowest"), place, row, score in cosine units with the mean over the images removed.
-        pictures: each row's picture.
+        pictures: each row's picture; None to show names in their place.
         names: each row's name.
         title: plain text.
 
     Raises:
         KeyError: if a picture or a name of a row is missing.
     """
-    thumbnails = _thumbnails(images["row"].tolist(), pictures)
+    thumbnails = {} if pictures is None else _thumbnails(images["row"].tolist(), pictures)
     tops: dict[tuple, list[dict]] = {}
     for row in images.sort_values("place").to_dict("records"):
         tops.setdefault((row["layer"], row["head"], row["rank"], row["side"]), []).append(row)
@@ -60,7 +62,7 @@ def head_gallery_view(
     )
 
     def figure() -> Figure:
-        return gallery_figure(spans, images, pictures)
+        return gallery_figure(spans, images, pictures, names)
 
     return View(title, Markup(body), figure)
 
@@ -112,7 +114,12 @@ def neighbours_view(
 
 
 @plainly_lettered
-def gallery_figure(spans: Sequence[HeadSpan], images: pd.DataFrame, pictures: Mapping[int, Image.Image]) -> Figure:
+def gallery_figure(
+    spans: Sequence[HeadSpan],
+    images: pd.DataFrame,
+    pictures: Mapping[int, Image.Image] | None,
+    names: Mapping[int, str],
+) -> Figure:
     """One line per head and text that has images: the text, its highest images, its lowest."""
     found: dict[tuple[int, int, int], list[dict]] = {}
     for row in images.to_dict("records"):
@@ -139,7 +146,11 @@ def gallery_figure(spans: Sequence[HeadSpan], images: pd.DataFrame, pictures: Ma
         line[0].text(0, 0.5, told, va="center", fontsize=8, wrap=True)
         for row in rows:
             at = row["place"] + (0 if row["side"] == "highest" else most + 1)
-            _thumb(line[at], pictures[row["row"]], f"{row['score']:+.3f}")
+            if pictures is not None:
+                _thumb(line[at], pictures[row["row"]], f"{row['score']:+.3f}")
+            else:
+                told = f"{one_line(names[row['row']], MOST_OF_NAME)}\n{row['score']:+.3f}"
+                line[at].text(0.5, 0.5, told, ha="center", va="center", fontsize=5, wrap=True)
     return figure
 
 

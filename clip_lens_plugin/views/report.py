@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+from PIL import Image
 
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
@@ -17,10 +18,12 @@ from clip_lens_plugin.views.patch_text import head_text_view
 from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.report.analyses import Report
+    from clip_lens_plugin.report.results import Report
 
 
 PAGE = "report.html"
+GREY = (128, 128, 128)
+"""In the place of a picture."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,24 @@ def _sections(report: Report) -> list[Section]:
         head_text_view(each.scores, each.picture, each.placement, name=report.names[each.image])
         for each in report.heatmaps
     )
-    return [*found, Section("heatmaps", "Patch-text maps", "heatmaps", maps)]
+    if maps:
+        found.append(Section("heatmaps", "Patch-text maps", "heatmaps", maps))
+    return found
 
 
 def _text_views(report: Report) -> tuple[View, View]:
     images = report.top_images.rename(columns={"image": "row"})
     names = dict(enumerate(report.names))
     spans = list(report.spans)
-    return head_gallery_view(spans, images, report.pictures, names), explained_variance_view(report.text_span)
+    return head_gallery_view(spans, images, _pictures(report), names), explained_variance_view(report.text_span)
+
+
+def _pictures(report: Report) -> dict[int, Image.Image] | None:
+    """Of every image shown, grey where it was not in reach; None if none was."""
+    if not report.pictures:
+        return None
+    grey = Image.new("RGB", next(iter(report.pictures.values())).size, GREY)
+    return {int(i): report.pictures.get(int(i), grey) for i in report.top_images["image"]}
 
 
 def _skipped(report: Report) -> Markup | None:

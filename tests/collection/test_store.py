@@ -6,16 +6,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import zarr
 from open_clip.transform import image_transform
 
-from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin import HookedCLIP, Moments, ZeroShotClassifier
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.checks.description import DESCRIPTION
 from clip_lens_plugin.collection.errors import CollectionDamagedError, CollectionNotFoundError, CollectionWarning
 from clip_lens_plugin.collection.plan import PLAN_FILE, CollectionMismatchError
+from clip_lens_plugin.statistics.means import ComponentSums
 from tests.collection.conftest import BrokenScenes, collect_rows, preprocessed
 from tests.collection.stores import as_of_format, everything, rewrite_description, rewrite_plan, same
 from tests.conftest import random_clip
@@ -298,3 +300,20 @@ def test_rows_touch_only_what_they_are_of(copied, clip, finished):
 
 def test_nothing_of_the_progress_is_left(finished):
     assert not Path(str(finished._place), "progress").exists()
+
+
+def test_analyses_read_a_store_as_they_read_its_contributions(finished):
+    whole = finished[:]
+    pd.testing.assert_frame_equal(finished.shares(), whole.shares(), rtol=1e-4, atol=1e-6)
+    assert (finished.kept(Moments), finished.kept(ComponentSums)) == (finished.moments, finished.sums)
+    assert (finished.kept(dict), finished.constants) == (None, "separate")
+    assert finished.provenance.fingerprint == finished.plan.dataset_fingerprint
+    assert finished.provenance.positions.tolist() == KEPT
+    embeddings = torch.nn.functional.normalize(whole.embedding[: len(finished.classes)], dim=-1)
+    classifier = ZeroShotClassifier(finished.classes, embeddings, 1.0)
+    found, right = finished.accuracy(classifier), (whole.embedding @ embeddings.T).argmax(-1) == finished.labels
+    known = finished.labels >= 0
+    assert found.n == int(known.sum())
+    assert found.top1.value == pytest.approx(right[known].double().mean().item())
+    other = torch.zeros(19, dtype=torch.int64)
+    assert finished.accuracy(classifier, other).n == 19

@@ -61,6 +61,9 @@ class InBlocks(Data):
     def kept(self, statistic: type) -> None:
         return None
 
+    def greatest_error(self) -> float:
+        return self._whole.greatest_error()
+
 
 @pytest.fixture
 def whole(model) -> Contributions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clip_lens_plugin import HookedCLIP, patch_text_map
+from clip_lens_plugin import HookedCLIP, PatchTextMap, patch_text_map
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.maps.patch_text import extreme_descriptions, head_text_scores, token_scores
 from tests.conftest import TOWERS, random_clip, random_images
@@ -102,3 +102,19 @@ def test_extreme_descriptions_are_the_greatest_and_the_least_score(model):
     assert marks == ("most similar", "least similar")
     with pytest.raises(ValueError, match="need two or more"):
         extreme_descriptions(model, images[0], HeadSpan(1, 2, ["a dog"], [0], [0.1], 1.0, torch.eye(1).double()))
+
+
+def test_joined_maps_are_those_of_one_call(model):
+    images, texts = random_images(model, 5), ["a dog", "a cat"]
+    whole = patch_text_map(model, images, texts)
+    joined = PatchTextMap.joined(patch_text_map(model, part, texts) for part in (images[:2], images[2:]))
+    torch.testing.assert_close(joined.values, whole.values)
+    torch.testing.assert_close(joined.class_token, whole.class_token)
+    assert joined.texts == whole.texts
+    torch.testing.assert_close(whole.select([-1, 0]).scores, whole.scores[[4, 0]])
+    with pytest.raises(IndexError, match="image"):
+        whole.select([5])
+    with pytest.raises(ValueError, match="no maps"):
+        PatchTextMap.joined([])
+    with pytest.raises(ValueError, match="the same texts"):
+        PatchTextMap.joined([whole, patch_text_map(model, images, ["a dog"])])

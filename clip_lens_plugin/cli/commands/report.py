@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,21 +18,43 @@ from clip_lens_plugin.cli.options import check_out
 from clip_lens_plugin.cli.printing import print_path, say
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.cli.bars import Bars
-    from clip_lens_plugin.datasets.image_folder import Skipped
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
+    from clip_lens_plugin.collection.store import ContributionStore
+    from clip_lens_plugin.datasets.source import ImageSource
+    from clip_lens_plugin.report.pictures import Pictures
     from clip_lens_plugin.texts.pool import TextPool
 
 N_SCENES = 600
 MOST_PHOTOGRAPHS = 2000
 PAGE = "report.html"
+TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says of the images beside their contributions: arguments of ``report_on``."""
+
+    images_from: str
+    pictures: Pictures | None = None
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @takes_model
 def report(
     choice: ModelChoice,
+    store: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STORE]",
+            show_default=False,
+            help="What 'collect --what contributions' wrote, to report on what is there already.",
+        ),
+    ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of images, with its subfolders; drawn scenes if not given.")
+        Path | None,
+        typer.Option(
+            help="Folder of images, with its subfolders; drawn scenes if not given. With STORE the data set that was "
+            "collected, for the pictures of the page."
+        ),
     ] = None,
     texts: Annotated[
         Path | None, typer.Option(help="Texts for TextSpan, one a line; a pool of the package if not given.")
@@ -42,7 +67,8 @@ def report(
 ) -> None:
     """Writes one page, and its numbers as parquet, on what each layer and head of a CLIP does.
 
-    Without options: the embedded model on drawn scenes, offline.
+    Without arguments: the embedded model on drawn scenes, offline. More than 5 % of the images skipped is exit code 3,
+    and the page is of the others.
     """
     from clip_lens_plugin.cli.bars import Bars
     from clip_lens_plugin.files.whole import check_place
@@ -52,82 +78,146 @@ def report(
         check_out(out)
         check_place(out / PAGE)
         # Folder and texts first: loading a model can take minutes.
-        folder_given = images is not None
-        left_out: list[Skipped] = []
-        if images is not None:
-            from clip_lens_plugin.datasets.image_folder import evenly_spaced, find_images
-
-            every = find_images(images, left_out=left_out)
-            paths = evenly_spaced(every, limit or MOST_PHOTOGRAPHS)
-            if len(paths) < len(every):
-                console.print(f"Using {len(paths)} of {len(every)} images, evenly spaced (see --limit).")
+        if store is not None:
+            _check_store(store, limit)
+        source = None if store is not None else _source(console, images, limit)
         with console.status("loading"):
             pool, pool_name = _pool(texts, choice.model)
             loaded = choice.load(console)
-        if folder_given and choice.model == "scenes":
+        if store is None and images is not None and choice.model == "scenes":
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
-        with Bars(console) as bars:
-            if images is not None:
-                page, n_skipped = _report_on_folder(loaded, images, paths, left_out, pool, pool_name, out, bars)
-            else:
-                page = _report_on_scenes(loaded, limit or N_SCENES, pool, pool_name, out, bars)
-                n_skipped = 0
-    if n_skipped:
-        files = "1 file" if n_skipped == 1 else f"{n_skipped} files"
+
+        def written(rows: ContributionStore, about: About) -> Path:
+            from clip_lens_plugin.report.analyses import report_on
+            from clip_lens_plugin.views.report import write_report
+
+            with Bars(console) as bars:
+                found = report_on(
+                    rows,
+                    pool=pool,
+                    pool_name=pool_name,
+                    images_from=about.images_from,
+                    pictures=about.pictures,
+                    skipped=rows.skipped,
+                    on_progress=bars.on_progress,
+                    **about.more,
+                )
+                return write_report(found, out)
+
+        if store is not None:
+            from clip_lens_plugin.collection.store import ContributionStore
+
+            rows = ContributionStore.open(store, loaded)
+            page = written(rows, _about_store(console, rows, store, images))
+        else:
+            assert source is not None
+            page, rows = _collected(loaded, source, out, written, images)
+    if rows.skipped:
+        files = "1 file" if len(rows.skipped) == 1 else f"{len(rows.skipped)} files"
         console.print(f"Skipped {files} that could not be read; the report lists them.")
     print_path(page)
+    if store is None:
+        from clip_lens_plugin.cli.stores import end_if_many_skipped
+
+        end_if_many_skipped(console, rows)
 
 
-def _report_on_folder(
-    model: HookedCLIP,
-    folder: Path,
-    paths: list[Path],
-    left_out: list[Skipped],
-    pool: TextPool,
-    pool_name: str,
-    out: Path,
-    bars: Bars,
-) -> tuple[Path, int]:
+def _check_store(store: str, limit: int | None) -> None:
+    """Raises ValueError if it is no collection, or an option is of data sets alone."""
+    from clip_lens_plugin.cli.stores import is_store
+
+    if not is_store(store):
+        raise ValueError(
+            f"{store} holds no collection. Report on a folder of images with --images {store}, or collect it first: "
+            f"clip-lens collect {store} --what contributions --out FOLDER."
+        )
+    if limit is not None:
+        raise ValueError(f"{store} is collected already: --limit is for folders of images and drawn scenes.")
+
+
+def _source(console: Console, images: Path | None, limit: int | None) -> ImageSource:
+    """The folder's images, or drawn scenes."""
+    from clip_lens_plugin.datasets.choose import as_source
+    from clip_lens_plugin.datasets.folder import FolderSource
+    from clip_lens_plugin.datasets.part import PartOfSource
+    from clip_lens_plugin.labelling.names import notes_of
+    from clip_lens_plugin.scenes.dataset import ScenesDataset
+
+    if images is None:
+        return as_source(ScenesDataset(limit or N_SCENES, SCENES_SEED))
+    whole = FolderSource(images)
+    for note in notes_of(whole):
+        say(console, note)
+    _readable(whole.classes or ())
+    if len(whole) <= (limit or MOST_PHOTOGRAPHS):
+        return whole
+    part = PartOfSource(whole, limit or MOST_PHOTOGRAPHS)
+    console.print(f"Using {len(part)} of {len(whole)} images, evenly spaced (see --limit).")
+    return part
+
+
+def _collected(
+    model: Any, source: ImageSource, out: Path, written: Callable[[ContributionStore, About], Path], images: Path | None
+) -> tuple[Path, ContributionStore]:
+    """Collects into a folder that is removed again, beside the page: a folder of the system may be in memory."""
+    from clip_lens_plugin.cli.pictures import pictures_of
+    from clip_lens_plugin.cli.stores import workers_for
+    from clip_lens_plugin.collection.collecting import collect
+
+    with tempfile.TemporaryDirectory(dir=out, prefix=".collecting-") as folder:
+        rows = collect(
+            model, source, folder, "contributions", dtype="float32", workers=workers_for(model), heads="late"
+        )
+        pictures = pictures_of(rows, source)
+        if images is None:
+            return written(rows, _about_scenes(len(rows), pictures)), rows
+        told = f"{len(rows):,} images of the folder {images.resolve().name}"
+        return written(rows, About(told, pictures, {"questions": _questions("folder", rows)})), rows
+
+
+def _about_scenes(n: int, pictures: Pictures) -> About:
     import torch
 
-    from clip_lens_plugin.datasets.image_folder import load_images
-    from clip_lens_plugin.labelling.folders import folder_classes
-    from clip_lens_plugin.labelling.wordnet import worded
-    from clip_lens_plugin.report.analyses import Question, analyse
-    from clip_lens_plugin.views.report import write_report
+    from clip_lens_plugin.report.analyses import Question
+    from clip_lens_plugin.scenes.attributes import ATTRIBUTES, sample_scenes
+    from clip_lens_plugin.scenes.captions import TEMPLATES, caption, prompts
 
-    classes = folder_classes([path.relative_to(folder).as_posix() for path in paths])
-    for note in classes.told(worded(classes.names)):
-        say(bars.console, note)
-    images = load_images(
-        folder,
-        paths,
-        model.preprocess,
-        lambda done, total: bars.on_progress("reading images", done, total),
-    )
-    questions = []
-    if classes.names:
-        readable = _readable(list(worded(classes.names)))
-        label = dict(zip(paths, classes.labels, strict=True))
-        answers = torch.tensor([label[path] for path in images.paths])
-        templates = ("{}", "a photo of a {}", "a picture of a {}")
-        questions.append(Question("folder", readable, answers, templates))
-    found = analyse(
-        model,
-        images.tensor,
-        names=images.names,
-        pool=pool,
-        pool_name=pool_name,
-        images_from=f"{len(images.names):,} images of the folder {folder.resolve().name}",
-        questions=questions,
-        photograph=images.photograph,
-        skipped=[*images.skipped, *left_out],
-        on_progress=bars.on_progress,
-    )
-    return write_report(found, out), len(images.skipped) + len(left_out)
+    scenes = sample_scenes(n, SCENES_SEED)
+    codes = torch.tensor([scene.codes() for scene in scenes])
+    more = {
+        "names": [f"scene {i}: {caption(scene.attributes())}" for i, scene in enumerate(scenes)],
+        "questions": [
+            Question(name, tuple(prompts(name)), codes[:, a], TEMPLATES) for a, name in enumerate(ATTRIBUTES)
+        ],
+        "captions": [caption({"colour": scene.colour, "shape": scene.shape}) for scene in scenes],
+    }
+    return About(f"{n:,} drawn scenes it was not trained on (seed {SCENES_SEED})", pictures, more)
 
 
-def _readable(folders: list[str]) -> tuple[str, ...]:
+def _about_store(console: Console, rows: ContributionStore, store: str, images: Path | None) -> About:
+    from clip_lens_plugin.cli.pictures import given_pictures, pictures_in_reach
+
+    pictures = pictures_in_reach(rows) if images is None else given_pictures(rows, images)
+    if pictures is None:
+        say(
+            console,
+            f"The pictures of the {rows.plan.dataset} are not in reach, so the page shows names only: --images DIR "
+            f"gives them.",
+        )
+    told = f"{len(rows):,} samples of the {rows.plan.dataset}"
+    return About(told, pictures, {"questions": _questions("classes", rows)})
+
+
+def _questions(name: str, rows: ContributionStore) -> list[Any]:
+    """Which class an image is of, where there are classes."""
+    from clip_lens_plugin.report.analyses import Question
+
+    if rows.classes is None:
+        return []
+    return [Question(name, _readable(rows.classes), rows.labels, TEMPLATES)]
+
+
+def _readable(folders: tuple[str, ...]) -> tuple[str, ...]:
     """Names of folders as phrases. Raises ValueError if two become the same."""
     phrases: dict[str, str] = {}
     for folder in folders:
@@ -138,37 +228,6 @@ def _readable(folders: list[str]) -> tuple[str, ...]:
             )
         phrases[phrase] = folder
     return tuple(phrases)
-
-
-def _report_on_scenes(model: HookedCLIP, n: int, pool: TextPool, pool_name: str, out: Path, bars: Bars) -> Path:
-    import torch
-
-    from clip_lens_plugin.report.analyses import Question, analyse
-    from clip_lens_plugin.scenes.attributes import ATTRIBUTES, sample_scenes
-    from clip_lens_plugin.scenes.captions import TEMPLATES, caption, prompts
-    from clip_lens_plugin.scenes.drawing import draw
-    from clip_lens_plugin.views.report import write_report
-
-    if model.preprocess is None:
-        raise ValueError("The model was loaded without preprocessing.")
-    scenes, tensors = sample_scenes(n, SCENES_SEED), []
-    for scene in scenes:
-        tensors.append(model.preprocess(draw(scene)))
-        bars.on_progress("drawing scenes", len(tensors), n)
-    codes = torch.tensor([scene.codes() for scene in scenes])
-    found = analyse(
-        model,
-        torch.stack(tensors),
-        names=[f"scene {i}: {caption(scene.attributes())}" for i, scene in enumerate(scenes)],
-        pool=pool,
-        pool_name=pool_name,
-        images_from=f"{n:,} drawn scenes it was not trained on (seed {SCENES_SEED})",
-        questions=[Question(name, tuple(prompts(name)), codes[:, a], TEMPLATES) for a, name in enumerate(ATTRIBUTES)],
-        photograph=lambda i: draw(scenes[i]),
-        captions=[caption({"colour": scene.colour, "shape": scene.shape}) for scene in scenes],
-        on_progress=bars.on_progress,
-    )
-    return write_report(found, out)
 
 
 def _pool(texts: Path | None, model: str) -> tuple[TextPool, str]:

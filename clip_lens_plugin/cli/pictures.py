@@ -1,0 +1,66 @@
+"""The pictures of a collection's rows, from the data set that it names or one that is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clip_lens_plugin.cli.dataset import SCENES_SEED
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.labelling.names import few
+from clip_lens_plugin.report.pictures import PicturesOfSource
+from clip_lens_plugin.scenes.attributes import ATTRIBUTES
+from clip_lens_plugin.scenes.dataset import ScenesDataset
+
+FOLDER = "folder of photographs "
+"""What stands before a folder's path in the description of a data set."""
+
+
+def pictures_of(store: ContributionStore, source: ImageSource) -> PicturesOfSource:
+    """The pictures of the rows whose names the data set has."""
+    place = {source.name(position): position for position in range(len(source))}
+    found = {row: place[name] for row, name in enumerate(store.names) if name in place}
+    return PicturesOfSource(store.model, source, found)
+
+
+def given_pictures(store: ContributionStore, images: Path) -> PicturesOfSource:
+    """The pictures in a folder or in shards.
+
+    Raises:
+        ValueError: if none of the names of the collection is there.
+    """
+    source = as_source(images)
+    found = pictures_of(store, source)
+    if not any(row in found for row in range(len(store))):
+        raise ValueError(
+            f"None of the collection's samples ({few(store.names, 3)}) is in --images {images}: give the data set that "
+            f"was collected."
+        )
+    return found
+
+
+def pictures_in_reach(store: ContributionStore) -> PicturesOfSource | None:
+    """The pictures of the data set that the collection names, if it is drawn, or a folder seen from where we are.
+
+    None where it is neither, or is not the same any more.
+    """
+    plan = store.plan
+    for source in (*_scenes(plan.n_samples, plan.classes), *_folders(plan.dataset)):
+        if source.fingerprint() == plan.dataset_fingerprint:
+            return pictures_of(store, source)
+    return None
+
+
+def _scenes(n: int | None, classes: tuple[str, ...] | None) -> list[ImageSource]:
+    if n is None:
+        return []
+    drawn = [as_source(ScenesDataset(n, SCENES_SEED, attribute)) for attribute in (None, *ATTRIBUTES)]
+    return [source for source in drawn if source.classes == classes]
+
+
+def _folders(dataset: str) -> list[ImageSource]:
+    path = Path(dataset.partition(FOLDER)[2])
+    if FOLDER not in dataset or not path.is_dir():
+        return []
+    return [as_source(path)]

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from clip_lens_plugin import mean_ablation_curve, text_span
+from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -82,7 +84,8 @@ def classes(whole) -> torch.Tensor:
 
 
 def test_both_kinds_of_data_are_recognised(whole, blocks):
-    assert isinstance(whole, Data)
+    assert isinstance(whole, Analysed)
+    assert isinstance(blocks, Analysed)
     assert (whole.labels, whole.classes, whole.names, whole.provenance) == (None,) * 4
     with pytest.raises(TypeError, match="abstract"):
         type("Half", (Data,), {"__len__": lambda self: 0})()
@@ -129,3 +132,19 @@ def test_accuracy_is_the_share_of_nearest_classes(whole, blocks, classes):
         accuracy_on(whole, classifier, torch.arange(3))
     with pytest.raises(ValueError, match="another order"):
         accuracy_on(blocks, ZeroShotClassifier(("b", "a", "c"), classes, 1.0))
+
+
+@pytest.mark.parametrize("rows", [[0, 3, 4, 9, 10], range(4, 8), torch.arange(N) % 2 == 1])
+def test_some_rows_and_held_rows_are_those_of_the_whole(whole, blocks, classes, rows):
+    some, expected = SomeRows(blocks, rows), whole.select(rows)
+    assert [row for block in some.blocks() for row in block] == list(range(len(expected)))
+    found = torch.cat([some.select(block).embedding for block in some.blocks()])
+    torch.testing.assert_close(found, expected.embedding)
+    assert some.labels.tolist() == [int(name) % 3 for name in some.names]
+    curve = mean_ablation_curve(some, classes)
+    pd.testing.assert_frame_equal(curve, mean_ablation_curve(expected, classes, some.labels))
+    assert max(blocks.asked) <= 4
+    held = held_if_small(blocks, 10**9)
+    torch.testing.assert_close(held.select([2]).heads, whole.select([2]).heads)
+    assert (len(list(held.blocks())), held.names) == (1, blocks.names)
+    assert held_if_small(blocks, 100) is blocks

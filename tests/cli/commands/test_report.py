@@ -59,9 +59,11 @@ def test_a_folder_of_photographs_becomes_a_report(tmp_path, photographs, local_m
     out = tmp_path / "out"
     arguments = ("--images", photographs, "--model", local_model, "--texts", texts, "--out", out)
     result = run("report", *arguments, "--device", "cpu")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 3, result.stderr
     assert result.stdout.strip() == str(out / "report.html")
     assert "Skipped 1 file" in result.stderr
+    assert "14% of the samples were skipped, more than 5 %" in result.stderr
+    assert not list(out.glob(".collecting-*"))
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "&lt;img src=x onerror=alert(1)&gt;.png" in page
     assert "<img src=x" not in page
@@ -79,6 +81,65 @@ def test_folders_that_read_alike_are_named(tmp_path, photographs, local_model, t
     assert result.exit_code == 2
     told = " ".join(result.stderr.splitlines()[-1].split())
     assert "'a dog' and 'a_dog' both read 'a dog'" in told
+
+
+def collected(folder, model, out, *more):
+    result = run("collect", folder, "--model", model, "--what", "contributions", "--out", out, "--device", "cpu", *more)
+    assert result.exit_code == 0, result.stderr
+    return out
+
+
+def test_a_collection_becomes_a_report_with_its_pictures_or_with_names(
+    tmp_path, photographs, local_model, texts, monkeypatch
+):
+    store = collected(photographs, local_model, tmp_path / "store", "--dtype", "float32")
+    arguments = (store, "--model", local_model, "--texts", texts, "--device", "cpu", "--out")
+    assert run("report", "--images", photographs, *arguments[1:], tmp_path / "direct").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    elsewhere = run("report", *arguments, tmp_path / "named")
+    assert elsewhere.exit_code == 0, elsewhere.stderr
+    assert "are not in reach, so the page shows names only" in elsewhere.stderr
+    named = (tmp_path / "named" / "report.html").read_text(encoding="utf-8")
+    assert 'class="cl-thumb ' not in named
+    assert "cat/1.png" in named
+    assert 'id="heatmaps"' not in named
+    given = run("report", *arguments, tmp_path / "given", "--images", photographs)
+    assert (given.exit_code, "not in reach" in given.stderr) == (0, False)
+    assert 'class="cl-thumb ' in (tmp_path / "given" / "report.html").read_text(encoding="utf-8")
+    monkeypatch.chdir(photographs.parent.parent)
+    assert "not in reach" not in run("report", *arguments, tmp_path / "found").stderr
+    for name in ("layers", "heads", "text_span", "top_images", "heatmaps"):
+        direct = pd.read_parquet(tmp_path / "direct" / f"{name}.parquet")
+        for out in ("given", "found"):
+            pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / out / f"{name}.parquet"), direct)
+    accuracy = [
+        pd.read_parquet(tmp_path / out / "ablation.parquet")["accuracy"].tolist() for out in ("direct", "named")
+    ]
+    assert accuracy[0] == accuracy[1]
+
+
+def test_pictures_of_other_images_are_refused(tmp_path, photographs, local_model, texts):
+    store = collected(photographs, local_model, tmp_path / "store")
+    arguments = (store, "--model", local_model, "--texts", texts, "--out", tmp_path / "out", "--images", photographs)
+    (photographs / "cat" / "1.png").write_bytes((photographs / "dog" / "1.png").read_bytes())
+    result = run("report", *arguments)
+    assert result.exit_code == 2
+    assert "'cat/1.png' gives another embedding than was collected" in result.stderr
+    (photographs / "cat").rename(photographs / "bird")
+    (photographs / "dog").rename(photographs / "fish")
+    result = run("report", *arguments)
+    assert result.exit_code == 2
+    assert "None of the collection's samples (cat/1.png" in result.stderr
+    result = run("report", *arguments, "--limit", 3)
+    assert result.exit_code == 2
+    assert "is collected already: --limit is for" in result.stderr
+
+
+def test_what_is_no_collection_is_refused(photographs, tmp_path):
+    result = run("report", photographs, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "holds no collection" in result.stderr
+    assert "--images" in result.stderr
 
 
 def test_limit_is_told(tmp_path, photographs, local_model, texts):
@@ -139,7 +200,7 @@ def test_only_unreadable_files(tmp_path, local_model, texts):
     arguments = ("--images", tmp_path / "pictures", "--model", local_model, "--texts", texts)
     result = run("report", *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "None of the 1 image files" in result.stderr
+    assert "None of the 1 samples could be read" in result.stderr
 
 
 def test_a_limit_below_two_is_refused():

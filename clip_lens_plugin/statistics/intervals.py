@@ -64,8 +64,8 @@ def _wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def paired_interval(
-    gained: Int[np.ndarray, "*pairs"], lost: Int[np.ndarray, "*pairs"], n: int
-) -> tuple[Float[np.ndarray, "*pairs"], Float[np.ndarray, "*pairs"]]:
+    gained: Int[np.ndarray, " pairs"], lost: Int[np.ndarray, " pairs"], n: int
+) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
     """Low and high end of the 95 % interval of (gained − lost) / n, the difference of two shares of the same images.
 
     Source: Agresti and Min, Statistics in Medicine 24 (2005): the normal interval for matched pairs after half an

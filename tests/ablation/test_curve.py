@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +14,7 @@ from clip_lens_plugin import HookedCLIP, collect, mean_ablation_curve
 from clip_lens_plugin.ablation import Components, paper_components
 from clip_lens_plugin.ablation.data import donors
 from clip_lens_plugin.scenes import ScenesDataset
+from clip_lens_plugin.statistics.intervals import paired_interval
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
 
@@ -81,6 +83,11 @@ def test_curve_is_that_of_replaced_contributions(model, ablation):
             changed += replaced(own, put, row["kind"], row["layers"])
         assert row["accuracy"] == pytest.approx(plain_accuracy(changed, classes, labels)), row["ablated"]
         assert row["low"] <= row["accuracy"] <= row["high"]
+        before, after = ((each @ classes.T).argmax(-1) == labels for each in (own.embedding, changed))
+        pairs = [np.array([int((a & ~b).sum())]) for a, b in ((after, before), (before, after))]
+        assert row["difference"] == pytest.approx(float((pairs[0] - pairs[1])[0]) / 30)
+        ends = ([0], [0]) if row["kind"] == "base" else paired_interval(*pairs, 30)
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx((ends[0][0], ends[1][0]))
     assert curve["accuracy"].nunique() > 2
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.numerics.precision import full_precision
 
@@ -31,11 +32,11 @@ def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, 
         By part: "heads" [b, l, h]; "attn_bias" and "mlp" [b, l]; "embed" and "ln_bias" [b]; and, where there are such,
         "edits" [b, l], "pool_bias" and "pool_mlp" [b].
     """
-    c, norm = contributions, contributions.embedding.norm(dim=-1)
-    unit = c.embedding / norm[:, None]
-    heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, c.readout.directions(unit, c.constants))
+    c, embedding = contributions, contributions.embedding
+    towards = embedding / embedding.square().sum(-1, keepdim=True)
+    heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, c.readout.directions(towards, c.constants))
     for layer, edit in c.head_edits.items():
-        heads[:, layer] += torch.einsum("bhe,be->bh", edit, unit)
+        heads[:, layer] += equations.share(edit, embedding)
     wide = {
         "embed": c.embed,
         "attn_bias": c.attn_bias,
@@ -45,9 +46,8 @@ def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, 
         "pool_bias": c.pool_bias,
         "pool_mlp": c.pool_mlp,
     }
-    lengths = {name: torch.einsum("b...e,be->b...", part, unit) for name, part in wide.items() if part is not None}
-    lengths["heads"] = heads
-    return {name: (x / norm.reshape(-1, *[1] * (x.ndim - 1))).double().cpu() for name, x in lengths.items()}
+    shares = {name: equations.share(part, embedding) for name, part in wide.items() if part is not None}
+    return {name: each.double().cpu() for name, each in {**shares, "heads": heads}.items()}
 
 
 @dataclass(frozen=True)

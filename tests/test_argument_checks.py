@@ -37,6 +37,8 @@ from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.views import attention_view, class_attention_view, head_text_view, patch_text_view, text_span_view
 from tests.worlds import NOT_COUNTS, NOT_WHOLE, TEXTS, World, same
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:

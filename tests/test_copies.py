@@ -18,6 +18,8 @@ from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import random_images
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 MODELS = {
     **FAMILIES,
     "Hugging Face CLIP": lambda: HuggingFaceCLIP(clip_model(FAMILIES["plain"]())),

@@ -12,6 +12,8 @@ import pytest
 import clip_lens_plugin
 from tests.pages import PAGES, ROOT, run, snippets
 
+pytestmark = pytest.mark.slow
+
 FACES = ("ablation", "datasets", "scenes", "views")
 
 

@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 FEW_SCENES = "N_SCENES = 60"

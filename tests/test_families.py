@@ -14,6 +14,8 @@ from tests.conftest import random_images
 from tests.families import FAMILIES
 from tests.reference import plain_text_span
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def family(request: pytest.FixtureRequest) -> HookedCLIP:

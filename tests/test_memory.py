@@ -17,6 +17,8 @@ from tests.conftest import EXTENDED, random_clip, random_images
 from tests.families import FAMILIES
 from tests.live_bytes import LiveBytes, held_storages
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"vision_cfg": {"patch_size": 16}}
 """Four patches, so that a run of the model takes little beside what is kept of a few hundred images."""
 

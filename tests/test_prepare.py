@@ -23,6 +23,8 @@ from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 
+pytestmark = pytest.mark.slow
+
 SIDE = (70, 90)
 """Width and height: what is turned shows."""
 

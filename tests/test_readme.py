@@ -14,6 +14,8 @@ from clip_lens_plugin.model.loading import SCENES_FOLDER
 from tests.benchmarks.forward import KEEP_MEMORY
 from tests.pages import PAGES, README, ROOT, run
 
+pytestmark = pytest.mark.slow
+
 
 def test_snippets_run_in_order():
     namespace = run(README)

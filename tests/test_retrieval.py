@@ -16,6 +16,8 @@ from clip_lens_plugin.scenes import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_clip, random_images
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a dog", "a red circle", "water", "two people"]
 HEADS = [(2, 1), (0, 3)]
 

@@ -11,6 +11,8 @@ from clip_lens_plugin.decomposition import contributions as contributions_module
 from clip_lens_plugin.decomposition.contributions import TokensNotAvailableError
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 
 def by_tokens(contributions) -> torch.Tensor:
     """The first source token's contribution, summed over heads [b, l, e]."""

@@ -11,6 +11,8 @@ import pytest
 
 import clip_lens_plugin
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("torch", "transformer_lens", "open_clip", "transformers", "timm", "pandas", "matplotlib", "scipy", "numpy")
 COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "verify", "models")
 

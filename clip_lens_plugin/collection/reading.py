@@ -105,14 +105,22 @@ def dead_readers_said() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
+    except Exception as error:
+        said = next((text for text in map(str, _chain(error)) if text.startswith("DataLoader worker (pid")), None)
+        if said is None:
             raise
-        how = str(error).partition("signal: ")[2].split(".")[0]
+        how = said.partition("signal: ")[2].split(".")[0]
         raise UnreachableError(
             f"A process that reads samples has died{f' ({how})' if how else ''}, most often because memory ran out. "
             f"{KEPT}: go on with resume, with fewer workers or a smaller batch."
         ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came of: torch's may be raised inside of what turns every error into its own."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class _Prepared(Dataset):

@@ -36,8 +36,8 @@ class SharedOut:
         if parts.shares is None:
             raise ValueError(
                 "The constants cannot be shared out over these contributions: the means of the stream, which they are "
-                "made of, were not kept (a store keeps none). Decompose the images instead: "
-                "model.decompose(images, constants='shared'); moments for text_span are then "
+                "made of, were not kept (a store keeps none). Decompose the images with "
+                "constants='shared': model.decompose(images, constants='shared'); moments for text_span are then "
                 "Moments.from_contributions(contributions), summed over batches."
             )
         one = parts.embedding.new_ones(len(parts.embedding))

@@ -9,6 +9,8 @@ from clip_lens_plugin import Moments, TextPool, text_span
 from clip_lens_plugin.ablation import random_directions, text_span_completeness
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["separate", "shared"])
 def measured(model, request):

@@ -18,6 +18,8 @@ from clip_lens_plugin.statistics.intervals import paired_interval
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 
 def plain_accuracy(embeddings: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor) -> float:
     return sum(int((classes @ e).argmax() == y) for e, y in zip(embeddings, labels, strict=True)) / len(labels)

@@ -29,6 +29,8 @@ from tests.ablation.conftest import (
     without_heads,
 )
 
+pytestmark = pytest.mark.slow
+
 HEADS_AT_2 = [f"blocks.1.attn.hook_{point}" for point in ("q", "k", "v", "z", "result")]
 HEADS_AT_1 = [f"blocks.1.attn.hook_{point}" for point in ("attn_scores", "pattern")]
 NO_HEADS = [f"blocks.1.{point}" for point in ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "mlp.hook_post")]

@@ -26,6 +26,8 @@ from tests.ablation.conftest import (
 )
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=TOWERS_ABLATED)
 def model(request: pytest.FixtureRequest) -> HookedCLIP:

@@ -17,6 +17,8 @@ from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import TEXT_CFG, random_clip
 from tests.families import EVA02, FAMILIES, PE, eva
 
+pytestmark = pytest.mark.slow
+
 
 def text_digest(changes: dict | None = None, **root) -> str:
     """Of the text tower of the same weights, with changes of its config and of the model's own attributes."""

@@ -22,6 +22,8 @@ from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_changed_before_wrapping(change: Callable[[Any], None]):

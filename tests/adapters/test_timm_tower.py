@@ -12,6 +12,8 @@ from clip_lens_plugin import HookedCLIP, decompose
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.conftest import TEXT_CFG, random_images
 
+pytestmark = pytest.mark.slow
+
 SUPPORTED = {
     "token": {"timm_pool": "token", "timm_proj": None},  # MobileCLIP2-L-14: timm's own head, with a bias
     "linear": {"timm_pool": "token", "timm_proj": "linear"},

@@ -25,6 +25,8 @@ from tests.adapters.conversion import clip_model, image_features, letters_tokeni
 from tests.conftest import random_clip, random_images
 from tests.families import SIGLIP, vit
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {
     "CLIPModel": (random_clip, clip_model),
     "CLIPModel, quick_gelu": (partial(random_clip, {"quick_gelu": True}), clip_model),

@@ -15,6 +15,8 @@ from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Booted
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_installed_package_offers_its_adapters():
     found = {entry.name: entry.load() for entry in entry_points(group="transformer_lens.architectures")}

@@ -20,6 +20,8 @@ from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import KINDS, LABELS, Pair, boot
 from tests.bridge.same import assert_same, cached, returned
 
+pytestmark = pytest.mark.slow
+
 N_LAYERS = 3
 ROUNDED = 1e-6
 """Siglip2Model rounds its positions to float32 in any precision."""

@@ -18,6 +18,8 @@ from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Pair
 from tests.bridge.same import assert_same, cached, in_place, returned
 
+pytestmark = pytest.mark.slow
+
 N_LAYERS = 3
 ROUNDED = 1e-6
 """Siglip2Model rounds its positions to float32 in any precision."""

@@ -34,6 +34,8 @@ from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Booted, boot
 from tests.conftest import random_clip, random_images
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("heads", "mlps", "embed", "attn_bias", "ln_bias", "pool_bias", "pool_mlp", "edits", "embedding")
 
 

@@ -13,6 +13,8 @@ from clip_lens_plugin.bridge import registration
 from tests.adapters.conversion import clip_model
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 BOOT = """
 import torch
 bridge = TransformerBridge.boot_transformers(sys.argv[1], device="cpu", dtype=torch.float32)

@@ -21,6 +21,8 @@ from tests.bridge.conftest import boot
 from tests.conftest import random_clip, random_images
 from tests.families import SIGLIP, vit
 
+pytestmark = pytest.mark.slow
+
 
 class Doubled(LinearBridge):
     def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:

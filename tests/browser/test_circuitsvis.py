@@ -12,6 +12,8 @@ from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.views.drawing import scripts
 from tests.browser.conftest import states, wait_until_drawn
 
+pytestmark = pytest.mark.browser
+
 EVIL = "<img src=x onerror=alert(1)>"
 
 

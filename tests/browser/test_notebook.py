@@ -14,6 +14,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from clip_lens_plugin.views.drawing import scripts
 from tests.browser.conftest import states
 
+pytestmark = pytest.mark.browser
+
 FIRST = """
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, views
 from clip_lens_plugin import text_span
@@ -66,7 +68,7 @@ def test_a_frontend_that_names_its_cells_keeps_the_bundle_in_one_cell(monkeypatc
     client.start_channels()
     try:
         client.wait_for_ready(timeout=60)
-        held = "from clip_lens_plugin.views import scripts; print(scripts.needed_in_this_cell())"
+        held = "from clip_lens_plugin.views.drawing import scripts; print(scripts.needed_in_this_cell())"
         assert [ran(client, held, cell) for cell in ("one", "two", "one", "two")] == ["True", "False", "True", "False"]
     finally:
         client.stop_channels()

@@ -13,6 +13,8 @@ from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.views.drawing.view import page
 from clip_lens_plugin.views.patch_text import head_text_view
 
+pytestmark = pytest.mark.browser
+
 EVIL = "<img src=x onerror=alert(1)>"
 TEXTS = ["cyan circle", "blue square", EVIL]
 

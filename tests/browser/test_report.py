@@ -14,6 +14,8 @@ from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.views.report import write_report
 from tests.browser.conftest import states
 
+pytestmark = pytest.mark.browser
+
 N = 40
 
 CONTRAST = """() => {

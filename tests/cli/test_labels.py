@@ -11,6 +11,8 @@ from clip_lens_plugin.cli.classes import chosen_classes
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.labelling.wordnet import imagenet_ids, imagenet_names
 
+pytestmark = pytest.mark.slow
+
 PLAIN = ["a red background", "a blue background"]
 
 

@@ -22,6 +22,8 @@ from clip_lens_plugin.numerics.noise import TOLERANCE
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, preprocessed, scenes
 
+pytestmark = pytest.mark.slow
+
 
 class TensorSource(TorchSource):
     """Scenes of which one is a tensor that a picture could not become; a source of one's own may pass it on."""

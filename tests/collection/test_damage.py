@@ -12,6 +12,8 @@ import pytest
 from clip_lens_plugin.collection.errors import CollectionDamagedError, CollectionWarning
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, scenes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def begun(clip, tmp_path_factory) -> Path:

@@ -19,6 +19,8 @@ from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.store import CollectionNotFoundError
 from tests.collection.conftest import BLOCK, SEED, BrokenScenes, collect_rows, files_of, scenes
 
+pytestmark = pytest.mark.slow
+
 UNREADABLE = {5: OSError("cut short"), 17: OSError("cut short")}
 
 SCRIPT = f"""

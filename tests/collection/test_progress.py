@@ -13,6 +13,8 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.progress import Progress
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of
 
+pytestmark = pytest.mark.slow
+
 N = 29
 
 

@@ -22,6 +22,8 @@ from tests.collection.conftest import BrokenScenes, collect_rows, preprocessed
 from tests.collection.stores import as_of_format, everything, rewrite_description, rewrite_plan, same
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 KEPT = [i for i in range(21) if i not in (5, 9)]
 
 

@@ -26,6 +26,8 @@ from clip_lens_plugin.files.given import UnreachableError
 from tests.collection.conftest import BLOCK, collect_rows, files_of
 from tests.datasets.streams.written import streamed, write_parquet, write_shards
 
+pytestmark = pytest.mark.slow
+
 datasets = pytest.importorskip("datasets")
 
 N = 21

@@ -19,6 +19,8 @@ from clip_lens_plugin.datasets import as_source
 from clip_lens_plugin.files.given import UnreachableError
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, scenes
 
+pytestmark = pytest.mark.slow
+
 N = 21
 
 

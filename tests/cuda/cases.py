@@ -194,7 +194,7 @@ def _everything(parts: lens.Contributions, texts: Tensor) -> list[Any]:
     found += [parts.embed, parts.attn_bias, parts.ln_bias, parts.pool_bias, parts.pool_mlp, parts.edits]
     found += [parts.towards(texts), parts.stack(), parts.total(), len(parts), parts.n_layers, parts.unit]
     assert parts.check().completeness_error() < 1e-5
-    found.append(parts.self_attention if parts.has_self_attention else None)
+    found += [parts.self_attention if parts.has_self_attention else None, parts.has_edits]
     return [*found, parts.readout.directions(parts.readout.checked_texts(texts))]
 
 
@@ -203,7 +203,9 @@ def choosing_rows(given: Given) -> Any:
     rows = torch.tensor([3, 0, 3])
     found = [given.parts.select(rows), given.parts.select(rows.to(given.model.cfg.device)), given.parts.normalized()]
     given.parts.refuse_result_edits()
-    return [each.heads for each in found]
+    assert given.parts.greatest_error() < 1e-5
+    kept = given.parts.kept(lens.Moments), given.parts.provenance, given.parts.names
+    return [each.heads for each in found], kept
 
 
 @case
@@ -232,7 +234,8 @@ def moments(given: Given) -> Any:
     in_place = kept.to(half[0].embedding.device).absorb_sums(both)
     of_a_head = late.covariance_of(2, 1), late.second_moment(-1, 0), in_place.covariance_of(0, 1)
     found = both.mean, both.covariance, again.covariance, mixed[0].mean, mixed[1].mean
-    return found, of_a_head, mixed[2].mlps, sums.mean().mlps
+    whole = lens.Moments.of(given.parts).covariance, ComponentSums.of(given.parts).mean().mlps
+    return found, of_a_head, mixed[2].mlps, sums.mean().mlps, whole
 
 
 @case
@@ -391,6 +394,9 @@ def asking_a_store(given: Given) -> Any:
     found.append(retrieval.extreme_images(store, TEXTS[:2], 2))
     found.append(retrieval.nearest_images(store, 2, 1, 1, 3))
     found.append(retrieval.nearest_images(store, given.parts.select(torch.tensor([1])), 1, 1, 3))
+    provenance = store.provenance.dataset, store.provenance.positions.tolist()
+    kept = lens.Moments.of(store).covariance, store.kept(ComponentSums), ComponentSums.of(store).mlps
+    found += [kept[0], kept[1].mlps, kept[2], store.greatest_error() < 1e-5, provenance]
     return [*found, lens.text_span(given.model, store.moments, TEXTS, 2).to_dataframe()]
 
 

@@ -32,6 +32,8 @@ from tests.cuda.cases import CASES, Given, N
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 TOWERS = {"class token": "plain", "mean": "norm_then_mean", "attention pool": "SigLIP"}
 WHERE = {"model": (CUDA, False), "model and default": (CUDA, True), "default": (CPU, True)}
 """Where the model is put, and whether the GPU is the default device."""

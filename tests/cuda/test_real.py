@@ -20,6 +20,8 @@ from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 N, TEXTS = 12, ["a red car", "a blue dog", "an old house", "a cup"]
 TOWERS = ["plain", "norm_then_mean", "SigLIP"]
 NO_GPU = "no GPU of CUDA here"

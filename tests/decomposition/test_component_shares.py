@@ -11,6 +11,8 @@ from clip_lens_plugin.decomposition.component_shares import ShareStatistics
 from clip_lens_plugin.decomposition.contributions import Contributions
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 N = 7
 
 

@@ -9,6 +9,8 @@ from clip_lens_plugin import Contributions, Moments, decompose, patch_text_map, 
 from clip_lens_plugin.decomposition.constants import checked_constants
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 EARLIER = {"apart": "separate", "spread": "shared"}
 
 

@@ -13,6 +13,8 @@ from clip_lens_plugin.scenes import draw, sample_scenes
 from tests.conftest import random_clip, random_images
 from tests.reference import plain_text_span, published_text_span
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("n_images", [200, 7])  # 7 images span less than the 12 dimensions of a head
 def test_same_texts_in_the_same_order_as_algorithm_1(model, n_images):

@@ -11,6 +11,8 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.model.catalogue import catalogue
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found() -> pd.DataFrame:

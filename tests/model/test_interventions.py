@@ -17,6 +17,8 @@ from clip_lens_plugin.model.interventions import active_hooks, refuse_hooks
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_point_fires_for_pytorchs_own_hooks(family: str):

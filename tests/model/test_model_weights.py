@@ -13,6 +13,8 @@ from clip_lens_plugin import HookedCLIP
 from tests.conftest import random_clip, random_images
 from tests.model.test_hooked_clip import distance
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a dog", "a cat on a mat", "a photo of the sea", "red", "two boats"]
 
 

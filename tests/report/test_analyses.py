@@ -17,6 +17,8 @@ from clip_lens_plugin.views.report import write_report
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 N = 12
 TEXTS = [f"a {colour} {thing}" for colour in ("red", "blue", "old") for thing in ("car", "dog", "house", "cup")]
 ANSWERS = torch.tensor([0, 1, 2] * 3 + [-1] * 3)

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from clip_lens_plugin.scenes import train as training
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):

@@ -13,6 +13,8 @@ from clip_lens_plugin.scenes.attributes import sample_scenes
 from clip_lens_plugin.scenes.batches import DrawnScenes
 from clip_lens_plugin.scenes.drawing import draw
 
+pytestmark = pytest.mark.slow
+
 LEAST = {
     "colour": 0.95,
     "background": 0.95,

@@ -14,6 +14,8 @@ from clip_lens_plugin.texts import cache, embedding
 from clip_lens_plugin.texts.embedding import CACHE_VARIABLE, embed_texts
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"text {i}" for i in range(10)]
 
 

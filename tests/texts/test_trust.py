@@ -21,6 +21,8 @@ from clip_lens_plugin.texts.embedding import embed_texts
 from tests.adapters.conversion import clip_model, letters_tokenizer
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a dog", "a cat", "three stars"]
 
 

@@ -8,6 +8,7 @@ import html
 import re
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -16,6 +17,8 @@ from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.report.analyses import HEATMAP_BYTES, Heatmap, Report
 from clip_lens_plugin.views.report import render
 from tests.views.conftest import EVIL, EVIL_TEXT, span
+
+pytestmark = pytest.mark.slow
 
 
 def executable_scripts(page: str) -> list[str]:

@@ -15,6 +15,8 @@ from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.tables import as_text, head_texts_view, samples_view, text_span_view
 
+pytestmark = pytest.mark.slow
+
 ATTACK = "<img src=x onerror=alert(1)>"
 LABELS = [ATTACK, "</span><script>alert(1)</script>", "a & b &lt;b&gt;", "<!-- x", "<", "&", "&#60;i>", "plain", "$x_$"]
 

@@ -13,6 +13,8 @@ from clip_lens_plugin.collection import ContributionStore, collect
 from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
+pytestmark = pytest.mark.slow
+
 
 def save_scenes(folder, n, attribute="background"):
     """Drawn scenes as photographs in class folders, in the order of the attribute's prompts."""

@@ -20,6 +20,8 @@ from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.scenes.attributes import sample_scenes
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(tmp_path):

@@ -18,6 +18,8 @@ from clip_lens_plugin.cli import SCENES_SEED, app
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED
 from tests.conftest import TEXT_CFG, VISION_CFG, random_clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch):

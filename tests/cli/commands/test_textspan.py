@@ -13,6 +13,8 @@ from clip_lens_plugin.collection import collect
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def texts(tmp_path):

@@ -21,6 +21,8 @@ from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from tests.collection.conftest import BrokenScenes, collect_rows
 from tests.collection.stores import everything, same
 
+pytestmark = pytest.mark.slow
+
 DESCRIBED = ("clip_lens_plan.json", "clip_lens_description.json", "checksums.safetensors", "moments.safetensors")
 
 

@@ -19,6 +19,8 @@ from clip_lens_plugin.collection import ContributionStore
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of
 from tests.collection.in_processes import N
 
+pytestmark = pytest.mark.slow
+
 Outcomes = list[list[Any] | None]
 
 

@@ -14,6 +14,8 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import ContributionStore
 from tests.collection.conftest import BLOCK, BrokenScenes, collect_rows, files_of
 
+pytestmark = pytest.mark.slow
+
 N = 53
 UNREADABLE = {5: OSError("cut short"), 17: OSError("cut short")}
 SUMMED = {"moments.safetensors", "sums.safetensors", "clip_lens_description.json"}

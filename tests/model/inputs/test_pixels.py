@@ -28,6 +28,8 @@ from clip_lens_plugin.scenes import ScenesDataset
 from clip_lens_plugin.texts.pool import TextPool
 from tests.conftest import random_clip
 
+pytestmark = pytest.mark.slow
+
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SPAN = HeadSpan(0, 0, ["a dog", "a cat"], [0, 1], [0.5, 1.0], 1.0, torch.zeros(2, 24))
 

@@ -20,6 +20,8 @@ from clip_lens_plugin.model.loading import ModelNotFoundError
 from tests.conftest import TEXT_CFG, random_clip, random_images
 from tests.model.test_loading import CONFIG, distance
 
+pytestmark = pytest.mark.slow
+
 STATE = random_clip(seed=5).state_dict()
 IMAGES = {name.removeprefix("visual."): weight for name, weight in STATE.items() if name.startswith("visual.")}
 OPTIMIZER = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(4)}}, "param_groups": [{"lr": 0.1}]}

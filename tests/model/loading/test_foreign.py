@@ -21,6 +21,8 @@ from tests.adapters.conversion import clip_model, letters_tokenizer
 from tests.conftest import TEXT_CFG, random_clip, random_images
 from tests.model.test_loading import CONFIG, write_model
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 from pathlib import Path
 Path(__file__).with_name("ran").touch()

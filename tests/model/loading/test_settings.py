@@ -16,6 +16,8 @@ from clip_lens_plugin.model.loading.fit import Weights
 from tests.conftest import random_clip, random_images
 from tests.model.test_loading import CONFIG, distance
 
+pytestmark = pytest.mark.slow
+
 SMALL_TEXT = {"context_length": 8, "vocab_size": 16, "width": 8, "heads": 1, "layers": 1}
 TAGS = open_clip.list_pretrained()
 

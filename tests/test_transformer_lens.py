@@ -16,6 +16,8 @@ from transformer_lens.tools.analysis import logit_lens
 from clip_lens_plugin import HookedCLIP
 from tests.conftest import TOWERS, random_clip, random_images
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["a dog", "a cat", "the sea", "two boats"]
 N_LAYERS, N_HEADS, N_TOKENS, D_MLP = 3, 4, 17, 192
 

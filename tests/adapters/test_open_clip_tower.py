@@ -12,6 +12,8 @@ from clip_lens_plugin.adapters.open_clip_tower import open_clip_parts
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.conftest import TEXT_CFG, TOWERS, VISION_CFG, random_clip, random_images
 
+pytestmark = pytest.mark.slow
+
 
 def assert_refused(clip: nn.Module, words: str) -> None:
     with pytest.raises(UnsupportedTowerError, match=words) as refusal:

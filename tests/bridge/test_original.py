@@ -16,6 +16,8 @@ from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.bridge.conftest import KINDS, Booted, boot
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 
 class Adapted(nn.Linear):
     """A linear layer with a small one beside it, as adapters have it."""

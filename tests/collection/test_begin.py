@@ -13,6 +13,8 @@ import zarr
 from clip_lens_plugin.collection.errors import CollectionDamagedError, CollectionWarning
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, scenes
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_folder_of_others_is_not_taken_whatever_its_name(clip, tmp_path):
     """Names that a collection has too are no reason to write over what lies there."""

@@ -15,6 +15,8 @@ from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
 from tests.families import HEADS, PATCH, SIGLIP, SIZE, WIDTH, with_trunk
 
+pytestmark = pytest.mark.slow
+
 DEPTH = 6
 
 

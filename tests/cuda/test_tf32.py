@@ -16,6 +16,8 @@ from clip_lens_plugin.decomposition.contributions import CompletenessError
 from tests.cuda.fake import CUDA, FakeGPU, fake_cuda
 from tests.cuda.test_fake import TOWERS, given_on
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def gpu() -> Iterator[FakeGPU]:

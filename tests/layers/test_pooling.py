@@ -13,6 +13,8 @@ from clip_lens_plugin import HookedCLIP, Moments, collect, mean_ablation_curve, 
 from clip_lens_plugin.ablation import class_self_attention_hooks
 from tests.conftest import EXTENDED, TOWERS, random_clip
 
+pytestmark = pytest.mark.slow
+
 N = 12
 
 

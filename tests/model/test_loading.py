@@ -18,6 +18,8 @@ from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.model.loading import ModelNotFoundError
 from tests.conftest import TEXT_CFG, VISION_CFG, random_clip, random_images
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {"embed_dim": 24, "vision_cfg": VISION_CFG, "text_cfg": TEXT_CFG}
 
 

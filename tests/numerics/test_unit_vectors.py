@@ -14,6 +14,8 @@ from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 from clip_lens_plugin.retrieval import extreme_images
 from tests.conftest import random_images
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["a", "b", "c", "d"]
 
 

@@ -18,6 +18,8 @@ from clip_lens_plugin.views.drawing.view import View, page
 from tests.conftest import TOWERS, random_clip, random_images
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 
 def picture(width: int = 64, height: int = 64) -> Image.Image:
     """Noise, which compresses worst."""

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from clip_lens_plugin.cli import app
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def picture(tmp_path):

@@ -18,6 +18,8 @@ from tests.adapters.conversion import clip_model, siglip_model, vision_model
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)

@@ -188,7 +188,6 @@ class ComponentValues:
         return edits if self._shared is None else edits + self._shared.edits
 
     @full_precision()
-    @full_precision()
     def share_of_heads(self) -> Float[Tensor, "b l e"]:
         """What each layer's heads together carry of the constants: zero if they are components of their own."""
         if self._shared is None:

@@ -6,7 +6,7 @@ Decomposition", ICLR 2024. Everything is computed here; :mod:`clip_lens_plugin.v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -63,7 +63,7 @@ class Question:
 
     Attributes:
         name: what is asked, for example "colour".
-        classes: one phrase an answer, each once.
+        classes: one phrase per answer, each once.
         answers: position of the true class of each image, -1 where the question does not apply.
         templates: a class's embedding is the mean over them of its unit embeddings.
     """
@@ -180,8 +180,9 @@ def report_on(
     data = held_if_small(data, HELD_BYTES)
     # Before the work rather than behind it: photographs may be gone by then.
     mapped = [row for row in _mapped(model, len(data)) if pictures is not None and row in pictures]
-    embeddings = {row: data.select([row]).normalized().embedding[0] for row in mapped}
-    taken = {} if pictures is None else _taken(model, data, pictures, mapped, names)
+    rows_of_maps = {row: data.select([row]) for row in mapped}
+    embeddings = {row: each.normalized().embedding[0] for row, each in rows_of_maps.items()}
+    taken = {} if pictures is None else _taken(model, rows_of_maps, pictures, names)
     blocks = list(data.blocks())
 
     def shown() -> Iterator[Contributions]:
@@ -296,7 +297,7 @@ def _nearest(pool: TextPool, cosines: Float[Tensor, " t"]) -> list[str]:
 
 
 def _taken(
-    model: HookedCLIP, data: Data, pictures: Pictures, rows: list[int], names: Sequence[str]
+    model: HookedCLIP, rows: Mapping[int, Contributions], pictures: Pictures, names: Sequence[str]
 ) -> dict[int, tuple[Float[Tensor, "3 height width"], Image.Image | None]]:
     """Pixels and photograph of some rows.
 
@@ -304,7 +305,7 @@ def _taken(
         ValueError: if a picture gives the model another embedding than the row has.
     """
     pixels = {row: pictures.pixels(row) for row in rows}
-    other = other_rows(model, pixels, {row: data.select([row]).embedding[0] for row in rows}, SAME_PICTURE)
+    other = other_rows(model, pixels, {row: each.embedding[0] for row, each in rows.items()}, SAME_PICTURE)
     if other:
         raise ValueError(
             f"The picture {names[other[0]]!r} gives another embedding than was collected of it: it was changed since, "

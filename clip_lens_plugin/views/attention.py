@@ -126,7 +126,7 @@ def attention_view(
             "circuitsvis",
             {"component": "AttentionHeads", "props": props, "packed": {"attention": packed}},
             figure,
-            f"The attention of {reader} to each patch in layer {layer}, a map a head.",
+            f"The attention of {reader} to each patch in layer {layer}, one map per head.",
             on_demand,
         ),
     )
@@ -175,7 +175,9 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
         f"The class token's weights on {rows} x {columns} patches. Each map goes from clear at 0 to full colour at its "
         "own greatest patch, in 256 steps; the picture is in grey beneath. CLS is the weight on the class token itself."
     )
-    description = f"The class token's attention to each patch in {n_layers} layers of {n_heads} heads, a map a head."
+    description = (
+        f"The class token's attention to each patch in {n_layers} layers of {n_heads} heads, one map per head."
+    )
     return View("Attention of the class token", about + drawn("attention", data, figure, description), figure)
 
 

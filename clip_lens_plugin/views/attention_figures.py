@@ -31,7 +31,7 @@ def rows_figure(
     title: str,
     reader: str,
 ) -> Figure:
-    """A map a head over the picture, each with a scale of its own from 0 to its greatest patch.
+    """One map per head over the picture, each with a scale of its own from 0 to its greatest patch.
 
     Args:
         rows: a token's weights, on the tokens before the patches first.
@@ -60,7 +60,7 @@ def rows_figure(
 
 @plainly_lettered
 def all_class_rows_figure(patterns: Float[Tensor, "l h n"], picture: Image.Image, grid_size: tuple[int, int]) -> Figure:
-    """The picture, the class token's weight on itself in each head, and a map a head: rows are layers.
+    """The picture, the class token's weight on itself in each head, and one map per head: rows are layers.
 
     Args:
         patterns: the class token's weights, on itself first.

@@ -34,7 +34,7 @@ def head_gallery_view(
     *,
     title: str = "What heads write",
 ) -> View:
-    """A card a head: its TextSpan texts with the variance they explain, and each text's images (figure 4 of the paper).
+    """One card per head: its TextSpan texts with the variance they explain, and its images (the paper's figure 4).
 
     Cards stand by layer, the last layer first; in a layer, heads that vary most first.
 

@@ -24,7 +24,7 @@ def heads_figure(
     shares: Sequence[Sequence[float]],
     total_variance: Sequence[float],
 ) -> Figure:
-    """A bar a head: the shares of its variance that its texts explain, side by side, with its first two texts.
+    """One bar per head: the shares of its variance that its texts explain, side by side, with its first two texts.
 
     Args:
         names: of the heads; of more than :data:`MOST_HEADS`, those of the greatest total variance are shown.
@@ -56,7 +56,7 @@ def heads_figure(
 def bars_figure(
     titles: Sequence[str], labels: Sequence[Sequence[str]], values: Sequence[Sequence[float]], unit: str
 ) -> Figure:
-    """A panel a title: a bar a label.
+    """One panel per title, with one bar per label.
 
     Args:
         titles: of the panels; the first :data:`MOST_PANELS` are shown.

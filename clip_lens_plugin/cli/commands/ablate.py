@@ -44,8 +44,8 @@ def ablate(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="imagenet, or a file with the data set's classes, one a line in any order, or with one, a tab and the "
-            "text for it; the data set's own if not given."
+            help="imagenet, or a file with the data set's classes, one per line in any order, or with one, a tab and "
+            "the text for it; the data set's own if not given."
         ),
     ] = None,
     ablation: Annotated[

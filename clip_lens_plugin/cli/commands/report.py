@@ -57,7 +57,7 @@ def report(
         ),
     ] = None,
     texts: Annotated[
-        Path | None, typer.Option(help="Texts for TextSpan, one a line; a pool of the package if not given.")
+        Path | None, typer.Option(help="Texts for TextSpan, one per line; a pool of the package if not given.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for report.html and the tables.")] = Path("clip-lens-report"),
     limit: Annotated[

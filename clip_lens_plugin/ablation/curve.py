@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import track
@@ -23,22 +22,29 @@ from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.shown import ResultTable
 from clip_lens_plugin.statistics.intervals import paired_interval, share_interval
 from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.zero_shot.by_names import classifier_of_data
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 Ablation = Literal["mean", "zero", "resample"]
 Effect = Literal["direct", "total"]
 
 
+class AblationCurve(ResultTable):
+    """What :func:`mean_ablation_curve` measured, one row per measurement; in a notebook it draws itself."""
+
+
 @once_a_call()
 def mean_ablation_curve(
-    data: Data,
-    classes: ZeroShotClassifier | Float[Tensor, "t e"],
+    data: Any,
+    classes: ZeroShotClassifier | Float[Tensor, "t e"] | None = None,
     labels: Int[Tensor, " b"] | None = None,
     means_from: Any = None,
     *,
@@ -50,7 +56,7 @@ def mean_ablation_curve(
     seed: int = 0,
     batch_size: int = 32,
     progress: bool = False,
-) -> pd.DataFrame:
+) -> AblationCurve:
     """Zero-shot accuracy of the model, and with each set of components ablated.
 
     A direct effect replaces components in the sum of cosine contributions, the norm of the embedding frozen, and runs
@@ -58,8 +64,9 @@ def mean_ablation_curve(
     react.
 
     Args:
-        data: contributions, or a store, of the images that are scored.
-        classes: a classifier, or unit text embeddings of the classes.
+        data: contributions of the images that are scored, a store, or the path of one.
+        classes: a classifier, or unit text embeddings of the classes; the classes of the data by their names if not
+            given, see :func:`~clip_lens_plugin.zero_shot.by_names.classifier_by_names`.
         labels: the true class of each image, -1 where unknown (left out); those of the store if not given.
         means_from: where means, or resampled components, come from; ``data`` itself if not given. For direct effects
             contributions, a store or :class:`ComponentSums`; for total effects images, as ``images``.
@@ -92,6 +99,9 @@ def mean_ablation_curve(
     checked_choice("effect", effect, get_args(Effect))
     checked_number("batch_size", batch_size)
     checked_number("seed", seed, least=0)
+    data = data_of(data)
+    if classes is None:
+        classes = classifier_of_data(data)
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, classes)
     model: HookedCLIP = resolved(data.readout.model)
@@ -132,10 +142,10 @@ def mean_ablation_curve(
         gained[number + 1] += (hits & ~intact).sum()
         lost[number + 1] += (intact & ~hits).sum()
     described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
-    table = pd.DataFrame(described, columns=["ablated", "kind", "layers"])
+    table = AblationCurve(described, columns=["ablated", "kind", "layers"])
     table["accuracy"] = right / n
     table["low"], table["high"] = share_interval(right, n)
-    table = table.assign(n=n, ablation=ablation, effect=effect)
+    table["n"], table["ablation"], table["effect"] = n, ablation, effect
     table["difference"] = (gained - lost) / n
     low, high = paired_interval(gained, lost, n)
     base = table["kind"] == "base"  # Nothing differs from itself.

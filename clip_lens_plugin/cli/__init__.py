@@ -8,7 +8,7 @@ import typer
 
 from clip_lens_plugin import __version__
 from clip_lens_plugin.cli.commands import ablate, collect, heatmap, models, report, textspan, verify
-from clip_lens_plugin.cli.dataset import SCENES_SEED as SCENES_SEED
+from clip_lens_plugin.scenes.seeds import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(
     add_completion=False,

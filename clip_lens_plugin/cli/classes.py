@@ -11,8 +11,7 @@ from clip_lens_plugin.labelling.lines import text_lines
 from clip_lens_plugin.labelling.names import comparable, few
 from clip_lens_plugin.labelling.wordnet import imagenet_positions, is_wordnet_id
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.scenes.attributes import ATTRIBUTES
-from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
+from clip_lens_plugin.zero_shot.by_names import classifier_by_names
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 IMAGENET = "imagenet"
@@ -20,7 +19,6 @@ N_IMAGENET = 1000
 MOST_STRANGE = 20
 """So many of ImageNet's 1,000 classes may be spelt in a way of their own where all others stand in their places."""
 
-NOUN_TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}")
 _STATE_THEM = (
     "Other words for the classes are stated: on each line of --classes FILE the data set's class, a tab, the text."
 )
@@ -183,6 +181,4 @@ def classifier_of(model: HookedCLIP, classes: Classes, on_progress: Callable[[in
             names=tuple(found.names[i] for i in classes.positions),
             embeddings=found.embeddings[classes.positions],
         )
-    # What is said of drawn scenes is a phrase already, with its article.
-    phrases = any(names == prompts(attribute) for attribute in ATTRIBUTES)
-    return ZeroShotClassifier.from_labels(model, names, TEMPLATES if phrases else NOUN_TEMPLATES, on_progress)
+    return classifier_by_names(model, names, on_progress)

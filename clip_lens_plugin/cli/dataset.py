@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clip_lens_plugin.scenes.seeds import SCENES_SEED
+
 if TYPE_CHECKING:
     from clip_lens_plugin.datasets.source import ImageSource
     from clip_lens_plugin.labelling.values import LabelOrder
 
 N_SCENES = 2000
 ATTRIBUTE = "background"
-SCENES_SEED = 20_261
-"""Neither the training scenes' seed nor that of the scenes that accuracy is measured on."""
 
 
 def source_of(

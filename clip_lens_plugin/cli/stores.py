@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from rich.table import Table
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import MANY_SKIPPED
 from clip_lens_plugin.cli.printing import cell, say
-from clip_lens_plugin.collection.checks.description import DESCRIPTION, GROUP
 from clip_lens_plugin.collection.collecting import collect
-from clip_lens_plugin.collection.place import plain_path
-from clip_lens_plugin.collection.plan import PLAN_FILE, MomentsOf, What
+from clip_lens_plugin.collection.plan import MomentsOf, What
+from clip_lens_plugin.collection.recognised import is_store as is_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.torch_dataset import TorchSource
@@ -30,16 +28,6 @@ COLLECTED = "collected"
 
 MOST_SKIPPED = 20
 CPU_WORKERS, CUDA_WORKERS = 0, 8
-
-
-def is_store(source: str | None) -> bool:
-    """Whether it is the place of a collection, and no data set."""
-    if source is None:
-        return False
-    source = plain_path(source)
-    if "://" in source:
-        return not (source.endswith(".tar") or "{" in source)
-    return any(os.path.lexists(os.path.join(source, key)) for key in (PLAN_FILE, DESCRIPTION, GROUP))
 
 
 def data_set_of(

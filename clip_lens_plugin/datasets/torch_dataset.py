@@ -18,10 +18,10 @@ from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.datasets.source import Sample, checked_label, fingerprint_of, unique_names
 from clip_lens_plugin.files.given import NotRegularError, refuse_not_regular
 from clip_lens_plugin.images.pictures import UnreadableImageError, unreadable_where, upright_rgb
+from clip_lens_plugin.images.pixel_tensors import refuse_not_pixels
 from clip_lens_plugin.labelling.columns import number_of
 from clip_lens_plugin.labelling.names import classes_note
 from clip_lens_plugin.labelling.wordnet import worded
-from clip_lens_plugin.model.inputs.pixels import refuse_not_pixels
 from clip_lens_plugin.plain_text import printable
 
 _DECODERS_RAISE = (ValueError, SyntaxError, EOFError, struct.error, zlib.error)

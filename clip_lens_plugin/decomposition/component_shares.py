@@ -13,6 +13,7 @@ from torch import Tensor
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.shown import ResultTable
 
 OF_LAYERS = ("attn_bias", "mlp", "edits")
 AFTER = ("ln_bias", "pool_bias", "pool_mlp")
@@ -48,6 +49,10 @@ def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, 
     }
     shares = {name: equations.share(part, embedding) for name, part in wide.items() if part is not None}
     return {name: each.double().cpu() for name, each in {**shares, "heads": heads}.items()}
+
+
+class Shares(ResultTable):
+    """Mean share of each component, one row per component; in a notebook it draws the heads'."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,9 @@ class ShareStatistics:
             raise ValueError("There are no shares of no images: give data of one image or more.")
         return cls(mean, {name: (each / n).sqrt() for name, each in squares.items()})
 
-    def by_component(self) -> pd.DataFrame:
+    def by_component(self) -> Shares:
         """One row per component: part, layer, head, share_mean, share_std; the means sum to 1."""
-        return self._table(_components(self.mean, together=False))
+        return Shares(self._table(_components(self.mean, together=False)))
 
     def by_layer(self) -> pd.DataFrame:
         """One row per part of a layer, its heads together: part, layer, share_mean, share_std; the means sum to 1."""

@@ -24,6 +24,7 @@ from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.parts import JoinedParts, Parts
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.images.photographs import Photographs, some_of
 from clip_lens_plugin.numerics.precision import full_precision
 
 Sums = TypeVar("Sums")
@@ -39,7 +40,10 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     Attributes:
         constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
+        photographs: the pictures that were decomposed; None if pixels or a cache were.
     """
+
+    photographs: Photographs | None = None
 
     def __init__(
         self,
@@ -154,7 +158,8 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if self._divisor is not None:
             return self
         norm = self.embedding.norm(dim=-1)
-        return Contributions(self._readout, self._parts, self.constants, norm, self._errors)
+        made = Contributions(self._readout, self._parts, self.constants, norm, self._errors)
+        return made.of_photographs(self.photographs)
 
     def with_constants(self, constants: GivenConstants) -> Contributions:
         """The same images, their constants kept as components of their own ("separate") or shared out ("shared").
@@ -164,7 +169,13 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """
         if checked_constants(constants) == self.constants:
             return self
-        return Contributions(self._readout, self._parts, constants, self._divisor, self._errors)
+        made = Contributions(self._readout, self._parts, constants, self._divisor, self._errors)
+        return made.of_photographs(self.photographs)
+
+    def of_photographs(self, photographs: Photographs | None) -> Contributions:
+        """Itself, which from now on knows the pictures that it is of, one an image."""
+        self.photographs = photographs
+        return self
 
     def select(self, rows: Any) -> Contributions:
         """The contributions of some of the images, in the given order.
@@ -190,8 +201,9 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """None, as :attr:`labels`."""
 
     @property
-    def names(self) -> None:
-        """None: contributions know no names."""
+    def names(self) -> tuple[str, ...] | None:
+        """Of the pictures that were decomposed; None if pixels or a cache were."""
+        return None if self.photographs is None else tuple(each.name for each in self.photographs)
 
     @property
     def provenance(self) -> None:
@@ -278,7 +290,11 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
             return x if x is None else x[rows if isinstance(rows, slice) else rows.to(x.device)]
 
         picked = at(self._divisor), at(self._errors)
-        return Contributions(self._readout, self._parts.select(rows), self.constants, *picked)
+        made = Contributions(self._readout, self._parts.select(rows), self.constants, *picked)
+        if self.photographs is None:
+            return made
+        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
+        return made.of_photographs(some_of(self.photographs, chosen))
 
     def _pieces(self) -> Iterator[Contributions]:
         """All images, a few at a time, without copying their parts."""

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
 from rich.progress import track
-from torch import Tensor
 from transformer_lens import ActivationCache
 
 from clip_lens_plugin.arguments import checked_number
@@ -26,7 +24,7 @@ from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_in_run
 from clip_lens_plugin.model.bridged import resolved_with, takes_bridges
-from clip_lens_plugin.model.inputs.pixels import check_form, checked
+from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.protocol import ImageModel
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ def decompose(
 @takes_bridges
 def decompose_images(
     model: ImageModel,
-    images: Float[Tensor, "b 3 height width"],
+    images: Any,
     *,
     tokens: bool = False,
     neurons: bool = False,
@@ -81,7 +79,9 @@ def decompose_images(
     at once, so that memory peaks at that and what one run of the model takes.
 
     Args:
-        images: preprocessed images, any number of them.
+        images: any number of them: the path of a picture or of a folder, pictures, or preprocessed images
+            [b, 3, height, width]; see :mod:`clip_lens_plugin.model.inputs.given`. Contributions of pictures know their
+            names.
         tokens: keep what single tokens contribute (about n · d numbers per layer and image).
         neurons: keep what single neurons contribute (d_mlp numbers per layer and image).
         constants, strict: see :func:`decompose`.
@@ -92,27 +92,27 @@ def decompose_images(
     Raises:
         ValueError: if there is no image, ``batch_size`` is no whole number of at least 1, or ``constants`` is neither
             name.
-        PixelError: if the images are no floating-point tensor of the model's shape; doubtful pixels are a warning.
+        PixelError: if the images are neither pictures nor a floating-point tensor of the model's shape; doubtful
+            pixels are a warning.
+        UnreadableImageError: a ValueError, if a picture cannot be used; the message names it. (``collect`` skips such.)
         CompletenessError: see :func:`decompose`.
     """
     constants = checked_constants(constants)
-    check_form(model, images)
-    if len(images) == 0:
-        raise ValueError("decompose was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
-    n, readout = len(images), Readout.of(model)
+    given = given_images(model, images)
+    n, readout = len(given), Readout.of(model)
     size = images_in_run(model, n, tokens, neurons) if batch_size is None else checked_number("batch_size", batch_size)
     starts = track(range(0, n, size), "decomposing", disable=not progress)
 
     def runs() -> Iterator[Contributions]:
         for start in starts:
-            factors = factors_from_images(model, images[start : start + size], tokens, neurons)
+            factors = factors_from_images(model, given.pixels(slice(start, start + size)), tokens, neurons)
             run = Contributions.of_run(readout, factors, constants)
             del factors
             yield run.check() if strict else run
             del run  # Not to be held while the next is made.
 
-    with torch.no_grad(), checked(model, images, broken="said"):
-        return _checked(Contributions.joined(runs(), n), strict)
+    with torch.no_grad(), given.checked(broken="said"):
+        return _checked(Contributions.joined(runs(), n).of_photographs(given.photographs), strict)
 
 
 def _checked(contributions: Contributions, strict: bool) -> Contributions:

@@ -13,10 +13,11 @@ text along which the rest varies most, removing its direction from contributions
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -26,24 +27,28 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_number
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.noise import computed_noise, least_variance
+from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.statistics.moments import LATE_LAYERS as LATE_LAYERS
 from clip_lens_plugin.statistics.moments import Moments, late_layers
 from clip_lens_plugin.texts.pool import TextPool
 
 Heads = Literal["late", "all"] | Iterable[tuple[int, int]]
 
+MOST_SHOWN = 6
+"""Heads in the words of a result."""
+
 USED_UP = 1e-12
 """Relative squared length of what is left of a text at which it is used up."""
 
 
 @dataclass(frozen=True)
-class HeadSpan:
+class HeadSpan(Shown):
     """The texts that TextSpan picked for one head, best first.
 
     Attributes:
@@ -68,9 +73,27 @@ class HeadSpan:
     directions: Float[Tensor, "m e"]
     constants: Constants = "separate"
 
+    @classmethod
+    def of_texts(cls, layer: int, head: int, texts: list[str]) -> HeadSpan:
+        """Texts that were asked about a head, and not picked for it: what they explain is not known (NaN)."""
+        nothing = [math.nan] * len(texts)
+        return cls(layer, head, texts, list(range(len(texts))), nothing, math.nan, torch.empty(0, 0))
 
-class TextSpanResult:
-    """``result[layer, head]`` for each head that was asked for.
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per text, see :meth:`TextSpanResult.to_dataframe`."""
+        rows = zip(self.texts, self.explained_variance, strict=True)
+        found = [(self.layer, self.head, rank, text, share) for rank, (text, share) in enumerate(rows, start=1)]
+        return pd.DataFrame(found, columns=["layer", "head", "rank", "text", "explained_variance"])
+
+    def __repr__(self) -> str:
+        rest = f", and {len(self.texts) - 3} more" if len(self.texts) > 3 else ""
+        explained = f"; they explain {self.explained_variance[-1]:.1%} of its variance" if self.texts else ""
+        listed = ", ".join(map(repr, self.texts[:3])) or "no text"
+        return f"HeadSpan(layer {self.layer}, head {self.head}: {listed}{rest}{explained})"
+
+
+class TextSpanResult(Shown):
+    """``result[layer, head]`` for each head that was asked for; in a notebook it draws itself.
 
     Attributes:
         constants: "separate" or "shared": of the contributions that the texts describe.
@@ -106,18 +129,20 @@ class TextSpanResult:
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per pick: layer, head, rank (from 1), text, explained_variance (cumulative share)."""
-        rows = [
-            {"layer": span.layer, "head": span.head, "rank": i + 1, "text": text, "explained_variance": share}
-            for span in self
-            for i, (text, share) in enumerate(zip(span.texts, span.explained_variance, strict=True))
-        ]
-        return pd.DataFrame(rows, columns=["layer", "head", "rank", "text", "explained_variance"])
+        empty = pd.DataFrame(columns=["layer", "head", "rank", "text", "explained_variance"])
+        found = [span.to_dataframe() for span in self if span.texts]
+        return pd.concat(found, ignore_index=True) if found else empty
+
+    def __repr__(self) -> str:
+        shown = "".join(f"\n  {span!r}" for span in list(self)[:MOST_SHOWN])
+        rest = f"\n  and {len(self) - MOST_SHOWN} more heads" if len(self) > MOST_SHOWN else ""
+        return f"TextSpanResult(heads={len(self)}, constants={self.constants!r}){shown}{rest}"
 
 
 @takes_bridges
 def text_span(
     model: HookedCLIP,
-    moments: Moments | Data,
+    data: Any,
     texts: TextPool | Sequence[str],
     n_directions: int = 60,
     heads: Heads = "late",
@@ -138,7 +163,8 @@ def text_span(
 
     Args:
         model: gives M_{l,h} and the texts' embeddings.
-        moments: of the heads over a data set; or the data set itself, contributions or a store, in cosine units then.
+        data: what the heads wrote: :class:`Moments`; or contributions, a store or its path, or images (their path, a
+            folder's, pictures or pixels), in cosine units then.
         texts: the pool to pick from, its embeddings cached on disk; or texts.
         n_directions: m, at most this many texts for a head.
         heads: "late" (the last :data:`LATE_LAYERS` layers), "all", or (layer, head) pairs; negative numbers count from
@@ -155,9 +181,11 @@ def text_span(
         IndexError: if there is no such head.
     """
     readout = Readout.of(model)
-    if not isinstance(moments, Moments):
+    if isinstance(data, Moments):
+        moments = data
+    else:
         heads = _chosen(heads, model.cfg)
-        moments = Moments.of(moments, {layer for layer, _ in heads})
+        moments = Moments.of(data_of(data, model), {layer for layer, _ in heads})
     _refuse_other_moments(readout, moments, constants)
     n_directions = checked_number("n_directions", n_directions)
     rank = None if rank is None else checked_number("rank", rank)

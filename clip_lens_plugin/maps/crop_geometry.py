@@ -154,6 +154,37 @@ class Placement:
         return width // columns, height // rows
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """Where a preprocessing puts any photograph.
+
+    Attributes:
+        steps: of the preprocessing, those that move pixels.
+        input_size: (width, height) of what it makes.
+    """
+
+    steps: tuple[Any, ...]
+    input_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, preprocess: Callable[..., Any] | None, input_size: tuple[int, int]) -> Geometry | None:
+        """That of a preprocessing; None where a step of it is not known, or it makes another input size."""
+        made = cls(tuple(_steps(preprocess)), input_size)
+        try:
+            made.placement(input_size)
+        except ValueError:
+            return None
+        return made
+
+    def placement(self, photo_size: tuple[int, int]) -> Placement:
+        """Of the input on a photograph of this (width, height).
+
+        Raises:
+            ValueError: see :meth:`Placement.of`.
+        """
+        return Placement.of(Compose(list(self.steps)), photo_size, self.input_size)
+
+
 def _steps(preprocess: Any) -> Iterator[Any]:
     if type(preprocess) is Compose:
         for step in preprocess.transforms:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_number
+from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_number, checked_texts
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
@@ -22,26 +23,32 @@ from clip_lens_plugin.decomposition.parts import share_weights
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_with_patterns
 from clip_lens_plugin.describe.spans import HeadSpan
+from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.inputs.pixels import check_form, checked, one_image
+from clip_lens_plugin.model.inputs.given import given_image, given_images
 from clip_lens_plugin.model.interventions import refuse_left_hooks
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.shown import Shown
 
 
 @dataclass(frozen=True)
-class PatchTextMap:
+class PatchTextMap(Shown):
     """Signed scores in cosine units; with ``class_token`` they sum to the chosen heads' score.
+
+    In a notebook it draws itself on the pictures that it was made of; ``maps.save("maps.pdf")`` writes that.
 
     Attributes:
         values: the contribution of each patch [b, t, rows, columns].
         class_token: the contribution of the class token as a source, and of registers; zero without them [b, t].
         texts: the texts.
+        pictured: the pictures, and where the model's input lies on them; None if they are not known.
     """
 
     values: Float[Tensor, "b t rows columns"]
     class_token: Float[Tensor, "b t"]
     texts: tuple[str, ...]
+    pictured: Pictured | None = field(default=None, compare=False)
 
     @property
     def scores(self) -> Float[Tensor, "b t"]:
@@ -72,7 +79,8 @@ class PatchTextMap:
                     f"{list(first.texts)} on {first.grid_size}: make them with the same texts and model."
                 )
         values, class_token = ([getattr(each, name) for each in every] for name in ("values", "class_token"))
-        return cls(torch.cat(values), torch.cat(class_token), first.texts)
+        pictured = Pictured.joined([each.pictured for each in every])
+        return cls(torch.cat(values), torch.cat(class_token), first.texts, pictured)
 
     def select(self, images: Any) -> PatchTextMap:
         """The maps of some images, in the given order.
@@ -86,7 +94,8 @@ class PatchTextMap:
             IndexError: if there is no such image, or the mask has another length.
         """
         rows = checked_indices("image", images, len(self.values)).to(self.values.device)
-        return PatchTextMap(self.values[rows], self.class_token[rows], self.texts)
+        pictured = None if self.pictured is None else self.pictured.select(rows.tolist())
+        return PatchTextMap(self.values[rows], self.class_token[rows], self.texts, pictured)
 
     def contrast(self) -> PatchTextMap:
         """Each text's map minus the mean of the other texts' maps.
@@ -94,11 +103,40 @@ class PatchTextMap:
         Raises:
             ValueError: if there is only one text.
         """
-        return PatchTextMap(_minus_others(self.values, 1), _minus_others(self.class_token, 1), self.texts)
+        return replace(self, values=_minus_others(self.values, 1), class_token=_minus_others(self.class_token, 1))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the images: their files', or "image 0" and so on."""
+        return _names(self.pictured, len(self.values))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per image, text and patch: image, name, text, row, column, score.
+
+        In the last row of each image and text, row and column are -1: what the class token and registers add as
+        sources. So the scores of an image and text sum to :attr:`scores`.
+        """
+        rows, columns = self.grid_size
+        places = [(row, column) for row in range(rows) for column in range(columns)] + [(-1, -1)]
+        every = torch.cat([self.values.flatten(2), self.class_token[..., None]], dim=-1).tolist()
+        found = [
+            (i, name, text, *place, score)
+            for i, name in enumerate(self.names)
+            for text, scores in zip(self.texts, every[i], strict=True)
+            for place, score in zip(places, scores, strict=True)
+        ]
+        return pd.DataFrame(found, columns=["image", "name", "text", "row", "column", "score"])
+
+    def __repr__(self) -> str:
+        rows, columns = self.grid_size
+        return (
+            f"PatchTextMap(images={len(self.values)}, texts={list(self.texts)}, patches={rows} x {columns}, scores "
+            f"from {float(self.scores.min()):+.4f} to {float(self.scores.max()):+.4f} in cosine units)"
+        )
 
 
 @dataclass(frozen=True)
-class HeadTextScores:
+class HeadTextScores(Shown):
     """What each source token adds, through each head, to one image's similarity to each text, in cosine units.
 
     Attributes:
@@ -106,12 +144,14 @@ class HeadTextScores:
         cosine: the image's whole cosine similarity to each text [t]; MLPs and constants make up what heads do not.
         texts: the texts.
         grid_size: rows and columns of patches.
+        pictured: the picture, and where the model's input lies on it; None if it is not known.
     """
 
     by_token: Float[Tensor, "l h n t"]
     cosine: Float[Tensor, " t"]
     texts: tuple[str, ...]
     grid_size: tuple[int, int]
+    pictured: Pictured | None = field(default=None, compare=False)
 
     @property
     def scores(self) -> Float[Tensor, "l h t"]:
@@ -136,14 +176,36 @@ class HeadTextScores:
             values=by_token[first:].T.unflatten(-1, self.grid_size)[None],
             class_token=by_token[:first].sum(0, keepdim=True),
             texts=self.texts,
+            pictured=self.pictured,
         )
+
+    @property
+    def name(self) -> str:
+        """Of the image: its file's, or "image 0"."""
+        return _names(self.pictured, 1)[0]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per head and text: layer, head, text, score (what the head adds to the cosine)."""
+        layers, heads, _ = self.scores.shape
+        found = [
+            (layer, head, text, float(self.scores[layer, head, t]))
+            for layer in range(layers)
+            for head in range(heads)
+            for t, text in enumerate(self.texts)
+        ]
+        return pd.DataFrame(found, columns=["layer", "head", "text", "score"])
+
+    def __repr__(self) -> str:
+        layers, heads = self.by_token.shape[:2]
+        cosines = ", ".join(f"{text!r}: {float(at):+.4f}" for text, at in zip(self.texts, self.cosine, strict=True))
+        return f"HeadTextScores(layers={layers}, heads={heads}, cosine={{{cosines}}})"
 
 
 @takes_bridges
 def patch_text_map(
     model: HookedCLIP,
-    images: Float[Tensor, "b 3 height width"],
-    texts: Sequence[str],
+    images: Any,
+    texts: str | Sequence[str],
     heads: Sequence[tuple[int, int]] | int | None = None,
     batch_size: int = 16,
     *,
@@ -152,8 +214,9 @@ def patch_text_map(
     """Runs the model and scores each patch against each text.
 
     Args:
-        images: preprocessed images.
-        texts: any texts.
+        images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width]; see
+            :mod:`clip_lens_plugin.model.inputs.given`. The map draws itself on them.
+        texts: any texts, or one.
         heads: (layer, head) pairs to sum over, or a layer for all heads of it; all heads if not given.
         batch_size: images in a run.
         constants: "separate", or "shared": then a head's share of them is part of its scores, in equal parts by token.
@@ -161,22 +224,21 @@ def patch_text_map(
     Raises:
         ValueError: if there is no image, no text or no head, ``batch_size`` is no whole number of at least 1,
             ``constants`` is neither word, or hooks were left on the model.
-        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
-            pixels are a warning.
+        PixelError: if the images are neither pictures nor a floating-point tensor of the model's shape, or hold NaN or
+            infinity; doubtful pixels are a warning.
+        UnreadableImageError: a ValueError, if a picture cannot be used; the message names it.
         IndexError: if there is no such head.
     """
     batch_size = checked_number("batch_size", batch_size)
     refuse_left_hooks(model, "patch_text_map is of the model as it is")
-    _refuse_no_texts(texts)
-    check_form(model, images)
-    if len(images) == 0:
-        raise ValueError("patch_text_map was given no images; give a tensor [b, 3, height, width] with b ≥ 1.")
+    texts = checked_texts("A patch-text map", [texts] if isinstance(texts, str) else texts)
+    given = given_images(model, images)
     chosen = _head_mask(model, heads)
     embeddings = model.encode_text(texts)
     parts = []
-    with checked(model, images):
-        for start in range(0, len(images), batch_size):
-            scores = token_scores(model, images[start : start + batch_size], embeddings, constants)
+    with given.checked():
+        for start in range(0, len(given), batch_size):
+            scores = token_scores(model, given.pixels(slice(start, start + batch_size)), embeddings, constants)
             with full_precision():
                 parts.append(equations.over_heads(scores, chosen.to(scores)).transpose(1, 2))
     by_token = torch.cat(parts)
@@ -184,45 +246,48 @@ def patch_text_map(
         values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
         class_token=by_token[..., : model.cfg.n_prefix_tokens].sum(-1),
         texts=tuple(texts),
+        pictured=Pictured.of(given),
     )
 
 
 @takes_bridges
 def head_text_scores(
     model: HookedCLIP,
-    image: Float[Tensor, "3 height width"],
-    texts: Sequence[str],
+    image: Any,
+    texts: str | Sequence[str],
     *,
     constants: GivenConstants = "separate",
 ) -> HeadTextScores:
     """Runs the model on one image and scores each token of each head against each text.
 
     Args:
-        image: a preprocessed image.
-        texts: any texts.
+        image: the path of a picture, a picture, or a preprocessed image [3, height, width].
+        texts: any texts, or one.
         constants: see :func:`patch_text_map`.
 
     Raises:
         ValueError: if there is no text, ``constants`` is neither word, or hooks were left on the model.
-        PixelError: if the image is no floating-point tensor of the model's shape, or holds NaN or infinity; doubtful
-            pixels are a warning.
+        PixelError: if the image is neither a picture nor a floating-point tensor of the model's shape, or holds NaN or
+            infinity; doubtful pixels are a warning.
+        UnreadableImageError: a ValueError, if the picture cannot be used.
     """
     refuse_left_hooks(model, "head_text_scores is of the model as it is")
-    _refuse_no_texts(texts)
-    batch = one_image(model, image)
-    with checked(model, batch):
+    texts = checked_texts("head_text_scores", [texts] if isinstance(texts, str) else texts)
+    given = given_image(model, image)
+    batch = given.pixels(slice(None))
+    with given.checked():
         embeddings = model.encode_text(texts)
         with torch.no_grad():
             found = model.decompose(batch).embedding[0]
         cosine = equations.towards(found / found.norm(), embeddings.to(found))
         by_token = token_scores(model, batch, embeddings, constants)[0]
-    return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size)
+    return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size, Pictured.of(given))
 
 
 @takes_bridges
 def extreme_descriptions(
     model: HookedCLIP,
-    image: Float[Tensor, "3 height width"],
+    image: Any,
     span: HeadSpan,
     *,
     constants: GivenConstants | None = None,
@@ -232,7 +297,7 @@ def extreme_descriptions(
     Source: figure 6 of the paper; similarity is the head's score, its contribution's dot product with the text.
 
     Args:
-        image: a preprocessed image.
+        image: the path of a picture, a picture, or a preprocessed image [3, height, width].
         span: the head's texts.
         constants: those of the contributions that the texts describe, if not given; see :func:`patch_text_map`.
 
@@ -249,13 +314,14 @@ def extreme_descriptions(
             f"two or more."
         )
     head, constants = (span.layer, span.head), span.constants if constants is None else constants
-    batch = one_image(model, image)
-    with checked(model, batch):
+    given = given_image(model, image)
+    batch = given.pixels(slice(None))
+    with given.checked():
         found = model.decompose(batch, constants=constants).normalized()
         scores = found.towards(model.encode_text(span.texts))[0, *head]
         picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
         maps = patch_text_map(model, batch, picked, heads=[head], constants=constants)
-        return maps, ("most similar", "least similar")
+        return replace(maps, pictured=Pictured.of(given)), ("most similar", "least similar")
 
 
 @takes_bridges
@@ -306,9 +372,10 @@ def _fill_from(
         scores += share[:, :, None, None] / scores.shape[3]
 
 
-def _refuse_no_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str) or len(texts) == 0:
-        raise ValueError(f"A patch-text map takes a list of one or more texts, got {texts!r}.")
+def _names(pictured: Pictured | None, n: int) -> tuple[str, ...]:
+    if pictured is None or pictured.photographs is None:
+        return tuple(f"image {i}" for i in range(n))
+    return tuple(each.name for each in pictured.photographs)
 
 
 def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:

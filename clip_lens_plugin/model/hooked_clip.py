@@ -312,8 +312,8 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingMo
         """
         return prepared(pictures, self.preprocess, self.cfg.model_name, self.cfg.image_size)
 
-    def decompose(self, images: Float[Tensor, "b 3 height width"], **kwargs: Any) -> Contributions:
-        """The contributions of images: runs the model and decomposes its output; see
+    def decompose(self, images: Any, **kwargs: Any) -> Contributions:
+        """The contributions of images (paths, pictures or pixels): runs the model and decomposes its output; see
         :func:`~clip_lens_plugin.decomposition.runs.decompose_images`.
         """
         from clip_lens_plugin.decomposition.runs import decompose_images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
+from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.texts.embedding import embed_texts
@@ -20,18 +21,20 @@ from clip_lens_plugin.texts.templates import fill
 
 @dataclass(frozen=True)
 class TextPool:
-    """Texts and their themes, row for row. Texts are different from each other.
+    """Texts and their themes, row for row: ``TextPool(["a dog", "a cat"])``. Texts are different from each other.
+
+    Without themes, all are of one that has no name.
 
     Raises:
         ValueError: if there is no text, a text is blank or occurs twice, or the themes do not match.
     """
 
-    texts: tuple[str, ...]
-    themes: tuple[str, ...]
+    texts: Sequence[str]
+    themes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not self.texts:
-            raise ValueError("A text pool needs at least one text; none was given.")
+        object.__setattr__(self, "texts", tuple(checked_texts("A text pool", self.texts)))
+        object.__setattr__(self, "themes", tuple(self.themes) or ("",) * len(self.texts))
         if len(self.texts) != len(self.themes):
             raise ValueError(f"{len(self.texts)} texts need as many themes, got {len(self.themes)}.")
         seen: set[str] = set()
@@ -47,9 +50,7 @@ class TextPool:
     @classmethod
     def from_strings(cls, texts: Iterable[str], theme: str = "") -> TextPool:
         """A pool of the given texts, all of one theme."""
-        if isinstance(texts, str):
-            raise ValueError(f"A text pool takes a list of texts, got the one string {texts!r}.")
-        kept = tuple(texts)
+        kept = tuple(checked_texts("A text pool", texts))
         return cls(kept, (theme,) * len(kept))
 
     @classmethod

@@ -18,6 +18,7 @@ from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
+from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.plain_text import one_line, printable
 from clip_lens_plugin.views.drawing.colours import SIGNED
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
@@ -31,16 +32,19 @@ MOST_OF_LABEL = 80
 SIDE = 480
 """Longer side, in pixels, of a photograph on a page."""
 
+UNKNOWN = Pictured(None, None)
+"""What maps know of their pictures that were made by hand."""
+
 MARKS = {"most similar": "#1a9850", "least similar": "#d73027"}
 """Borders of figure 6."""
 
 
 def head_text_view(
     scores: HeadTextScores,
-    picture: Image.Image,
+    picture: Image.Image | None = None,
     placement: Placement | None = None,
     *,
-    name: str = "the image",
+    name: str | None = None,
     interpolation: Interpolation = "nearest",
 ) -> View:
     """One image to explore: point at a patch, a head or a text, and the others follow.
@@ -50,14 +54,21 @@ def head_text_view(
 
     Args:
         scores: of the image, see :func:`~clip_lens_plugin.maps.patch_text.head_text_scores`.
-        picture: the photograph, or what the model sees of it.
-        placement: where on the photograph the model's input lies; not given if the picture is that input.
-        name: of the image.
+        picture: the photograph, or what the model sees of it; the one that the scores were made of if not given.
+        placement: where on the photograph the model's input lies; as the model's preprocessing puts it if not given.
+        name: of the image; its file's if not given.
         interpolation: of the maps as they are shown; the numbers are those of the patches either way.
 
     Raises:
-        ValueError: if the placement is of a photograph of another size, or there is no such interpolation.
+        ValueError: if there is no picture, or it cannot be what the model saw; if the placement is of a photograph of
+            another size, or there is no such interpolation.
     """
+    name = scores.name if name is None else name
+    if placement is None:
+        pictured = scores.pictured or UNKNOWN
+        picture, placement = pictured.placed(scores.grid_size, None if picture is None else [picture])[0]
+    elif picture is None:
+        raise ValueError("The placement is of a photograph: give the picture as well.")
     picture = upright_rgb(picture)
     box = _crop(picture, placement, scores.grid_size, interpolation)
     maps = scores.map()
@@ -82,11 +93,11 @@ def head_text_view(
 
 def patch_text_view(
     maps: PatchTextMap,
-    pictures: Sequence[Image.Image],
+    pictures: Sequence[Image.Image] | None = None,
     placements: Sequence[Placement | None] | None = None,
     *,
     marks: Sequence[str] = (),
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
     title: str = "Patch-text maps",
     interpolation: Interpolation = "nearest",
 ) -> View:
@@ -94,17 +105,25 @@ def patch_text_view(
 
     Args:
         maps: b images, t texts.
-        pictures: the photograph of each image, or what the model sees of it.
-        placements: where on each photograph the model's input lies; None where the picture is that input.
+        pictures: the photograph of each image, or what the model sees of it; those that the maps were made of if not
+            given.
+        placements: where on each photograph the model's input lies, None where the picture is that input; as the
+            model's preprocessing puts it if not given.
         marks: for each text, "most similar" (a green border), "least similar" (red) or "", as in figure 6.
-        names: of the images.
+        names: of the images; their files' if not given.
         title: plain text.
         interpolation: of the maps as they are shown.
 
     Raises:
-        ValueError: if pictures, placements, marks or names do not match the maps, or there is no such interpolation.
+        ValueError: if there are no pictures, or one cannot be what the model saw; if pictures, placements, marks or
+            names do not match the maps, or there is no such interpolation.
     """
-    placements = [None] * len(pictures) if placements is None else placements
+    names = maps.names if names is None else names
+    if placements is None:
+        placed = (maps.pictured or UNKNOWN).placed(maps.grid_size, pictures)
+        pictures, placements = [each[0] for each in placed], [each[1] for each in placed]
+    elif pictures is None:
+        raise ValueError("The placements are of photographs: give the pictures as well.")
 
     def figure() -> Figure:
         return maps_figure(maps, pictures, placements, marks, names, interpolation)

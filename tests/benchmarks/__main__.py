@@ -1,8 +1,7 @@
 """Prints the cost of what the package adds to a forward pass: ``python -m tests.benchmarks``.
 
-Times are paired ratios: both sides run in turn in one process, until the median of the ratios is steady, and that is
-shown, first with freed memory kept by the process, then with the allocator's defaults. Peak memory is taken in a
-process of its own for each model.
+Times are paired ratios: both sides run in turn in one process, which keeps its freed memory, until the median of the
+ratios is steady, and that is shown. Peak memory is taken in a process of its own for each model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Time of a hooked forward, of decompositions and of a full cache, over open_clip's own forward.
 
 What a run frees, glibc gives back to the system or keeps, by where in its heap the last small block happens to lie.
-Given back, the next run waits for fresh pages, and the ratio measures the host. So each model is timed in two new
-processes: with memory kept between runs (by glibc's own settings, in the environment), and as glibc does by default.
+Given back, the next run waits for fresh pages, and the ratio measures the host. So each model is timed in a process
+that keeps its memory between runs, by glibc's own settings in the environment.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from tests.benchmarks.measure import printed_last, seconds
 
 BATCH = 8
 LEAST_ROUNDS, MOST_ROUNDS, MOST_SECONDS = 4, 15, 20.0
-ROUNDS_BY_DEFAULT = 3
-"""Of the second process, whose ratios stand in brackets."""
 STEADY = 0.01
 """Rounds end when the median's own uncertainty, half the middle range over the root of the rounds, is below this."""
 TEXTS = 4
@@ -55,9 +53,7 @@ def cases(
     }
 
 
-def paired_ratios(
-    actions: dict[str, Callable[[], object]], other: Callable[[], object], most_rounds: int
-) -> dict[str, float]:
+def paired_ratios(actions: dict[str, Callable[[], object]], other: Callable[[], object]) -> dict[str, float]:
     """Median over rounds of time(action) / time(other) of each; in a round all run in turn, ``other`` once.
 
     An action whose median is steady takes no part in later rounds.
@@ -66,7 +62,7 @@ def paired_ratios(
         action()
     found: dict[str, list[float]] = {name: [] for name in actions}
     start = time.perf_counter()
-    for done in range(most_rounds):
+    for done in range(MOST_ROUNDS):
         if done >= LEAST_ROUNDS and time.perf_counter() - start > MOST_SECONDS:
             break
         unsteady = [name for name, ratios in found.items() if done < LEAST_ROUNDS or not _is_steady(ratios)]
@@ -85,28 +81,20 @@ def _is_steady(ratios: list[float]) -> bool:
 
 def time_cases(model_name: str) -> Iterator[tuple[str, str, str, str]]:
     """One row of the table for each case."""
-    kept = _in_new_process(model_name, KEEP_MEMORY, MOST_ROUNDS)
-    default = _in_new_process(model_name, {}, ROUNDS_BY_DEFAULT)
-    for name, (ratio, bound) in kept.items():
-        measured = f"{ratio:.3f} x ({default[name][0]:.3f} x by default)"
-        yield f"{model_name}: {name}", measured, f"{bound:.2f} x", "open_clip encode_image"
+    measured = json.loads(printed_last("tests.benchmarks.forward", model_name, environment=os.environ | KEEP_MEMORY))
+    for name, (ratio, bound) in measured.items():
+        yield f"{model_name}: {name}", f"{ratio:.3f} x", f"{bound:.2f} x", "open_clip encode_image"
 
 
-def _in_new_process(model_name: str, memory: dict[str, str], rounds: int) -> dict[str, tuple[float, float]]:
-    """Each case's ratio and its bound."""
-    environment = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY} | memory
-    return json.loads(printed_last("tests.benchmarks.forward", model_name, str(rounds), environment=environment))
-
-
-def _run(model_name: str, most_rounds: int) -> None:
-    """Prints what :func:`_in_new_process` reads."""
+def _run(model_name: str) -> None:
+    """Prints each case's ratio and its bound, which :func:`time_cases` reads."""
     model, images, texts = random_model(model_name)
     every = cases(model, images, texts)
     actions = {name: action for name, (action, _) in every.items()}
-    ratios = paired_ratios(actions, lambda: model.clip.encode_image(images), most_rounds)
+    ratios = paired_ratios(actions, lambda: model.clip.encode_image(images))
     print(json.dumps({name: (ratios[name], bound) for name, (_, bound) in every.items()}))
 
 
 if __name__ == "__main__":
     with torch.no_grad():
-        _run(sys.argv[1], int(sys.argv[2]))
+        _run(sys.argv[1])

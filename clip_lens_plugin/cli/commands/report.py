@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.cli.errors import one_line_errors
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import check_out
 from clip_lens_plugin.cli.printing import print_path, say
+from clip_lens_plugin.scenes.seeds import SCENES_SEED
 
 if TYPE_CHECKING:
     from clip_lens_plugin.collection.store import ContributionStore
@@ -160,9 +160,9 @@ def _collected(
     model: Any, source: ImageSource, out: Path, written: Callable[[ContributionStore, About], Path], images: Path | None
 ) -> tuple[Path, ContributionStore]:
     """Collects into a folder that is removed again, beside the page: a folder of the system may be in memory."""
-    from clip_lens_plugin.cli.pictures import pictures_of
     from clip_lens_plugin.cli.stores import workers_for
     from clip_lens_plugin.collection.collecting import collect
+    from clip_lens_plugin.report.in_reach import pictures_of
 
     with tempfile.TemporaryDirectory(dir=out, prefix=".collecting-") as folder:
         rows = collect(
@@ -195,7 +195,7 @@ def _about_scenes(n: int, pictures: Pictures) -> About:
 
 
 def _about_store(console: Console, rows: ContributionStore, store: str, images: Path | None) -> About:
-    from clip_lens_plugin.cli.pictures import given_pictures, pictures_in_reach
+    from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach
 
     pictures = pictures_in_reach(rows) if images is None else given_pictures(rows, images)
     if pictures is None:

@@ -24,15 +24,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from clip_lens_plugin.images.pixel_tensors import PixelError as PixelError
+from clip_lens_plugin.images.pixel_tensors import refuse_not_pixels
 from clip_lens_plugin.model.inputs.prepared_pixels import doubt_of, images_at
 from clip_lens_plugin.model.protocol import ImageModel
 
 OUTSIDE = ("clip_lens_plugin", "torch", "transformer_lens", "jaxtyping", "beartype", "contextlib")
 """Packages whose lines a warning is not laid to."""
-
-
-class PixelError(ValueError, TypeError):
-    """Images are no tensor of preprocessed pixels; the message names the call that makes one of them."""
 
 
 @dataclass
@@ -135,31 +133,6 @@ def one_image(model: ImageModel, image: Any) -> Float[Tensor, "1 3 height width"
     return image[None]
 
 
-def refuse_not_pixels(images: Tensor, takes: str) -> None:
-    """Raises PixelError if a tensor's values are no floating-point numbers, or lie otherwise than in plain order.
-
-    Args:
-        images: of any shape.
-        takes: what is expected; the message begins with it.
-    """
-    kind = None
-    if images.is_quantized:
-        kind = "a quantised tensor"
-    elif images.is_nested:  # has no one shape
-        raise PixelError(f"{takes}, got a nested tensor of {images.dtype}. Pad or crop the images to one size.")
-    elif images.layout != torch.strided:
-        kind = "a sparse tensor"
-    elif images.device.type == "meta":
-        kind = "a tensor without values, on the device meta,"
-    elif not images.is_floating_point():
-        kind = "a tensor"
-    if kind is not None:
-        raise PixelError(
-            f"{takes}, got {kind} of {images.dtype} and shape {list(images.shape)}. Pixels are floating-point numbers "
-            f"that the model's own preprocessing made: model.prepare([picture, ...]), or model.preprocess(picture)."
-        )
-
-
 def broken_images(images: Tensor) -> list[int]:
     """Positions of images that hold a NaN or infinite pixel."""
     if not images.numel():
@@ -186,20 +159,20 @@ def _check_values(model: ImageModel, images: Tensor, call: _Call, refuse_broken:
 
 def _extremes(images: Tensor) -> tuple[list[float], list[float]] | None:
     """Least and greatest pixel of each image; None where there are none, or where they cannot be looked at."""
-    if not images.numel() or not _has_values(images):
+    if not images.numel() or not has_values(images):
         return None
     with torch.no_grad():
         plain = images.detach().flatten(1)
         # Dtypes of 8 bits have no least and greatest.
         found = (plain.float() if plain.dtype.itemsize == 1 else plain).aminmax(dim=1)
         both = torch.stack([found.min, found.max])
-    if not _has_values(both):
+    if not has_values(both):
         return None
     lows, highs = both.tolist()
     return lows, highs
 
 
-def _has_values(tensor: Tensor) -> bool:
+def has_values(tensor: Tensor) -> bool:
     """Whether numbers can be read from it here: it is not fake, traced, mapped over, or recorded for a graph."""
     if tensor.is_meta or isinstance(tensor, FakeTensor) or is_traceable_wrapper_subclass(tensor):
         return False

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_lens_plugin.cli.dataset import SCENES_SEED
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.choose import as_source
 from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.labelling.names import few
-from clip_lens_plugin.report.pictures import PicturesOfSource
+from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.report.pictures import Pictures, PicturesGiven, PicturesOfSource
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
 from clip_lens_plugin.scenes.dataset import ScenesDataset
+from clip_lens_plugin.scenes.seeds import SCENES_SEED
 
 FOLDER = "folder of photographs "
 """What stands before a folder's path in the description of a data set."""
@@ -40,12 +42,16 @@ def given_pictures(store: ContributionStore, images: Path) -> PicturesOfSource:
     return found
 
 
-def pictures_in_reach(store: ContributionStore) -> PicturesOfSource | None:
-    """The pictures of the data set that the collection names, if it is drawn, or a folder seen from where we are.
+def pictures_in_reach(data: Data) -> Pictures | None:
+    """The pictures of the rows: those that were decomposed, or of the data set that a collection names.
 
-    None where it is neither, or is not the same any more.
+    That is drawn, or a folder seen from where we are. None where it is neither, or is not the same any more.
     """
-    plan = store.plan
+    if isinstance(data, Contributions):
+        return None if data.photographs is None else PicturesGiven(resolved(data.readout.model), data.photographs)
+    if not isinstance(data, ContributionStore):
+        return None
+    store, plan = data, data.plan
     for source in (*_scenes(plan.n_samples, plan.classes), *_folders(plan.dataset)):
         if source.fingerprint() == plan.dataset_fingerprint:
             return pictures_of(store, source)

@@ -12,21 +12,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.ablation.data import means_of, pieces, rows_of
-from clip_lens_plugin.arguments import checked_index, checked_number
+from clip_lens_plugin.arguments import checked_index, checked_number, checked_texts
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.decomposition.runs import decompose_images
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.model.inputs.given import given_image, is_images
 from clip_lens_plugin.numerics.noise import least_variance
+from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.texts.embedding import embed_texts
 
 IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score"]
@@ -34,14 +37,14 @@ IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score
 
 @torch.no_grad()
 def extreme_images(
-    data: Data,
-    texts: TextSpanResult | Sequence[str],
+    data: Any,
+    texts: TextSpanResult | str | Sequence[str],
     k: int,
     *,
     heads: Iterable[tuple[int, int]] | int | None = None,
     n_texts: int | None = None,
     text_embeddings: Float[Tensor, "t e"] | None = None,
-) -> pd.DataFrame:
+) -> ExtremeImages:
     """The images whose contribution through a head leans most to a text, and most away from it (figure 4).
 
     The score is (c[b, l, h] − E[c[l, h]]) · e_t, what the head adds to the image's cosine similarity to the text, less
@@ -50,8 +53,8 @@ def extreme_images(
     extreme.
 
     Args:
-        data: the images.
-        texts: each head's own, or the same free texts for every head.
+        data: contributions of the images, a store, or the path of one.
+        texts: each head's own, or the same free texts (or one) for every head.
         k: images of each side; all of them if there are fewer.
         heads: (layer, head) pairs, or a layer for all heads of it; those of the TextSpan result, or all for free texts,
             if not given.
@@ -60,7 +63,8 @@ def extreme_images(
             the model's own.
 
     Returns:
-        layer, head, rank (of the text, from 1), text, side ("highest", "lowest"), place (from 1), row, score.
+        layer, head, rank (of the text, from 1), text, side ("highest", "lowest"), place (from 1), row, score; and name,
+        where the images have names.
 
     Raises:
         ValueError: if ``k`` or ``n_texts`` is no whole number of at least 1; if there is no image, text or head; if the
@@ -69,7 +73,12 @@ def extreme_images(
         IndexError: if there is no such head.
         KeyError: if TextSpan was not run on a head.
     """
+    data = data_of(data)
     _refuse_empty(data)
+    if not isinstance(texts, TextSpanResult):
+        texts = checked_texts("extreme_images", [texts] if isinstance(texts, str) else texts)
+    elif len(texts) == 0:
+        raise ValueError("The TextSpan result holds no head; run text_span with one or more.")
     k, n_texts = checked_number("k", k), None if n_texts is None else checked_number("n_texts", n_texts)
     searches = _searches(data.readout, texts, heads, n_texts, text_embeddings)
     noise = 0.0
@@ -94,14 +103,14 @@ def extreme_images(
             stacklevel=2,
         )
     kept = varied if len(data) > 1 else searches
-    found = [line for search in kept for line in search.lines(means[search.layer, search.head])]
-    return pd.DataFrame(found, columns=IMAGE_COLUMNS)
+    lines = [line for search in kept for line in search.lines(means[search.layer, search.head])]
+    found = ExtremeImages(lines, columns=IMAGE_COLUMNS).of_rows(data)
+    found.spans = tuple(texts[each.layer, each.head] for each in kept) if isinstance(texts, TextSpanResult) else None
+    return found
 
 
 @torch.no_grad()
-def nearest_images(
-    data: Data, query: Contributions | SupportsIndex, layer: int, head: int, k: int, *, remove_mean: bool = True
-) -> pd.DataFrame:
+def nearest_images(data: Any, query: Any, layer: int, head: int, k: int, *, remove_mean: bool = True) -> NearestImages:
     """The images to which a head writes most alike what it writes to one image (figure 1).
 
     Similarity is the cosine of the angle between c[l, h] of both in the joint space, in cosine units. By default the
@@ -110,15 +119,16 @@ def nearest_images(
     contributions as they are; ``remove_mean=False`` does so.
 
     Args:
-        data: the images to search.
-        query: the contributions of one image of the same model, or a row of ``data``, which is then left out; negative
-            ones count from the end.
+        data: the images to search: contributions, a store, or the path of one.
+        query: one image: its path, a picture, or preprocessed pixels [3, height, width]; its contributions by the same
+            model; or a row of ``data``, which is then left out; negative ones count from the end.
         layer, head: which head.
         k: images to find; all of them if there are fewer.
         remove_mean: see above.
 
     Returns:
-        place (from 1), row, similarity (from −1 to 1; 0 for an image to which the head writes nothing).
+        place (from 1), row, similarity (from −1 to 1; 0 for an image to which the head writes nothing); and name, where
+        the images have names.
 
     Raises:
         ValueError: if ``k`` is no whole number of at least 1; if there is no image; if the query is neither a row nor
@@ -127,10 +137,14 @@ def nearest_images(
             if a store keeps no rows.
         IndexError: if there is no such head or row.
     """
+    data = data_of(data)
     _refuse_empty(data)
     k = checked_number("k", k)
     layer, head = data.readout.model.cfg.checked_head(layer, head)
     row, asked = None, query
+    if is_images(query):
+        model = resolved(data.readout.model)
+        asked = decompose_images(model, given_image(model, query))
     if isinstance(asked, Contributions):
         asked = _one_image(data, asked)
     else:
@@ -156,7 +170,11 @@ def nearest_images(
         others = numbers >= 0 if row is None else numbers != row
         best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
     places = range(1, len(best.rows) + 1)
-    return pd.DataFrame({"place": places, "row": best.rows[:, 0].tolist(), "similarity": best.scores[:, 0].tolist()})
+    columns = {"place": places, "row": best.rows[:, 0].tolist(), "similarity": best.scores[:, 0].tolist()}
+    found = NearestImages(columns).of_rows(data)
+    found.chosen_head, found.query_row = (layer, head), row
+    found.query = None if asked.photographs is None else asked.photographs[0]
+    return found
 
 
 @dataclass(frozen=True)
@@ -227,8 +245,6 @@ def _searches(
     embeddings: Float[Tensor, "t e"] | None,
 ) -> list[_Search]:
     """One a head; each text is encoded once."""
-    if isinstance(texts, str) or len(texts) == 0:
-        raise ValueError(f"extreme_images takes a TextSpan result or a list of one or more texts, got {texts!r}.")
     cfg = readout.model.cfg
     if heads is None:
         every = ((l, h) for l in range(cfg.n_layers) for h in range(cfg.n_heads))

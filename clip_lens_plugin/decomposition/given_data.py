@@ -1,0 +1,39 @@
+"""The data that a user gives to an analysis: contributions, a store or its path, or images."""
+
+from __future__ import annotations
+
+import os
+from pkgutil import resolve_name
+from typing import Any
+
+from clip_lens_plugin.decomposition.analysed import Analysed
+from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.model.protocol import ImageModel
+
+STORE = "clip_lens_plugin.collection.store:ContributionStore.open"
+IS_STORE = "clip_lens_plugin.collection.recognised:is_store"
+"""By name, since a collection is made of decompositions."""
+
+
+def data_of(given: Any, model: ImageModel | None = None) -> Data:
+    """Contributions or a store as they are; the store at a path; or the contributions of images.
+
+    Args:
+        given: what is to be analysed. Images are what :mod:`clip_lens_plugin.model.inputs.given` says.
+        model: that images are run through, and a store is opened with; a store finds its own if not given.
+
+    Raises:
+        ValueError: if it is neither, or images without a model; or as ``ContributionStore.open``.
+    """
+    if isinstance(given, Analysed):
+        return given
+    if isinstance(given, str | os.PathLike) and resolve_name(IS_STORE)(os.fspath(given)):
+        return resolve_name(STORE)(given, model)
+    if model is None:
+        told = repr(given) if isinstance(given, str | os.PathLike) else f"a {type(given).__name__}"
+        raise ValueError(
+            f"Contributions, a store or the path of one are expected, got {told}. Of images, give "
+            f"model.decompose(images), which takes the path of a picture or a folder as well."
+        )
+    return decompose_images(model, given)

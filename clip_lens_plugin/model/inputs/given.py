@@ -1,0 +1,142 @@
+"""The images that a user gives to an analysis: a path, pictures or preprocessed pixels.
+
+A path is that of a picture or of a folder of pictures, with its subfolders; pictures are PIL's, paths, or open binary
+files, one or a list of them. They are prepared as the model was trained, a run at a time. A tensor is taken as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import IOBase
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from clip_lens_plugin.datasets.image_folder import ImageFolderError, find_images
+from clip_lens_plugin.images.photographs import Photograph, Photographs
+from clip_lens_plugin.images.pictures import upright_pictures
+from clip_lens_plugin.images.preprocessed import prepared
+from clip_lens_plugin.model.inputs.pixels import check_form, checked, one_image, unlooked
+from clip_lens_plugin.model.protocol import ImageModel
+
+_ONE = (Image.Image, str, os.PathLike, IOBase)
+
+
+@dataclass(frozen=True)
+class GivenImages:
+    """b images for a model.
+
+    Attributes:
+        model: that is to take them.
+        tensor: preprocessed pixels [b, 3, height, width], if such were given.
+        photographs: the pictures, if such were given.
+    """
+
+    model: ImageModel
+    tensor: Float[Tensor, "b 3 height width"] | None
+    photographs: Photographs | None
+
+    def __len__(self) -> int:
+        if self.tensor is not None:
+            return len(self.tensor)
+        return len(self.photographs or ())
+
+    def pixels(self, rows: slice) -> Float[Tensor, "s 3 height width"]:
+        """What the model takes of some images, on its device and in its dtype where pictures were given.
+
+        Raises:
+            UnreadableImageError: if a picture cannot be used; the message names it.
+            ValueError: if the model has no preprocessing, or another's.
+        """
+        if self.tensor is not None:
+            return self.tensor[rows]
+        cfg, chosen = self.model.cfg, (self.photographs or ())[rows]
+        made = prepared((each.source for each in chosen), self.model.preprocess, cfg.model_name, cfg.image_size)
+        return made.to(device=cfg.device, dtype=cfg.dtype)
+
+    @contextmanager
+    def checked(self, broken: Literal["refused", "said"] = "refused") -> Iterator[None]:
+        """Looks at all given pixels once; inside, runs of the model do not. Of pictures, pixels are what they must be.
+
+        Raises:
+            PixelError: see :func:`~clip_lens_plugin.model.inputs.pixels.checked`.
+        """
+        with unlooked() if self.tensor is None else checked(self.model, self.tensor, broken):
+            yield
+
+
+def given_images(model: ImageModel, images: Any) -> GivenImages:
+    """The images that were given, see the head of this file.
+
+    Raises:
+        PixelError: if they are neither pictures nor a floating-point tensor of the model's shape.
+        ImageFolderError: if a path leads nowhere, or to a folder without pictures.
+        ValueError: if there is no image, or the model has no preprocessing for pictures.
+    """
+    if isinstance(images, GivenImages):
+        return images
+    found = _photographs(images)
+    if found is None:
+        check_form(model, images)
+        return _some(GivenImages(model, images, None))
+    if model.preprocess is None:
+        prepared([], None, model.cfg.model_name, model.cfg.image_size)  # Says so, and how to mend it.
+    return _some(GivenImages(model, None, found))
+
+
+def given_image(model: ImageModel, image: Any) -> GivenImages:
+    """The one image that was given: a path, a picture, or preprocessed pixels [3, height, width] (or a batch of one).
+
+    Raises:
+        PixelError: if it is none of these.
+        ValueError: if it is several.
+    """
+    if isinstance(image, Tensor):
+        return GivenImages(model, image if image.ndim == 4 and len(image) == 1 else one_image(model, image), None)
+    found = _photographs(image)
+    if found is None:
+        one_image(model, image)  # Says what is expected.
+        raise AssertionError
+    if len(found) != 1:
+        raise ValueError(f"One image is expected, got {len(found)}: give one picture, or the path of one.")
+    return given_images(model, image)
+
+
+def is_images(given: Any) -> bool:
+    """Whether it is a path, a picture or pixels, and not a position or contributions."""
+    return isinstance(given, _ONE) or (isinstance(given, Tensor) and given.ndim > 2)
+
+
+def _some(given: GivenImages) -> GivenImages:
+    if len(given) == 0:
+        raise ValueError(
+            "No images were given; give a path, pictures, or a tensor [b, 3, height, width] of one or more."
+        )
+    return given
+
+
+def _photographs(given: Any) -> Photographs | None:
+    """The pictures; None if what was given is something else."""
+    if isinstance(given, str | os.PathLike) and os.path.isdir(given):
+        root = Path(given)
+        return tuple(Photograph(str(path), path.relative_to(root).as_posix()) for path in find_images(root))
+    if isinstance(given, _ONE):
+        given = [given]
+    if not isinstance(given, Sequence) or not all(isinstance(each, _ONE) for each in given):
+        return None
+    return tuple(_photograph(each, position) for position, each in enumerate(given))
+
+
+def _photograph(given: Any, position: int) -> Photograph:
+    if not isinstance(given, str | os.PathLike):
+        return Photograph(next(upright_pictures([given])), f"image {position}")
+    path = os.fspath(given)
+    if "://" not in str(path) and not os.path.exists(path):
+        raise ImageFolderError(f"There is no picture {str(path)!r}. Give the path of a file, or of a folder of files.")
+    return Photograph(str(path), os.path.basename(str(path)))

@@ -1,0 +1,55 @@
+"""What retrieval finds: tables of rows that know the data which they are rows of."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.describe.spans import HeadSpan
+from clip_lens_plugin.images.photographs import Photograph
+from clip_lens_plugin.shown import ResultTable
+
+
+class ImagesOfData(ResultTable):
+    """A table whose column ``row`` is of images in data, which are kept to draw it, but not when it is pickled."""
+
+    data: Data | None = None
+
+    def of_rows(self, data: Data) -> Self:
+        """Itself, which from now on knows the data, with each row's name where images have one."""
+        names = data.names
+        if names is not None:
+            self["name"] = [names[row] for row in self["row"]]
+        object.__setattr__(self, "data", data)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "data"}
+
+
+class ExtremeImages(ImagesOfData):
+    """What :func:`extreme_images` found; in a notebook it draws itself with the images, where they are in reach.
+
+    Attributes:
+        data: that was searched.
+        spans: of each head, if TextSpan's texts were asked about; None for free texts.
+    """
+
+    _metadata: ClassVar[list[str]] = ["spans"]
+    spans: tuple[HeadSpan, ...] | None = None
+
+
+class NearestImages(ImagesOfData):
+    """What :func:`nearest_images` found; in a notebook it draws itself with the images, where they are in reach.
+
+    Attributes:
+        data: that was searched.
+        chosen_head: (layer, head), by which they were found.
+        query: the picture asked about; None if it is a row of the data, or not known.
+        query_row: the row of the data asked about; None if it is another image.
+    """
+
+    _metadata: ClassVar[list[str]] = ["chosen_head", "query", "query_row"]
+    chosen_head: tuple[int, int] | None = None
+    query: Photograph | None = None
+    query_row: int | None = None

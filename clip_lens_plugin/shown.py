@@ -1,0 +1,87 @@
+"""Results that show themselves: in a notebook, as a page or a picture, and as a table.
+
+What draws a result is named here and loaded when it is first shown, so that no analysis imports a view.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from clip_lens_plugin.files.whole import whole_files
+
+VIEWS = {
+    "AblationCurve": "clip_lens_plugin.views.results:ablation",
+    "ExtremeImages": "clip_lens_plugin.views.results:extreme",
+    "HeadSpan": "clip_lens_plugin.views.results:head_span",
+    "HeadTextScores": "clip_lens_plugin.views.results:head_scores",
+    "NearestImages": "clip_lens_plugin.views.results:nearest",
+    "PatchTextMap": "clip_lens_plugin.views.results:maps",
+    "Shares": "clip_lens_plugin.views.results:shares",
+    "TextSpanResult": "clip_lens_plugin.views.results:text_span",
+}
+"""The function that draws each kind of result: its first argument is the result, others are options of the view."""
+
+TABLES = (".csv", ".parquet")
+"""Endings of files that hold a result's table."""
+
+
+class Shown:
+    """A result that draws itself by the function that :data:`VIEWS` names for its class."""
+
+    @abstractmethod
+    def to_dataframe(self) -> pd.DataFrame:
+        """The numbers as a table."""
+
+    def view(self, **options: Any) -> Any:
+        """What shows it in a notebook and saves as a page or a picture: a :class:`~clip_lens_plugin.views.View`.
+
+        Args:
+            options: those of the view function, see :data:`VIEWS`.
+
+        Raises:
+            ValueError: if it cannot be drawn as it is; the message says what is missing.
+        """
+        return resolve_name(VIEWS[type(self).__name__])(self, **options)
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Writes a page (.html), a picture (.png, .svg, .pdf) or the table (.csv, .parquet); returns the path.
+
+        The file appears whole or not at all.
+
+        Args:
+            path: whose ending says what is written.
+            options: of :meth:`view`.
+
+        Raises:
+            ValueError: for another ending, or if it cannot be drawn.
+            OSError: if the file cannot be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in TABLES:
+            return self.view(**options).save(path)
+        with whole_files() as beside:
+            table = self.to_dataframe()
+            table.to_csv(beside(path), index=False) if suffix == ".csv" else table.to_parquet(beside(path))
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        """The view; or the table, under the reason why there is none."""
+        try:
+            return self.view()._repr_html_()
+        except (ValueError, OSError) as error:
+            rows = pd.DataFrame(self.to_dataframe()).to_html(max_rows=20, escape=True, index=False)
+            return str(Markup("<p>{}</p>").format(str(error))) + rows
+
+
+class ResultTable(Shown, pd.DataFrame):
+    """A table that draws itself. Parts of it, and what pandas makes of it, are plain tables."""
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A plain table with the same rows."""
+        return pd.DataFrame(self)

@@ -1,0 +1,98 @@
+"""How each kind of result is drawn: what ``result.view()`` calls, see :data:`clip_lens_plugin.shown.VIEWS`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from PIL import Image
+
+from clip_lens_plugin.ablation.curve import AblationCurve
+from clip_lens_plugin.decomposition.component_shares import Shares
+from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
+from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
+from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.report.in_reach import pictures_in_reach
+from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
+from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
+from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+from clip_lens_plugin.views.summaries import ablation_view, head_view
+from clip_lens_plugin.views.tables import head_texts_view, text_span_view
+
+NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
+"""In the place of one that is not in reach."""
+
+
+def maps(result: PatchTextMap, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.patch_text.patch_text_view`."""
+    return patch_text_view(result, **options)
+
+
+def head_scores(result: HeadTextScores, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.patch_text.head_text_view`."""
+    return head_text_view(result, **options)
+
+
+def text_span(result: TextSpanResult, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.tables.text_span_view`."""
+    return text_span_view(result, **options)
+
+
+def head_span(result: HeadSpan) -> View:
+    """See :func:`~clip_lens_plugin.views.tables.head_texts_view`."""
+    return head_texts_view(result)
+
+
+def ablation(result: AblationCurve) -> View:
+    """See :func:`~clip_lens_plugin.views.summaries.ablation_view`."""
+    return ablation_view(result)
+
+
+def shares(result: Shares) -> View:
+    """Those of the heads, see :func:`~clip_lens_plugin.views.summaries.head_view`."""
+    return head_view(result[result["part"] == "head"])
+
+
+def nearest(result: NearestImages) -> View:
+    """See :func:`~clip_lens_plugin.views.gallery.neighbours_view`; grey where a picture is not in reach."""
+    data, row = _data(result), result.query_row
+    asked = [] if row is None else [row]
+    pictures = _pictures(data, [*result["row"], *asked])
+    names = _names(data, [*result["row"], *asked])
+    name = names[row] if row is not None else result.query.name if result.query is not None else "the image"
+    shown = pictures[row] if row is not None else result.query.open() if result.query is not None else NO_PICTURE
+    assert result.chosen_head is not None
+    layer, head = result.chosen_head
+    return neighbours_view(shown, result, pictures, names, layer=layer, head=head, query_name=name)
+
+
+def extreme(result: ExtremeImages) -> View:
+    """See :func:`~clip_lens_plugin.views.gallery.head_gallery_view`; names where no picture is in reach."""
+    data, rows = _data(result), list(result["row"])
+    known = pictures_in_reach(data) is not None
+    spans = result.spans
+    if spans is None:
+        spans = [
+            HeadSpan.of_texts(layer, head, list(dict.fromkeys(own["text"])))
+            for (layer, head), own in result.groupby(["layer", "head"])
+        ]
+    return head_gallery_view(spans, result, _pictures(data, rows) if known else None, _names(data, rows))
+
+
+def _data(result: ExtremeImages | NearestImages) -> Data:
+    if result.data is None:
+        raise ValueError("This table came from a file, or another process, and does not know its images: search again.")
+    return result.data
+
+
+def _names(data: Data, rows: Iterable[int]) -> dict[int, str]:
+    return {row: f"image {row}" if data.names is None else data.names[row] for row in rows}
+
+
+def _pictures(data: Data, rows: list[int]) -> dict[int, Image.Image]:
+    """What the model sees of each row; grey where that is not in reach."""
+    found = pictures_in_reach(data)
+    shown = {} if found is None else found.shown(sorted(set(rows)), resolved(data.readout.model).preprocess)
+    return {row: shown.get(row, NO_PICTURE) for row in rows}

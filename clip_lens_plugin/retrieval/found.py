@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan
@@ -15,13 +15,12 @@ class ImagesOfData(ResultTable):
 
     data: Data | None = None
 
-    def of_rows(self, data: Data) -> Self:
-        """Itself, which from now on knows the data, with each row's name where images have one."""
+    def know(self, data: Data) -> None:
+        """Keeps the data, and each row's name where images have one."""
         names = data.names
         if names is not None:
             self["name"] = [names[row] for row in self["row"]]
         object.__setattr__(self, "data", data)
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "data"}

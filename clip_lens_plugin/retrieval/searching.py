@@ -104,7 +104,8 @@ def extreme_images(
         )
     kept = varied if len(data) > 1 else searches
     lines = [line for search in kept for line in search.lines(means[search.layer, search.head])]
-    found = ExtremeImages(lines, columns=IMAGE_COLUMNS).of_rows(data)
+    found = ExtremeImages(lines, columns=IMAGE_COLUMNS)
+    found.know(data)
     found.spans = tuple(texts[each.layer, each.head] for each in kept) if isinstance(texts, TextSpanResult) else None
     return found
 
@@ -171,7 +172,8 @@ def nearest_images(data: Any, query: Any, layer: int, head: int, k: int, *, remo
         best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
     places = range(1, len(best.rows) + 1)
     columns = {"place": places, "row": best.rows[:, 0].tolist(), "similarity": best.scores[:, 0].tolist()}
-    found = NearestImages(columns).of_rows(data)
+    found = NearestImages(columns)
+    found.know(data)
     found.chosen_head, found.query_row = (layer, head), row
     found.query = None if asked.photographs is None else asked.photographs[0]
     return found

@@ -38,6 +38,13 @@ class ComponentSums:
     self_attention: Float[Tensor, "l e"]
     constants: Constants = "separate"
 
+    def __repr__(self) -> str:
+        l, h, k = self.coordinates.shape
+        return (
+            f"ComponentSums(images={self.n}, layers={l}, heads={h}, coordinates={k}, unit={self.unit!r}, "
+            f"constants={self.constants!r})"
+        )
+
     @classmethod
     def from_contributions(cls, contributions: Contributions) -> ComponentSums:
         """The sums over a batch, in the batch's unit, with its constants.

@@ -59,6 +59,14 @@ class Moments:
     noise: float | None = None
     layers: tuple[int, ...] | None = None
 
+    def __repr__(self) -> str:
+        l, h, k = self.sum_y.shape
+        kept = "all" if self.layers is None else list(self.layers)
+        return (
+            f"Moments(images={self.n}, layers={l}, heads={h}, coordinates={k}, products of layers={kept}, "
+            f"unit={self.unit!r}, constants={self.constants!r})"
+        )
+
     def __post_init__(self) -> None:
         """Raises ValueError if the layers are none, or not those of the sums."""
         n_layers, n_kept = len(self.sum_y), len(self.sum_yy)

@@ -44,6 +44,10 @@ class TextPool:
                 raise ValueError(f"Text {position} of the pool, {text!r}, is {what}. Remove it.")
             seen.add(text)
 
+    def __repr__(self) -> str:
+        rest = f", and {len(self) - 3:,} more" if len(self) > 3 else ""
+        return f"TextPool({len(self):,} texts: {', '.join(map(repr, self.texts[:3]))}{rest})"
+
     def __len__(self) -> int:
         return len(self.texts)
 

@@ -51,7 +51,7 @@ class ZeroShotClassifier:
     """
 
     names: tuple[str, ...]
-    embeddings: Float[Tensor, "t e"]
+    embeddings: Float[Tensor, "t e"] = field(repr=False)
     logit_scale: float
     logit_bias: float = 0.0
     probe: Float[Tensor, "p e"] | None = field(default=None, repr=False, compare=False)
@@ -251,7 +251,7 @@ class ZeroShotAccuracy:
     n: int
     top1: Interval
     top5: Interval
-    per_class: pd.DataFrame
+    per_class: pd.DataFrame = field(repr=False)
 
     @classmethod
     def from_ranks(cls, ranks: Int[Tensor, " b"], labels: Int[Tensor, " b"], names: Sequence[str]) -> ZeroShotAccuracy:

@@ -41,8 +41,8 @@ def test_rows_and_columns_of_images_that_are_not_square(tokenizer):
 def test_bad_arguments_are_refused(model):
     images = random_images(model)
     with pytest.raises(ValueError, match="list of one or more texts"):
-        patch_text_map(model, images, "a dog")
-    with pytest.raises(ValueError, match="no images"):
+        patch_text_map(model, images, [])
+    with pytest.raises(ValueError, match="No images"):
         patch_text_map(model, images[:0], ["a dog"])
     with pytest.raises(ValueError, match="at least one"):
         patch_text_map(model, images, ["a dog"], heads=[])

@@ -65,7 +65,7 @@ def test_from_file_takes_a_text_that_occurs_again_once_and_says_so(tmp_path):
 
 
 def test_bad_pools_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="at least one text"):
+    with pytest.raises(ValueError, match="one or more texts, got none"):
         TextPool.from_strings([])
     with pytest.raises(ValueError, match="'a dog', is there already"):
         TextPool.from_strings(["a dog", "a dog"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 
@@ -13,8 +14,9 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from clip_lens_plugin.maps.crop_geometry import Placement
+from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
+from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.views.patch_text import head_text_view, maps_figure, patch_text_view
 from tests.views.conftest import EVIL, EVIL_TEXT
 
@@ -46,7 +48,8 @@ def test_the_page_holds_the_exact_scores_and_the_crop(scores, placement):
     left, top, width, height = data["crop"]
     assert (left * 300, top * 100) == pytest.approx(tuple(boxes[0, 0, :2]))
     assert ((left + width) * 300, (top + height) * 100) == pytest.approx(tuple(boxes[-1, -1, 2:]))
-    whole = json.loads(re.findall(r"json\">(.*?)</script>", head_text_view(scores, PHOTO).body)[0])
+    seen = PHOTO.resize((64, 32))
+    whole = json.loads(re.findall(r"json\">(.*?)</script>", head_text_view(scores, seen).body)[0])
     assert (whole["crop"], whole["unseen"]) == ([0, 0, 1, 1], False)
 
 
@@ -77,7 +80,7 @@ def test_only_what_the_crop_hides_is_shaded(maps, placement):
 
 
 def test_numbers_stand_below_and_labels_are_text(maps):
-    view = patch_text_view(maps, [PHOTO], names=[EVIL])
+    view = patch_text_view(maps, [PHOTO.resize((64, 64))], names=[EVIL])
     for number in ("-0.5000", "+0.2500", "-0.2500", "-1.5000"):
         assert number in view.body
     assert "<img src=x" not in view.body
@@ -103,3 +106,18 @@ def test_what_does_not_fit_is_refused(maps, placement, changes, told):
     with pytest.raises(ValueError, match=told) as error:
         maps_figure(maps, given["pictures"], given["placements"], **figure)
     assert "Traceback" not in str(error.value)
+
+
+def test_a_photograph_is_placed_as_the_preprocessing_puts_it(maps, placement):
+    """Or refused: a map of the crop is never stretched over the whole photograph."""
+    known = dataclasses.replace(maps, pictured=Pictured(None, Geometry.of(PREPROCESS, (64, 32))))
+    boxes = placement.patch_boxes((2, 2))
+    expected = (boxes[0, 0, 0] - 0.5, boxes[-1, -1, 2] - 0.5, boxes[-1, -1, 3] - 0.5, boxes[0, 0, 1] - 0.5)
+    figure = patch_text_view(known, [PHOTO]).figure()
+    assert figure.axes[1].images[1].get_extent() == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"300 x 100 pixels, the map 2 x 2 patches.*cannot be what the model sees"):
+        patch_text_view(maps, [PHOTO])
+    with pytest.raises(ValueError, match="do not know the pictures"):
+        patch_text_view(maps)
+    with pytest.raises(ValueError, match="give the pictures as well"):
+        patch_text_view(maps, placements=[placement])

@@ -1,0 +1,121 @@
+"""Results draw themselves, save themselves and speak of themselves in a line or two."""
+
+from __future__ import annotations
+
+import pickle
+from pkgutil import resolve_name
+
+import pandas as pd
+import pytest
+import torch
+
+from clip_lens_plugin import (  # fmt: skip
+    ContributionStore,
+    HookedCLIP,
+    Moments,
+    TextPool,
+    collect,
+    mean_ablation_curve,
+    patch_text_map,
+    text_span,
+)
+from clip_lens_plugin.maps.patch_text import head_text_scores
+from clip_lens_plugin.retrieval import extreme_images, nearest_images
+from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
+from clip_lens_plugin.scenes.seeds import SCENES_SEED
+from clip_lens_plugin.shown import VIEWS, ResultTable
+from clip_lens_plugin.views import View
+from clip_lens_plugin.zero_shot.by_names import classifier_by_names
+
+TEXTS = ["red shape", "blue shape", "a circle", "a square", "white background"]
+PICTURES = [draw(scene) for scene in sample_scenes(12, seed=9)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One of each kind that :data:`VIEWS` names, of pictures."""
+    model = HookedCLIP.from_pretrained("scenes")
+    held = model.decompose(PICTURES)
+    spans = text_span(model, held, TextPool(TEXTS), 3, heads=[(4, 3), (5, 1)])
+    store = collect(model, ScenesDataset(30, SCENES_SEED, "background"), tmp_path_factory.mktemp("s") / "store",
+                    "contributions", progress=False)  # fmt: skip
+    found = [
+        patch_text_map(model, PICTURES[:2], TEXTS[:2]),
+        head_text_scores(model, PICTURES[0], TEXTS[0]),
+        spans,
+        spans[5, 1],
+        nearest_images(held, PICTURES[3], layer=5, head=1, k=3),
+        extreme_images(held, spans, 2),
+        mean_ablation_curve(store),
+        held.shares(),
+    ]
+    return {type(each).__name__: each for each in found}, held, store
+
+
+def test_every_kind_is_there(results):
+    assert set(results[0]) == set(VIEWS)
+    for name in VIEWS.values():
+        assert callable(resolve_name(name))
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_it_draws_saves_and_names_itself(results, kind, tmp_path):
+    found = results[0][kind]
+    assert isinstance(found.view(), View)
+    assert "clip-lens" in found._repr_html_()
+    assert found.save(tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
+    assert found.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    table = found.to_dataframe()
+    assert type(table) is pd.DataFrame
+    assert len(table) > 0
+    pd.testing.assert_frame_equal(pd.read_parquet(found.save(tmp_path / "a.parquet")), table, check_dtype=False)
+    assert len(pd.read_csv(found.save(tmp_path / "a.csv"))) == len(table)
+    if not isinstance(found, ResultTable):
+        assert "tensor(" not in repr(found)
+        assert len(repr(found)) < 600
+    with pytest.raises(ValueError, match=r"\.html"):
+        found.save(tmp_path / "a.docx")
+    assert not (tmp_path / "a.docx").exists()
+
+
+def test_rows_have_names_and_pictures_of_a_store_are_found(results):
+    _, held, store = results
+    near = nearest_images(store, 4, layer=5, head=1, k=3)
+    assert list(near["name"]) == [store.names[row] for row in near["row"]]
+    assert near.view().body.count("data:image") == 4  # The one asked about, and three.
+    free = extreme_images(held, "red shape", 2, heads=[(5, 1)])
+    assert set(free["text"]) == {"red shape"}
+    assert "nan" not in free.view().body.lower().replace("nano", "")
+    assert list(free["name"]) == [held.names[row] for row in free["row"]]
+
+
+def test_tables_stay_tables_when_pickled_or_cut(results):
+    near = results[0]["NearestImages"]
+    again = pickle.loads(pickle.dumps(near))
+    pd.testing.assert_frame_equal(again.to_dataframe(), near.to_dataframe())
+    assert (again.chosen_head, again.data) == ((5, 1), None)
+    assert "does not know its images" in again._repr_html_()
+    assert type(near[near["place"] < 3]) is pd.DataFrame
+
+
+def test_a_store_by_its_path_answers_without_more(results, tmp_path):
+    store = results[2]
+    model = store.model
+    path = str(store._place)
+    classifier = classifier_by_names(model, store.classes)
+    pd.testing.assert_frame_equal(mean_ablation_curve(path), mean_ablation_curve(store, classifier))
+    spans = text_span(model, path, TEXTS, 2, heads=[(5, 1)])
+    assert spans[5, 1].texts == text_span(model, store, TEXTS, 2, heads=[(5, 1)])[5, 1].texts
+    assert nearest_images(path, 3, 5, 1, 2).equals(nearest_images(store, 3, 5, 1, 2))
+    with pytest.raises(ValueError, match=r"model\.decompose\(images\)"):
+        nearest_images(tmp_path / "photo.jpg", 0, 5, 1, 2)
+    with pytest.raises(ValueError, match="name no classes"):
+        mean_ablation_curve(results[1])
+
+
+def test_sums_say_what_they_are_of(results):
+    held, store = results[1:]
+    for found in (Moments.of(held), store.moments, store.sums):
+        assert "tensor(" not in repr(found)
+        assert f"images={found.n}" in repr(found)
+    assert isinstance(ContributionStore.open(str(store._place), store.model).moments.sum_y, torch.Tensor)

@@ -16,13 +16,18 @@ class OwnModelError(ModelNotFoundError):
     """A collection's own model is not recorded, or is out of reach; the message says what to give."""
 
 
+def recorded_recipe(plan: Plan) -> Recipe | None:
+    """How the model of a collection was loaded; of an earlier version, so far as the model's title says it."""
+    return plan.recipe or recipe_of_title(plan.model_name)
+
+
 def own_recipe(plan: Plan, address: str) -> Recipe:
-    """How the model of a collection was loaded; of an earlier version, so far as the model's title says it.
+    """As :func:`recorded_recipe`, where that is all that is needed.
 
     Raises:
         OwnModelError: if that is not known, or is not all that is needed.
     """
-    found = plan.recipe or recipe_of_title(plan.model_name)
+    found = recorded_recipe(plan)
     if found is None:
         whole = hint(f"ContributionStore.open({address!r}, model)", "--model NAME, with --pretrained or --checkpoint")
         raise OwnModelError(

@@ -105,14 +105,7 @@ class ContributionStore(Data):
                 was collected by an earlier version is compared by what that kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
-        place = Place(address)
-        plan = read_plan(place)
-        if plan is None:
-            raise CollectionNotFoundError(f"{address} holds no collection. Make one: {_how_to_make(str(address))}.")
-        description = read_description(place, plan)
-        if description is None:
-            again = hint("call collect again with resume=True", "clip-lens collect again, with --resume")
-            raise CollectionNotFoundError(f"The collection in {address} is not finished: {again}.")
+        place, plan, description = read_finished(address)
         found: HookedCLIP = own_model(plan, str(address)) if model is None else resolved(model)
         fingerprints = Fingerprints.of(found)
         if model is None:
@@ -344,7 +337,24 @@ class ContributionStore(Data):
             raise CollectionDamagedError(key, self._place, str(error)) from error
 
 
-def _how_to_make(address: str) -> str:
-    return hint(
-        f"clip_lens_plugin.collect(model, dataset, {address!r})", f"clip-lens collect DATASET --out {typed(address)}"
-    )
+def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
+    """What says what a finished collection is, which needs no model.
+
+    Raises:
+        CollectionNotFoundError: if there is none, or it is not finished.
+        CollectionDamagedError: if its description is damaged.
+        ValueError: if it is of another version.
+    """
+    place = Place(address)
+    plan = read_plan(place)
+    if plan is None:
+        make = hint(
+            f"clip_lens_plugin.collect(model, dataset, {str(address)!r})",
+            f"clip-lens collect DATASET --out {typed(str(address))}",
+        )
+        raise CollectionNotFoundError(f"{address} holds no collection. Make one: {make}.")
+    description = read_description(place, plan)
+    if description is None:
+        again = hint("call collect again with resume=True", "clip-lens collect again, with --resume")
+        raise CollectionNotFoundError(f"The collection in {address} is not finished: {again}.")
+    return place, plan, description

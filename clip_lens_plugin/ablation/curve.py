@@ -5,13 +5,13 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 3 (figure 2 and tab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 
 from clip_lens_plugin.ablation.component_sets import Components, paper_components
@@ -110,6 +110,14 @@ def mean_ablation_curve(
         if components is None
         else [each.checked_for(model) for each in components]
     )
+    bars = Progress(console=Console(stderr=True), disable=not progress)
+    # Means of a total effect take a run of their own.
+    runs = len(chosen) + 1 + (effect == "total" and ablation == "mean" and means_from is None)
+    task = bars.add_task("ablating", total=len(data) * runs)
+
+    def moved(n: int) -> None:
+        bars.advance(task, n)
+
     if effect == "direct":
         source = data if means_from is None else means_from
         if not isinstance(source, Analysed | ComponentSums):
@@ -125,22 +133,24 @@ def mean_ablation_curve(
                 "Total effects replace activations in the running model, where no constant is shared out: leave "
                 "constants out, or ask for effect='direct'."
             )
-        found = _total(data, model, texts, chosen, ablation, images, means_from, seed, batch_size)
+        found = _total(data, model, texts, chosen, ablation, images, means_from, seed, batch_size, moved)
     known = (truth >= 0).numpy()
     n = int(known.sum())
     right, gained, lost = (np.zeros(len(chosen) + 1, dtype=np.int64) for _ in range(3))
     intact = np.zeros(0, dtype=bool)
-    for rows, number, logits in _shown(found, len(data), progress):
-        at = slice(rows.start, rows.stop)
-        best = logits.max(-1)
-        if not bool(best.values.isfinite().all()):  # A NaN is greater than any number.
-            bad = [rows.start + i for i in (~best.values.isfinite()).nonzero().flatten().tolist()]
-            raise ValueError(f"The scores of rows {bad[:5]} are NaN or infinite: leave such images out.")
-        hits = (best.indices.cpu() == truth[at]).numpy()[known[at]]
-        intact = hits if number == -1 else intact  # Of the same rows: they come before any set is ablated.
-        right[number + 1] += hits.sum()
-        gained[number + 1] += (hits & ~intact).sum()
-        lost[number + 1] += (intact & ~hits).sum()
+    with bars:
+        for rows, number, logits in found:
+            at = slice(rows.start, rows.stop)
+            best = logits.max(-1)
+            if not bool(best.values.isfinite().all()):  # A NaN is greater than any number.
+                bad = [rows.start + i for i in (~best.values.isfinite()).nonzero().flatten().tolist()]
+                raise ValueError(f"The scores of rows {bad[:5]} are NaN or infinite: leave such images out.")
+            hits = (best.indices.cpu() == truth[at]).numpy()[known[at]]
+            intact = hits if number == -1 else intact  # Of the same rows: they come before any set is ablated.
+            right[number + 1] += hits.sum()
+            gained[number + 1] += (hits & ~intact).sum()
+            lost[number + 1] += (intact & ~hits).sum()
+            moved(len(rows))
     described = [("nothing", "base", 0), *((each.name, each.kind, each.n_layers) for each in chosen)]
     table = AblationCurve(described, columns=["ablated", "kind", "layers"])
     table["accuracy"] = right / n
@@ -163,6 +173,7 @@ def _total(
     means_from: Any,
     seed: int,
     batch_size: int,
+    moved: Callable[[int], None],
 ) -> Iterator[tuple[range, int, Tensor]]:
     if images is None:
         raise ValueError(
@@ -180,14 +191,11 @@ def _total(
         if means_from is not None:
             raise ValueError("Total effects resample among the images themselves; leave means_from out.")
         donor_rows = donors(len(data), data, same=True, seed=seed)
-    return total_logits(model, scored, texts, components, ablation, source, donor_rows)
 
+    def counted(rows: Sequence[int] | None) -> Iterator[Tensor]:
+        for batch in source(rows):
+            yield batch
+            moved(len(batch))
 
-def _shown(found: Iterator[tuple[range, int, Tensor]], n: int, progress: bool) -> Iterator[tuple[range, int, Tensor]]:
-    bar = iter(track(range(n), "ablating", console=Console(stderr=True), disable=not progress))
-    for rows, number, logits in found:
-        if number == -1:
-            for _ in rows:
-                next(bar)
-        yield rows, number, logits
-    next(bar, None)
+    of_means = counted if ablation == "mean" and means_from is None else source
+    return total_logits(model, scored, texts, components, ablation, of_means, donor_rows)

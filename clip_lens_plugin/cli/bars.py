@@ -9,9 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 class Bars(Progress):
     """One bar a stage, on stderr."""
 
-    def __init__(self, console: Console) -> None:
-        label = TextColumn("{task.description:<24}")
-        super().__init__(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+    def __init__(self, console: Console, transient: bool = False) -> None:
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        hidden = transient and not console.is_terminal  # Where nothing can be wiped out, it would leave blank lines.
+        super().__init__(*columns, console=console, transient=transient, disable=hidden)
         self._stages: dict[str, TaskID] = {}
 
     def on_progress(self, stage: str, done: int, total: int) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from clip_lens_plugin.cli.options import AGAIN
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
+from clip_lens_plugin.hints import for_command_line
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
 INTERRUPTED = 130
@@ -25,10 +27,28 @@ DAMAGED = 4
 
 
 @contextmanager
-def one_line_errors(console: Console, who: str = "clip-lens") -> Iterator[None]:
-    """Ends in exit code 2 and one line that begins with ``who``; what is said of a collection is a line each."""
+def one_line_ends(console: Console, interrupted: str, who: str = "clip-lens", go_on: str = AGAIN) -> Iterator[None]:
+    """What ends a command, an error, Ctrl-C or SIGTERM, is said in one line.
+
+    Args:
+        console, who, go_on: see :func:`one_line_errors`.
+        interrupted: see :func:`one_line_interrupt`.
+    """
+    with one_line_errors(console, who, go_on), one_line_interrupt(console, interrupted), terminated_as_interrupted():
+        yield
+
+
+@contextmanager
+def one_line_errors(console: Console, who: str = "clip-lens", go_on: str = AGAIN) -> Iterator[None]:
+    """Ends in exit code 2 and one line that begins with ``who``; what is said of a collection is a line each.
+
+    Args:
+        console: of messages, which name options of the command line from here on.
+        who: speaks.
+        go_on: how a collection that was cut off is gone on with.
+    """
     try:
-        with _one_line_notes(console):
+        with for_command_line(go_on), _one_line_notes(console):
             yield
     except USER_CAN_MEND as error:
         say(console, f"{who}: {'; '.join((str(error), *_notes(error)))}")
@@ -60,13 +80,21 @@ def _one_line_notes(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def one_line_interrupt(console: Console, how: str, shown: bool = True) -> Iterator[None]:
-    """Ctrl-C ends in exit code 130 and one line that says what is kept and how to go on."""
+def one_line_interrupt(console: Console, how: str | Callable[[list[str]], str], shown: bool = True) -> Iterator[None]:
+    """Ctrl-C ends in exit code 130 and one line that says what is kept and how to go on.
+
+    Args:
+        console: of the line.
+        how: to go on; or what gives all behind "interrupted; " for what is said of how much is kept.
+        shown: whether there is a line.
+    """
     try:
         yield
     except KeyboardInterrupt as error:
         if shown:
-            say(console, "; ".join(("interrupted", *_notes(error), how)))
+            notes = _notes(error)
+            said = [*notes, how] if isinstance(how, str) else [how(notes)]
+            say(console, "; ".join(["interrupted", *said]))
         raise typer.Exit(INTERRUPTED) from None
 
 

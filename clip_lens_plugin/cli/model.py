@@ -33,7 +33,7 @@ def _option(name: str, text: str, **more: Any) -> Any:
 class ModelChoice:
     """What was said on the command line about the model; see ``HookedCLIP.from_pretrained`` for each."""
 
-    model: ModelOption = "scenes"
+    model: ModelOption = None
     pretrained: PretrainedOption = None
     checkpoint: Annotated[
         Path | None,
@@ -80,11 +80,12 @@ class ModelChoice:
 
         device = own_device if self.device is None else self.device
         check_device(device if device is None else str(device))
+        name = self.model or "scenes"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", LoadingWarning)
             try:
                 model = HookedCLIP.from_pretrained(
-                    self.model,
+                    name,
                     self.pretrained,
                     device,
                     dtype,
@@ -99,7 +100,7 @@ class ModelChoice:
                 )
             except torch.OutOfMemoryError as error:
                 raise ValueError(
-                    f"The device has no memory for {self.model}: {str(error).splitlines()[0]} Try --device cpu."
+                    f"The device has no memory for {name}: {str(error).splitlines()[0]} Try --device cpu."
                 ) from error
         for each in caught:
             if issubclass(each.category, LoadingWarning):
@@ -107,6 +108,24 @@ class ModelChoice:
             else:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
         return model
+
+    def typed(self) -> list[str]:
+        """What was said, as it is typed; the device, which may be another one next time, apart."""
+        words: list[str] = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name != "device" and value not in (None, False):
+                words.append(_OPTIONS[each.name])
+                words += [] if value is True else map(str, value if isinstance(value, tuple) else [value])
+        return words
+
+
+_OPTIONS: dict[str, str] = {
+    name: hint.__metadata__[0].default  # In an Annotated the first string of typer.Option is the option's name.
+    for name, hint in get_type_hints(ModelChoice, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
+"""Each option as it is typed."""
 
 
 def _size(given: str | None) -> list[int] | None:

@@ -13,18 +13,26 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Format = Literal["png", "svg"]
 
 ModelOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model",
+        show_default=False,
         help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY, or in Hugging Face's "
-        "format transformers:FOLDER or transformers:OWNER/REPOSITORY.",
+        "format transformers:FOLDER or transformers:OWNER/REPOSITORY; a collection's own, or scenes, if not given.",
     ),
 ]
 PretrainedOption = Annotated[
     str | None, typer.Option("--pretrained", help="Tag of the model's weights, or a checkpoint.")
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda; cuda where there is one.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Dtype that the model is loaded in.")]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        show_default=False,
+        help="Dtype that the model is loaded in; that of a collection's own, or float32, if not given.",
+    ),
+]
 AttributeOption = Annotated[
     str | None,
     typer.Option(
@@ -62,7 +70,16 @@ LabelOrderOption = Annotated[
     ),
 ]
 AGAIN = "run the same command again to go on"
-"""After Ctrl-C, for commands that resume by themselves."""
+"""For commands that go on with a collection by themselves."""
+
+ChosenOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        show_default=False,
+        help="Folder for what is written; a new one here, named after SOURCE, if not given.",
+    ),
+]
 
 FormatOption = Annotated[Format, typer.Option("--format", help="Of the figure.")]
 SourceArgument = Annotated[

@@ -11,20 +11,20 @@ from rich.table import Table
 
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import MANY_SKIPPED
+from clip_lens_plugin.cli.outputs import COLLECTED
 from clip_lens_plugin.cli.printing import cell, say
+from clip_lens_plugin.collection.checks.description import read_plan
 from clip_lens_plugin.collection.collecting import collect
-from clip_lens_plugin.collection.plan import MomentsOf, What
+from clip_lens_plugin.collection.place import Place
+from clip_lens_plugin.collection.plan import MomentsOf, Plan, What
 from clip_lens_plugin.collection.recognised import is_store as is_store
-from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.collection.store import ContributionStore, read_finished
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.torch_dataset import TorchSource
 from clip_lens_plugin.labelling.given import Labelling, read_labels
 from clip_lens_plugin.labelling.names import notes_of
 from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-
-COLLECTED = "collected"
-"""Folder inside a command's own that a data set is collected into."""
 
 MOST_SKIPPED = 20
 CPU_WORKERS, CUDA_WORKERS = 0, 8
@@ -69,6 +69,29 @@ def open_or_collect(
     if data is None:
         return ContributionStore.open(str(source), model)
     return collect(model, data, out / COLLECTED, what, workers=workers_for(model), resume=True, heads=heads)
+
+
+def finished_in(source: str | None, with_rows: bool = False) -> Plan:
+    """The plan of a finished collection, before its model is loaded.
+
+    Raises:
+        ValueError: as ``ContributionStore.open``, or if there are no rows of samples although they are needed.
+    """
+    _, plan, _ = read_finished(str(source))
+    if with_rows and plan.what != "contributions":
+        raise ValueError(
+            f"{source} holds moments and means, but no rows of samples, which are needed here: collect with --what "
+            f"contributions."
+        )
+    return plan
+
+
+def begun_in(address: str) -> Plan | None:
+    """The plan of what was collected there, finished or not; None where nothing was, or nobody can say."""
+    try:
+        return read_plan(Place(address)) if is_store(address) else None
+    except ValueError:  # Whoever goes on with it says what is damaged.
+        return None
 
 
 def workers_for(model: HookedCLIP) -> int:

@@ -25,6 +25,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import array_names, chunk_patterns, make_arrays
+from clip_lens_plugin.hints import go_on
 
 FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS)
 
@@ -52,7 +53,7 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, any_heads: bo
             place.create(PLAN_FILE, plan.to_bytes())
             begun = plan
         elif not resume:
-            raise ValueError(f"{place} holds a collection already. Go on with it (resume), or choose another place.")
+            raise ValueError(f"{place} holds a collection already: {go_on()}, or choose another place.")
         else:
             begun.refuse_other_plan(replace(plan, heads=begun.heads) if any_heads else plan, str(place))
             if read_description(place, begun) is not None:
@@ -81,8 +82,8 @@ def _refuse_foreign(place: Place) -> Plan | None:
 def not_written(place: object, error: OSError) -> OSError:
     """What to raise when a place cannot be written."""
     return OSError(
-        f"{place} cannot be written: {error.strerror or error}. What was collected so far is kept; make room and go "
-        f"on with resume."
+        f"{place} cannot be written: {error.strerror or error}. What was collected so far is kept; make room and "
+        f"{go_on()}."
     )
 
 

@@ -7,17 +7,15 @@ minute at most are computed again, and sums and rows come out as if nothing had 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
 from clip_lens_plugin.arguments import checked_choice, checked_number
+from clip_lens_plugin.collection.bars import all_there, samples_bar, working
 from clip_lens_plugin.collection.begin import begin, is_damaged, say, writing
 from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.place import Place
@@ -124,21 +122,27 @@ def collect(
             raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
         refuse_hooks(hooked, "collect keeps what the plain model does")
         source = as_collected(dataset, labels=labels, label_column=label_column, label_order=label_order)
-        plan, place = Plan.of(hooked, source, what, dtype, batch_size, autocast, heads, ranks.world), Place(out)
+        visible, place = progress and ranks.is_first, Place(out)
+        with working("reading the data set's names and the model's weights", visible):
+            plan = Plan.of(hooked, source, what, dtype, batch_size, autocast, heads, ranks.world)
         part = source if isinstance(source, ImageSource) or ranks.world == 1 else source.split(ranks.rank, ranks.world)
         refuse_other_plans(ranks, plan, resume=resume, strict=strict)
         begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, any_heads=heads is None))
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
-            verified = hooked.verify()
+            with working("comparing the model with its source", visible):
+                verified = hooked.verify()
             options = (place, begun, ranks, workers, strict, progress)
             if isinstance(part, ImageSource):
                 everyones = _run_blocks(hooked, part, *options)
             else:
                 everyones = run_stream(hooked, part, *options)
-            ranks.first_does(lambda: finish(place, begun, everyones, verified))
+            with working("writing moments and checksums", visible):
+                ranks.first_does(lambda: finish(place, begun, everyones, verified))
             everyones.clear()  # Moments may be so large that they are not to be in memory twice.
         store = ContributionStore.open(out, hooked)
+        if begun is None:
+            all_there(store.plan.n_samples or 0, visible)
     if ranks.is_first:
         store.warn_of_skipped()
     return store
@@ -183,13 +187,19 @@ def _run_blocks(
     writer = RowWriter(place, plan) if plan.what == "contributions" else None
     batches = read_batches(model, source, [batch for block in left for batch in plan.batches(block)], workers, strict)
 
-    def done_so_far() -> str:
-        kept = sum(len(plan.samples(block)) for block in share if block in done or block in mine.blocks)
-        return f"{kept:,} of {sum(len(plan.samples(block)) for block in share):,} samples"
+    total = _n_samples(plan, share)
 
-    with kept_if_ended(place, plan, ranks, mine, done_so_far):
-        for block in _shown(left, plan, progress and ranks.is_first):
-            ran = _run_block(model, source, plan, block, batches, ranks)
+    def done_so_far() -> str:
+        kept = _n_samples(plan, [block for block in share if block in done or block in mine.blocks])
+        return f"{kept:,} of {total:,} samples" if kept else ""
+
+    visible = progress and ranks.is_first
+    if not left:
+        all_there(total, visible)
+    bar = samples_bar(visible and bool(left), total, total - _n_samples(plan, left))
+    with kept_if_ended(place, plan, ranks, mine, done_so_far), bar as advance:
+        for block in left:
+            ran = _run_block(model, source, plan, block, batches, ranks, advance)
             if block in lost:
                 _refuse_other_samples(place, plan, block, ran, every)
             with writing(place):
@@ -204,15 +214,27 @@ def _run_blocks(
         return gathered(ranks, mine)
 
 
+def _n_samples(plan: Plan, blocks: Iterable[int]) -> int:
+    return sum(len(plan.samples(block)) for block in blocks)
+
+
 def _run_block(
-    model: HookedCLIP, source: ImageSource, plan: Plan, block: int, batches: Iterator[Batch], ranks: Ranks
+    model: HookedCLIP,
+    source: ImageSource,
+    plan: Plan,
+    block: int,
+    batches: Iterator[Batch],
+    ranks: Ranks,
+    advance: Callable[[int], object],
 ) -> Ran:
+    """Runs a block; ``advance`` is called after each batch with its size."""
     ran = Ran(BlockRows(plan, block))
     for position in ran.rows.samples:
         ran.rows.name(position, source.name(position))
-    for _ in plan.batches(block):
+    for samples in plan.batches(block):
         ranks.check()
         ran.add(model, plan, next(batches), source.name)
+        advance(len(samples))
     return ran
 
 
@@ -226,13 +248,3 @@ def _refuse_other_samples(place: Place, plan: Plan, block: int, again: Ran, ever
             f"Rows in {place} were lost and cannot be written again: the sample at position {other[0]} of the data set "
             f"{'can' if other[0] in before else 'cannot'} be read now, unlike then. Collect into another place."
         )
-
-
-def _shown(blocks: list[int], plan: Plan, visible: bool) -> Iterator[int]:
-    """The blocks, with a bar that counts samples of this process."""
-    columns = (TextColumn("collecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), disable=not visible) as bars:
-        task = bars.add_task("collecting", total=sum(len(plan.samples(block)) for block in blocks))
-        for block in blocks:
-            yield block
-            bars.advance(task, len(plan.samples(block)))

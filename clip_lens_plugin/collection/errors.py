@@ -25,5 +25,8 @@ class CollectionDamagedError(CollectionNotFoundError):
         self.key, self.how = key, how
 
 
+NOTHING_KEPT = "nothing is kept yet"
+"""How a note begins where what was collected is lost."""
+
 NOT_WHOLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 """What parsers and codecs raise on what is damaged."""

@@ -24,6 +24,7 @@ from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns, make_arrays, metadata_keys
 from clip_lens_plugin.collection.streams import counted_samples, write_empty
+from clip_lens_plugin.hints import go_on
 from clip_lens_plugin.model.identity.verification import Verification
 
 
@@ -46,7 +47,7 @@ def finish(place: Place, plan: Plan, present: list[Progress], verified: Verifica
         counted = plan.counted(n_samples)
     missing = set(range(counted.n_blocks)) - empty - {block for each in every for block in each.blocks}
     if missing:
-        raise ValueError(f"{place} lacks {len(missing)} of {counted.n_blocks} blocks: go on with resume.")
+        raise ValueError(f"{place} lacks {len(missing)} of {counted.n_blocks} blocks: {go_on()}.")
     everyones_skipped = {position: skipped for each in every for position, skipped in each.skipped.items()}
     skipped = [(each.name, each.reason) for _, each in sorted(everyones_skipped.items())]
     if whole.moments is None or whole.sums is None:
@@ -108,6 +109,6 @@ def _checksums(place: Place, plan: Plan, every: list[Progress]) -> ChunkChecksum
         records = [each.chunks[block] for each in every if block in each.chunks]
         record = records[0] if len(records) == 1 else recorded_checksums(place, plan, every, block)
         if record is None:
-            raise ValueError(f"Block {block} in {place} was damaged since it was written: go on with resume.")
+            raise ValueError(f"Block {block} in {place} was damaged since it was written: {go_on()}.")
         found.append(record)
     return ChunkChecksums(chunk_patterns(plan), np.stack(found))

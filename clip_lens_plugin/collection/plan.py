@@ -16,6 +16,7 @@ from clip_lens_plugin.datasets.streams.stream import StreamSource
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.model.loading.recipe import Recipe
 from clip_lens_plugin.numerics.noise import TOLERANCE, computed_noise, stored_noise
 from clip_lens_plugin.statistics.moments import late_layers
 
@@ -73,6 +74,7 @@ class Plan:
         heads: "late" where moments of the last layers alone are kept, "all" where they are of every head.
         ranks: processes that a stream is shared out among, which has to stay; None for a data set with positions.
         format: version of the layout on disk.
+        recipe: how the model was loaded; None if it was wrapped from an object, or by an earlier version.
     """
 
     what: What
@@ -94,6 +96,7 @@ class Plan:
     heads: MomentsOf = "all"
     ranks: int | None = None
     format: int = FORMAT
+    recipe: Recipe | None = None
 
     @classmethod
     def of(
@@ -134,6 +137,7 @@ class Plan:
             bias_weight=model.blocks[0].attn.out.outer is not None,
             heads=heads or ("late" if p > 1 else "all"),
             ranks=None if isinstance(source, ImageSource) else ranks,
+            recipe=None if model.origin is None else model.origin.recipe,
         )
 
     @property
@@ -198,8 +202,10 @@ class Plan:
         return self.format >= FORMAT
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON's types."""
-        return json.loads(json.dumps(asdict(self)))
+        """As JSON's types; without a recipe where there is none, as earlier versions wrote it."""
+        values = json.loads(json.dumps(asdict(replace(self, recipe=None))))
+        del values["recipe"]
+        return values if self.recipe is None else {**values, "recipe": self.recipe.to_json()}
 
     def to_bytes(self) -> bytes:
         """The plan file."""
@@ -221,7 +227,8 @@ class Plan:
             read = Fingerprints.of_format_3 if kept == FORMAT_3 else Fingerprints.from_json
             values = {**values, "fingerprints": read(values["fingerprints"]), "shape": tuple(values["shape"])}
             values["pool_parts"] = tuple(values["pool_parts"])
-            classes = values["classes"]
+            classes, recipe = values["classes"], values.pop("recipe", None)
+            values["recipe"] = None if recipe is None else Recipe.from_json(recipe)
             return cls(**{**values, "classes": None if classes is None else tuple(classes)})
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"The collection's description is damaged: {error}. Collect it again.") from error
@@ -247,7 +254,8 @@ class Plan:
         if parts:
             raise CollectionMismatchError(
                 f"{place} was collected with another model ({self.model_name}): {' and '.join(parts)} "
-                f"{'differs' if len(parts) == 1 else 'differ'}. Load that model, or collect again with this one."
+                f"{'differs' if len(parts) == 1 else 'differ'}. Load that model"
+                f"{'' if self.recipe is None else f', {self.recipe}'}, or collect again with this one."
             )
 
     def warn_of_earlier_version(self, place: str) -> None:

@@ -17,6 +17,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.stream import Arrival, StreamSource
 from clip_lens_plugin.files.given import UnreachableError, reason_of
+from clip_lens_plugin.hints import given_as, go_on, hint
 from clip_lens_plugin.images.pictures import UnreadableImageError, upright_rgb
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import refuse_not_pixels
@@ -49,6 +50,7 @@ class _Failure:
     error: ValueError | OSError
 
 
+PREPROCESSING = "--image-mean, --image-std, --image-interpolation and --image-resize-mode"
 KEPT = "What was collected so far is kept"
 _OF_THE_MACHINE = ("Too many open files", "shared memory", "allocate memory", "ancdata")
 """Parts of what torch says where a process that reads cannot pass a batch on."""
@@ -90,7 +92,7 @@ def _loaded(loader: DataLoader) -> Iterator[Batch | _Failure]:
         last = (str(error).splitlines() or [""])[-1]
         if isinstance(error, MemoryError) or any(each in str(error) for each in _OF_THE_MACHINE):
             raise UnreachableError(
-                f"Samples cannot be read: {last or 'too little memory'}. {KEPT}: go on with resume, with fewer workers "
+                f"Samples cannot be read: {last or 'too little memory'}. {KEPT}: {go_on()}, with fewer workers "
                 f"or a smaller batch."
             ) from error
         raise
@@ -112,7 +114,7 @@ def dead_readers_said() -> Iterator[None]:
         how = said.partition("signal: ")[2].split(".")[0]
         raise UnreachableError(
             f"A process that reads samples has died{f' ({how})' if how else ''}, most often because memory ran out. "
-            f"{KEPT}: go on with resume, with fewer workers or a smaller batch."
+            f"{KEPT}: {go_on()}, with fewer workers or a smaller batch."
         ) from error
 
 
@@ -138,7 +140,8 @@ class _Prepared(Dataset):
             if not self.strict:
                 return position, Skipped(name, str(error)), -1
             told = (
-                f"{name!r} cannot be read: {error}. Mend or remove it, or collect without strict to skip such samples."
+                f"{name!r} cannot be read: {error}. Mend or remove it, or collect without {given_as('strict')} to skip "
+                f"such samples."
             )
             return position, _Failure(UnreadableSampleError(told)), -1
         except (OSError, MemoryError) as error:
@@ -149,7 +152,7 @@ class _Prepared(Dataset):
     def _stopped(self, error: OSError | MemoryError, position: int | Arrival) -> OSError:
         return UnreachableError(
             f"Sample {self.source.name(position)!r} cannot be reached: {reason_of(error)}. It may be whole, so it is "
-            f"not skipped. {KEPT}: bring the data back and go on with resume."
+            f"not skipped. {KEPT}: bring the data back and {go_on()}."
         )
 
     def _tensor(self, image, position: int | Arrival) -> Tensor:
@@ -157,7 +160,7 @@ class _Prepared(Dataset):
             if self.preprocess is None:
                 raise ValueError(
                     f"{self.model_name} was wrapped without its preprocessing, so it cannot take pictures. Give it: "
-                    f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer)."
+                    f"{hint('HookedCLIP.from_open_clip(clip, preprocess, tokenizer)', PREPROCESSING)}."
                 )
             image = self.preprocess(upright_rgb(image))
         name = self.source.name(position)

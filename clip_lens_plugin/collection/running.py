@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from clip_lens_plugin.collection.begin import say
+from clip_lens_plugin.collection.errors import NOTHING_KEPT
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.processes.ranks import Ranks
@@ -19,6 +20,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
@@ -62,9 +64,10 @@ class Ran:
             try:
                 self.rows.fill(batch.positions, batch.labels, contributions)
             except OverflowError as error:
+                wider = hint("dtype='float32'", "--dtype float32")
                 raise NonFiniteActivationError(
                     f"The contributions of sample {name(int(error.args[0]))!r} are too large for float16. "
-                    f"Collect with dtype='float32'."
+                    f"Collect with {wider}."
                 ) from error
 
 
@@ -101,7 +104,7 @@ def kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: 
     """Keeps what is done if an error or Ctrl-C ends it, and adds a note to the error that says how much that is.
 
     Args:
-        done: says how many samples this process has done.
+        done: says how many samples this process has done; "" for none.
     """
     try:
         yield
@@ -109,7 +112,9 @@ def kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: 
         with suppress(OSError):  # What was written before is there still.
             mine.save(place, ranks.rank, plan)
         if mine.is_kept:
-            error.add_note(f"{done()}{'' if ranks.world == 1 else f' of process {ranks.rank}'} are kept")
+            kept, whose = done(), "" if ranks.world == 1 else f" of process {ranks.rank}"
+            none = f"{NOTHING_KEPT}{whose}, samples are kept {plan.block} at a time"
+            error.add_note(f"{kept}{whose} are kept" if kept else none)
         raise
 
 

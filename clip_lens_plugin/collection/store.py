@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from clip_lens_plugin.collection.errors import (
     CollectionNotFoundError,
     SkippedWarning,
 )
+from clip_lens_plugin.collection.own_model import own_model, refuse_changed
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.rows import read_contributions, read_rows
@@ -44,14 +45,18 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.hints import hint, typed
 from clip_lens_plugin.labelling.wordnet import worded
-from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.zero_shot.accuracy import accuracy_on
 from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 T = TypeVar("T")
 
@@ -83,31 +88,33 @@ class ContributionStore(Data):
         self._place, self._description = place, description
 
     @classmethod
-    @takes_bridges
-    def open(cls, address: str | Path, model: HookedCLIP) -> ContributionStore:
+    def open(cls, address: str | Path, model: HookedCLIP | TransformerBridge | None = None) -> ContributionStore:
         """Opens a folder or fsspec address; reads nothing but its description and looks for its files.
+
+        Args:
+            address: where it lies.
+            model: that it was collected with; loaded as it was loaded then if not given.
 
         Raises:
             CollectionNotFoundError: if there is none, or it is not finished.
+            OwnModelError: if no model is given, and its own is not recorded or out of reach; the message says what to
+                give.
             CollectionDamagedError: if its description is damaged, or a file lacks or is cut short. What the other
                 files hold is compared when they are read.
             CollectionMismatchError: if it was collected with another model; the message says which part differs. What
                 was collected by an earlier version is compared by what that kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
-        place = Place(address)
-        plan = read_plan(place)
-        if plan is None:
-            raise CollectionNotFoundError(
-                f"{address} holds no collection. Make one: clip_lens_plugin.collect(model, dataset, {str(address)!r})."
-            )
-        plan.refuse_other_model(Fingerprints.of(model), str(address))
+        place, plan, description = read_finished(address)
+        found: HookedCLIP = own_model(plan, str(address)) if model is None else resolved(model)
+        fingerprints = Fingerprints.of(found)
+        if model is None:
+            refuse_changed(plan, fingerprints, str(address))
+        else:
+            plan.refuse_other_model(fingerprints, str(address))
         plan.warn_of_earlier_version(str(address))
-        description = read_description(place, plan)
-        if description is None:
-            raise CollectionNotFoundError(f"The collection in {address} is not finished: go on with it (resume).")
         description.refuse_lacking(place)
-        return cls(place, plan.counted(description.n_samples), model, description)
+        return cls(place, plan.counted(description.n_samples), found, description)
 
     @cached_property
     def moments(self) -> Moments:
@@ -307,9 +314,8 @@ class ContributionStore(Data):
 
     def _array(self, name: str) -> zarr.Array:
         if not self.has_rows:
-            raise ValueError(
-                f"{self._place} holds moments and means, but no rows of samples. Collect with what='contributions'."
-            )
+            rows = hint("what='contributions'", "--what contributions")
+            raise ValueError(f"{self._place} holds moments and means, but no rows of samples. Collect with {rows}.")
         with self._named_if_damaged(f"array {name!r}"):
             if name not in self._group:
                 raise CollectionDamagedError(name, self._place, "the array is not there")
@@ -329,3 +335,26 @@ class ContributionStore(Data):
             return parse(found)
         except (SafetensorError, *NOT_WHOLE) as error:
             raise CollectionDamagedError(key, self._place, str(error)) from error
+
+
+def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
+    """What says what a finished collection is, which needs no model.
+
+    Raises:
+        CollectionNotFoundError: if there is none, or it is not finished.
+        CollectionDamagedError: if its description is damaged.
+        ValueError: if it is of another version.
+    """
+    place = Place(address)
+    plan = read_plan(place)
+    if plan is None:
+        make = hint(
+            f"clip_lens_plugin.collect(model, dataset, {str(address)!r})",
+            f"clip-lens collect DATASET --out {typed(str(address))}",
+        )
+        raise CollectionNotFoundError(f"{address} holds no collection. Make one: {make}.")
+    description = read_description(place, plan)
+    if description is None:
+        again = hint("call collect again with resume=True", "clip-lens collect again, with --resume")
+        raise CollectionNotFoundError(f"The collection in {address} is not finished: {again}.")
+    return place, plan, description

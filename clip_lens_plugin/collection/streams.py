@@ -11,16 +11,13 @@ samples: where rows that were written are damaged, the process begins again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
+from clip_lens_plugin.collection.bars import stream_bar
 from clip_lens_plugin.collection.begin import is_damaged, say, writing
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
@@ -31,6 +28,7 @@ from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.running import Ran, earlier_of, gathered, kept_if_ended
 from clip_lens_plugin.datasets.streams.stream import Arrival, State, StreamSource
 from clip_lens_plugin.files.given import UnreachableError
+from clip_lens_plugin.hints import go_on
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
@@ -66,18 +64,18 @@ def run_stream(
     pulled = _Pulled(source, stand, plan.batch_size)
 
     def done_so_far() -> str:
-        return f"{mine.stream['arrived'] if mine.stream else 0:,} samples"
+        return f"{mine.stream['arrived']:,} samples" if mine.stream else ""
 
     kept = kept_if_ended(place, plan, ranks, mine, done_so_far)
-    with kept, _bar(progress and ranks.is_first, stand["arrived"]) as advance:
-        for ran, stand in _blocks(model, plan, ranks, pulled, read_batches(model, source, pulled, workers, strict)):
+    with kept, stream_bar(progress and ranks.is_first, stand["arrived"]) as moved:
+        batches = read_batches(model, source, pulled, workers, strict)
+        for ran, stand in _blocks(model, plan, ranks, pulled, batches, moved):
             block = _block(plan, ranks.rank, len(mine.blocks))
             with writing(place):
                 if writer is not None:
                     mine.add_rows(block, writer.write(ran.rows, block))
                 mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers, stand)
                 mine.save_when_due(place, ranks.rank, plan)
-            advance(stand["arrived"])
         with writing(place):
             mine.save(place, ranks.rank, plan)
         return gathered(ranks, mine)
@@ -137,9 +135,18 @@ class _Pulled:
 
 
 def _blocks(
-    model: HookedCLIP, plan: Plan, ranks: Ranks, pulled: _Pulled, batches: Iterator[Batch]
+    model: HookedCLIP,
+    plan: Plan,
+    ranks: Ranks,
+    pulled: _Pulled,
+    batches: Iterator[Batch],
+    moved: Callable[[int], object],
 ) -> Iterator[tuple[Ran, State]]:
-    """Blocks that were run, the last one perhaps not full, and where the stream stood after each."""
+    """Blocks that were run, the last one perhaps not full, and where the stream stood after each.
+
+    Args:
+        moved: called after each batch with how many samples have been run.
+    """
     ran, stand = None, None
     for batch in batches:
         ranks.check()
@@ -152,13 +159,14 @@ def _blocks(
         positions = [at[number] for number in batch.positions]
         skipped = {at[number]: each for number, each in batch.skipped.items()}
         ran.add(model, plan, replace(batch, positions=positions, skipped=skipped), named.__getitem__)
+        moved(stand["arrived"])
         if stand["arrived"] % plan.block == 0:
             yield ran, stand
             ran = None
     if pulled.failure is not None:
         told = f"{type(pulled.failure).__name__}: {' '.join(str(pulled.failure).split())[:300]}"
         raise UnreachableError(
-            f"The {plan.dataset} cannot be read on ({told}). {KEPT}: when it can be read again, go on with resume."
+            f"The {plan.dataset} cannot be read on ({told}). {KEPT}: when it can be read again, {go_on()}."
         ) from pulled.failure
     if ran is not None and stand is not None:
         yield ran, {**stand, "ended": True}
@@ -185,12 +193,3 @@ def _earlier(place: Place, plan: Plan, ranks: Ranks) -> Progress:
         f"{len(mine.blocks)} blocks are run again."
     )
     return Progress()
-
-
-@contextmanager
-def _bar(visible: bool, arrived: int) -> Iterator:
-    """Shows how many samples of this process have come; what is given is called with their number."""
-    columns = (TextColumn("collecting"), BarColumn(), TextColumn("{task.completed:,} samples"), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), disable=not visible) as bars:
-        task = bars.add_task("collecting", total=None, completed=arrived)
-        yield lambda now: bars.update(task, completed=now)

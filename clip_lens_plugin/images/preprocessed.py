@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.images.pictures import Picture, upright_pictures
 
 
@@ -34,9 +35,9 @@ def prepared(
     if preprocess is None:
         raise ValueError(
             f"{model_name} was wrapped without its preprocessing. Give it: "
-            f"HookedCLIP.from_open_clip(clip, preprocess, tokenizer), or where a Hugging Face folder has no "
-            f"preprocessor_config.json, image_mean, image_std, image_interpolation and image_resize_mode of "
-            f"from_pretrained."
+            f"{hint('HookedCLIP.from_open_clip(clip, preprocess, tokenizer), or ', '')}where a Hugging Face folder has "
+            f"no preprocessor_config.json, {given_as('image_mean')}, {given_as('image_std')}, "
+            f"{given_as('image_interpolation')} and {given_as('image_resize_mode')}{hint(' of from_pretrained', '')}."
         )
     made = [preprocess(picture) for picture in upright_pictures(pictures)]
     for each in made:

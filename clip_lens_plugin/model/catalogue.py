@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +36,7 @@ class _Tower:
     reason: str = ""
 
 
-def catalogue(contains: str = "") -> pd.DataFrame:
+def catalogue(contains: str = "", on_progress: Callable[[int, int], object] = lambda done, total: None) -> pd.DataFrame:
     """One row per model name of open_clip, in open_clip's order.
 
     Each image tower is built without memory for its weights and read as a loaded one would be, so what this says is
@@ -43,6 +44,7 @@ def catalogue(contains: str = "") -> pd.DataFrame:
 
     Args:
         contains: only names with this in them, whatever the case.
+        on_progress: called with (names done, names in all).
 
     Returns:
         name, tags (of pretrained weights), supported, family, layers, heads, width, patch (height x width in pixels),
@@ -55,11 +57,12 @@ def catalogue(contains: str = "") -> pd.DataFrame:
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        for name in open_clip.list_models():
-            if contains.lower() in name.lower():
-                tower = _tower(name, built)
-                known = (tower.family, tower.layers, tower.heads, tower.width, tower.patch, tower.reason)
-                rows.append((name, tuple(tags.get(name, ())), not tower.reason, *known))
+        names = [name for name in open_clip.list_models() if contains.lower() in name.lower()]
+        for done, name in enumerate(names, start=1):
+            tower = _tower(name, built)
+            known = (tower.family, tower.layers, tower.heads, tower.width, tower.patch, tower.reason)
+            rows.append((name, tuple(tags.get(name, ())), not tower.reason, *known))
+            on_progress(done, len(names))
     finally:
         logging.disable(previous)
     columns = ["name", "tags", "supported", "family", "layers", "heads", "width", "patch", "reason"]

@@ -17,6 +17,7 @@ from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.numerics.noise import computed_noise, psd_covariance
 
 WORDS = ("unit", "constants")
@@ -204,9 +205,10 @@ class Moments:
     def refuse_left_out(self, layer: int) -> None:
         """Raises ValueError if the products of this layer, counted from the start, were not kept."""
         if self.layers is not None and layer not in self.layers:
+            every = hint("heads='all'", "--heads all")
             raise ValueError(
                 f"Layer {layer} is not in these moments, which are of {_named(self.layers)} alone. Collect with "
-                f"heads='all' (--heads all)."
+                f"{every}."
             )
 
     @property

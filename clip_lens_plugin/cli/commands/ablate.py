@@ -9,11 +9,13 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.dataset import source_of
-from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AGAIN,
     AttributeOption,
+    ChosenOut,
     Format,
     FormatOption,
     LabelColumnOption,
@@ -24,6 +26,7 @@ from clip_lens_plugin.cli.options import (
     SourceArgument,
     check_out,
 )
+from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import print_path, say
 
 if TYPE_CHECKING:
@@ -38,9 +41,9 @@ Effect = Literal["direct", "total"]
 @takes_model
 def ablate(
     choice: ModelChoice,
-    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
     source: SourceArgument = None,
-    precision: PrecisionOption = "float32",
+    out: ChosenOut = None,
+    precision: PrecisionOption = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -70,31 +73,40 @@ def ablate(
     label_order: LabelOrderOption = None,
 ) -> None:
     """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
-    import torch
-
-    from clip_lens_plugin.ablation.curve import mean_ablation_curve
-    from clip_lens_plugin.cli.bars import Bars
-    from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
-    from clip_lens_plugin.cli.stores import (
-        data_set_of,
-        end_if_many_skipped,
-        open_or_collect,
-        print_classes,
-        print_store,
-        store_labels,
-    )
-    from clip_lens_plugin.labelling.names import notes_of
-
     console = Console(stderr=True, highlight=False)
-    with one_line_errors(console), one_line_interrupt(console, AGAIN):
+    with one_line_ends(console, AGAIN):
+        out = free_place(source, "ablation") if out is None else out
         check_out(out)
+        with starting(console):
+            import torch
+
+            from clip_lens_plugin.ablation.curve import mean_ablation_curve
+            from clip_lens_plugin.cli.answers import say_next_of
+            from clip_lens_plugin.cli.bars import Bars
+            from clip_lens_plugin.cli.chosen import ChosenModel
+            from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
+            from clip_lens_plugin.cli.stores import (
+                data_set_of,
+                end_if_many_skipped,
+                finished_in,
+                open_or_collect,
+                print_classes,
+                print_store,
+                store_labels,
+            )
+            from clip_lens_plugin.labelling.names import notes_of
         told = (labels, label_column, label_order)
         data = data_set_of(source, None if images else limit, None if images else attribute, *told)
         pictures = _pictures(data, images, limit, attribute, effect)
         chosen = None if data is None else chosen_classes(classes, data.classes)
         if data is not None and notes_of(data) and notes_of(data)[0].startswith("no labels"):
             raise ValueError(f"There is nothing to measure accuracy by: {notes_of(data)[0]}.")
-        loaded = choice.load(console, getattr(torch, precision))
+        address = str(source) if data is None else str(out / COLLECTED)
+        model = ChosenModel.of(
+            choice, precision, finished_in(source, with_rows=True) if data is None else None, address
+        )
+        with console.status("loading the model"):
+            loaded = model.load(console)
         if data is not None:
             print_classes(console, data)
         store = open_or_collect(source, data, loaded, out, "contributions")
@@ -114,12 +126,15 @@ def ablate(
         print_store(console, store)
         with Bars(console) as bars:
             classifier = classifier_of(loaded, chosen, lambda done, n: bars.on_progress("encoding classes", done, n))
-        with console.status("ablating"):
+        with console.status("measuring accuracy"):
             accuracy = store.accuracy(classifier, truth)
-            curve = mean_ablation_curve(store, classifier, truth, ablation=ablation, effect=effect, images=pictures)
+        curve = mean_ablation_curve(
+            store, classifier, truth, ablation=ablation, effect=effect, images=pictures, progress=True
+        )
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             print_path(path)
+        say_next_of(console, store, address, "ablate")
         if data is not None:
             end_if_many_skipped(console, store)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, terminated_as_interrupted
+from clip_lens_plugin.cli.life import is_first, starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AttributeOption,
@@ -19,7 +21,10 @@ from clip_lens_plugin.cli.options import (
     LimitOption,
     PrecisionOption,
 )
-from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.cli.printing import print_path, say_next
+from clip_lens_plugin.collection.errors import NOTHING_KEPT
+
+GO_ON = "go on with --resume"
 
 
 @takes_model
@@ -39,7 +44,7 @@ def collect(
         typer.Option(help="The moments of the heads, or one compact row per sample as well."),
     ] = "contributions",
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the rows.")] = "float16",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = None,
     autocast: Annotated[
         Literal["bfloat16", "float16", "none"], typer.Option(help="Dtype of the model's matrix products.")
     ] = "none",
@@ -69,24 +74,41 @@ def collect(
     More than 5 % of the samples skipped is exit code 3, and the collection stays usable. Without a data set: drawn
     scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
     """
-    import torch
-
-    from clip_lens_plugin.cli.stores import end_if_many_skipped, print_classes, print_store, workers_for
-    from clip_lens_plugin.collection.collecting import collect as run
-    from clip_lens_plugin.collection.processes.ranks import Ranks, joined
-
     console = Console(stderr=True, highlight=False)
+    with one_line_interrupt(console, lambda notes: "nothing was collected", shown=is_first()), starting(console):
+        import torch
+
+        from clip_lens_plugin.cli.answers import next_words, print_answers
+        from clip_lens_plugin.cli.chosen import ChosenModel
+        from clip_lens_plugin.cli.stores import (
+            begun_in,
+            end_if_many_skipped,
+            print_classes,
+            print_store,
+            workers_for,
+        )
+        from clip_lens_plugin.collection.collecting import collect as run
+        from clip_lens_plugin.collection.processes.ranks import Ranks, joined
+
+    def kept(notes: list[str]) -> str:
+        if not notes:
+            return GO_ON if begun_in(out) is not None else "nothing was collected"
+        again = "begin again with --resume" if notes[0].startswith(NOTHING_KEPT) else GO_ON
+        return "; ".join([*notes, again])
+
     with joined() as own_device:
         ranks = Ranks.current()
         who = "clip-lens" if ranks.world == 1 else f"clip-lens, process {ranks.rank}"
         with (
-            one_line_errors(console, who),
-            one_line_interrupt(console, "go on with --resume", shown=ranks.is_first),
+            one_line_errors(console, who, GO_ON),
+            one_line_interrupt(console, kept, shown=ranks.is_first),
             terminated_as_interrupted(),
             Ranks.together(),
         ):
             source = source_of(dataset, limit, attribute, labels, label_column, label_order)
-            loaded = choice.load(console, getattr(torch, precision), own_device)
+            chosen = ChosenModel.of(choice, precision, begun_in(out) if resume else None, out)
+            with console.status("loading the model") if ranks.is_first else nullcontext():
+                loaded = chosen.load(console, own_device)
             if ranks.is_first:
                 print_classes(console, source)
             store = run(
@@ -104,5 +126,7 @@ def collect(
             )
             if ranks.is_first:
                 print_store(console, store)
+                print_answers(console, store, out)
                 print_path(out)
+                say_next(console, *next_words(store.plan, out))
             end_if_many_skipped(console if ranks.is_first else Console(quiet=True), store)

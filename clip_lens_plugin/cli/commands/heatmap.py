@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.errors import one_line_errors
+from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import refuse_address
-from clip_lens_plugin.cli.printing import print_path
+from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.printing import print_path, say_next
 from clip_lens_plugin.plain_text import printable
 
 if TYPE_CHECKING:
@@ -25,8 +27,13 @@ def heatmap(
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     text: Annotated[list[str], typer.Option("--text", help="What to look for; again for more.", show_default=False)],
     out: Annotated[
-        Path, typer.Option(help=".html to explore heads, texts and patches; .png or .svg for a figure.")
-    ] = Path("heatmap.html"),
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help=".html to explore heads, texts and patches; .png or .svg for a figure; a new file here, named after "
+            "the picture, if not given.",
+        ),
+    ] = None,
     head: Annotated[
         list[str] | None, typer.Option("--head", help="LAYER.HEAD, for a figure; again for more; all if not given.")
     ] = None,
@@ -36,16 +43,17 @@ def heatmap(
     smooth: Annotated[bool, typer.Option("--smooth", help="Show maps interpolated; the numbers stay.")] = False,
 ) -> None:
     """Maps a picture's similarity to texts onto its patches, on the whole picture."""
-    from clip_lens_plugin.arguments import checked_texts
-    from clip_lens_plugin.files.whole import check_place
-    from clip_lens_plugin.images.pictures import open_upright
-    from clip_lens_plugin.maps.crop_geometry import Placement
-    from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
-    from clip_lens_plugin.views.drawing.view import SUFFIXES
-    from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
-
     console = Console(stderr=True, highlight=False)
-    with one_line_errors(console):
+    with one_line_ends(console, lambda notes: "nothing was written"):
+        with starting(console):
+            from clip_lens_plugin.arguments import checked_texts
+            from clip_lens_plugin.files.whole import check_place
+            from clip_lens_plugin.images.pictures import open_upright
+            from clip_lens_plugin.maps.crop_geometry import Placement
+            from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
+            from clip_lens_plugin.views.drawing.view import SUFFIXES
+            from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+        out = free_place(str(image), "heatmap", ".png" if head or contrast else ".html") if out is None else out
         if out.suffix not in SUFFIXES:
             raise ValueError(f"--out must end in one of {' '.join(SUFFIXES)}, got {out}.")
         refuse_address("--out", out)
@@ -61,7 +69,7 @@ def heatmap(
             picture = open_upright(image)
         except ValueError as error:
             raise ValueError(f"{image} cannot be used: {error}.") from error
-        with console.status("loading"):
+        with console.status("loading the model"):
             loaded = choice.load(console)
         for each in heads or ():
             _check_head(loaded, *each)
@@ -78,6 +86,7 @@ def heatmap(
             maps = maps.contrast() if contrast else maps
             view = patch_text_view(maps, [picture], [placement], names=[name], interpolation=how)
         print_path(view.save(out))
+        say_next(console, "report", "--images", image.parent, *choice.typed())
 
 
 def _head(given: str) -> tuple[int, int]:

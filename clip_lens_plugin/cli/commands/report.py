@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.errors import one_line_errors
+from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import check_out
-from clip_lens_plugin.cli.printing import print_path, say
+from clip_lens_plugin.cli.options import ChosenOut, check_out
+from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.printing import print_path, say, say_next
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def report(
     texts: Annotated[
         Path | None, typer.Option(help="Texts for TextSpan, one per line; a pool of the package if not given.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.html and the tables.")] = Path("clip-lens-report"),
+    out: ChosenOut = None,
     limit: Annotated[
         int | None,
         typer.Option(min=2, help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."),
@@ -70,26 +72,34 @@ def report(
     Without arguments: the embedded model on drawn scenes, offline. More than 5 % of the images skipped is exit code 3,
     and the page is of the others.
     """
-    from clip_lens_plugin.cli.bars import Bars
     from clip_lens_plugin.files.whole import check_place
 
     console = Console(stderr=True, highlight=False)
-    with one_line_errors(console):
-        check_out(out)
-        check_place(out / PAGE)
+    with one_line_ends(console, lambda notes: "nothing was written"):
+        given = store or images
+        place = free_place(None if given is None else str(given), "report") if out is None else out
+        check_out(place)
+        check_place(place / PAGE)
+        with starting(console):
+            from clip_lens_plugin.cli.bars import Bars
+            from clip_lens_plugin.cli.chosen import ChosenModel
+            from clip_lens_plugin.cli.stores import end_if_many_skipped, finished_in
+            from clip_lens_plugin.collection.store import ContributionStore
+            from clip_lens_plugin.views.report import write_report
         # Folder and texts first: loading a model can take minutes.
         if store is not None:
             _check_store(store, limit)
         source = None if store is not None else _source(console, images, limit)
-        with console.status("loading"):
-            pool, pool_name = _pool(texts, choice.model)
-            loaded = choice.load(console)
-        if store is None and images is not None and choice.model == "scenes":
+        plan = None if store is None else finished_in(store, with_rows=True)
+        chosen = ChosenModel.of(choice, None, plan, store or "")
+        with console.status("loading the model"):
+            pool, pool_name = _pool(texts, chosen.name)
+            loaded = chosen.load(console)
+        if store is None and images is not None and chosen.name == "scenes":
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
 
         def written(rows: ContributionStore, about: About) -> Path:
             from clip_lens_plugin.report.analyses import report_on
-            from clip_lens_plugin.views.report import write_report
 
             with Bars(console) as bars:
                 found = report_on(
@@ -102,24 +112,30 @@ def report(
                     on_progress=bars.on_progress,
                     **about.more,
                 )
-                return write_report(found, out)
+                return write_report(found, place)
 
         if store is not None:
-            from clip_lens_plugin.collection.store import ContributionStore
-
             rows = ContributionStore.open(store, loaded)
             page = written(rows, _about_store(console, rows, store, images))
         else:
             assert source is not None
-            page, rows = _collected(loaded, source, out, written, images)
-    if rows.skipped:
-        files = "1 file" if len(rows.skipped) == 1 else f"{len(rows.skipped)} files"
-        console.print(f"Skipped {files} that could not be read; the report lists them.")
-    print_path(page)
-    if store is None:
-        from clip_lens_plugin.cli.stores import end_if_many_skipped
+            page, rows = _collected(loaded, source, place, written, images)
+        if rows.skipped:
+            files = "1 file" if len(rows.skipped) == 1 else f"{len(rows.skipped)} files"
+            console.print(f"Skipped {files} that could not be read; the report lists them.")
+        print_path(page)
+        say_next(console, *_next(store, images, source, chosen.choice))
+        if store is None:
+            end_if_many_skipped(console, rows)
 
-        end_if_many_skipped(console, rows)
+
+def _next(store: str | None, images: Path | None, source: ImageSource | None, choice: ModelChoice) -> list[str]:
+    """The command to try after a report: more on its collection, or on its first picture, or models for photographs."""
+    if store is not None:
+        return ["textspan", store]
+    if images is None or source is None:
+        return ["models"]
+    return ["heatmap", str(images / source.name(0)), "--text", "a dog", "--text", "a cat", *choice.typed()]
 
 
 def _check_store(store: str, limit: int | None) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt
+from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AGAIN,
+    ChosenOut,
     Format,
     FormatOption,
     LimitOption,
@@ -19,6 +21,7 @@ from clip_lens_plugin.cli.options import (
     SourceArgument,
     check_out,
 )
+from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import cell, print_path
 
 if TYPE_CHECKING:
@@ -30,9 +33,9 @@ TOLD_TEXTS = 3
 @takes_model
 def textspan(
     choice: ModelChoice,
-    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.", show_default=False)],
     source: SourceArgument = None,
-    precision: PrecisionOption = "float32",
+    out: ChosenOut = None,
+    precision: PrecisionOption = None,
     texts: Annotated[
         str | None,
         typer.Option(
@@ -45,19 +48,29 @@ def textspan(
     limit: LimitOption = None,
 ) -> None:
     """Describes heads by texts (TextSpan), as tables and a figure of the variance that they explain."""
-    import torch
-
-    from clip_lens_plugin.cli.bars import Bars
-    from clip_lens_plugin.cli.stores import data_set_of, end_if_many_skipped, open_or_collect, print_store
-    from clip_lens_plugin.cli.texts import pool_for, pool_named
-    from clip_lens_plugin.describe.spans import text_span
-
     console = Console(stderr=True, highlight=False)
-    with one_line_errors(console), one_line_interrupt(console, AGAIN):
+    with one_line_ends(console, AGAIN):
+        out = free_place(source, "textspan") if out is None else out
         check_out(out)
+        with starting(console):
+            from clip_lens_plugin.cli.answers import say_next_of
+            from clip_lens_plugin.cli.bars import Bars
+            from clip_lens_plugin.cli.chosen import ChosenModel
+            from clip_lens_plugin.cli.stores import (
+                data_set_of,
+                end_if_many_skipped,
+                finished_in,
+                open_or_collect,
+                print_store,
+            )
+            from clip_lens_plugin.cli.texts import pool_for, pool_named
+            from clip_lens_plugin.describe.spans import text_span
         data = data_set_of(source, limit, attribute=None)
-        pool = pool_for(choice.model)[0] if texts is None else pool_named(texts)
-        loaded = choice.load(console, getattr(torch, precision))
+        address = str(source) if data is None else str(out / COLLECTED)
+        chosen = ChosenModel.of(choice, precision, finished_in(source) if data is None else None, address)
+        pool = pool_for(chosen.name)[0] if texts is None else pool_named(texts)
+        with console.status("loading the model"):
+            loaded = chosen.load(console)
         store = open_or_collect(source, data, loaded, out, "moments", "all" if heads == "all" else None)
         if heads == "all":
             store.moments.refuse_left_out(0)
@@ -69,6 +82,7 @@ def textspan(
         _print_texts(console, found)
         for path in _write(found, out, figure_format):
             print_path(path)
+        say_next_of(console, store, address, "textspan")
         if data is not None:
             end_if_many_skipped(console, store)
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.errors import DAMAGED, one_line_errors
+from clip_lens_plugin.cli.errors import DAMAGED, one_line_ends
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
+from clip_lens_plugin.cli.printing import say_next
 from clip_lens_plugin.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def verify(
             help="What 'collect' wrote, or a folder of pictures to compare on; an image of noise if not given.",
         ),
     ] = None,
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = None,
     limit: LimitOption = None,
 ) -> None:
     """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model.
@@ -40,21 +42,37 @@ def verify(
     Of a collection every file is read first and compared with what was written, which needs no model: a line says what
     is damaged and what is good, and damage is exit code 4.
     """
-    import torch
-
-    from clip_lens_plugin.cli.stores import is_store
-
     console = Console(stderr=True, highlight=False)
-    with one_line_errors(console):
+    with one_line_ends(console, lambda notes: "not all was compared"):
+        with starting(console):
+            from clip_lens_plugin.cli.answers import next_words
+            from clip_lens_plugin.cli.chosen import ChosenModel
+            from clip_lens_plugin.cli.stores import begun_in, is_store
+            from clip_lens_plugin.collection.own_model import OwnModelError
+        plan = None
         if source is not None and is_store(source):
-            _check_files(source)
-            if not _is_own(choice, source):
-                typer.echo("not compared with its model: give --model and --pretrained, as when it was collected")
-                return
-        with console.status("loading"):
-            loaded = choice.load(console, getattr(torch, precision))
-        for line in _lines(loaded, source, limit or PROBES):
+            with console.status("reading the collection's files"):
+                _check_files(source)
+            plan = begun_in(source)
+        try:
+            chosen = ChosenModel.of(choice, precision, plan, source or "")
+            with console.status("loading the model"):
+                loaded = chosen.load(console)
+        except OwnModelError as error:  # The files are compared, which needs no model.
+            typer.echo(one_line(f"not compared with its model: {error}"))
+            return
+        with console.status("comparing the model with its source"):
+            lines = _lines(loaded, source, limit or PROBES)
+        for line in lines:
             typer.echo(one_line(line))
+        if plan is not None:
+            say_next(console, *next_words(plan, str(source)))
+        elif source is not None:
+            say_next(console, "report", "--images", source, *chosen.choice.typed())
+        else:
+            say_next(
+                console, "report", *([] if chosen.name == "scenes" else ["--images", "DIR"]), *chosen.choice.typed()
+            )
 
 
 def _check_files(store: str) -> None:
@@ -66,15 +84,6 @@ def _check_files(store: str) -> None:
         typer.echo(one_line(f"{store}: {line}"))
     if not check.is_whole:
         raise typer.Exit(DAMAGED)
-
-
-def _is_own(choice: ModelChoice, store: str) -> bool:
-    """Whether a model was chosen, or the one that is taken where none is may be the collection's."""
-    from clip_lens_plugin.collection.checks.description import read_plan
-    from clip_lens_plugin.collection.place import Place
-
-    plan = read_plan(Place(store))
-    return choice.model != "scenes" or (plan is not None and plan.model_name == "scenes")
 
 
 def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:

@@ -28,6 +28,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns
+from clip_lens_plugin.hints import given_as, go_on
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
 
@@ -179,9 +180,11 @@ class _Check:
         self._n_files += len(every) + len(done) * len(chunk_patterns(plan))
         if damaged:
             where = _ranges(damaged, plan.block, plan.last_sample)
-            self._faults.append(f"rows of samples {where} are damaged: they are written again with resume")
+            self._faults.append(
+                f"rows of samples {where} are damaged: they are written again with {given_as('resume')}"
+            )
         of_all = "" if plan.n_samples is None else f" of {plan.n_blocks:,}"
-        self._notes.append(f"not finished: {len(done):,}{of_all} blocks are done; go on with resume")
+        self._notes.append(f"not finished: {len(done):,}{of_all} blocks are done; {go_on()}")
         self._good.append(f"{len(done) - len(damaged):,} blocks")
 
     def undescribed(self, plan: Plan) -> None:
@@ -201,7 +204,7 @@ class _Check:
         """A store of an earlier version: whether its files can be read."""
         self._notes.append("of an earlier version without checksums: what can be read may still be damaged")
         if self.place.get(MOMENTS) is None:
-            self._notes.append("not finished: go on with resume")
+            self._notes.append(f"not finished: {go_on()}")
             return
         self.undescribed(plan)
         if plan.what != "contributions":

@@ -27,6 +27,7 @@ from clip_lens_plugin.model.loading.foreign import links_out, refuse_config
 from clip_lens_plugin.model.loading.image_tower import ImageTower
 from clip_lens_plugin.model.loading.names import SCENES_FOLDER, Named, config_of, named, refuse_tag
 from clip_lens_plugin.model.loading.options import Options, Tokenizer, checked_channels
+from clip_lens_plugin.model.loading.recipe import Recipe
 from clip_lens_plugin.model.loading.tokenizers import NoTexts, tokenizer_of
 from clip_lens_plugin.scenes.tokens import scenes_tokenizer
 
@@ -46,6 +47,7 @@ class Origin:
         quick_gelu: whether QuickGELU was asked of the factory; None where its config alone says so.
         preprocessing: open_clip's settings of it, None for a Hugging Face model.
         notes: what was said while loading.
+        recipe: how to load it again; None where a tokenizer was given that cannot be written down.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Origin:
     quick_gelu: bool | None = None
     preprocessing: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def load(
     source = name.removeprefix("transformers:")
     found = load_transformers(source, device, dtype, options)
     links = links_out(Path(source)) if Path(source).is_dir() else None
-    return Loaded(*found, Origin(name, notes=() if links is None else (links,)))
+    recipe = Recipe.of(name, None, None, options)
+    return Loaded(*found, Origin(name, notes=() if links is None else (links,), recipe=recipe))
 
 
 def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype, options: Options) -> Loaded:
@@ -118,7 +122,8 @@ def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype
         preprocess = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
     notes = _notes(asked, weights, fitted, resized)
     file = None if asked.file is None else str(asked.file)
-    origin = Origin(asked.name, asked.tag, file, _quick_gelu(asked, options), preprocessing, notes)
+    recipe = Recipe.of(asked.name, asked.tag, asked.file, options)
+    origin = Origin(asked.name, asked.tag, file, _quick_gelu(asked, options), preprocessing, notes, recipe)
     return Loaded(clip, cast(Callable[..., Tensor], preprocess), tokenizer, asked.title, origin)
 
 
@@ -136,14 +141,9 @@ def _fetched(asked: Named, find: Callable[[], Any]) -> Any:
         raise ModelNotFoundError(
             f"The weights of {what} are not in the local cache and could not be downloaded: {first_line(error)}. "
             f"Connect to the network, or download them elsewhere and give their path: "
-            f"HookedCLIP.from_pretrained({asked.name!r}, {_call(asked)}); the embedded model needs no download: "
-            f"HookedCLIP.from_pretrained('scenes')."
+            f"{Recipe(asked.name, asked.tag, '/path/to/open_clip_model.safetensors')}; the embedded model needs no "
+            f"download: {Recipe('scenes')}."
         ) from error
-
-
-def _call(asked: Named) -> str:
-    path = "'/path/to/open_clip_model.safetensors'"
-    return f"{asked.tag!r}, checkpoint={path}" if asked.tag else f"checkpoint={path}"
 
 
 @contextmanager

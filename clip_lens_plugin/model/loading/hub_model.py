@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, HuggingFaceCLIP, supported_classes
+from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.model.loading.errors import (
     ModelNotFoundError,
     first_line,
@@ -27,6 +28,7 @@ from clip_lens_plugin.model.loading.options import Options, Tokenizer, checked_c
 from clip_lens_plugin.model.loading.settings import STEPS
 from clip_lens_plugin.model.loading.tokenizers import hugging_face_tokenizer
 
+WRAP = ", or wrap the model with a preprocessing of your own: HookedCLIP.from_transformers(model, preprocess)"
 INTERPOLATION = {2: "bilinear", 3: "bicubic"}
 """Pillow's number of a filter to open_clip's name."""
 
@@ -50,8 +52,8 @@ def load_transformers(
     for name in ("checkpoint", "force_quick_gelu", "force_image_size"):
         if getattr(options, name) is not None:
             raise ModelNotFoundError(
-                f"{name} is for open_clip's models; a Hugging Face model is what the config in its folder says: give "
-                f"one with other weights, hidden_act or image_size."
+                f"{given_as(name)} is for open_clip's models; a Hugging Face model is what the config in its folder "
+                f"says: give one with other weights, hidden_act or image_size."
             )
     with _quiet():
         refuse_model_code(source)
@@ -148,7 +150,7 @@ def _preprocess(source: str, model: Any, options: Options) -> Callable[..., Tens
             if said:
                 raise ModelNotFoundError(
                     f"{source} comes without an image processor (preprocessor_config.json) that could be read here. "
-                    f"Put it there, or give all of its steps: {', '.join(f'image_{step}' for step in STEPS)}."
+                    f"Put it there, or give all of its steps: {_steps_given()}."
                 )
             return None
         said = {**found, **said}
@@ -207,7 +209,8 @@ def _sizes(processor: Any, name: str) -> set[int]:
 
 
 def _unknown(source: str, what: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"{source}: its image processor {what}. Give {', '.join(f'image_{step}' for step in STEPS)}, or wrap the model "
-        f"with a preprocessing of your own: HookedCLIP.from_transformers(model, preprocess)."
-    )
+    return ModelNotFoundError(f"{source}: its image processor {what}. Give {_steps_given()}{hint(WRAP, '')}.")
+
+
+def _steps_given() -> str:
+    return ", ".join(given_as(f"image_{step}") for step in STEPS)

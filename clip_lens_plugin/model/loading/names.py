@@ -11,6 +11,7 @@ from typing import Any
 import open_clip
 from open_clip import factory
 
+from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 from clip_lens_plugin.model.loading.foreign import json_of, links_out
 from clip_lens_plugin.model.loading.options import Options
@@ -18,6 +19,9 @@ from clip_lens_plugin.model.loading.settings import Settings, file_settings, tag
 from clip_lens_plugin.upstream.of_open_clip import checkpoint_in
 
 SCENES_FOLDER = Path(__file__).parents[2] / "scenes" / "weights"
+MOST_TAGS = 5
+"""That are named in a message."""
+
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth")
 """Files of an open_clip folder that are looked at."""
 
@@ -76,7 +80,7 @@ def refuse_tag(name: str, pretrained: str | Path | None) -> None:
     if pretrained is not None:
         raise ModelNotFoundError(
             f"{name!r} brings its own weights and has no tags, got {str(pretrained)!r}. Other weights of the same "
-            f"architecture are given as checkpoint=PATH."
+            f"architecture are given as {hint('checkpoint=PATH', '--checkpoint PATH')}."
         )
 
 
@@ -133,8 +137,8 @@ def _listed(name: str, pretrained: str | Path | None, options: Options) -> Named
     cleaned = name.replace("/", "-")
     if cleaned not in known:
         raise ModelNotFoundError(
-            f"Unknown model {name!r}.{_nearest(cleaned, [*known, 'scenes'])} All names: open_clip.list_models(), "
-            f"and 'scenes' for the embedded model."
+            f"Unknown model {name!r}.{_nearest(cleaned, [*known, 'scenes'])} All names: "
+            f"{hint('open_clip.list_models()', 'clip-lens models')}, and 'scenes' for the embedded model."
         )
     tags = open_clip.list_pretrained_tags_by_model(cleaned)
     tag, file = _tag_and_file(name, pretrained, options, tags, cleaned)
@@ -167,9 +171,10 @@ def _tag_and_file(
     if pretrained is None:
         if options.checkpoint is not None:
             return None, options.checkpoint
+        random = f" To wrap random weights, use HookedCLIP.from_open_clip(open_clip.create_model({name!r}))."
         raise ModelNotFoundError(
-            f"{name} needs pretrained weights: one of its tags {tags} or the path of a checkpoint. To wrap random "
-            f"weights, use HookedCLIP.from_open_clip(open_clip.create_model({name!r}))."
+            f"{name} needs pretrained weights: {given_as('pretrained')} with one of its tags, or "
+            f"{given_as('checkpoint')} with the path of a checkpoint. {_some(cleaned, tags, [])}{hint(random, '')}"
         )
     if isinstance(pretrained, str) and open_clip.get_pretrained_cfg(cleaned, pretrained):
         return pretrained, options.checkpoint
@@ -177,19 +182,37 @@ def _tag_and_file(
     if not path.exists():
         raise ModelNotFoundError(
             f"{name} has no pretrained tag {str(pretrained)!r}, and there is no such file."
-            f"{_nearest(str(pretrained), tags)} Its tags: {tags}."
+            f"{_nearest(str(pretrained), tags)} {_some(cleaned, tags, _near(str(pretrained), tags))}"
         )
     if options.checkpoint is not None:
         raise ModelNotFoundError(
-            f"Two files are given, pretrained {pretrained} and checkpoint {options.checkpoint}. Beside a checkpoint, "
-            f"pretrained is the tag that it descends from."
+            f"Two files are given, {given_as('pretrained')} {pretrained} and {given_as('checkpoint')} "
+            f"{options.checkpoint}. Beside a checkpoint, {given_as('pretrained')} is the tag that it descends from."
         )
     return None, path
 
 
-def _nearest(given: str, known: list[str]) -> str:
+def _some(name: str, tags: list[str], near: list[str]) -> str:
+    """A sentence with a few of a model's tags, the near ones first, and where the others are."""
+    if not tags:
+        return "It has no tags."
+    first = list(dict.fromkeys([*near, *tags]))[:MOST_TAGS]
+    shown = ", ".join(map(repr, first))
+    every = hint(f"open_clip.list_pretrained_tags_by_model({name!r})", f"clip-lens models {name}")
+    return (
+        f"Its tags: {shown}."
+        if len(tags) == len(first)
+        else f"{len(first)} of its {len(tags)} tags: {shown}; all: {every}."
+    )
+
+
+def _near(given: str, known: list[str]) -> list[str]:
     lowered = {name.lower(): name for name in known}
-    near = [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.5)]
+    return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.5)]
+
+
+def _nearest(given: str, known: list[str]) -> str:
+    near = _near(given, known)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 

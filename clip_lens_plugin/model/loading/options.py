@@ -12,6 +12,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice, checked_number
+from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -63,7 +64,7 @@ class Options:
             "image_resize_mode": lambda name, value: checked_choice(name, value, RESIZE_MODES),
             "tokenizer": _tokenizer,
         }
-        return cls(**{name: checks[name](name, value) for name, value in given.items() if value is not None})
+        return cls(**{name: checks[name](given_as(name), value) for name, value in given.items() if value is not None})
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import open_clip
 from open_clip.transform import PreprocessCfg
 
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.loading.options import Options
 
 STEPS = ("mean", "std", "interpolation", "resize_mode")
@@ -70,14 +71,12 @@ def file_settings(name: str, options: Options) -> tuple[Settings, str | None]:
     choices = []
     if not agreed and options.force_quick_gelu is None:
         groups = _groups({tag: ACTIVATIONS[each.quick_gelu] for tag, each in tags.items()})
-        choices.append(
-            f"activation: {groups} (force_quick_gelu=True is QuickGELU, False keeps the name's own without a word)"
-        )
+        choices.append(f"activation: {groups} ({_quick_gelu_way()})")
     if doubtful:
         groups = _groups(
             {tag: _printed({step: each.preprocessing[step] for step in doubtful}) for tag, each in tags.items()}
         )
-        keywords = ", ".join(f"image_{step}=" for step in doubtful)
+        keywords = ", ".join(hint(f"image_{step}=", f"--image-{step.replace('_', '-')}") for step in doubtful)
         choices.append(f"preprocessing: {groups} ({keywords})")
     if not choices:
         return settings, None
@@ -86,7 +85,14 @@ def file_settings(name: str, options: Options) -> tuple[Settings, str | None]:
         f"A file does not say with which activation and preprocessing it was trained, and the tags of {name} differ. "
         f"Used: activation {used}, preprocessing {_printed({**preprocessing, **options.preprocessing})}. "
         f"The tags, by {'; by '.join(choices)}. If the file descends from a tag, give both: "
-        f"from_pretrained({name!r}, TAG, checkpoint=PATH), on the command line --pretrained TAG --checkpoint PATH."
+        f"{hint(f'from_pretrained({name!r}, TAG, checkpoint=PATH)', '--pretrained TAG --checkpoint PATH')}."
+    )
+
+
+def _quick_gelu_way() -> str:
+    return hint(
+        "force_quick_gelu=True is QuickGELU, False keeps the name's own without a word",
+        "--force-quick-gelu is QuickGELU",
     )
 
 

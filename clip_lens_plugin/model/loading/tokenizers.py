@@ -12,6 +12,7 @@ from open_clip.tokenizer import HFTokenizer
 from torch import Tensor
 from transformers.utils.hub import cached_file
 
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.loading.errors import (
     ModelNotFoundError,
     first_line,
@@ -25,8 +26,13 @@ from clip_lens_plugin.model.loading.options import Tokenizer
 FILES = ("tokenizer_config.json", "tokenizer.json")
 """One of them has every tokenizer that Hugging Face's library saves."""
 
-GIVE = "tokenizer=FOLDER of from_pretrained, --tokenizer FOLDER on the command line"
-YOURS = f"Give a tokenizer of yours: {GIVE}."
+
+def _give() -> str:
+    return hint("tokenizer=FOLDER of from_pretrained", "--tokenizer FOLDER")
+
+
+def _yours() -> str:
+    return f"Give a tokenizer of yours: {_give()}."
 
 
 class NoTexts:
@@ -79,14 +85,14 @@ class LazyTokenizer:
         return {**self.__dict__, "_made": None}
 
     def _own(self) -> Any:
-        tokenizer_settings(self._text_cfg, self._name, YOURS)
+        tokenizer_settings(self._text_cfg, self._name, _yours())
         wanted = self._text_cfg.get("hf_tokenizer_name")
         if not wanted:
             return open_clip.get_tokenizer(self._source)
         if self._source.startswith("local-dir:"):
             return self._of_folder(Path(self._source.removeprefix("local-dir:")))
-        refuse_hub_path(wanted, self._name, YOURS)
-        refuse_tokenizer_code(wanted, self._name, YOURS)
+        refuse_hub_path(wanted, self._name, _yours())
+        refuse_tokenizer_code(wanted, self._name, _yours())
         refused: dict[str, Any] = {CODE: False}
         return open_clip.get_tokenizer(self._source, **refused)
 
@@ -95,10 +101,12 @@ class LazyTokenizer:
             raise ModelNotFoundError(
                 f"{self._name} needs a tokenizer{self._elsewhere()}, and {folder} holds none ({' or '.join(FILES)}). "
                 f"Save it there with "
-                f"tokenizer.save_pretrained(FOLDER), or give another: {GIVE}."
+                f"tokenizer.save_pretrained(FOLDER), or give another: {_give()}."
             )
-        refuse_tokenizer_code(folder, self._name, YOURS)
-        said = tokenizer_settings(self._text_cfg, self._name, YOURS) if self._text_cfg.get("hf_tokenizer_name") else {}
+        refuse_tokenizer_code(folder, self._name, _yours())
+        said = (
+            tokenizer_settings(self._text_cfg, self._name, _yours()) if self._text_cfg.get("hf_tokenizer_name") else {}
+        )
         length = self._text_cfg.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
         return HFTokenizer(
             str(folder),
@@ -116,11 +124,11 @@ class LazyTokenizer:
         wanted = self._text_cfg.get("hf_tokenizer_name") or "its vocabulary file"
         if self._folder or not is_network(error):
             where = self._folder or wanted
-            return f"The tokenizer of {self._name}, {where}, could not be loaded: {first_line(error)}. Give {GIVE}."
+            return f"The tokenizer of {self._name}, {where}, could not be loaded: {first_line(error)}. Give {_give()}."
         return (
             f"{self._name} needs its tokenizer for texts, {wanted} of the Hugging Face hub, which is not in the local "
             f"cache and could not be downloaded: {first_line(error)}. Fetch it where there is a network (hf download "
-            f"{wanted} --include '*token*' '*.model') and give its folder: {GIVE}. Images need none."
+            f"{wanted} --include '*token*' '*.model') and give its folder: {_give()}. Images need none."
         )
 
 
@@ -169,13 +177,13 @@ def hugging_face_tokenizer(source: str, model: Any, given: Tokenizer | Path | No
     place = source if given is None else str(given)
     missing = (
         f"{source} comes without a tokenizer ({' or '.join(FILES)}) that could be read here. Texts need it, images do "
-        f"not. Save it into the folder with tokenizer.save_pretrained(FOLDER), or give one: {GIVE}"
+        f"not. Save it into the folder with tokenizer.save_pretrained(FOLDER), or give one: {_give()}"
     )
     # Without its files transformers makes a tokenizer with no words, which would read every text as the same one.
     try:
         if not any(_found(place, FILES)):
             return NoTexts(f"{missing}.")
-        refuse_tokenizer_code(place, source, YOURS)
+        refuse_tokenizer_code(place, source, _yours())
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(place, **{CODE: False})
     except ModelNotFoundError as error:
         return NoTexts(str(error))

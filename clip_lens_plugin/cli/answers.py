@@ -1,0 +1,61 @@
+"""What a collection can answer, what not, and which command to try next."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from clip_lens_plugin.cli.printing import say, say_next
+from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.hints import typed
+
+ROWS = "a row per sample, which was not kept: collect with --what contributions"
+
+
+def print_answers(console: Console, store: ContributionStore, address: str) -> None:
+    """What the collection can answer and what not, in two or three lines."""
+    can, cannot = _answers(store, address)
+    say(console, f"It can answer: {'; '.join(can)}.")
+    for each in cannot:
+        say(console, f"It cannot answer {each}.")
+
+
+def next_words(plan: Plan, address: str) -> list[str]:
+    """The first command to try on a collection."""
+    return ["report" if plan.what == "contributions" else "textspan", address]
+
+
+def say_next_of(console: Console, store: ContributionStore, address: str, after: str) -> None:
+    """The command to try on a collection after another one."""
+    if not store.has_rows:
+        words = ["verify" if after == "textspan" else "textspan", address]
+    elif after != "ablate" and after != "report" and is_labelled(store):
+        words = ["ablate", address]
+    else:
+        words = ["textspan" if after == "report" else "report", address]
+    say_next(console, *words)
+
+
+def is_labelled(store: ContributionStore) -> bool:
+    """Whether some row has a label whose class has a name."""
+    return store.has_rows and store.classes is not None and bool((store.labels >= 0).any())
+
+
+def _answers(store: ContributionStore, address: str) -> tuple[list[str], list[str]]:
+    layers = store.moments.layers
+    some = "" if layers is None else f" of layers {layers[0]} to {layers[-1]} (--heads all would keep all)"
+    can, cannot = [f"what each head writes{some} (textspan)"], []
+    if not store.has_rows:
+        return can, [f"what each image shows (report) and ablation (ablate): they need {ROWS}"]
+    can.append("what layers and heads do, and which images show it (report)")
+    known = int((store.labels >= 0).sum())
+    if known and store.classes is not None:
+        can.append(f"accuracy and what ablation costs, by {known:,} labels of {len(store.classes):,} classes (ablate)")
+    elif known:
+        can.append("accuracy and what ablation costs, with names for the labels (ablate --classes FILE)")
+    else:
+        cannot.append(
+            f"accuracy and ablation: no sample has a label. Give them later, {typed('clip-lens', 'ablate', address)} "
+            f"--labels FILE with a name and a label on each line"
+        )
+    return can, cannot

@@ -1,0 +1,86 @@
+"""A collection's own model, loaded again as it was when the collection was made."""
+
+from __future__ import annotations
+
+import torch
+
+from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
+from clip_lens_plugin.hints import hint
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.model.loading.errors import ModelNotFoundError
+from clip_lens_plugin.model.loading.recipe import PATH, Recipe, recipe_of_title
+
+
+class OwnModelError(ModelNotFoundError):
+    """A collection's own model is not recorded, or is out of reach; the message says what to give."""
+
+
+def recorded_recipe(plan: Plan) -> Recipe | None:
+    """How the model of a collection was loaded; of an earlier version, so far as the model's title says it."""
+    return plan.recipe or recipe_of_title(plan.model_name)
+
+
+def own_recipe(plan: Plan, address: str) -> Recipe:
+    """As :func:`recorded_recipe`, where that is all that is needed.
+
+    Raises:
+        OwnModelError: if that is not known, or is not all that is needed.
+    """
+    found = recorded_recipe(plan)
+    if found is None:
+        whole = hint(f"ContributionStore.open({address!r}, model)", "--model NAME, with --pretrained or --checkpoint")
+        raise OwnModelError(
+            f"{address} does not say how its model was loaded, only that it was called {plan.model_name!r}. Give that "
+            f"model: {whole}."
+        )
+    if found.checkpoint == PATH:
+        raise OwnModelError(
+            f"{address} is of an earlier version, which did not keep where its model's weights lay. Give the model: "
+            f"{_way(found, address)}."
+        )
+    return found
+
+
+def own_model(plan: Plan, address: str) -> HookedCLIP:
+    """The model of a collection, in the dtype that it had.
+
+    Raises:
+        OwnModelError: if it is not recorded, or is out of reach.
+    """
+    recipe = own_recipe(plan, address)
+    try:
+        return HookedCLIP.from_pretrained(**recipe.said(), dtype=own_dtype(plan))
+    except ModelNotFoundError as error:
+        raise out_of_reach(recipe, address, error) from error
+
+
+def refuse_changed(plan: Plan, fingerprints: Fingerprints, address: str) -> None:
+    """Raises CollectionMismatchError if a collection's own model is not what it was."""
+    try:
+        plan.refuse_other_model(fingerprints, address)
+    except CollectionMismatchError as error:
+        parts = " and ".join(plan.fingerprints.differences(fingerprints))
+        raise CollectionMismatchError(
+            f"{address} was collected with another model than can be loaded by its name now, "
+            f"{own_recipe(plan, address)}: other {parts}. Give the model that it was collected with, or collect again."
+        ) from error
+
+
+def own_dtype(plan: Plan) -> torch.dtype | None:
+    """The dtype of a collection's model; None for one that torch does not have."""
+    found = getattr(torch, plan.fingerprints.dtype, None)
+    return found if isinstance(found, torch.dtype) else None
+
+
+def out_of_reach(recipe: Recipe, address: str, error: Exception) -> OwnModelError:
+    """What to raise where a collection's own model cannot be loaded."""
+    return OwnModelError(
+        f"The model that {address} was collected with is out of reach: {error} It was {recipe}. Where it is now: "
+        f"{_way(recipe.without_path(), address)}."
+    )
+
+
+def _way(recipe: Recipe, address: str) -> str:
+    """How to give the model."""
+    return hint(f"ContributionStore.open({address!r}, {recipe.call()})", recipe.options())

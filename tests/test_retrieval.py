@@ -25,6 +25,8 @@ HEADS = [(2, 1), (0, 3)]
 class InBlocks(ContributionStore):
     """A store of contributions in memory, in blocks of any size."""
 
+    names = None
+
     def __init__(self, held: Contributions, size: int) -> None:
         self.held, self.size, self.model = held, size, held.readout.model
         self.sums = ComponentSums.from_contributions(held.normalized())
@@ -83,7 +85,7 @@ def test_texts_of_a_text_span_are_each_heads_own(model, held):
             (i + 1, text) for i, text in enumerate(spans[layer, head].texts[:3])
         ]
         alone = extreme_images(held, spans[layer, head].texts[:3], 2, heads=[(layer, head)])
-        pd.testing.assert_frame_equal(here.reset_index(drop=True), alone)
+        pd.testing.assert_frame_equal(here.reset_index(drop=True), alone.to_dataframe())
     pd.testing.assert_frame_equal(extreme_images(held, spans, 2, n_texts=3, text_embeddings=embeddings), found)
     turned = extreme_images(held, spans, 2, n_texts=3, text_embeddings=-embeddings)
     assert turned[turned["side"] == "highest"]["row"].tolist() == found[found["side"] == "lowest"]["row"].tolist()
@@ -167,10 +169,11 @@ def test_a_store_gives_what_its_contributions_give(scenes_model, tmp_path, monke
     held = scenes_model.decompose(scenes_model.prepare([data[i][0] for i in range(21)]))
     texts, heads = ["a red circle", "a green background"], [(-1, 0), (-1, 2)]
     from_store, from_memory = (extreme_images(each, texts, 3, heads=heads) for each in (store, held))
+    assert list(from_store.pop("name")) == [store.names[row] for row in from_store["row"]]
     pd.testing.assert_frame_equal(from_store, from_memory, rtol=0, atol=1e-5)
     for query in (12, held.select(torch.tensor([12]))):
         from_store, from_memory = (nearest_images(each, query, -1, 2, 5) for each in (store, held))
-        pd.testing.assert_frame_equal(from_store, from_memory, rtol=0, atol=1e-4)
+        pd.testing.assert_frame_equal(from_store.drop(columns="name"), from_memory.to_dataframe(), rtol=0, atol=1e-4)
 
 
 def test_a_store_of_moments_alone_is_refused(scenes_model, tmp_path):
@@ -202,7 +205,7 @@ def test_negative_rows_and_heads_count_from_the_end(held):
 
 
 def test_bad_arguments_are_refused(model, held):
-    for texts in ("a dog", []):
+    for texts in ([], ()):
         with pytest.raises(ValueError, match="list of one or more texts"):
             extreme_images(held, texts, 3)
     for number in (0, -1):

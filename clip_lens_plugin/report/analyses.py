@@ -293,7 +293,8 @@ def _mapped(model: HookedCLIP, n: int) -> list[int]:
 
 def _nearest(pool: TextPool, cosines: Float[Tensor, " t"]) -> list[str]:
     """The texts that are most similar, the nearest first."""
-    return [pool.texts[each] for each in cosines.argsort(descending=True).tolist()[:TEXTS_A_MAP]]
+    nearest: list[int] = cosines.argsort(descending=True).tolist()
+    return [pool.texts[each] for each in nearest[:TEXTS_A_MAP]]
 
 
 def _taken(

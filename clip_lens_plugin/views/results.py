@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from clip_lens_plugin.ablation.curve import AblationCurve
@@ -52,7 +53,7 @@ def ablation(result: AblationCurve) -> View:
 
 def shares(result: Shares) -> View:
     """Those of the heads, see :func:`~clip_lens_plugin.views.summaries.head_view`."""
-    return head_view(result[result["part"] == "head"])
+    return head_view(pd.DataFrame(result[result["part"] == "head"]))
 
 
 def nearest(result: NearestImages) -> View:
@@ -74,10 +75,9 @@ def extreme(result: ExtremeImages) -> View:
     known = pictures_in_reach(data) is not None
     spans = result.spans
     if spans is None:
-        spans = [
-            HeadSpan.of_texts(layer, head, list(dict.fromkeys(own["text"])))
-            for (layer, head), own in result.groupby(["layer", "head"])
-        ]
+        texts = list(dict.fromkeys(result["text"]))
+        heads = dict.fromkeys(zip(result["layer"], result["head"], strict=True))
+        spans = [HeadSpan.of_texts(layer, head, texts) for layer, head in heads]
     return head_gallery_view(spans, result, _pictures(data, rows) if known else None, _names(data, rows))
 
 

@@ -116,20 +116,24 @@ def test_what_is_no_tensor_of_pixels_is_refused_everywhere(clip: HookedCLIP, nam
     [
         (np.zeros((4, 3, 32, 32), np.float32), r"torch\.from_numpy"),
         ([torch.zeros(3, 32, 32)] * 4, r"torch\.stack"),
-        ([Image.new("RGB", (32, 32))] * 4, r"model\.prepare"),
-        (Image.new("RGB", (32, 32)), r"model\.prepare"),
-        ("a.jpg", r"model\.prepare"),
         ({"pixel_values": 0}, "pixel_values"),
         (None, r"model\.prepare"),
         (torch.zeros(3, 32, 32), r"images\[None\]"),
         (torch.zeros(32, 32, 3), r"permute\(2, 0, 1\)\[None\]"),
     ],
-    ids=["array", "list", "pictures", "picture", "path", "processed", "none", "one", "one_turned"],
+    ids=["array", "list", "processed", "none", "one", "one_turned"],
 )
 def test_what_could_become_pixels_is_refused_with_the_call(clip: HookedCLIP, name: str, wrong: Any, mend: str) -> None:
     for kind in (ValueError, TypeError):
         with pytest.raises(kind, match=mend):
             ON_BATCHES[name](clip, wrong)
+
+
+@pytest.mark.parametrize("name", ["model", "run_with_cache"])
+@pytest.mark.parametrize("wrong", [[Image.new("RGB", (32, 32))] * 4, Image.new("RGB", (32, 32)), "a.jpg"])
+def test_runs_of_the_model_take_no_pictures(clip: HookedCLIP, name: str, wrong: Any) -> None:
+    with pytest.raises(PixelError, match=r"model\.prepare"):
+        ON_BATCHES[name](clip, wrong)
 
 
 @pytest.mark.parametrize("name", ON_ONE)

@@ -25,7 +25,7 @@ def heatmap(
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     text: Annotated[list[str], typer.Option("--text", help="What to look for; again for more.", show_default=False)],
     out: Annotated[
-        Path, typer.Option(help=".html to explore heads, texts and patches; .png or .svg for a figure.")
+        Path, typer.Option(help=".html to explore heads, texts and patches; .png, .svg or .pdf for a figure.")
     ] = Path("heatmap.html"),
     head: Annotated[
         list[str] | None, typer.Option("--head", help="LAYER.HEAD, for a figure; again for more; all if not given.")
@@ -51,7 +51,7 @@ def heatmap(
         refuse_address("--out", out)
         check_place(out)
         if out.suffix == ".html" and (head or contrast):
-            raise ValueError("--head and --contrast are chosen on the page itself; give them for .png or .svg.")
+            raise ValueError("--head and --contrast are chosen on the page itself; give them for .png, .svg or .pdf.")
         if not all(each.strip() for each in checked_texts("--text", text)):
             raise ValueError("--text is blank: say what to look for.")
         if not image.is_file():

@@ -76,8 +76,14 @@ def heatmap(
         else:
             maps = patch_text_map(loaded, tensor, text, heads)
             maps = maps.contrast() if contrast else maps
-            view = patch_text_view(maps, [picture], [placement], names=[name], interpolation=how)
+            title = _title(heads, contrast)
+            view = patch_text_view(maps, [picture], [placement], names=[name], title=title, interpolation=how)
         print_path(view.save(out))
+
+
+def _title(heads: list[tuple[int, int]] | None, contrast: bool) -> str:
+    through = "; ".join(f"layer {layer}, head {head}" for layer, head in heads) if heads else "all heads"
+    return f"Patch-text maps, {through}" + ("; each text minus the mean of the others" if contrast else "")
 
 
 def _head(given: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ from clip_lens_plugin.views.drawing.sheet import SMALL, TEXT
 
 P = ParamSpec("P")
 
-SIZES = {
+SIZES: dict[Any, float] = {
     "font.size": TEXT,
     "axes.titlesize": TEXT,
     "axes.labelsize": TEXT,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -33,7 +34,7 @@ SAME_EACH_TIME = {
 }
 """What matplotlib would note of itself and of the day, left out."""
 
-EMBEDDED = {"svg.hashsalt": "clip-lens", "pdf.fonttype": 42}
+EMBEDDED: dict[Any, Any] = {"svg.hashsalt": "clip-lens", "pdf.fonttype": 42}
 """Elements of an SVG are named at random but for the salt; fonts of a PDF are embedded as TrueType."""
 
 MOST_OF_TITLE = 300

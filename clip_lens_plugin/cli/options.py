@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 Precision = Literal["float32", "bfloat16", "float16"]
-Format = Literal["png", "svg"]
+Format = Literal["png", "svg", "pdf"]
 
 ModelOption = Annotated[
     str | None,

@@ -22,6 +22,7 @@ from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.drawing import encoding
+from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.view import View, drawn
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
         # Apart from the class token, whose own weight is often so great that no step would be left for patches.
         "patches": encoding.weights(found[..., 1:].unflatten(-1, (rows, columns))),
         "itself": encoding.floats(found[..., 0]),
+        "colours": over_photograph(),
     }
     figure = partial(all_class_rows_figure, found, picture, (rows, columns))
     about = _paragraph(

@@ -1,18 +1,34 @@
-"""Figures of tables that analyses return."""
+"""Figures of tables that analyses return, as wide as a paper's column or page; layer 0 at the top, or at the left."""
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.drawing.colours import LINE_STYLES, SIGNED
+from clip_lens_plugin.views.drawing.colours import LINE_STYLES, NEUTRAL, SIGNED
+from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, label_grid
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.sheet import (
+    BAR,
+    COLUMN,
+    MARGIN,
+    PAGE,
+    SMALL,
+    TEXT,
+    Sheet,
+    line_height,
+    signed,
+    text_height,
+    text_width,
+    wrapped,
+)
 
 DASHES = ("-", "--", ":", "-.")
 """Taken in turn where there are more lines than colours."""
@@ -21,8 +37,20 @@ CURVE = ("base", "attention")
 """Kinds of ablation that make the curve; others stand beside it."""
 
 MOST_COLUMNS = 4
-MOST_OF_LABEL = 60
+MOST_OF_NAME = 120
 """Characters of a line's name."""
+
+MOST_NUMBERED_HEADS = 20
+"""Heads a row for which there is room for a number in each cell."""
+
+LEAST_NUMBERED = 0.1
+"""Of the greatest share; cells of less have no number, and next to no colour."""
+
+LEFT = 0.5
+"""Inches for the numbers and the name of an axis that goes up."""
+
+HANDLE = 0.37
+"""Inches of a legend's sign beside its text, with the room to the next."""
 
 
 @plainly_lettered
@@ -39,37 +67,42 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     gap = max(1.0, 0.2 * n_layers)
     first = n_layers + gap
     place = {name: first + i * gap for i, name in enumerate(beside)}
-    figure = Figure(figsize=(5.4 + 0.9 * len(beside), 4.4), layout="constrained")
-    axes = figure.add_subplot()
     lines = _lines(table)
-    for i, (named, rows) in enumerate(lines):
-        # matplotlib leaves out of a legend what begins with an underscore.
-        shown = f" {named}" if named.startswith("_") else named
+    width = PAGE if len(beside) > 1 or n_layers > 12 else COLUMN
+    columns = min(len(lines), 2 if width == PAGE else 1)
+    top = _legend_height(len(lines), columns)
+    between = gap / (n_layers + 0.5 + gap * len(beside)) * (width - LEFT - MARGIN)
+    told = [wrapped(name, min(0.9, between), SMALL, 4) for name in beside]
+    bottom = max([text_height("0", SMALL), *(text_height(each, SMALL) for each in told)]) + 0.24
+    sheet = Sheet(width, top + 2.1 + bottom)
+    axes = sheet.axes(LEFT, top, width - LEFT - MARGIN, 2.1)
+    named: list[tuple[Artist, str]] = []
+    for i, (label, rows) in enumerate(lines):
         colour, marker = LINE_STYLES[i % len(LINE_STYLES)]
         line = rows.query("kind in @CURVE").sort_values("layers")
-        axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=5, label=shown)
+        (drawn,) = axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=3.5, lw=1.2)
+        named.append((drawn, label))
         axes.fill_between(line["layers"], 100 * line["low"], 100 * line["high"], color=colour, alpha=0.2, lw=0)
         for row in rows.query("kind not in @CURVE").to_dict("records"):
             x = place[row["ablated"]] + 0.07 * gap * (i - (len(lines) - 1) / 2)
-            axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=colour, alpha=0.35, lw=5)
-            axes.plot([x], [100 * row["accuracy"]], color=colour, marker=marker, ms=7)
+            axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=colour, alpha=0.35, lw=4)
+            axes.plot([x], [100 * row["accuracy"]], color=colour, marker=marker, ms=5)
     if beside:
         axes.axvline((n_layers + first) / 2, color="0.7", lw=1)
     ticks = list(range(0, n_layers + 1, max(1, -(-n_layers // 12))))
-    names = [str(tick) for tick in ticks] + [textwrap.fill(one_line(name, MOST_OF_LABEL), 11) for name in beside]
-    axes.set_xticks([*ticks, *place.values()], labels=names)
+    axes.set_xticks([*ticks, *place.values()], labels=[*(str(tick) for tick in ticks), *told])
+    axes.set_xlim(-0.5, max([n_layers, *place.values()]) + 0.5 * gap)
     axes.set_ylim(-3, 103)
     axes.set_xlabel("attention layers ablated, from the first on" + (" | other components" if beside else ""))
     axes.set_ylabel("zero-shot accuracy (%), 95 % interval")
     axes.grid(axis="y", color="0.9")
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    return figure
+    _legend(sheet, named, columns)
+    return sheet.figure
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if "question" in table:
-        questions = table.groupby("question", sort=False)
-        return [(one_line(str(question), MOST_OF_LABEL), rows) for question, rows in questions]
+        return [(str(question), rows) for question, rows in table.groupby("question", sort=False)]
     pairs = table.groupby(["ablation", "effect"], sort=False)
     return [("{} ablation, {} effect".format(*pair), rows) for pair, rows in pairs]  # type: ignore[misc]
 
@@ -84,38 +117,46 @@ def explained_variance_figure(table: pd.DataFrame) -> Figure:
     layers = sorted(set(table["layer"]))
     columns = max(1, min(MOST_COLUMNS, len(layers)))
     rows = max(1, -(-len(layers) // columns))
-    figure = Figure(figsize=(1.2 + 2.9 * columns, 1.4 + 2.6 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, layer in zip(grid, layers, strict=False):
+    width = PAGE if columns > 2 else COLUMN
+    heads = sorted({int(head) for head in table["head"]})
+    signs = min(8 if width == PAGE else 4, max(1, len(heads)))
+    top, across = _legend_height(len(heads), signs), (width - LEFT - MARGIN) / columns
+    panel, down = min(1.5, across), min(1.5, across) + 0.36
+    sheet = Sheet(width, top + rows * down + 0.24)
+    first: Axes | None = None
+    named: dict[int, Artist] = {}
+    for i, layer in enumerate(layers):
+        row, column = divmod(i, columns)
+        axes = sheet.axes(
+            LEFT + column * across, top + 0.18 + row * down, across - 0.12, panel, sharex=first, sharey=first
+        )
+        first = first or axes
         for head, line in table[table["layer"] == layer].groupby("head"):
-            _head_line(axes, int(head), line)  # type: ignore[arg-type]
-        axes.set_title(f"layer {layer}", fontsize=10)
+            named[int(head)] = _head_line(axes, int(head), line)  # type: ignore[arg-type]
+        axes.set_title(f"layer {layer}", pad=2)
         axes.grid(color="0.9")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in grid[len(layers) :]:
-        axes.set_axis_off()
-    grid[0].set_ylim(-3, 103)
-    figure.supxlabel("number of texts", fontsize=10)
-    figure.supylabel("explained variance (%)", fontsize=10)
-    lines = {line.get_label(): line for axes in grid for line in axes.get_lines()}
-    ordered = sorted(lines, key=lambda name: int(str(name).split()[-1]))
-    figure.legend([lines[name] for name in ordered], ordered, loc="outside upper center", ncols=8, frameon=False)
-    return figure
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axes.set_ylim(-3, 103)
+        axes.tick_params(labelleft=column == 0, labelbottom=i + columns >= len(layers))
+    sheet.figure.supxlabel("number of texts", size=TEXT, y=0.04 / sheet.height, va="bottom")
+    sheet.figure.supylabel("explained variance (%)", size=TEXT, x=0.04 / width, ha="left")
+    _legend(sheet, [(named[head], f"head {head}") for head in heads], signs)
+    return sheet.figure
 
 
-def _head_line(axes: Axes, head: int, line: pd.DataFrame) -> None:
+def _head_line(axes: Axes, head: int, line: pd.DataFrame) -> Artist:
     colour, marker = LINE_STYLES[head % len(LINE_STYLES)]
-    axes.plot(
+    (drawn,) = axes.plot(
         line["rank"],
         100 * line["explained_variance"],
         color=colour,
         marker=marker,
-        ms=4,
+        ms=3,
         markevery=max(1, len(line) // 8),
         ls=DASHES[head // len(LINE_STYLES) % len(DASHES)],
-        lw=1.2,
-        label=f"head {head}",
+        lw=1,
     )
+    return drawn
 
 
 @plainly_lettered
@@ -127,49 +168,90 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
             "pool_mlp"), layer, share_mean, share_std.
     """
     n_layers = len(set(layers["layer"].dropna().tolist()))
-    named = {"ln_bias": "LN bias", "pool_bias": "pool bias", "pool_mlp": "pool MLP"}
-    after = [part for part in named if part in set(layers["part"])]
-    figure = Figure(figsize=(2.2 + 0.42 * (n_layers + 1 + len(after)), 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    names = {"ln_bias": "LN bias", "pool_bias": "pool bias", "pool_mlp": "pool MLP"}
+    after = [part for part in names if part in set(layers["part"])]
+    width = PAGE if n_layers + len(after) > 8 else COLUMN
     parts = {"heads": "attention heads", "mlp": "MLP", "attn_bias": "attention bias"}
+    top = _legend_height(len(parts), len(parts))
+    sheet = Sheet(width, top + 2.0 + 0.55)
+    axes = sheet.axes(LEFT, top, width - LEFT - MARGIN, 2.0)
+    named: list[tuple[Artist, str]] = []
     for i, (part, name) in enumerate(parts.items()):
         rows = layers.query(f"part == {part!r}").sort_values("layer")
         x = rows["layer"].to_numpy(dtype=float) + 1 + 0.27 * (i - 1)
         mean, std = (100 * rows[column].to_numpy(dtype=float) for column in ("share_mean", "share_std"))
-        axes.bar(x, mean, 0.25, yerr=std, color=LINE_STYLES[i][0], label=name, error_kw={"lw": 0.8, "ecolor": "0.35"})
+        bars = axes.bar(x, mean, 0.25, yerr=std, color=LINE_STYLES[i][0], error_kw={"lw": 0.6, "ecolor": "0.35"})
+        named.append((bars.patches[0], name))
     for x, part in ((0, "embed"), *enumerate(after, n_layers + 1)):
         row = layers[layers["part"] == part].iloc[0]
-        axes.bar([x], [100 * row["share_mean"]], 0.4, yerr=[100 * row["share_std"]], color="0.6", error_kw={"lw": 0.8})
-    ticks = ["embed", *(str(l) for l in range(n_layers)), *(named[part].replace(" ", "\n") for part in after)]
-    axes.set_xticks(range(len(ticks)), labels=ticks, fontsize=8 if n_layers < 16 else 6)
-    axes.axhline(0, color="0.3", lw=0.8)
+        height, std = 100 * row["share_mean"], 100 * row["share_std"]
+        axes.bar([x], [height], 0.4, yerr=[std], color=NEUTRAL, error_kw={"lw": 0.6, "ecolor": "0.35"})
+    every = 1 if n_layers <= 24 or width == COLUMN else 2
+    shown = [0, *range(1, n_layers + 1, every), *range(n_layers + 1, n_layers + 1 + len(after))]
+    ticks = ["embed", *(str(layer) for layer in range(n_layers)), *(names[part].replace(" ", "\n") for part in after)]
+    axes.set_xticks(shown, labels=[ticks[i] for i in shown])
+    axes.set_xlim(-0.6, len(ticks) - 0.4)
+    axes.axhline(0, color="0.3", lw=0.6)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
-    axes.set_xlabel("layer (0 is first)")
-    axes.set_ylabel("share of ‖M‖² (%), ± std")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    return figure
+    axes.set_xlabel(LAYER_AXIS)
+    axes.set_ylabel("share of ‖M‖² (%), ± std over images")
+    _legend(sheet, named, len(parts))
+    return sheet.figure
 
 
 @plainly_lettered
 def head_figure(heads: pd.DataFrame) -> Figure:
-    """Layers × heads, coloured by share_mean; numbers in per cent.
+    """Layers by heads, coloured by share_mean; in per cent, numbers where it is a tenth of the greatest or more.
 
     Args:
         heads: columns layer, head, share_mean.
     """
-    grid = heads.pivot(index="layer", columns="head", values="share_mean").to_numpy()
+    grid = 100 * heads.pivot(index="layer", columns="head", values="share_mean").to_numpy()
     n_layers, n_heads = grid.shape
-    figure = Figure(figsize=(1.4 + 0.55 * n_heads, 1.1 + 0.42 * n_layers), layout="constrained")
-    axes = figure.add_subplot()
+    width = PAGE if n_heads > 6 else COLUMN
+    wide = width - LEFT - MARGIN
+    high = n_layers * min(0.24, max(0.17, wide / n_heads))
+    sheet = Sheet(width, MARGIN + high + 0.4 + BAR)
+    axes = sheet.axes(LEFT, MARGIN, wide, high)
     limit = float(np.abs(grid).max(initial=0.0)) or 1.0
-    shown = axes.imshow(grid * 100, cmap=SIGNED, vmin=-100 * limit, vmax=100 * limit, aspect="auto")
-    for (l, h), share in np.ndenumerate(grid):
+    axes.imshow(grid, cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
+    numbered = np.argwhere(np.abs(grid) >= LEAST_NUMBERED * limit) if n_heads <= MOST_NUMBERED_HEADS else ()
+    for layer, head in numbered:
+        share = float(grid[layer, head])
         dark = abs(share) > 0.65 * limit
-        axes.text(h, l, f"{100 * share:.1f}", ha="center", va="center", size=8, color="w" if dark else "k")
-    axes.set_xticks(range(n_heads), labels=[str(h) for h in range(n_heads)])
-    axes.set_yticks(range(n_layers), labels=[str(l) for l in range(n_layers)])
-    axes.set_xlabel("head")
-    axes.set_ylabel("layer (0 is first)")
-    figure.colorbar(shown, label="mean share of ‖M‖² (%)")
-    return figure
+        axes.text(
+            head, layer, signed(share, 1).lstrip("+"), ha="center", va="center", size=SMALL, color="w" if dark else "k"
+        )
+    label_grid(axes, n_layers, n_heads)
+    label = "mean share of ‖M‖² that a head adds (%)"
+    sheet.colour_bar(LEFT, MARGIN + high + 0.4, min(wide, 2.6), SIGNED, (-limit, limit), label)
+    return sheet.figure
+
+
+def _legend_height(entries: int, columns: int) -> float:
+    return MARGIN + (line_height(SMALL) + 0.02) * -(-entries // max(1, columns)) + 0.06
+
+
+def _legend(sheet: Sheet, named: Sequence[tuple[Artist, str]], columns: int) -> None:
+    """Above all, in :func:`_legend_height`; names are cut to what a column has room for."""
+    names = [one_line(name, MOST_OF_NAME) for _, name in named]
+    rows = -(-len(names) // max(1, columns))
+    widest = (max(text_width(name, SMALL) for name in names[i : i + rows]) for i in range(0, len(names), rows))
+    if sum(widest) + columns * HANDLE > sheet.width - 2 * MARGIN:
+        names = [wrapped(name, (sheet.width - 2 * MARGIN) / columns - HANDLE, SMALL) for name in names]
+    # matplotlib leaves out of a legend what begins with an underscore.
+    names = [f" {name}" if name.startswith("_") else name for name in names]
+    sheet.figure.legend(
+        [artist for artist, _ in named],
+        names,
+        loc="upper left",
+        bbox_to_anchor=(MARGIN / sheet.width, 1 - MARGIN / sheet.height),
+        ncols=columns,
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        labelspacing=0.35,
+        handlelength=1.8,
+        columnspacing=1.2,
+    )

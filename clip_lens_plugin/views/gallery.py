@@ -7,23 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from clip_lens_plugin.describe.spans import HeadSpan
-from clip_lens_plugin.images.pictures import upright_rgb
-from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.encoding import picture_uri
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_figure
 
 THUMBNAIL_SIDE = 96
-MOST_OF_LABEL = 120
-"""Characters of a text beside its images."""
-MOST_OF_NAME = 40
-"""Characters of a name in the place of a picture."""
 
 
 def head_gallery_view(
@@ -62,7 +55,8 @@ def head_gallery_view(
     )
 
     def figure() -> Figure:
-        return gallery_figure(spans, images, pictures, names)
+        ordered = [span for _, inside in _by_layer(spans) for span in inside]
+        return gallery_figure(ordered, images, pictures, names)
 
     return View(title, Markup(body), figure)
 
@@ -101,57 +95,10 @@ def neighbours_view(
         ],
     )
 
-    @plainly_lettered
     def figure() -> Figure:
-        drawn = Figure(figsize=(1.7 * (len(found) + 1), 2.1), layout="constrained")
-        axes = drawn.subplots(1, len(found) + 1, squeeze=False)[0]
-        _thumb(axes[0], query, query_name)
-        for one, row in zip(axes[1:], found, strict=True):
-            _thumb(one, pictures[row["row"]], f"{row['similarity']:+.3f}")
-        return drawn
+        return neighbours_figure(query, query_name, found, pictures, title)
 
     return View(title, Markup(body), figure)
-
-
-@plainly_lettered
-def gallery_figure(
-    spans: Sequence[HeadSpan],
-    images: pd.DataFrame,
-    pictures: Mapping[int, Image.Image] | None,
-    names: Mapping[int, str],
-) -> Figure:
-    """One line per head and text that has images: the text, its highest images, its lowest."""
-    found: dict[tuple[int, int, int], list[dict]] = {}
-    for row in images.to_dict("records"):
-        found.setdefault((row["layer"], row["head"], row["rank"]), []).append(row)
-    lines = [
-        (span, rank, found[span.layer, span.head, rank])
-        for _, inside in _by_layer(spans)
-        for span in inside
-        for rank in range(1, len(span.texts) + 1)
-        if (span.layer, span.head, rank) in found
-    ]
-    most = max([1, *images["place"].tolist()])
-    figure = Figure(figsize=(4.2 + 1.5 * most, max(1.0, 0.86 * len(lines))), layout="constrained")
-    if not lines:
-        figure.text(0.5, 0.5, "no images", ha="center")
-        return figure
-    ratios = [4.2 / 0.75, *[1] * most, 0.25, *[1] * most]
-    grid = figure.subplots(len(lines), 2 * most + 2, squeeze=False, width_ratios=ratios)
-    for axes in grid.ravel():
-        axes.set_axis_off()
-    for line, (span, rank, rows) in zip(grid, lines, strict=True):
-        text, share = one_line(span.texts[rank - 1], MOST_OF_LABEL), span.explained_variance[rank - 1]
-        told = f"layer {span.layer}, head {span.head}\n{text}\n{100 * share:.1f} % of its variance"
-        line[0].text(0, 0.5, told, va="center", fontsize=8, wrap=True)
-        for row in rows:
-            at = row["place"] + (0 if row["side"] == "highest" else most + 1)
-            if pictures is not None:
-                _thumb(line[at], pictures[row["row"]], f"{row['score']:+.3f}")
-            else:
-                told = f"{one_line(names[row['row']], MOST_OF_NAME)}\n{row['score']:+.3f}"
-                line[at].text(0.5, 0.5, told, ha="center", va="center", fontsize=5, wrap=True)
-    return figure
 
 
 def _by_layer(spans: Sequence[HeadSpan]) -> list[tuple[int, list[HeadSpan]]]:
@@ -178,11 +125,3 @@ def _thumbnails(rows: Sequence[int], pictures: Mapping[int, Image.Image]) -> dic
 def _prefix(thumbnails: Mapping[int, str]) -> str:
     """Of class names, so that galleries of one page keep their own pictures."""
     return "cl-g" + hashlib.sha256("".join(thumbnails.values()).encode()).hexdigest()[:8]
-
-
-def _thumb(axes: Axes, picture: Image.Image, caption: str) -> None:
-    axes.set_axis_on()
-    axes.imshow(upright_rgb(picture))
-    axes.set_title(one_line(caption, MOST_OF_LABEL), fontsize=7)
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -20,6 +20,8 @@ PARTS = {
 """Parts outside the layers; the last two where attention pools."""
 
 ROWS_LISTED = 40
+LONGEST_NUMBER = 16
+"""Characters of a cell, such as "+50.0 ± 2.0"; what is longer is words."""
 
 
 def layer_view(layers: pd.DataFrame) -> View:
@@ -37,8 +39,8 @@ def layer_view(layers: pd.DataFrame) -> View:
         parts = [_share(of_layer.loc[part]) for part in ("heads", "mlp", "attn_bias")]
         rows.append((str(layer), *parts, f"{100 * whole:+.1f}"))
     rows += [_single(layers, part) for part in PARTS if part != "embed" and part in set(layers["part"])]
-    header = ("layer", "heads (%)", "MLP (%)", "attention bias (%)", "sum (%)")
-    described = "Share of the embedding by layer and part; the table below has the numbers"
+    header = ("layer", "attention heads (%)", "MLP (%)", "attention bias (%)", "sum (%)")
+    described = "Share of the embedding by layer and component; the table below has the numbers"
 
     def figure():
         return layer_figure(layers)
@@ -123,9 +125,14 @@ def explained_variance_view(texts: pd.DataFrame) -> View:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table, every cell made printable and escaped."""
+    """A table, every cell made printable and escaped; words may break between lines, numbers do not."""
     head = Markup().join(Markup('<th scope="col">{}</th>').format(printable(name)) for name in header)
-    cells = [Markup().join(Markup("<td>{}</td>").format(printable(cell)) for cell in row) for row in rows]
+    wordy = [any(len(cell) > LONGEST_NUMBER for cell in column) for column in zip(*rows, strict=True)]
+    kinds = [Markup("<td>{}</td>"), Markup('<td class="cl-words">{}</td>')]
+    cells = [
+        Markup().join(kinds[words].format(printable(cell)) for cell, words in zip(row, wordy, strict=True))
+        for row in rows
+    ]
     lines = Markup().join(Markup("<tr>{}</tr>").format(row) for row in cells)
     return Markup(
         '<div class="cl-wide"><table class="cl-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'

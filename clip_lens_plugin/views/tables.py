@@ -108,7 +108,8 @@ def head_texts_view(span: HeadSpan) -> View:
         "positiveColor": COLOUR,
     }
     title = f"Texts of layer {span.layer}, head {span.head}"
-    figure = partial(bars_figure, [title], [span.texts], [shares], "share of the head's variance")
+    per_cent = [100 * share for share in shares]
+    figure = partial(bars_figure, [title], [span.texts], [per_cent], "share of the head's variance (%)")
     about = _paragraph(
         "In the order picked. The colour is the share of the head's variance over the images that a text explains: "
         f"white is 0, full colour {max(shares):.2g}. All {len(shares)} explain {span.explained_variance[-1]:.1%}."
@@ -162,10 +163,10 @@ def samples_view(table: pd.DataFrame, names: Sequence[str]) -> View:
     }
     figure = partial(
         bars_figure,
-        [f"{side}, {direction}" for direction in directions for side in sides],
+        [f"{side} on {direction}" for direction in directions for side in sides],
         [[name for _, name in side] for group in ordered for side in group],
         [[score for score, _ in side] for group in ordered for side in group],
-        "score",
+        "score (cosine against the mean)",
     )
     about = _paragraph(
         "Images that lie highest and lowest on a direction, from the greatest score to the least; red is negative, "

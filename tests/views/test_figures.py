@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,7 +56,7 @@ def test_each_layer_has_a_panel_and_each_head_a_line_of_its_own():
     assert len(figure.legends[0].get_texts()) == 9
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_files_are_reproducible_and_tell_no_version(tmp_path, suffix):
     files = [tmp_path / f"{name}{suffix}" for name in "ab"]
     for path in files:
@@ -62,8 +66,29 @@ def test_files_are_reproducible_and_tell_no_version(tmp_path, suffix):
     assert b"Software" not in first
     assert b"dc:date" not in first
     assert b"Matplotlib v" not in first
+    assert b"CreationDate" not in first
+    assert b"Producer" not in first
+
+
+def test_a_pdf_embeds_its_letters_as_truetype_under_the_same_name_each_time(tmp_path):
+    make = """
+import sys
+from matplotlib.figure import Figure
+from clip_lens_plugin.views.drawing.view import save_figure
+figure = Figure()
+figure.text(0.5, 0.5, "Größe ± 0.5")
+save_figure(figure, sys.argv[1])
+"""
+    written = []
+    for seed in ("1", "2"):
+        path = tmp_path / f"{seed}.pdf"
+        subprocess.run([sys.executable, "-c", make, path], env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert b"/FontFile2" in written[0]
+    assert b"/Type3" not in written[0]
 
 
 def test_another_suffix_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"\.png or \.svg"):
-        save_figure(ablation_figure(ablation_table()), tmp_path / "a.pdf")
+    with pytest.raises(ValueError, match=r"one of \.png \.svg \.pdf, got .*a\.eps"):
+        save_figure(ablation_figure(ablation_table()), tmp_path / "a.eps")

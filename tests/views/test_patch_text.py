@@ -17,7 +17,9 @@ from PIL import Image
 from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.maps.pictured import Pictured
-from clip_lens_plugin.views.patch_text import head_text_view, maps_figure, patch_text_view
+from clip_lens_plugin.views.drawing.colours import OPACITY
+from clip_lens_plugin.views.map_figures import maps_figure
+from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from tests.views.conftest import EVIL, EVIL_TEXT
 
 PREPROCESS = image_transform((32, 64), is_train=False)
@@ -57,9 +59,10 @@ def test_a_figure_has_a_map_a_text_beside_the_photograph(maps, placement):
     figure = maps_figure(maps, [PHOTO], [placement], marks=["most similar", "least similar"], names=["$5"])
     photo, first, second, bar = figure.axes
     assert photo.get_title() == "$5"
-    assert first.get_title() == "a $x$\n-0.2500 (most similar)"
+    assert first.get_title() == "a $x$"
     assert not first.title.get_parse_math()  # A dollar is a dollar.
-    assert second.get_title().endswith("-1.5000 (least similar)")
+    assert below(first) == ["added by the heads −0.2500", "most similar"]
+    assert below(second) == ["added by the heads −1.5000", "least similar"]
     for axes, colour in ((first, "#1a9850"), (second, "#d73027")):
         edges = {spine.get_edgecolor() for spine in axes.spines.values()}
         assert edges == {matplotlib.colors.to_rgba(colour)}
@@ -71,7 +74,39 @@ def test_a_figure_has_a_map_a_text_beside_the_photograph(maps, placement):
     assert colours[0, 1, 2] > colours[0, 1, 0]  # the negative one is purple
     assert colours[0, 0, 0] > colours[0, 0, 2]  # the positive one is orange
     assert colours[0, 1, 3] > colours[0, 0, 3] > colours[1, 0, 3]
-    assert bar.get_ylim() == pytest.approx((-2, 2))
+    assert colours[1, 0, 3] == 0  # What adds nothing hides nothing,
+    assert colours[0, 1, 3] == pytest.approx(OPACITY)  # and what adds most lets the photograph through.
+    assert bar.get_xlim() == pytest.approx((-2, 2))
+    assert [tick.get_text() for tick in bar.get_xticklabels()] == ["−2", "0", "+2"]
+    assert bar.get_xlabel() == "added by a patch (cosine), one scale for all maps"
+
+
+def test_the_cosine_stands_over_what_the_heads_add(scores):
+    first, second = head_text_view(scores, PHOTO).figure().axes[1:3]
+    for t, axes in enumerate((first, second)):
+        (bold,) = [told for told in axes.texts if told.get_weight() == "bold"]
+        assert bold.get_text() == ("cosine +0.2500", "cosine −0.5000")[t] == below(axes)[0]
+        added = scores.by_token[..., t].sum().item()
+        assert " ".join(below(axes)[1:]) == f"of which by all heads {added:+.4f}".replace("-", "−")
+
+
+def test_maps_of_several_images_and_texts_are_on_one_scale():
+    values = torch.zeros(3, 6, 2, 2)
+    values[:, :, 0, 0] = torch.tensor([4.0, 1.0, 0.5])[:, None]
+    maps = PatchTextMap(values, torch.zeros(3, 6), tuple("abcdef"))
+    pictures = [PHOTO, PHOTO.rotate(90, expand=True), PHOTO.resize((100, 100))]
+    figure = maps_figure(maps, pictures, [None] * 3)
+    shown = [axes for axes in figure.axes if len(axes.images) == 2]
+    assert len(shown) == 18
+    opacity = [float(axes.images[1].get_array()[0, 0, 3]) for axes in shown]
+    expected = OPACITY * np.repeat([1, 0.25, 0.125], 6)
+    np.testing.assert_allclose(opacity, expected, atol=2e-3)
+    heights = [axes.get_position().height for axes in shown[6:]]
+    np.testing.assert_allclose(heights, heights[0])  # All but the panorama's, which would be wider than its room.
+
+
+def below(axes) -> list[str]:
+    return [told.get_text() for told in axes.texts]
 
 
 def test_only_what_the_crop_hides_is_shaded(maps, placement):

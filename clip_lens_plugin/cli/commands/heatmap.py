@@ -30,8 +30,8 @@ def heatmap(
         Path | None,
         typer.Option(
             show_default=False,
-            help=".html to explore heads, texts and patches; .png or .svg for a figure; a new file here, named after "
-            "the picture, if not given.",
+            help=".html to explore heads, texts and patches; .png, .svg or .pdf for a figure; a new file here, named "
+            "after the picture, if not given.",
         ),
     ] = None,
     head: Annotated[
@@ -59,7 +59,7 @@ def heatmap(
         refuse_address("--out", out)
         check_place(out)
         if out.suffix == ".html" and (head or contrast):
-            raise ValueError("--head and --contrast are chosen on the page itself; give them for .png or .svg.")
+            raise ValueError("--head and --contrast are chosen on the page itself; give them for .png, .svg or .pdf.")
         if not all(each.strip() for each in checked_texts("--text", text)):
             raise ValueError("--text is blank: say what to look for.")
         if not image.is_file():
@@ -84,9 +84,15 @@ def heatmap(
         else:
             maps = patch_text_map(loaded, tensor, text, heads)
             maps = maps.contrast() if contrast else maps
-            view = patch_text_view(maps, [picture], [placement], names=[name], interpolation=how)
+            title = _title(heads, contrast)
+            view = patch_text_view(maps, [picture], [placement], names=[name], title=title, interpolation=how)
         print_path(view.save(out))
         say_next(console, "report", "--images", image.parent, *choice.typed())
+
+
+def _title(heads: list[tuple[int, int]] | None, contrast: bool) -> str:
+    through = "; ".join(f"layer {layer}, head {head}" for layer, head in heads) if heads else "all heads"
+    return f"Patch-text maps, {through}" + ("; each text minus the mean of the others" if contrast else "")
 
 
 def _head(given: str) -> tuple[int, int]:

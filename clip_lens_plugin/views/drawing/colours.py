@@ -1,9 +1,32 @@
-"""Colours of figures, which colour-blind readers can tell apart."""
+"""Colours of figures and pages, which colour-blind readers can tell apart: one meaning, one colour.
+
+Orange adds, purple takes away, white is nothing; weights, which have no sign, go from white to orange. Over a picture
+the same two colours go from clear at 0, so that what adds nothing hides nothing, to :data:`OPACITY`, which still lets
+the photograph through.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+from matplotlib.colors import ListedColormap, to_rgb
+
 SIGNED = "PuOr_r"
 """Colour map of signed values: purple below zero, white at zero, orange above."""
+
+WEIGHTS = "Oranges"
+"""Colour map of values from 0 up."""
+
+ADDS, TAKES = "#e66101", "#5e3c99"
+"""Of bars and of what lies over photographs: the ends of :data:`SIGNED`."""
+
+OPACITY = 0.75
+"""Of the greatest value over a photograph; a value's own grows with its magnitude."""
+
+SHADES = ("#b35806", "#f1a340", "#fee0b6", "#d8daeb", "#998ec3", "#542788")
+"""Of what stands in an order, such as the texts of a head: the first has the first."""
+
+NEUTRAL = "0.6"
+"""Of bars that are in no order and have no layer."""
 
 LINE_STYLES = [
     ("#0072B2", "o"),
@@ -15,3 +38,23 @@ LINE_STYLES = [
     ("#56B4E9", "X"),
 ]
 """Okabe and Ito's colours, each with a marker of its own."""
+
+
+def _clear_to(colour: str, steps: int) -> np.ndarray:
+    rgba = np.empty((steps, 4))
+    rgba[:, :3] = to_rgb(colour)
+    rgba[:, 3] = np.linspace(0, OPACITY, steps)
+    return rgba
+
+
+# An odd number of steps, so that zero has one of its own.
+SIGNED_OVER_PHOTOGRAPH = ListedColormap(
+    np.concatenate([_clear_to(TAKES, 256)[:0:-1], _clear_to(ADDS, 256)]), "signed over a photograph"
+)
+WEIGHTS_OVER_PHOTOGRAPH = ListedColormap(_clear_to(ADDS, 256), "weights over a photograph")
+
+
+def over_photograph() -> dict[str, object]:
+    """The same for scripts: colours as [red, green, blue] of 0 to 255, and the opacity of the greatest value."""
+    adds, takes = ([round(255 * part) for part in to_rgb(colour)] for colour in (ADDS, TAKES))
+    return {"adds": adds, "takes": takes, "opacity": OPACITY}

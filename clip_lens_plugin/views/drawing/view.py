@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -20,7 +21,22 @@ from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.lettering import plain_lettering
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 
-SUFFIXES = (".html", ".png", ".svg")
+SUFFIXES = (".html", ".png", ".svg", ".pdf")
+FIGURE_SUFFIXES = SUFFIXES[1:]
+
+DPI = 150
+"""Of figures as pictures: as wide as a paper's page they fill a page of views."""
+
+SAME_EACH_TIME = {
+    ".png": {"Software": None},
+    ".svg": {"Creator": None, "Date": None},
+    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+"""What matplotlib would note of itself and of the day, left out."""
+
+EMBEDDED: dict[Any, Any] = {"svg.hashsalt": "clip-lens", "pdf.fonttype": 42}
+"""Elements of an SVG are named at random but for the salt; fonts of a PDF are embedded as TrueType."""
+
 MOST_OF_TITLE = 300
 """Characters."""
 
@@ -47,7 +63,7 @@ class View:
         object.__setattr__(self, "title", one_line(self.title, MOST_OF_TITLE))
 
     def save(self, path: str | Path) -> Path:
-        """Writes a page (.html) that opens offline, or the static picture (.png, .svg); returns the path.
+        """Writes a page (.html) that opens offline, or the static picture (.png, .svg, .pdf); returns the path.
 
         The file appears whole or not at all: one that was there stays until then.
 
@@ -113,14 +129,14 @@ def static(figure: Callable[[], Figure], description: str) -> Markup:
     return image.format(one_line(description), picture)
 
 
-def figure_png(figure: Figure, dpi: int = 110) -> bytes:
+def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
     """PNG on white, without matplotlib's note of its own version and address."""
     buffer = io.BytesIO()
     with plain_lettering():
         figure.set_dpi(dpi)
         figure.set_facecolor("white")
         # As savefig does, which draws everything twice.
-        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(buffer, metadata=SAME_EACH_TIME[".png"])
     return buffer.getvalue()
 
 
@@ -130,18 +146,16 @@ def png_uri(png: bytes) -> str:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a .png or .svg; the same figure gives the same bytes, without matplotlib's version and the date.
+    """Writes a .png, .svg or .pdf; the same figure gives the same bytes, without matplotlib's version and the date.
 
     Raises:
         ValueError: for another suffix.
     """
     suffix = Path(path).suffix
-    if suffix not in (".png", ".svg"):
-        raise ValueError(f"A figure is saved as .png or .svg, got {path}.")
-    absent = {"Software": None} if suffix == ".png" else {"Creator": None, "Date": None}
-    # Elements of an SVG are named at random but for the salt.
-    with plain_lettering(), matplotlib.rc_context({"svg.hashsalt": "clip-lens"}), whole_files() as beside:
-        figure.savefig(beside(path), dpi=150, facecolor="white", metadata=absent)
+    if suffix not in FIGURE_SUFFIXES:
+        raise ValueError(f"A figure is saved as one of {' '.join(FIGURE_SUFFIXES)}, got {path}.")
+    with plain_lettering(), matplotlib.rc_context(EMBEDDED), whole_files() as beside:
+        figure.savefig(beside(path), dpi=DPI, facecolor="white", metadata=SAME_EACH_TIME[suffix])
 
 
 def page(title: str, views: Sequence[View]) -> str:

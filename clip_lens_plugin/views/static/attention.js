@@ -1,20 +1,18 @@
 // What the class token attends to: a tab a layer, a map a head, and a head enlarged with its numbers.
-// Data of class_attention_view in attention.py: {picture, patches [l, h, rows, columns], itself [l, h]}.
+// Data of class_attention_view in attention.py: {picture, patches [l, h, rows, columns], itself [l, h], colours}.
 
 drawers.attention = (() => {
-  const ORANGE = [179, 88, 6];
-  const GREATEST_ALPHA = 230;
   const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   let views = 0;
 
   const number = (value) => (value < 1e-4 && value > 0 ? value.toExponential(1) : String(+value.toPrecision(2)));
 
   /** The picture in grey under the map of one head. */
-  function map(head, picture, rows, columns) {
+  function map(head, { picture, colours }, rows, columns) {
     const canvas = element("canvas", { width: columns, height: rows });
     const pixels = new ImageData(columns, rows);
     head.values.forEach((value, i) => {
-      pixels.data.set([...ORANGE, head.greatest ? Math.round((GREATEST_ALPHA * value) / head.greatest) : 0], 4 * i);
+      pixels.data.set(overPhotograph(head.greatest ? value / head.greatest : 0, colours), 4 * i);
     });
     canvas.getContext("2d").putImageData(pixels, 0, 0);
     const shown = element("div", { class: "cl-attention-map" }, element("img", { src: picture, alt: "" }), canvas);
@@ -23,8 +21,10 @@ drawers.attention = (() => {
   }
 
   /** One head with a patch chosen by pointer or arrow keys, whose number stands in a line of text. */
-  function enlarged(head, picture, rows, columns, close) {
-    const large = map(head, picture, rows, columns);
+  function enlarged(head, data, rows, columns, close) {
+    const large = map(head, data, rows, columns);
+    const scale = scaleBar(scaleColours(0, 1, data.colours), "attention weight");
+    scale.show(["0", number(head.greatest / 2), number(head.greatest)]);
     const mark = element("div", { class: "cl-attention-patch", hidden: "" });
     const line = element("p", { "aria-live": "polite" });
     const help = "Arrow keys or the pointer choose a patch, Escape goes back to the heads.";
@@ -66,7 +66,7 @@ drawers.attention = (() => {
       const column = Math.min(columns - 1, Math.max(0, (chosen % columns) + step[1]));
       choose(row * columns + column);
     });
-    return [line, large, element("p", { class: "cl-soft" }, help)];
+    return [line, large, scale.node, element("p", { class: "cl-soft" }, help)];
   }
 
   return (place, data) => {
@@ -77,7 +77,9 @@ drawers.attention = (() => {
     const tabs = element("div", { class: "cl-attention-layers", role: "tablist", "aria-label": "Layer" });
     const grid = element("div", { class: "cl-attention-heads" });
     const large = element("div", { class: "cl-attention-large", id: `${id}-large` });
-    const panel = element("div", { id: `${id}-panel`, role: "tabpanel" }, grid, large);
+    const scale = scaleBar(scaleColours(0, 1, data.colours), "attention weight, each map on a scale of its own");
+    scale.show(["0", "the map’s greatest (patch ≤)"]);
+    const panel = element("div", { id: `${id}-panel`, role: "tabpanel" }, grid, scale.node, large);
     let layer = -1, open = null;
 
     const headOf = (h) => {
@@ -90,7 +92,7 @@ drawers.attention = (() => {
     const enlarge = (h) => {
       open = h;
       [...grid.children].forEach((button, i) => button.setAttribute("aria-expanded", i === h));
-      large.replaceChildren(...(h === null ? [] : enlarged(headOf(h), data.picture, rows, columns, () => {
+      large.replaceChildren(...(h === null ? [] : enlarged(headOf(h), data, rows, columns, () => {
         enlarge(null);
         grid.children[h].focus();
       })));
@@ -107,7 +109,7 @@ drawers.attention = (() => {
       grid.replaceChildren(...Array.from({ length: heads }, (_, h) => {
         const head = headOf(h);
         const button = element("button", { type: "button", "aria-controls": large.id },
-          map(head, data.picture, rows, columns), element("span", {}, `head ${h}`),
+          map(head, data, rows, columns), element("span", {}, `head ${h}`),
           element("span", {}, `CLS ${number(head.itself)}`), element("span", {}, `patch ≤ ${number(head.greatest)}`));
         button.addEventListener("click", () => {
           enlarge(open === h ? null : h);

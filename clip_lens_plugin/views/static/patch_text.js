@@ -18,6 +18,12 @@ drawers["patch-text"] = (place, data) => {
   };
   const every = [];
   for (let l = 0; l < layers; l++) for (let h = 0; h < heads; h++) every.push(l * heads + h);
+  /** What the whole cosine is of each text, less the mean of the others where that is asked for. */
+  const contrasted = (byText) => {
+    if (!state.contrast) return Array.from(byText);
+    const sum = byText.reduce((a, b) => a + b, 0);
+    return Array.from(byText, (value) => value - (sum - value) / (texts - 1));
+  };
   const selected = () => shown.head !== null ? [shown.head] : state.chosen.size ? [...state.chosen] : every;
   const currentPatch = () => shown.patch ?? state.patch;
 
@@ -46,20 +52,21 @@ drawers["patch-text"] = (place, data) => {
     "aria-label": "The image and its map. Arrow keys move over the patches, Enter keeps one, Escape lets it go.",
   }, element("img", { src: data.picture, alt: data.name }), crop);
   if (data.unseen) photo.classList.add("cl-unseen");
-  const limitLine = element("span", { class: "cl-limits" });
-  const bar = element("div", { class: "cl-scale", "aria-hidden": "true" });
+  const mapScale = scaleBar(scaleColours(-1, 1, data.colours), "added by a patch (cosine), on a scale of this map’s own");
   const smooth = element("input", { type: "checkbox" });
   smooth.checked = state.smooth;
   const mapped = element("input", { type: "checkbox", checked: "" });
-  const legend = element("div", { class: "cl-legend" }, bar, limitLine,
+  const legend = element("div", { class: "cl-legend" }, mapScale.node,
     element("label", {}, smooth, " smooth"), element("label", {}, mapped, " map"));
+  if (data.unseen) legend.append(element("span", {}, "Faded: cropped away, not seen by the model."));
 
   // ---------------------------------------------------------------- texts
   const contrast = element("input", { type: "checkbox" });
   const list = element("div", { class: "cl-texts", role: "radiogroup", "aria-label": "Text" });
   const textButtons = data.texts.map((text, t) => {
     const button = element("button", { type: "button", role: "radio", class: "cl-text" },
-      element("span", { class: "cl-name" }, text), element("span", { class: "cl-number" }),
+      element("span", { class: "cl-name" }, text), element("b", { class: "cl-number" }),
+      element("span", { class: "cl-of" }), element("span", { class: "cl-number cl-added" }),
       element("span", { class: "cl-track", "aria-hidden": "true" }, element("i")));
     button.addEventListener("click", () => { state.text = t; update(); });
     list.append(button);
@@ -75,12 +82,13 @@ drawers["patch-text"] = (place, data) => {
   });
 
   // ---------------------------------------------------------------- heads
-  const grid = element("div", { class: "cl-heads", role: "grid", "aria-label": "Heads, a row a layer",
+  const grid = element("div", { class: "cl-heads", role: "grid", "aria-label": "Heads, one row per layer",
     "aria-multiselectable": "true" });
   grid.style.gridTemplateColumns = `auto repeat(${heads}, minmax(0, 1fr))`;
   const cells = [];
   const layerButtons = [];
-  for (let l = layers - 1; l >= 0; l--) {
+  grid.append(element("div", { class: "cl-axis", "aria-hidden": "true" }, "layer"));
+  for (let l = 0; l < layers; l++) { // layer 0 at the top, as everywhere
     const row = element("div", { role: "row", class: "cl-row" });
     const name = element("button", { type: "button", role: "rowheader", tabindex: "-1", class: "cl-layer",
       title: `all heads of layer ${l}` }, `${l}`);
@@ -98,6 +106,10 @@ drawers["patch-text"] = (place, data) => {
     }
     grid.append(row);
   }
+  const numbers = Array.from({ length: heads }, (_, h) => element("div", { class: "cl-column" }, `${h}`));
+  grid.append(element("div", { class: "cl-numbers", "aria-hidden": "true" },
+    element("div", { class: "cl-axis" }, "head"), ...numbers));
+  const headScale = scaleBar("linear-gradient(90deg, var(--minus), var(--zero), var(--plus))", "");
   const all = element("button", { type: "button", class: "cl-all" }, "all heads");
   all.addEventListener("click", () => choose([], false));
 
@@ -108,7 +120,7 @@ drawers["patch-text"] = (place, data) => {
     shown.head = null;
     update();
   }
-  let focused = [layers - 1, -1]; // -1 is the layer's name
+  let focused = [0, -1]; // -1 is the layer's name
   function focusCell(l, h) {
     focused = [Math.min(layers - 1, Math.max(0, l)), Math.min(heads - 1, Math.max(-1, h))];
     reachable();
@@ -121,7 +133,7 @@ drawers["patch-text"] = (place, data) => {
   }
   grid.addEventListener("keydown", (event) => {
     const [l, h] = focused;
-    const moves = { ArrowUp: [l + 1, h], ArrowDown: [l - 1, h], ArrowLeft: [l, h - 1], ArrowRight: [l, h + 1],
+    const moves = { ArrowUp: [l - 1, h], ArrowDown: [l + 1, h], ArrowLeft: [l, h - 1], ArrowRight: [l, h + 1],
       Home: [l, -1], End: [l, heads - 1] };
     if (event.key in moves) { event.preventDefault(); focusCell(...moves[event.key]); }
     else if (event.key === " " && h >= 0) { event.preventDefault(); choose([l * heads + h], true); }
@@ -172,10 +184,10 @@ drawers["patch-text"] = (place, data) => {
 
   // ---------------------------------------------------------------- what is shown
   const readout = element("p", { class: "cl-readout", role: "status" });
-  const colours = ["#2d004b", "#542788", "#8073ac", "#b2abd2", "#d8daeb", "#f7f7f7", "#fee0b6", "#fdb863", "#e08214",
-    "#b35806", "#7f3b08"].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  const parts = element("table", { class: "cl-table cl-parts" });
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
   const greatestOf = (array) => array.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1e-9;
+  const short = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + Number(Math.abs(value).toPrecision(2));
 
   function paint(byToken) {
     // Patches that add next to nothing beside the class token stay pale.
@@ -183,17 +195,11 @@ drawers["patch-text"] = (place, data) => {
     const context = canvas.getContext("2d");
     const image = context.createImageData(columns, rows);
     for (let i = 0; i < patches; i++) {
-      const relative = byToken[before + i] / limit;
-      const at = (relative + 1) / 2 * (colours.length - 1);
-      const low = Math.min(colours.length - 2, Math.floor(at));
-      for (let k = 0; k < 3; k++) {
-        image.data[4 * i + k] = colours[low][k] + (at - low) * (colours[low + 1][k] - colours[low][k]);
-      }
-      image.data[4 * i + 3] = 255 * (0.12 + 0.75 * Math.abs(relative));
+      image.data.set(overPhotograph(byToken[before + i] / limit, data.colours), 4 * i);
     }
     context.putImageData(image, 0, 0);
     canvas.style.imageRendering = state.smooth ? "auto" : "pixelated";
-    limitLine.textContent = `full colour ±${limit.toPrecision(2)} cosine`;
+    mapScale.show([short(-limit), "0", short(limit)]);
   }
 
   function colourCells() {
@@ -206,6 +212,8 @@ drawers["patch-text"] = (place, data) => {
       return sum;
     });
     const limit = greatestOf(scores);
+    headScale.show([short(-limit), "0", short(limit)],
+      patch === null ? "added by a head (cosine)" : "added by this patch through a head (cosine)");
     for (const head of every) {
       const relative = scores[head] / limit;
       const share = Math.round(100 * Math.abs(relative));
@@ -219,17 +227,19 @@ drawers["patch-text"] = (place, data) => {
   }
 
   function nameTexts(byText) {
-    const mean = (t) => (byText.reduce((sum, value) => sum + value, 0) - byText[t]) / (texts - 1);
-    const scores = Array.from(byText, (value, t) => state.contrast ? value - mean(t) : value);
-    const limit = greatestOf(scores);
+    const added = contrasted(byText), cosine = contrasted(data.cosine);
+    const limit = greatestOf(added);
+    const through = `of which by ${currentPatch() === null ? "" : "this patch through "}${named().toLowerCase()}`;
     textButtons.forEach((button, t) => {
       button.setAttribute("aria-checked", String(t === state.text));
       button.tabIndex = t === state.text ? 0 : -1;
-      button.querySelector(".cl-number").textContent = signed(scores[t]);
+      button.querySelector("b").textContent = signed(cosine[t]);
+      button.querySelector(".cl-of").textContent = through;
+      button.querySelector(".cl-added").textContent = signed(added[t]);
       const fill = button.querySelector("i");
-      const length = 50 * Math.abs(scores[t]) / limit;
-      fill.style.cssText = `width:${length}%;left:${scores[t] < 0 ? 50 - length : 50}%;` +
-        `background:var(${scores[t] < 0 ? "--minus" : "--plus"})`;
+      const length = 50 * Math.abs(added[t]) / limit;
+      fill.style.cssText = `width:${length}%;left:${added[t] < 0 ? 50 - length : 50}%;` +
+        `background:var(${added[t] < 0 ? "--minus" : "--plus"})`;
     });
   }
 
@@ -242,21 +252,33 @@ drawers["patch-text"] = (place, data) => {
     return `${heads_.length} heads`;
   }
 
-  function tell(byToken) {
-    const patch = currentPatch();
-    const about = `${named()}, “${data.texts[state.text]}”${state.contrast ? " minus the mean of the others" : ""}: `;
-    if (patch !== null) {
-      readout.textContent = `${about}patch in row ${Math.floor(patch / columns)}, column ${patch % columns} ` +
-        `${signed(byToken[before + patch])} (cosine units)`;
-      return;
-    }
-    let ofPatches = 0, ofOthers = 0;
+  /** The cosine, and what adds up to it: the chosen heads, the other heads, and the rest. */
+  function addUp(byToken) {
+    let ofPatches = 0, ofOthers = 0, ofAll = 0;
     for (let n = 0; n < tokens; n++) n < before ? ofOthers += byToken[n] : ofPatches += byToken[n];
-    const whole = data.cosine[state.text];
-    const others = ["", "class token ", "class token and registers "][Math.min(before, 2)];
-    readout.textContent = `${about}patches ${signed(ofPatches)}` +
-      (before ? `, ${others}${signed(ofOthers)}, together ${signed(ofPatches + ofOthers)}` : "") +
-      (state.contrast ? "" : ` of the image's cosine ${signed(whole)}`);
+    for (const head of every) {
+      for (let n = 0; n < tokens; n++) ofAll += towards(Math.floor(head / heads), head % heads, n);
+    }
+    const cosine = contrasted(data.cosine)[state.text];
+    const rows_ = [[`of which by ${named().toLowerCase()}, patches`, ofPatches]];
+    if (before) rows_.push([`by ${named().toLowerCase()}, ${before > 1 ? "class token and registers" : "class token"}`, ofOthers]);
+    if (selected().length < every.length) rows_.push(["by other heads", ofAll - ofPatches - ofOthers]);
+    rows_.push(["by MLPs and constants", cosine - ofAll]);
+    const row = (cell, [name, value]) => element("tr", {}, element(cell, { scope: cell === "th" ? "row" : null }, name),
+      element(cell, {}, signed(value)));
+    parts.replaceChildren(element("caption", {}, about()),
+      element("thead", {}, row("th", ["cosine", cosine])), element("tbody", {}, ...rows_.map((each) => row("td", each))));
+  }
+
+  const about = () => `“${data.texts[state.text]}”${state.contrast ? " minus the mean of the others" : ""}`;
+  const where = (i) => `row ${Math.floor(i / columns)}, column ${i % columns}`;
+
+  function tell(byToken) {
+    const patch = currentPatch(), of = byToken.subarray(before);
+    const least = of.indexOf(of.reduce((a, b) => Math.min(a, b))), most = of.indexOf(of.reduce((a, b) => Math.max(a, b)));
+    readout.textContent = `${named()}, ${about()}: ` + (patch === null
+      ? `patches add from ${signed(of[least])} (${where(least)}) to ${signed(of[most])} (${where(most)})`
+      : `the patch in ${where(patch)} adds ${signed(of[patch])} (cosine)`);
   }
 
   function update() {
@@ -264,6 +286,7 @@ drawers["patch-text"] = (place, data) => {
     paint(byToken);
     colourCells();
     nameTexts(byText);
+    addUp(byToken);
     tell(byToken);
     all.setAttribute("aria-pressed", String(state.chosen.size === 0));
     const patch = currentPatch();
@@ -274,13 +297,15 @@ drawers["patch-text"] = (place, data) => {
     }
   }
 
-  const about = element("p", { class: "cl-soft" },
+  const help = element("p", { class: "cl-soft" },
     "Point at a patch, a head or a text, and the others follow; click keeps it. Shift and click, or the space bar, adds a head. ",
-    "Orange speaks for the text, purple against it; zero has no colour.");
-  const side = element("div", { class: "cl-side" }, list);
+    "Orange adds to the cosine with the text, purple takes away from it; what adds nothing is clear.");
+  const side = element("div", { class: "cl-side" },
+    element("div", { class: "cl-texts-title" }, element("span", {}, "text"), element("span", {}, "cosine")), list);
   if (texts > 1) side.append(element("label", { class: "cl-contrast" }, contrast, " minus the mean of the other texts"));
-  side.append(element("div", { class: "cl-heads-title" }, element("span", {}, "layers × heads"), all), grid);
+  side.append(element("div", { class: "cl-heads-title" }, element("span", {}, "heads"), all), grid, headScale.node);
   place.classList.add("cl-patch-text");
-  place.append(element("div", { class: "cl-columns" }, element("div", { class: "cl-left" }, photo, legend), side), readout, about);
+  const left_ = element("div", { class: "cl-left" }, photo, legend, parts);
+  place.append(element("div", { class: "cl-columns" }, left_, side), readout, help);
   update();
 };

@@ -32,6 +32,31 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A bar of colours over numbers, which `show` sets from the left end to the right, and what they are. */
+function scaleBar(background, label) {
+  const bar = element("div", { class: "cl-scale", "aria-hidden": "true" });
+  bar.style.background = background;
+  const ticks = element("div", { class: "cl-ticks" });
+  const named = element("div", {}, label);
+  const show = (numbers, name = label) => {
+    ticks.replaceChildren(...numbers.map((number) => element("span", {}, number)));
+    named.textContent = name;
+  };
+  return { node: element("div", { class: "cl-scale-box" }, bar, ticks, named), show };
+}
+
+/** The colour of a value over a photograph, whose size is at most 1: clear at 0, so that nothing hides nothing. */
+function overPhotograph(relative, { adds, takes, opacity }) {
+  return [...(relative < 0 ? takes : adds), Math.round(255 * opacity * Math.abs(relative))];
+}
+
+/** The same colours from one value to another, as a background on white. */
+function scaleColours(from, to, colours) {
+  const stops = Array.from({ length: 9 }, (_, i) => overPhotograph(from + (i / 8) * (to - from), colours))
+    .map(([r, g, b, a]) => `rgb(${r} ${g} ${b} / ${(a / 255).toFixed(3)})`);
+  return `linear-gradient(90deg, ${stops.join(", ")}), #fff`;
+}
+
 let circuitsVisLoading = null;
 
 /** circuitsvis, unpacked from the page when it is first needed. */

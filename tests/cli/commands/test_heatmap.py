@@ -47,7 +47,7 @@ def test_a_figure_has_a_panel_a_text_beside_the_photograph(picture, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--out", "map.pdf"], "must end in one of"),
+        (["--out", "map.eps"], "must end in one of"),
         (["--head", "1.1"], "chosen on the page"),
         (["--out", "map.png", "--head", "one"], "LAYER.HEAD"),
         (["--out", "map.png", "--head", "6.0"], "layers 0 to 5"),

@@ -33,17 +33,18 @@ def test_it_saves_as_page_and_picture(view, tmp_path):
     assert view.save(tmp_path / "a.html").read_text() == page(EVIL, [view])
     assert Image.open(view.save(tmp_path / "a.png")).size == (300, 150)
     assert "<svg" in view.save(tmp_path / "a.svg").read_text()
-    for suffix in (".html", ".png", ".svg"):
+    assert view.save(tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    for suffix in (".html", ".png", ".svg", ".pdf"):
         again = view.save(tmp_path / f"b{suffix}").read_bytes()
         assert again == (tmp_path / f"a{suffix}").read_bytes()
-    with pytest.raises(ValueError, match=r"\.html \.png \.svg, got .*a\.pdf"):
-        view.save(tmp_path / "a.pdf")
+    with pytest.raises(ValueError, match=r"\.html \.png \.svg \.pdf, got .*a\.eps"):
+        view.save(tmp_path / "a.eps")
 
 
 def test_a_notebook_gets_html_and_a_picture(view):
     bundle = view._repr_mimebundle_()
     assert set(bundle) == {"text/html", "image/png", "text/plain"}
-    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size == (220, 110)
+    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size == (300, 150)
     assert bundle["text/html"] == view._repr_html_() == scripts.style() + scripts.runtime() + view.html()
 
 
@@ -58,7 +59,7 @@ def test_what_is_drawn_has_its_data_and_its_static_picture(view):
     (data,) = re.findall(r'<script type="application/json">(.*?)</script>', view.body)
     assert json.loads(data) == {"label": EVIL}
     (picture,) = re.findall(r'<img class="cl-static"[^>]*src="data:image/png;base64,([^"]*)"', view.body)
-    assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (220, 110)
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (300, 150)
 
 
 def test_a_page_holds_style_and_scripts_once(view):

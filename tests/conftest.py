@@ -9,7 +9,11 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from clip_lens_plugin import HookedCLIP
+from tests import typechecked
+
+typechecked.install()
+
+from clip_lens_plugin import HookedCLIP  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # Workers share the processor's cores.

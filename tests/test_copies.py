@@ -82,6 +82,29 @@ def test_pickle_and_save(family: str):
     assert again.completeness_error() == contributions.completeness_error()
 
 
+def halved(module: Any, given: Any, found: Tensor) -> Tensor:
+    return found / 2
+
+
+def test_hooks_are_copied_and_only_those_with_a_name_are_pickled():
+    model = HookedCLIP.from_open_clip(FAMILIES["plain"]())
+    images = random_images(model, 1)
+    contributions, plain = model.decompose(images), model(images)
+    model.blocks[1].hook_mlp_out.register_forward_hook(halved)
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(images), model(images))
+        assert not torch.equal(twin(images), plain)
+    model.add_hook("blocks.2.hook_attn_out", lambda x, hook: x / 2)
+    said = r"are on blocks\.2\.hook_attn_out\. .*model\.reset_hooks\(\)"
+    assert torch.equal(copy.deepcopy(model)(images), model(images))
+    for held in (model, contributions):
+        for write in (pickle.dumps, lambda each: torch.save(each, io.BytesIO())):
+            with pytest.raises(pickle.PicklingError, match=said):
+                write(held)
+    model.reset_hooks()
+    assert torch.equal(pickle.loads(pickle.dumps(model))(images), model(images))
+
+
 def test_parameters_are_counted_once():
     model = HookedCLIP.from_open_clip(MODELS["Hugging Face CLIP"]())
     source: Any = model.clip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -12,13 +13,28 @@ import pytest
 
 from clip_lens_plugin.datasets.streams import steps
 from clip_lens_plugin.upstream import of_circuitsvis, of_open_clip, of_timm, of_transformer_lens, of_transformers
-from clip_lens_plugin.upstream.names import missing
 from tests.adapters.conversion import clip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip
 
 PACKAGE = Path(__file__).parent.parent / "clip_lens_plugin"
 HERE = sorted(path.stem for path in (PACKAGE / "upstream").glob("of_*.py"))
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Those of the dotted names, as "module:attribute.attribute", that the installed library does not have."""
+    return [name for name in names if not _is_there(name)]
+
+
+def _is_there(name: str) -> bool:
+    module, _, path = name.partition(":")
+    try:
+        found = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize("module", [name for name in HERE if name != "of_circuitsvis"])

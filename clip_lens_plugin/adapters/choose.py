@@ -13,6 +13,7 @@ from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, title, w
 from clip_lens_plugin.adapters.timm_tower import timm_parts
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, refusal
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceVision, transformers_parts
+from clip_lens_plugin.upstream.names import renamed
 
 READERS: dict[type, Callable[[Any, str], TowerParts]] = {
     VisionTransformer: open_clip_parts,
@@ -21,25 +22,42 @@ READERS: dict[type, Callable[[Any, str], TowerParts]] = {
 }
 
 
+LIBRARIES = {"open_clip": "open_clip_torch", "timm": "timm", "torch": "torch", "transformers": "transformers"}
+"""Packages that source modules are of, and what they are installed as."""
+
+
 def tower_parts(clip: Any, model_name: str) -> TowerParts:
     """The parts of ``clip.visual``.
 
     Raises:
         UnsupportedTowerError: if the tower, or a feature of it, is not supported; the message names it.
         SourceMismatchError: if it holds modules that compute something else than their weights say.
+        AttributeError: if this release of the library that the tower is of has renamed what its adapter reads.
     """
-    tower = getattr(clip, "visual", None)
+    tower = getattr(clip, "visual", None)  # Whatever is given: what has none is refused below.
     if isinstance(tower, VisionTransformer | TimmModel | HuggingFaceVision):
         refuse_foreign(tower, model_name)
     reader = READERS.get(type(tower))
     if reader is not None:
-        return _even(reader(tower, model_name), model_name)
+        return _even(_read(reader, tower, model_name), model_name)
     found = type(clip if tower is None or type(clip).__name__ in UNWRAP else tower)
     raise UnsupportedTowerError(
         f"{model_name}: expected a model whose `visual` is a vision transformer of open_clip, timm or Hugging Face, "
         f"got {f'no `visual` tower in a {title(found)}' if tower is None else title(found)}. "
         f"{way_out(found) or 'Other towers are not supported.'}"
     )
+
+
+def _read(reader: Callable[[Any, str], TowerParts], tower: Any, model_name: str) -> TowerParts:
+    """The tower's parts. Raises AttributeError that names the adapter where a library's class lacks what it reads."""
+    try:
+        return reader(tower, model_name)
+    except AttributeError as error:
+        owner = type(error.obj)
+        library = LIBRARIES.get(owner.__module__.partition(".")[0])
+        if library is None:
+            raise
+        raise renamed(library, f"{owner.__name__}.{error.name}", reader.__module__) from error
 
 
 def _even(parts: TowerParts, model_name: str) -> TowerParts:

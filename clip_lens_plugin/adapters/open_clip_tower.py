@@ -138,14 +138,15 @@ def multi_head_parts(source: nn.MultiheadAttention) -> tuple[Affine, Affine, Aff
 
 def _block(source: Any) -> Block:
     attention = source.attn
+    custom = type(source) is CustomResidualAttentionBlock
     return Block(
         ln1=LayerNorm(Norm(source.ln_1)),
         attn=Attention(
             qkv=PackedQKV(Affine(attention, "in_proj_weight", "in_proj_bias")),
             out=_attention_output(source),
             n_heads=attention.num_heads,
-            prepare_q=_prepare(attention, "ln_q"),
-            prepare_k=_prepare(attention, "ln_k"),
+            prepare_q=_unless_plain(attention.ln_q) if custom else None,
+            prepare_k=_unless_plain(attention.ln_k) if custom else None,
         ),
         ln2=LayerNorm(Norm(source.ln_2)),
         mlp=MLP(
@@ -153,7 +154,7 @@ def _block(source: Any) -> Block:
             act=source.mlp.gelu,
             out=Affine(source.mlp.c_proj),
             scale=_layer_scale(source.ls_2),
-            ln=None if plain(getattr(source.mlp, "ln", nn.Identity())) else LayerNorm(Norm(source.mlp.ln)),
+            ln=None if not custom or plain(source.mlp.ln) else LayerNorm(Norm(source.mlp.ln)),
         ),
     )
 
@@ -172,9 +173,8 @@ def _attention_output(source: Any) -> AttentionOutput:
     )
 
 
-def _prepare(attention: nn.Module, name: str) -> nn.Module | None:
-    norm = getattr(attention, name, None)
-    return None if norm is None or plain(norm) else norm
+def _unless_plain(norm: nn.Module) -> nn.Module | None:
+    return None if plain(norm) else norm
 
 
 def _layer_scale(source: nn.Module) -> Scale:

@@ -7,7 +7,7 @@ from typing import Any
 from timm.layers.attention import Attention as TimmAttention
 from timm.layers.attention import AttentionRope
 from timm.layers.mlp import GluMlp, Mlp, SwiGLU
-from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
+from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
@@ -39,6 +39,8 @@ def check_block(block: Any, model_name: str) -> None:
     others = [norm for norm in norms if not (plain(norm) or isinstance(norm, nn.LayerNorm))]
     if others:
         raise refuse(f"{type(others[0]).__name__} instead of LayerNorm in its blocks")
+    # Earlier releases of timm have neither. A gate under another name is a part that the structure does not know, and
+    # fewer heads of keys give their weights another shape: both are refused.
     if getattr(block.attn, "gate", None) is not None:
         raise refuse("gated attention")
     if getattr(block.attn, "num_kv_groups", 1) != 1:
@@ -88,7 +90,7 @@ class _EvaProjection(BiasInParts):
 
 
 def _prepare(trunk: Any, attention: Any, norm: nn.Module) -> Prepare | None:
-    rope = getattr(trunk, "rope", None)
+    rope = trunk.rope if type(trunk) is Eva else None
     first = None if plain(norm) else norm
     if rope is None:
         return first

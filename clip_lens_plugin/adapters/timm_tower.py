@@ -47,7 +47,7 @@ def timm_parts(tower: Any, model_name: str) -> TowerParts:
         d_mlp=blocks[0].mlp.W_in.shape[1],
         n_ctx=trunk.num_prefix_tokens + rows * columns,
         n_prefix_tokens=trunk.num_prefix_tokens,
-        n_registers=int(getattr(trunk, "num_reg_tokens", 0)),
+        n_registers=0 if trunk.reg_token is None else trunk.reg_token.shape[1],
         d_embed=trunk.embed_dim if project is None else project.weight.shape[0],
         image_size=(height, width),
         patch_size=(height // rows, width // columns),
@@ -70,9 +70,10 @@ def timm_parts(tower: Any, model_name: str) -> TowerParts:
 def _refuse_unsupported(trunk: Any, model_name: str) -> None:
     if type(trunk) not in (VisionTransformer, Eva):
         raise refusal(model_name, f"a trunk of timm's {type(trunk).__name__}")
+    # Only a hybrid's patch embedding has one; whatever it is called, it is run as it is.
     if type(getattr(trunk.patch_embed, "backbone", None)).__module__ == "timm.models.vitamin":
         raise refusal(model_name, "ViTamin's stages of convolutions and gated MLPs")
-    if getattr(trunk, "rope_mixed", False):
+    if type(trunk) is Eva and trunk.rope_mixed:
         raise refusal(model_name, "rotary positions of its own in each layer (rope_mixed)")
     for block in trunk.blocks:
         check_block(block, model_name)
@@ -86,7 +87,7 @@ def _pooling(trunk: Any, model_name: str) -> tuple[Pooling, nn.LayerNorm]:
         raise refusal(model_name, f"{kinds} around its pooling instead of one LayerNorm with weight and bias")
     before, pool = norms[0] is trunk.norm, trunk.attn_pool
     # An Eva's attention pool reads every token, its mean the patches alone.
-    everything = getattr(trunk, "pool_include_prefix", pool is not None)
+    everything = pool is not None if type(trunk) is Eva else trunk.pool_include_prefix
     first = 0 if everything else trunk.num_prefix_tokens
     if pool is not None and before:
         return _attention_pool(pool, first, model_name), norms[0]

@@ -30,8 +30,8 @@ def tokenizer_state(tokenizer: Any) -> str | None:
     rules = inner.backend_tokenizer.to_str()
     # Before its tokens stand the length and the padding of the last call.
     rules = rules[max(rules.find('"added_tokens"'), 0) :]
-    special = [getattr(inner, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep", "unk", "mask")]
-    sides = [getattr(inner, name, None) for name in ("padding_side", "truncation_side")]
+    special = [getattr(inner, f"{name}_token_id") for name in ("bos", "eos", "pad", "cls", "sep", "unk", "mask")]
+    sides = [inner.padding_side, inner.truncation_side]
     others = {name: each for name, each in held.items() if each is not inner and name != "set_lang_fn"}
     return described([type(tokenizer).__qualname__, type(inner).__qualname__, rules, special, sides, others])
 
@@ -42,7 +42,7 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
     None for a tokenizer that is not known.
     """
     tokenizer = _made(tokenizer)
-    length = getattr(tokenizer, "context_length", None)
+    length = getattr(tokenizer, "context_length", None)  # A user's own may have none, and is not known.
     if not isinstance(length, int):
         return None
     if isinstance(tokenizer, SimpleTokenizer):
@@ -50,7 +50,7 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
     inner = _hugging_face(tokenizer)
     if inner is None:
         return None
-    own_tokens = getattr(tokenizer, "tokenizer_mode", "") == "clips"
+    own_tokens = isinstance(tokenizer, HFTokenizer) and tokenizer.tokenizer_mode == "clips"
     ids = inner(_cleaning(tokenizer)(text), truncation=False, add_special_tokens=not own_tokens, verbose=False)
     return len(ids["input_ids"]) + 3 * own_tokens, length
 
@@ -76,4 +76,4 @@ def _hugging_face(tokenizer: Any) -> Any:
 def _cleaning(tokenizer: Any) -> Callable[[str], str]:
     if isinstance(tokenizer, SigLipTokenizer):
         return lambda text: canonicalize_text(basic_clean(text))
-    return getattr(tokenizer, "clean_fn", str)
+    return tokenizer.clean_fn if isinstance(tokenizer, HFTokenizer) else str

@@ -25,6 +25,7 @@ from clip_lens_plugin.layers.patch_embed import Embed, HuggingFaceEmbed, NaflexE
 from clip_lens_plugin.layers.pooling import ClassTokenPooling, Pooling
 from clip_lens_plugin.layers.qkv import SplitQKV
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
+from clip_lens_plugin.upstream.names import attribute
 from clip_lens_plugin.upstream.of_transformers import attention_kernel
 
 if TYPE_CHECKING:
@@ -37,7 +38,27 @@ SUPPORTED = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Sigli
 @cache
 def supported_classes() -> tuple[type, ...]:
     """The classes that :data:`SUPPORTED` names; the first call loads them."""
-    return tuple(getattr(transformers, name) for name in SUPPORTED)
+    return tuple(attribute(transformers, name, "transformers", __name__) for name in SUPPORTED)
+
+
+# What a class has is known from the class, not looked for: an attribute that a release renames is then missed.
+
+
+def projects(model: Any) -> bool:
+    """Whether it is OpenAI's CLIP, which projects what it pools; a SigLIP pools by attention instead."""
+    return isinstance(model, transformers.CLIPModel | transformers.CLIPVisionModelWithProjection)
+
+
+def is_clips(vision: Any) -> bool:
+    """Whether it is the vision model of a CLIP, with class token and a norm before block 0; else it is a SigLIP's."""
+    return vision.config.model_type == "clip_vision_model"
+
+
+def image_side(config: Any) -> int:
+    """Height and width, in pixels, of the images that a vision model's positions were trained for."""
+    if config.model_type == "siglip2_vision_model":
+        return config.patch_size * math.isqrt(config.num_patches)
+    return config.image_size
 
 
 class HuggingFaceVision(nn.Module):
@@ -46,7 +67,7 @@ class HuggingFaceVision(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.vision_model = model.vision_model
-        self.visual_projection: Any = getattr(model, "visual_projection", None)
+        self.visual_projection: Any = model.visual_projection if projects(model) else None
 
 
 class HuggingFaceText(nn.Module):
@@ -55,7 +76,7 @@ class HuggingFaceText(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.text_model: Any = model.text_model
-        self.text_projection: Any = getattr(model, "text_projection", None)
+        self.text_projection: Any = model.text_projection if projects(model) else None
 
     def forward(self, tokens: Int[Tensor, "t n"]) -> Float[Tensor, "t e"]:
         pooled = self.text_model(input_ids=tokens).pooler_output
@@ -83,10 +104,10 @@ class HuggingFaceCLIP(nn.Module):
             )
         self._original = (model,)  # In a tuple it is no child, whose weights would count twice.
         self.visual = HuggingFaceVision(model)
-        if hasattr(model, "text_model"):
+        if not isinstance(model, transformers.CLIPVisionModelWithProjection):
             self.text = HuggingFaceText(model)
             self.logit_scale = model.logit_scale
-            self.logit_bias: Any = getattr(model, "logit_bias", None)
+            self.logit_bias: Any = None if projects(model) else model.logit_bias
 
     def encode_image(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
         """Image embeddings as the Hugging Face model itself gives them, not normalised."""
@@ -116,7 +137,7 @@ def image_features(model: Any, images: Float[Tensor, "b 3 height width"]) -> Flo
         vision: Any = model.config.vision_config
         given = patched_inputs(images, vision.patch_size)
     found: Any = model.get_image_features(**given)
-    return getattr(found, "pooler_output", found)
+    return found if isinstance(found, Tensor) else found.pooler_output
 
 
 def patched_inputs(images: Float[Tensor, "b 3 height width"], size: int) -> dict[str, Tensor]:
@@ -137,7 +158,7 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
         UnsupportedTowerError: for a feature that is not supported; the message names it.
     """
     vision: Any = tower.vision_model
-    if not getattr(vision, "use_head", True):
+    if not (is_clips(vision) or vision.use_head):
         raise refusal(model_name, "no pooling head (vision_use_head=False)")
     config, layers = vision.config, vision.encoder.layers
     for layer in layers:
@@ -145,7 +166,7 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
             raise refusal(model_name, f"attention of type {type(layer.self_attn).__name__}")
     refuse_other_structure(tower, model_name)
     embed, image_size = _embed(vision)
-    has_class_token = hasattr(vision.embeddings, "class_embedding")
+    has_class_token = is_clips(vision)
     pooling = _pooling(vision)
     rows, columns = (size // config.patch_size for size in image_size)
     weight = layers[0].mlp.fc1.weight
@@ -179,18 +200,16 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
 
 def _embed(vision: Any) -> tuple[Embed, tuple[int, int]]:
     """The embedding and the (height, width) that it takes: for SigLIP 2's any-shape model, that of its positions."""
+    size = image_side(vision.config)
     if isinstance(vision.embeddings.patch_embedding, nn.Linear):
-        size = vision.config.patch_size * math.isqrt(vision.config.num_patches)
         return NaflexEmbed(vision.embeddings), (size, size)
     # The misspelt name is that of the published weights.
-    size = vision.config.image_size
-    return HuggingFaceEmbed(vision.embeddings, getattr(vision, "pre_layrnorm", nn.Identity())), (size, size)
+    norm = vision.pre_layrnorm if is_clips(vision) else nn.Identity()
+    return HuggingFaceEmbed(vision.embeddings, norm), (size, size)
 
 
 def _pooling(vision: Any) -> Pooling:
-    if not hasattr(vision, "head"):
-        return ClassTokenPooling()
-    return pooling_head(vision.head)
+    return ClassTokenPooling() if is_clips(vision) else pooling_head(vision.head)
 
 
 def pooling_head(head: Any) -> AttentionPool:

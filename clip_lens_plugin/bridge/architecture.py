@@ -16,6 +16,7 @@ from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapt
 from transformer_lens.model_bridge.generalized_components import LinearBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from clip_lens_plugin.adapters.transformers_tower import image_side, is_clips, projects
 from clip_lens_plugin.bridge.block import (
     LiveAttentionBridge,
     LiveMLPBridge,
@@ -23,7 +24,7 @@ from clip_lens_plugin.bridge.block import (
     VisionBlockBridge,
 )
 from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
-from clip_lens_plugin.bridge.forward import image_features, image_size
+from clip_lens_plugin.bridge.forward import image_features
 from clip_lens_plugin.bridge.original import blank, refuse_changes, refuse_held, structure_of
 from clip_lens_plugin.bridge.pool import LivePoolBridge
 
@@ -103,9 +104,9 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
             ValueError: if the model was loaded without its projection or its pooling head.
             UnsupportedTowerError: if some of it is not Hugging Face's own, or another bridge holds it.
         """
-        vision = hf_model.vision_model if hasattr(hf_model, "vision_model") else hf_model
-        projected = hasattr(hf_model, "visual_projection")
-        if not (projected or hasattr(vision, "head")):
+        vision = getattr(hf_model, "vision_model", hf_model)  # A vision model by itself has none inside.
+        projected, pooled = projects(hf_model), not is_clips(vision) and vision.use_head
+        if not (projected or pooled):
             raise ValueError(
                 f"{self.cfg.model_name} was loaded as {type(hf_model).__name__}, without the projection into the joint "
                 f"space or a pooling head. Give its class: boot_transformers(name, "
@@ -113,14 +114,13 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
             )
         refuse_held(hf_model)
         refuse_changes(hf_model, structure_of(blank(hf_model)), image_features)
-        if hasattr(vision, "pre_layrnorm"):
+        if is_clips(vision):
             self._mapping["ln_pre"] = LiveNormBridge(name="vision_model.pre_layrnorm", config=self.cfg)
-        if hasattr(vision, "head"):
+        if pooled:
             self._mapping["pool"] = LivePoolBridge(name="vision_model.head")
         if projected:
             self._mapping["visual_projection"] = LinearBridge(name="visual_projection")
-        has_class_token = hasattr(vision.embeddings, "class_embedding")
-        self.cfg.n_ctx = (image_size(vision) // vision.config.patch_size) ** 2 + has_class_token
+        self.cfg.n_ctx = (image_side(vision.config) // vision.config.patch_size) ** 2 + is_clips(vision)
         hf_model.forward = partial(image_features, hf_model)
 
     def setup_hook_compatibility(self, bridge: TransformerBridge) -> None:

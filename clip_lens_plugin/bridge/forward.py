@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from clip_lens_plugin.adapters.transformers_tower import patched_inputs
+from clip_lens_plugin.adapters.transformers_tower import image_side, is_clips, patched_inputs, projects
 
 
 def image_features(hf_model: Any, pixel_values: Any = None, **_: Any) -> ImageClassifierOutput:
@@ -21,27 +20,20 @@ def image_features(hf_model: Any, pixel_values: Any = None, **_: Any) -> ImageCl
     vision = hf_model.vision_model
     weight = vision.post_layernorm.weight
     images = _checked(vision, pixel_values).to(weight.device, weight.dtype)
-    if hasattr(vision.config, "num_patches"):
+    if vision.config.model_type == "siglip2_vision_model":
         pooled = vision(**patched_inputs(images, vision.config.patch_size)).pooler_output
-    elif hasattr(vision, "head"):
+    elif not is_clips(vision):
         pooled = vision(pixel_values=images).pooler_output
     else:
         # Hugging Face's CLIP normalises the class token alone. Here every token is, as in a HookedCLIP, so that the
         # hook points of the last LayerNorm have their positions.
         embedded = vision.pre_layrnorm(vision.embeddings(images))
         pooled = vision.post_layernorm(vision.encoder(inputs_embeds=embedded).last_hidden_state)[:, 0]
-    projection: nn.Module | None = getattr(hf_model, "visual_projection", None)
-    return ImageClassifierOutput(logits=pooled if projection is None else projection(pooled))
-
-
-def image_size(vision: Any) -> int:
-    """The height and width, in pixels, that the positions of the vision model were trained for."""
-    config = vision.config
-    return config.patch_size * math.isqrt(config.num_patches) if hasattr(config, "num_patches") else config.image_size
+    return ImageClassifierOutput(logits=hf_model.visual_projection(pooled) if projects(hf_model) else pooled)
 
 
 def _checked(vision: Any, images: Any) -> Float[Tensor, "b 3 height width"]:
-    size = image_size(vision)
+    size = image_side(vision.config)
     if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
         given = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"The bridge takes images of shape [batch, 3, {size}, {size}], got {given}.")

@@ -60,6 +60,7 @@ def blank(original: Any) -> Any:
     # TransformerLens asks for attention weights, and "eager", whose softmax is in float32 at most. The bridge's own
     # attention has no such limit.
     set_attention_kernel(config, "sdpa")
+    # A config of an image tower alone holds none inside.
     for each in (config, getattr(config, "vision_config", config), getattr(config, "text_config", config)):
         each.output_attentions = each.output_hidden_states = False
     with torch.device("meta"):

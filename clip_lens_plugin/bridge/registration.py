@@ -7,8 +7,10 @@ from typing import Any
 
 from clip_lens_plugin.after_import import after_import
 from clip_lens_plugin.model.resolvers import Resolver, resolve_by
+from clip_lens_plugin.upstream.names import attribute
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
+WANTED = ("transformer_lens", __name__)
 
 
 class _AdapterWhenUsed:
@@ -38,23 +40,11 @@ def register() -> None:
 
 def _add_adapters(module: ModuleType) -> None:
     for name in ARCHITECTURES:
-        _of(module, "SUPPORTED_ARCHITECTURES").setdefault(name, _AdapterWhenUsed())
+        attribute(module, "SUPPORTED_ARCHITECTURES", *WANTED).setdefault(name, _AdapterWhenUsed())
 
 
 def _add_vision_models(module: ModuleType) -> None:
-    _of(module, "VISION_ARCHITECTURES").update(ARCHITECTURES)
-
-
-def _of(module: ModuleType, name: str) -> Any:
-    """The module's attribute. Raises ImportError if it has none: another release of TransformerLens is needed."""
-    try:
-        return getattr(module, name)
-    except AttributeError as error:
-        raise ImportError(
-            f"{module.__name__} has no {name}, in which clip_lens_plugin enters CLIP's architectures: install the "
-            f"release of transformer_lens that clip_lens_plugin asks for.",
-            name=module.__name__,
-        ) from error
+    attribute(module, "VISION_ARCHITECTURES", *WANTED).update(ARCHITECTURES)
 
 
 def _adapter() -> type:

@@ -10,10 +10,10 @@ from typing import Any
 
 import open_clip
 import pandas as pd
-import torch
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+from clip_lens_plugin.numerics.without_values import without_values
 from clip_lens_plugin.upstream.of_open_clip import vision_tower
 
 POOLINGS = {
@@ -85,7 +85,7 @@ def _tower(name: str, built: dict[str, _Tower]) -> _Tower:
 
 def _read(vision: dict[str, Any], asked: dict[str, Any]) -> _Tower:
     try:
-        with torch.device("meta"):
+        with without_values():
             visual = vision_tower(vision, **asked)
     except Exception as error:  # Whatever a config of a later release breaks, the others are still listed.
         return _Tower("unknown", reason=f"it cannot be built here: {str(error).splitlines()[0]}")

@@ -22,6 +22,7 @@ from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.model.caching import CachingModel
+from clip_lens_plugin.model.copies import Copies
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
 from clip_lens_plugin.model.inputs.pixels import check_batch
 from clip_lens_plugin.model.property_errors import PropertyErrors
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from clip_lens_plugin.model.loading import Origin
 
 
-class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, CachingModel):
+class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, CachingModel):
     """A CLIP image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the

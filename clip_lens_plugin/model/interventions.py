@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from pickle import PicklingError
+from typing import Any
+
+from torch import nn
+
 from clip_lens_plugin.layers.hook_point import HookPoint, TransformerLensHookPoint, has_native_hooks
 from clip_lens_plugin.model.protocol import ImageModel
 
@@ -17,13 +25,15 @@ def active_hooks(model: ImageModel) -> list[str]:
 
 def hooked_modules(model: ImageModel) -> list[str]:
     """Names of the wrapper's own modules, hook points apart, with PyTorch's hooks around their forward."""
-    own = [("the model", model), *((name, module) for name, module in model.named_modules() if name)]
-    return [
-        name
-        for name, module in own
-        if not (name == "clip" or name.startswith("clip.") or isinstance(module, HookPoint))
-        and has_native_hooks(module)
-    ]
+    own = _own_modules(model)
+    return [name for name, module in own if not isinstance(module, HookPoint) and has_native_hooks(module)]
+
+
+def _own_modules(model: ImageModel) -> Iterator[tuple[str, nn.Module]]:
+    """Every module but the source's, by name."""
+    yield "the model", model
+    named = ((name, module) for name, module in model.named_modules() if name)
+    yield from ((name, module) for name, module in named if not (name == "clip" or name.startswith("clip.")))
 
 
 def stream_is_edited(model: ImageModel) -> bool:
@@ -55,10 +65,30 @@ def refuse_left_hooks(model: ImageModel, doing: str) -> None:
     _refuse(left, f"{doing}, but hooks were left on", put_on)
 
 
-def _refuse(hooked: list[str], told: str, instead: str) -> None:
-    """Raises ValueError if anything is hooked: what it begins with, then how to take them off, or what else to do."""
+def refuse_pickled_hooks(model: ImageModel) -> None:
+    """Raises PicklingError if a hook on the model has no name by which another process could find it."""
+    # TransformerLens puts a function of its own, made where the hook is added, around every hook.
+    held = [name for name, module in _own_modules(model) if any(_is_local(hook) for hook in _hooks_around(module))]
+    told = f"{model.cfg.model_name} cannot be pickled with hooks of this process, which are on"
+    _refuse(held, told, ", or copy the model within the process: copy.deepcopy(model).", PicklingError)
+
+
+def _hooks_around(module: nn.Module) -> Iterator[Any]:
+    tables = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return chain.from_iterable(table.values() for table in tables)
+
+
+def _is_local(hook: Any) -> bool:
+    """Whether it is a lambda or a function within a function."""
+    while isinstance(hook, partial):
+        hook = hook.func
+    return "<" in getattr(hook, "__qualname__", "")
+
+
+def _refuse(hooked: list[str], told: str, instead: str, error: type[Exception] = ValueError) -> None:
+    """Raises the error if anything is hooked: what it begins with, then how to take them off, or what else to do."""
     if hooked:
-        raise ValueError(
+        raise error(
             f"{told} {', '.join(hooked[:3])}{' and others' if len(hooked) > 3 else ''}. Take them off first, "
             f"model.reset_hooks() (PyTorch's own with their handle.remove()){instead}"
         )

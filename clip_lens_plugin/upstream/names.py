@@ -1,32 +1,30 @@
-"""Whether another library still has the names that are reached into."""
+"""What is said where another library lacks a name that is reached into."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib import import_module
-from importlib.metadata import version
+from types import ModuleType
+from typing import Any
 
 
-def missing(names: Iterable[str]) -> list[str]:
-    """Those of the dotted names, as "module:attribute.attribute", that the installed library does not have."""
-    return [name for name in names if not _is_there(name)]
+def attribute(holder: Any, name: str, library: str, place: str) -> Any:
+    """``holder.name``, which this version of the library should have.
+
+    Raises:
+        AttributeError: see :func:`renamed`, if it has not.
+    """
+    try:
+        return getattr(holder, name)
+    except AttributeError:
+        owner = holder if isinstance(holder, ModuleType | type) else type(holder)
+        raise renamed(library, f"{owner.__name__}.{name}", place) from None
 
 
 def renamed(library: str, name: str, place: str) -> AttributeError:
-    """The error that a library lacks a private name that this version of it should have."""
+    """The error that a library lacks a name that this version of it should have."""
+    from importlib.metadata import version  # Half of the time that importing the package takes.
+
     return AttributeError(
         f"{library} {version(library)} has no {name}, which {place} needs: this release has renamed or removed it. "
         f"Install a release of {library} within the bounds that clip_lens_plugin names (pip install --upgrade "
         f"clip_lens_plugin)."
     )
-
-
-def _is_there(name: str) -> bool:
-    module, _, path = name.partition(":")
-    try:
-        found = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return False
-    return True

@@ -9,14 +9,15 @@ from open_clip import factory
 from open_clip import model as open_clip_model
 from torch import nn
 
-from clip_lens_plugin.upstream.names import renamed
+from clip_lens_plugin.upstream.names import attribute
 
 NAMES = ("open_clip.factory:_find_checkpoint_in_dir", "open_clip.model:_build_vision_tower")
 
 
 def checkpoint_in(folder: Path) -> Path:
     """The file of weights that open_clip would load from a model folder."""
-    return Path(str(_of(factory, "_find_checkpoint_in_dir")(folder)))
+    find = attribute(factory, "_find_checkpoint_in_dir", "open_clip_torch", __name__)
+    return Path(str(find(folder)))
 
 
 def vision_tower(vision_cfg: dict[str, Any], **asked: Any) -> nn.Module:
@@ -26,12 +27,5 @@ def vision_tower(vision_cfg: dict[str, Any], **asked: Any) -> nn.Module:
         vision_cfg: the config's ``vision_cfg``.
         asked: ``embed_dim``, ``quick_gelu``.
     """
-    make = _of(open_clip_model, "_build_vision_tower")
+    make = attribute(open_clip_model, "_build_vision_tower", "open_clip_torch", __name__)
     return make(vision_cfg=open_clip_model.CLIPVisionCfg(**vision_cfg), **asked)
-
-
-def _of(module: Any, name: str) -> Any:
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        raise renamed("open_clip_torch", f"{module.__name__}.{name}", __name__) from None

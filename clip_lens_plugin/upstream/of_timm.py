@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from clip_lens_plugin.upstream.names import renamed
+from clip_lens_plugin.upstream.names import attribute
 
 NAMES = ("timm.models.vision_transformer:VisionTransformer._pos_embed", "timm.models.eva:Eva._pos_embed")
 
 
 def with_positions(trunk: Any, patches: Any) -> Any:
     """Embedded patches with class token, registers and positions; an Eva gives its rotary positions beside them."""
-    try:
-        embed = trunk._pos_embed
-    except AttributeError:
-        raise renamed("timm", f"{type(trunk).__name__}._pos_embed", __name__) from None
-    return embed(patches)
+    return attribute(trunk, "_pos_embed", "timm", __name__)(patches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clip_lens_plugin.upstream.names import renamed
+from clip_lens_plugin.upstream.names import attribute
 
 NAMES = ("transformers:PretrainedConfig._attn_implementation",)
 
@@ -16,10 +16,7 @@ ATTENTION_SETTINGS = ("_attn_implementation", KERNEL_SETTING)
 
 def attention_kernel(config: Any) -> str:
     """How a model's attention is computed: "sdpa", "eager" and others."""
-    try:
-        return config._attn_implementation
-    except AttributeError:
-        raise renamed("transformers", f"{type(config).__name__}._attn_implementation", __name__) from None
+    return attribute(config, "_attn_implementation", "transformers", __name__)
 
 
 def set_attention_kernel(config: Any, kernel: str) -> None:

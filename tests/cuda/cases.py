@@ -1,223 +1,22 @@
 """One run of every public function, to be repeated on the fake GPU and compared with that of the CPU.
 
 A case is written as a user would write it: nothing says a device but where the model and the inputs were put before.
+Here are those of analyses, of stores and of pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 import clip_lens_plugin as lens
 from clip_lens_plugin import ablation, retrieval, views
-from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps import patch_text
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
-
-N, TEXTS = 10, ["a red car", "a blue dog", "an old house", "a cup", "the sea", "snow", "two cats"]
-LABELS = [0, 1, 2, 3, 0, 1, 2, -1, 0, 1]
-
-
-@dataclass
-class Given:
-    """What a case starts from.
-
-    Attributes:
-        model: where it was put.
-        images, others: noise [10, 3, height, width], where the default device puts it.
-        folder: to write to.
-    """
-
-    model: lens.HookedCLIP
-    images: Tensor
-    others: Tensor
-    folder: Path
-    labels: Tensor = field(default_factory=lambda: torch.tensor(LABELS))
-
-    @cached_property
-    def parts(self) -> lens.Contributions:
-        return self.model.decompose(self.images)
-
-    @cached_property
-    def classes(self) -> lens.ZeroShotClassifier:
-        return lens.ZeroShotClassifier.from_labels(self.model, TEXTS[:4], ["{}", "a photo of {}"])
-
-    @cached_property
-    def spans(self) -> Any:
-        return lens.text_span(self.model, lens.Moments.from_contributions(self.parts), TEXTS, 3)
-
-    @cached_property
-    def pool(self) -> lens.TextPool:
-        return lens.TextPool.from_strings(TEXTS)
-
-    @cached_property
-    def pictures(self) -> list[Image.Image]:
-        return shown_pictures(self.images, self.model.preprocess)
-
-    @property
-    def by_class_token(self) -> bool:
-        return self.model.pooling.reads_class_token_alone
-
-    def collected(self, name: str = "store", **settings: Any) -> lens.ContributionStore:
-        dataset = ScenesDataset(N, 3, "background")
-        settings = {"what": "contributions", "dtype": "float32", "batch_size": 4, **settings}
-        return lens.collect(self.model, dataset, self.folder / name, progress=False, **settings)
-
-
-Case = Callable[[Given], Any]
-CASES: dict[str, Case] = {}
-
-
-def case(run: Case) -> Case:
-    CASES[run.__name__] = run
-    return run
-
-
-@case
-def running(given: Given) -> Any:
-    model, images = given.model, given.images
-    found, cache = model.run_with_cache(images)
-    kept, _ = model.run_with_cache(images, names_filter=["blocks.0.attn.hook_z"], pos_slice=0)
-    model.get_caching_hooks("blocks.0.hook_resid_post", pos_slice=0)
-    return model.forward(images), found, kept, dict(cache.cache_dict), model.project(found[:, :0].new_ones(2, 48))
-
-
-@case
-def pictures_and_texts(given: Given) -> Any:
-    model = given.model
-    prepared = model.prepare([Image.new("RGB", (50, 40), "red"), Image.new("RGB", (32, 32), "blue")])
-    return model(prepared), model.encode_text(TEXTS), model.logit_scale, model.text_fingerprint(), given.pictures[0]
-
-
-@case
-def wrapping(given: Given) -> Any:
-    model = given.model
-    again = lens.HookedCLIP.from_open_clip(model.clip, model.preprocess, model.tokenizer)
-    scenes = lens.HookedCLIP.from_pretrained("scenes", device=model.cfg.device)
-    scene = scenes.prepare([ScenesDataset(1, 0, "background")[0][0]])
-    return lens.as_hooked_clip(again)(given.images), scenes(scene), scenes.encode_text("red")
-
-
-@case
-def weights(given: Given) -> Any:
-    model = given.model
-    found = [model.W_Q, model.W_K, model.W_V, model.W_O, model.W_in, model.W_out, model.W_gate, model.W_P]
-    found += [model.b_Q, model.b_K, model.b_V, model.b_O, model.b_in, model.b_out, model.b_gate, model.b_P]
-    return found, model.accumulated_bias(2, mlp_input=True)
-
-
-@case
-def verifying(given: Given) -> Any:
-    model = given.model
-    model.check_source()
-    assert model.verify(given.images[:2]).holds
-    return model.verify().images, len(model.source_blocks)
-
-
-@case
-def vocabulary(given: Given) -> Any:
-    model = given.model
-    model.set_labels(TEXTS[:3])
-    found: list[Any] = [model.to_single_token(TEXTS[1]), model.to_tokens(TEXTS[:2])]
-    if model.pooling.n_heads == 1:
-        cache = model.run_with_cache(given.images)[1]
-        found += [model.b_U, model.W_U, model.unembed(cache["ln_final.hook_normalized"][:, 0])]
-        for tokens in (TEXTS[0], 1, TEXTS[:2], model.to_tokens(TEXTS[:2])):
-            found.append(model.tokens_to_residual_directions(tokens))
-    return found
-
-
-@case
-def circuits(given: Given) -> Any:
-    model = given.model
-    found = [model.OV.AB, model.QK.AB, *(model.all_composition_scores(mode).scores for mode in "QKV")]
-    return found, model.all_head_labels, sorted(model.tl_parameters())
-
-
-@case
-def belonging(given: Given) -> Any:
-    model = given.model
-    given.classes.refuse_other_model(model)
-    with model.alone():
-        model.check_holder()
-        model.add_hook("blocks.0.hook_mlp_out", lambda x, hook: None)
-        model.reset_hooks()
-        model.follow_weights(next(model.clip.visual.parameters()))
-    return ablation.Components.of_heads(given.model, [(0, 0)]).checked_for(given.model).name
-
-
-@case
-def constants(given: Given) -> Any:
-    shared = given.parts.with_constants("shared")
-    mixed = [shared.heads, shared.mlps, shared.head_coordinates, shared.own_coordinates, shared.share_of_heads()]
-    joined = lens.Contributions.joined([given.parts, given.parts], 2 * N)
-    return mixed, shared.noise, shared.head_edits, joined.heads, joined.completeness_error() < 1e-4
-
-
-@case
-def transformer_lens(given: Given) -> Any:
-    model = given.model
-    cache = model.run_with_cache(given.images)[1]
-    pos = 0
-    stack, labels = cache.decompose_resid(apply_ln=False, pos_slice=pos, return_labels=True)
-    found = [stack, cache.accumulated_resid(pos_slice=pos), cache.stack_head_results(pos_slice=pos)]
-    found += [cache.stack_activation("resid_post"), cache.get_full_resid_decomposition(pos_slice=pos)]
-    if given.by_class_token:
-        model.set_labels(TEXTS[:3])
-        scaled = cache.apply_ln_to_stack(stack, pos_slice=pos)
-        found += [scaled, cache.logit_attrs(stack, tokens=TEXTS[0], pos_slice=pos, has_batch_dim=True)]
-    return found, labels
-
-
-@case
-def decomposing(given: Given) -> Any:
-    model, images, texts = given.model, given.images, given.model.encode_text(TEXTS)
-    whole = model.decompose(images, tokens=True, neurons=True, batch_size=4)
-    found = [_everything(whole, texts), _everything(whole.normalized(), texts)]
-    found += [whole.tokens(1, 2), whole.neurons(0), whole.towards(texts, per_token=True)]
-    found.append(_everything(lens.decompose(model, model.run_with_cache(images)[1]), texts))
-    found.append(_everything(model.decompose(images, constants="spread"), texts))
-    return found, repr(whole).split("completeness_error")[0]
-
-
-def _everything(parts: lens.Contributions, texts: Tensor) -> list[Any]:
-    found = [parts.embedding, parts.omega, parts.bias_weight, parts.head_coordinates, parts.heads, parts.mlps]
-    found += [parts.embed, parts.attn_bias, parts.ln_bias, parts.pool_bias, parts.pool_mlp, parts.edits]
-    found += [parts.towards(texts), parts.stack(), parts.total(), len(parts), parts.n_layers, parts.unit]
-    assert parts.check().completeness_error() < 1e-5
-    found += [parts.self_attention if parts.has_self_attention else None, parts.has_edits]
-    return [*found, parts.readout.directions(parts.readout.checked_texts(texts))]
-
-
-@case
-def choosing_rows(given: Given) -> Any:
-    rows = torch.tensor([3, 0, 3])
-    found = [given.parts.select(rows), given.parts.select(rows.to(given.model.cfg.device)), given.parts.normalized()]
-    given.parts.refuse_result_edits()
-    assert given.parts.greatest_error() < 1e-5
-    kept = given.parts.kept(lens.Moments), given.parts.provenance, given.parts.names
-    return [each.heads for each in found], kept
-
-
-@case
-def decomposing_under_hooks(given: Given) -> Any:
-    model, found = given.model, []
-    hooks = [("blocks.0.attn.hook_z", ablation.zero_ablation(heads=[1]))]
-    hooks += [("blocks.1.attn.hook_result", lambda x, hook: x * 1.5), ("blocks.1.ln1.hook_scale", lambda x, hook: x)]
-    hooks += [("blocks.2.attn.hook_pattern", ablation.zero_ablation(heads=[0]))]
-    with model.hooks(fwd_hooks=hooks):
-        found.append(model.decompose(given.images, tokens=True))
-        found.append(lens.decompose(model, model.run_with_cache(given.images)[1]))
-    return [(each.heads, each.edits, each.total()) for each in found]
+from tests.cuda.given import TEXTS, Given, N, case
 
 
 @case

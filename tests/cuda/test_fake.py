@@ -28,8 +28,9 @@ from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.maps import patch_text
 from clip_lens_plugin.model import stacked_weights
 from clip_lens_plugin.statistics.means import ComponentSums
-from tests.cuda.cases import CASES, Given, N
+from tests.cuda import cases, model_cases
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
+from tests.cuda.given import CASES, Given, N
 from tests.families import FAMILIES
 
 pytestmark = pytest.mark.slow
@@ -176,14 +177,15 @@ OF_OTHERS = {"from_transformers", "pooling", "of_run", "Contributions"}
 def test_every_public_name_has_a_case(holder: str) -> None:
     used = names_in_cases()
     missing = sorted(HOLDERS[holder] - used - OF_OTHERS)
-    assert not missing, f"Write a case in tests/cuda/cases.py for {missing}."
+    assert not missing, f"Write a case in tests/cuda/cases.py or model_cases.py for {missing}."
 
 
 def names_in_cases() -> set[str]:
-    from tests.cuda import cases
-
     functions = [
-        each for each in vars(cases).values() if inspect.isfunction(each) and each.__module__ == cases.__name__
+        each
+        for module in (cases, model_cases)
+        for each in vars(module).values()
+        if inspect.isfunction(each) and each.__module__ == module.__name__
     ]
     functions += [getattr(each, "fget", None) or getattr(each, "func", None) or each for each in vars(Given).values()]
     return set().union(*(names_in(each.__code__) for each in functions if hasattr(each, "__code__")))

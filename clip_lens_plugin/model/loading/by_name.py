@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import open_clip
 import torch
+from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
@@ -262,10 +263,11 @@ def _grid(size: Any, patch: Any) -> tuple[int, int]:
 
 def _resized_timm(clip: Any, options: Options) -> str | None:
     """Resizes a timm tower to the size that was asked for; the sentence that says so."""
-    trunk, size = getattr(clip.visual, "trunk", None), options.force_image_size
-    if trunk is None or size is None or tuple(size) == tuple(clip.visual.image_size):
+    size = options.force_image_size
+    if not isinstance(clip.visual, TimmModel) or size is None or tuple(size) == tuple(clip.visual.image_size):
         return None
-    if not hasattr(trunk, "set_input_size"):
+    trunk: Any = clip.visual.trunk
+    if not hasattr(trunk, "set_input_size"):  # Only some of timm's models have it, and it is public.
         raise UnfitError(f"has one image size, {clip.visual.image_size}: its {type(trunk).__name__} takes no other")
     before = tuple(clip.visual.image_size)
     clip.visual.set_input_size(size)

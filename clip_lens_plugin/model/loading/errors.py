@@ -73,7 +73,7 @@ def is_network(error: BaseException) -> bool:
 
 
 def _status(error: BaseException) -> int | None:
-    """The code of a server's answer: of urllib's errors, or of those that carry a response."""
+    """The code of a server's answer: of urllib's errors, or of those that carry a response; most errors have none."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     if code is None and type(error).__name__ == "HTTPError":
         code = getattr(error, "code", None)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from open_clip.convert import convert_state_dict, load_big_vision_weights
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from clip_lens_plugin.model.loading.checkpoint import counted, read_weights, some
@@ -141,8 +143,8 @@ def _fill_in(
 def _resize(clip: Any, state: dict[str, Tensor], expected: dict[str, Tensor], changed: list[str]) -> None:
     """Position embeddings of another length, by open_clip's own interpolation."""
     found, wanted = state.get(POSITIONS), expected.get(POSITIONS)
-    grid = getattr(clip.visual, "grid_size", None)
-    if found is not None and wanted is not None and grid is not None and _other_length(found, wanted):
+    own = isinstance(clip.visual, VisionTransformer)  # open_clip resizes no other tower's.
+    if own and found is not None and wanted is not None and _other_length(found, wanted):
         side = math.isqrt(len(found) - 1)
         if side * side != len(found) - 1:
             raise UnfitError(
@@ -154,7 +156,7 @@ def _resize(clip: Any, state: dict[str, Tensor], expected: dict[str, Tensor], ch
         height, width = (int(side * patch) for patch in clip.visual.patch_size)
         changed.append(
             f"Its position embedding is of images of {height} x {width} pixels ({side} x {side} patches) and was "
-            f"resized to {grid[0]} x {grid[1]} patches. force_image_size="
+            f"resized to {clip.visual.grid_size[0]} x {clip.visual.grid_size[1]} patches. force_image_size="
             f"{height if height == width else (height, width)} keeps it as it was trained."
         )
     for name in ("positional_embedding", "text.positional_embedding"):
@@ -196,10 +198,10 @@ def _refuse_misfits(clip: Any, state: dict[str, Tensor], expected: dict[str, Ten
 def _image_size(clip: Any, state: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
     """The way out where a timm tower's positions are of another image size: open_clip does not resize those."""
     name = "visual.trunk.pos_embed"
-    trunk = getattr(clip.visual, "trunk", None)
-    if name not in state or trunk is None or state[name].shape[1:2] == expected[name].shape[1:2]:
+    of_timm = isinstance(clip.visual, TimmModel)
+    if name not in state or not of_timm or state[name].shape[1:2] == expected[name].shape[1:2]:
         return ""
-    found = state[name].shape[1]
+    found, trunk = state[name].shape[1], clip.visual.trunk
     rows, columns = trunk.patch_embed.grid_size
     others = expected[name].shape[1] - rows * columns
     side = math.isqrt(max(found - others, 0))

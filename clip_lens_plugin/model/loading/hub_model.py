@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
-from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, HuggingFaceCLIP, supported_classes
+from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, HuggingFaceCLIP, image_side, supported_classes
 from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.model.loading.errors import (
     ModelNotFoundError,
@@ -141,8 +141,7 @@ def _preprocess(source: str, model: Any, options: Options) -> Callable[..., Tens
     Raises:
         ModelNotFoundError: if it has a step that they have not.
     """
-    vision = getattr(model.config, "vision_config", model.config)
-    size = int(getattr(vision, "image_size", None) or vision.patch_size * int(vision.num_patches**0.5))
+    size = image_side(model.vision_model.config)
     said = options.preprocessing
     if len(said) < len(STEPS):
         found = _processor(source, size, set(said))
@@ -178,14 +177,16 @@ def _processor(source: str, size: int, said: set[str]) -> dict[str, Any] | None:
 
 def _steps(source: str, processor: Any, size: int, said: set[str]) -> dict[str, Any]:
     """The steps of an image processor of transformers under open_clip's names."""
-    scale = getattr(processor, "rescale_factor", 1 / 255)
-    if not (processor.do_resize and processor.do_normalize and processor.do_rescale and abs(scale * 255 - 1) < 1e-6):
+    scaled = processor.do_rescale and abs(processor.rescale_factor * 255 - 1) < 1e-6
+    if not (processor.do_resize and processor.do_normalize and scaled):
         raise _unknown(source, "does not resize, scale by 1/255 and normalise, which is all that is known")
     filters = int(processor.resample)
     if filters not in INTERPOLATION and "interpolation" not in said:
         known = " and ".join(INTERPOLATION.values())
         raise _unknown(source, f"resizes with Pillow's filter {filters}; {known} are known")
-    cropped = bool(getattr(processor, "do_center_crop", False))
+    # SigLIP's processors crop nothing and have no such setting; CLIP's have one.
+    of_clip = type(processor).__name__.startswith("CLIP")
+    cropped = bool(processor.do_center_crop if of_clip else getattr(processor, "do_center_crop", False))
     sizes = {*_sizes(processor, "size"), *(_sizes(processor, "crop_size") if cropped else ())}
     if sizes - {size} and "resize_mode" not in said:
         raise _unknown(
@@ -202,7 +203,7 @@ def _steps(source: str, processor: Any, size: int, said: set[str]) -> dict[str, 
 
 
 def _sizes(processor: Any, name: str) -> set[int]:
-    given = getattr(processor, name, None)
+    given = getattr(processor, name)
     if given is None or isinstance(given, int):
         return set() if given is None else {given}
     return {int(each) for each in dict(given).values() if each is not None}

@@ -25,7 +25,7 @@ class ImageTower(nn.Module):
         self.why = why
         if has_scale:
             self.logit_scale = clip.logit_scale
-            self.logit_bias = getattr(clip, "logit_bias", None)
+            self.logit_bias = clip.logit_bias
 
     def encode_image(self, images: Float[Tensor, "b 3 height width"], normalize: bool = False) -> Float[Tensor, "b e"]:
         """Image embeddings, as those of the whole model."""

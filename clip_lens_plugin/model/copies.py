@@ -1,0 +1,37 @@
+"""Copies of a model, for this process, a file or another one: a hook that only this process knows cannot leave it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from clip_lens_plugin.model.interventions import refuse_pickled_hooks
+from clip_lens_plugin.model.protocol import ImageModel
+
+
+class Copies(ImageModel):
+    """A model that can be pickled while no function of this process alone is hooked on it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``pickle`` and ``torch.save`` keep.
+
+        Raises:
+            PicklingError: if a hook is on the model that no other process could be given; the message names it.
+        """
+        refuse_pickled_hooks(self)
+        return self.__dict__
+
+    def __copy__(self) -> nn.Module:
+        return self._with(self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        memo[id(self)] = twin = self._with({})
+        twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def _with(self, state: dict[str, Any]) -> nn.Module:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(state)
+        return twin

@@ -23,7 +23,7 @@ def free_place(given: str | None, what: str, suffix: str = "") -> Path:
     """
     name = "scenes" if given is None else os.path.basename(os.path.normpath(given))
     # Braces of shards, and whatever else a shell would read as more than a name.
-    stem = re.sub(r"[^\w.+-]+", "-", re.sub(r"\.(tar|jpe?g|png|webp|bmp|tiff?|gif)$", "", name, flags=re.I)).strip("-.")
+    stem = re.sub(r"[^\w.+]+", "-", re.sub(r"\.(tar|jpe?g|png|webp|bmp|tiff?|gif)$", "", name, flags=re.I)).strip("-.")
     places = (Path(f"{stem or 'here'}-{what}{'' if n == 1 else f'-{n}'}{suffix}") for n in count(1))
     return next(place for place in places if _is_free(place))
 

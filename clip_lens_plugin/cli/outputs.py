@@ -14,7 +14,7 @@ COLLECTED = "collected"
 def free_place(given: str | None, what: str, suffix: str = "") -> Path:
     """A new path in the working directory, such as "photos-report", or "photos-report-2" where there is one.
 
-    A folder that holds nothing but what a command collected before it was cut off is taken again.
+    A folder that a command left empty, or with no more than what it collected before it was cut off, is taken again.
 
     Args:
         given: the data set, collection or picture; None for drawn scenes.
@@ -31,4 +31,4 @@ def free_place(given: str | None, what: str, suffix: str = "") -> Path:
 def _is_free(place: Path) -> bool:
     if not os.path.lexists(place):
         return True
-    return place.is_dir() and os.listdir(place) == [COLLECTED]
+    return place.is_dir() and set(os.listdir(place)) <= {COLLECTED}

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from clip_lens_plugin.hints import hint
+
 LABEL_NAMES = (
     "label",
     "labels",
@@ -72,8 +74,8 @@ def label_column(features: Mapping[str, Any], wanted: str | None = None) -> Labe
     usable = [name for name in found if _kind(features[name]) is not None]
     if len(usable) > 1:
         raise ValueError(
-            f"The data set has several label columns, {usable}: choose one, label_column={usable[0]!r} "
-            f"(--label-column {usable[0]})."
+            f"The data set has several label columns, {usable}: choose one, "
+            f"{hint(f'label_column={usable[0]!r}', f'--label-column {usable[0]}')}."
         )
     if not found:
         return None

@@ -36,6 +36,8 @@ def test_nothing_is_written_over_but_what_was_cut_off_is_gone_on_with():
     Path("photo-heatmap-2.html").symlink_to("nowhere")
     assert free_place("photo.jpg", "heatmap", ".html") == Path("photo-heatmap-3.html")
     Path("photos-textspan", COLLECTED).mkdir(parents=True)
+    Path("photos-report").mkdir()
     assert free_place("photos", "textspan") == Path("photos-textspan")
+    assert free_place("photos", "report") == Path("photos-report")
     Path("photos-textspan", "text_span.csv").write_text("")
     assert free_place("photos", "textspan") == Path("photos-textspan-2")

@@ -17,7 +17,7 @@ from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.hub_stream import HuggingFaceStream
 from clip_lens_plugin.datasets.streams.stream import StreamSource
 from clip_lens_plugin.datasets.torch_dataset import TorchSource
-from clip_lens_plugin.hints import hint
+from clip_lens_plugin.labelling.columns import column_given
 from clip_lens_plugin.labelling.given import GivenLabels
 from clip_lens_plugin.labelling.values import LabelOrder
 
@@ -121,7 +121,7 @@ def _at(path: str | Path, label_column: str | None, labelled: bool) -> ImageSour
 
 def _no_columns(label_column: str, what: str) -> str:
     return (
-        f"{hint(f'label_column={label_column!r}', f'--label-column {label_column}')} is for Hugging Face data sets, "
+        f"{column_given(label_column)} is for Hugging Face data sets, "
         f"shards and files of labels; {what} has no columns."
     )
 

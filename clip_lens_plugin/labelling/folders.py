@@ -122,7 +122,9 @@ def _splits(tops: list[str], below: list[list[str]]) -> tuple[list[str], bool]:
 
 
 def _none(paths: Sequence[str], reason: str) -> FolderClasses:
-    note = f"no labels from the folders: {reason}. {hint('labels=FILE', '--labels FILE')} gives them by name"
+    note = (
+        f"no labels from the folders: {reason}. {hint('--labels FILE (labels=)', '--labels FILE')} gives them by name"
+    )
     return FolderClasses((None,) * len(paths), (), "", (note,))
 
 

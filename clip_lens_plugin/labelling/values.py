@@ -19,7 +19,7 @@ _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(\.\d*)?e[+-]?\d+|nan|inf)", re
 
 def ilsvrc_ids() -> str:
     """Why numbers from 1 to 1000 are not taken, and what is."""
-    order = hint("label_order='imagenet'", "--label-order imagenet")
+    order = hint("--label-order imagenet (label_order='imagenet')", "--label-order imagenet")
     return (
         f"ILSVRC's own ids, 1 to 1000, are no positions in ImageNet's list of classes, and only the devkit's meta.mat "
         f"says which is which. Give the devkit (its folder or ILSVRC2012_devkit_t12.tar.gz), WordNet ids or names; "

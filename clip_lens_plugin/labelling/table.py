@@ -13,6 +13,7 @@ from clip_lens_plugin.labelling.columns import LABEL_NAMES
 from clip_lens_plugin.labelling.lines import text_lines
 from clip_lens_plugin.labelling.match import matched
 from clip_lens_plugin.labelling.names import few
+from clip_lens_plugin.labelling.wordnet import is_wordnet_id
 
 NAME_HEADERS = (
     "name",
@@ -173,3 +174,38 @@ def _label_column(path: Path, header: list[str] | None, width: int, at: int, col
     columns = f"{width} columns and no header" if header is None else f"the columns {few(header, 20)}"
     way = hint("--label-column NAME (label_column=)", "--label-column NAME")
     raise ValueError(f"{path} has {columns}; which holds the labels? {way} says it.")
+
+
+def _by_line(path: Path, lines: list[str], samples: Sequence[str]) -> LabelTable:
+    values = [line.strip() for line in lines]
+    first = next((i for i, value in enumerate(values) if _PICTURE.search(value) or "\t" in value), None)
+    if first is not None or path.suffix.lower() == ".tsv":
+        raise ValueError(
+            f"None of the names in {path} is that of a sample: line {(first or 0) + 1} is {values[first or 0][:80]!r}, "
+            f"a sample is {samples[0]!r}. Write names as they stand in the data set."
+        )
+    if len(values) != len(samples):
+        raise ValueError(
+            f"{path} has {len(values):,} lines, the data set {len(samples):,} samples, the first {samples[0]!r}. Give "
+            f"a line for each, or a name and a label on each line, with the names of the data set."
+        )
+    if "" in values:
+        raise ValueError(f"Line {values.index('') + 1} of {path} is blank: each line is the label of a sample.")
+    if len(values) > 20 and len(set(values)) == len(values) and not any(map(is_wordnet_id, values)):
+        raise ValueError(f"Every line of {path} is another ({few(values, 2)}); expected the names of classes.")
+    names = sorted(samples)
+    if names != sorted(samples, key=_as_people_sort):
+        one, other = next((a, b) for a, b in zip(names, sorted(samples, key=_as_people_sort), strict=True) if a != b)
+        raise ValueError(
+            f"{path} has a label a line for sorted names, but they sort in two ways: {one!r} comes before {other!r} "
+            f"by its letters, and after it by its numbers or without case. Write the name on each line as well."
+        )
+    place = {name: i for i, name in enumerate(names)}
+    return LabelTable(
+        [values[place[each]] for each in samples], [f"line {place[each] + 1}" for each in samples], [], False
+    )
+
+
+def _as_people_sort(name: str) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]

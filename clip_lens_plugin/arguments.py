@@ -71,6 +71,10 @@ def refuse_half_characters(name: str, texts: Iterable[str]) -> None:
             raise ValueError(f"{name}: {each!r:.80} is not UTF-8; give the text in UTF-8.") from error
 
 
+DEVICES = "cpu, cuda, cuda:1, mps or xpu"
+ALL_DEVICES = "https://docs.pytorch.org/docs/stable/tensor_attributes.html#torch.device"
+
+
 class DeviceError(ValueError, RuntimeError):
     """A device that torch does not know, or that is not there."""
 
@@ -87,7 +91,8 @@ def checked_device(given: Any) -> torch.device:
     except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
         why = f" ({str(error).splitlines()[0]})" if isinstance(given, str) and given.startswith(("cuda", "mps")) else ""
         raise DeviceError(
-            f"The device {given!r} cannot be used: expected one that torch has here, cpu or cuda{why}."
+            f"The device {given!r} cannot be used: expected one that torch has here, such as {DEVICES}{why}. All of "
+            f"torch's are in {ALL_DEVICES}."
         ) from error
     return device
 

@@ -18,6 +18,9 @@ from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
 from clip_lens_plugin.hints import for_command_line
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
+How = str | Callable[[list[str]], str]
+"""How to go on after Ctrl-C; or what gives all that is said then, for the notes on how much is kept."""
+
 INTERRUPTED = 130
 """Exit code of a shell's command that Ctrl-C ended."""
 MANY_SKIPPED = 3
@@ -27,7 +30,7 @@ DAMAGED = 4
 
 
 @contextmanager
-def one_line_ends(console: Console, interrupted: str, who: str = "clip-lens", go_on: str = AGAIN) -> Iterator[None]:
+def one_line_ends(console: Console, interrupted: How, who: str = "clip-lens", go_on: str = AGAIN) -> Iterator[None]:
     """What ends a command, an error, Ctrl-C or SIGTERM, is said in one line.
 
     Args:
@@ -80,12 +83,12 @@ def _one_line_notes(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def one_line_interrupt(console: Console, how: str | Callable[[list[str]], str], shown: bool = True) -> Iterator[None]:
+def one_line_interrupt(console: Console, how: How, shown: bool = True) -> Iterator[None]:
     """Ctrl-C ends in exit code 130 and one line that says what is kept and how to go on.
 
     Args:
         console: of the line.
-        how: to go on; or what gives all behind "interrupted; " for what is said of how much is kept.
+        how: to go on.
         shown: whether there is a line.
     """
     try:

@@ -24,7 +24,12 @@ ModelOption = Annotated[
 PretrainedOption = Annotated[
     str | None, typer.Option("--pretrained", help="Tag of the model's weights, or a checkpoint.")
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda; cuda where there is one.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="cpu, cuda, cuda:1, mps or xpu, or another of torch's; cuda where there is one, else cpu."
+    ),
+]
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option(

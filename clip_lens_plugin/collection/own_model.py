@@ -31,8 +31,8 @@ def own_recipe(plan: Plan, address: str) -> Recipe:
     if found is None:
         whole = hint(f"ContributionStore.open({address!r}, model)", "--model NAME, with --pretrained or --checkpoint")
         raise OwnModelError(
-            f"{address} does not say how its model was loaded, only that it was called {plan.model_name!r}. Give that "
-            f"model: {whole}."
+            f"{address} was collected with another model than can be loaded by name: one that was called "
+            f"{plan.model_name!r}. Give that: {whole}."
         )
     if found.checkpoint == PATH:
         raise OwnModelError(

@@ -17,6 +17,7 @@ from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.hub_stream import HuggingFaceStream
 from clip_lens_plugin.datasets.streams.stream import StreamSource
 from clip_lens_plugin.datasets.torch_dataset import TorchSource
+from clip_lens_plugin.labelling.columns import column_given
 from clip_lens_plugin.labelling.given import GivenLabels
 from clip_lens_plugin.labelling.values import LabelOrder
 
@@ -120,8 +121,8 @@ def _at(path: str | Path, label_column: str | None, labelled: bool) -> ImageSour
 
 def _no_columns(label_column: str, what: str) -> str:
     return (
-        f"label_column={label_column!r} (--label-column) is for Hugging Face data sets, shards and files of labels; "
-        f"{what} has no columns."
+        f"{column_given(label_column)} is for Hugging Face data sets, "
+        f"shards and files of labels; {what} has no columns."
     )
 
 

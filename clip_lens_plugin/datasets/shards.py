@@ -18,6 +18,7 @@ from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.datasets.source import Sample, checked_label, fingerprint_of
 from clip_lens_plugin.datasets.tar_index import LABEL_SUFFIXES, TarIndex, index_tar
 from clip_lens_plugin.files.given import NotRegularError, UnreachableError, leads_out, reason_of, refuse_not_regular
+from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.images.pictures import MOST_BYTES, UnreadableImageError, open_upright
 from clip_lens_plugin.labelling.members import classes_in, from_json, from_text, keys_of, number_in, record_of
 from clip_lens_plugin.labelling.names import classes_note, few
@@ -132,8 +133,12 @@ class ShardSource:
         members = " ".join(f".{suffix}" for suffix in suffixes[:MOST_SUFFIXES])
         if not with_labels:
             if wanted is not None:
-                raise ValueError(f"There is no label_column {wanted!r}: the samples' members are {members}.")
-            return (f"no labels: the samples' members are {members}; label_column= names one that holds them",)
+                raise ValueError(
+                    f"There is no {given_as('label_column')} {wanted!r}: the samples' members are {members}."
+                )
+            return (
+                f"no labels: the samples' members are {members}; {given_as('label_column')} names one that holds them",
+            )
         first, origin = self._first(with_labels, wanted)
         if first is None:
             return (f"no labels: no key of the .json members is known to hold them: {origin}",)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from clip_lens_plugin.hints import hint
+
 LABEL_NAMES = (
     "label",
     "labels",
@@ -71,13 +73,15 @@ def label_column(features: Mapping[str, Any], wanted: str | None = None) -> Labe
         found = list(dict.fromkeys(named + several))
     usable = [name for name in found if _kind(features[name]) is not None]
     if len(usable) > 1:
-        raise ValueError(
-            f"The data set has several label columns, {usable}: choose one, label_column={usable[0]!r} "
-            f"(--label-column {usable[0]})."
-        )
+        raise ValueError(f"The data set has several label columns, {usable}: choose one, {column_given(usable[0])}.")
     if not found:
         return None
     return _usable((usable or found)[0], features[(usable or found)[0]])
+
+
+def column_given(name: str) -> str:
+    """How a column is chosen."""
+    return hint(f"label_column={name!r} (--label-column {name})", f"--label-column {name}")
 
 
 def no_column_note(columns: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.labelling.names import classes_note, few
 
 HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__")
@@ -121,7 +122,9 @@ def _splits(tops: list[str], below: list[list[str]]) -> tuple[list[str], bool]:
 
 
 def _none(paths: Sequence[str], reason: str) -> FolderClasses:
-    note = f"no labels from the folders: {reason}. --labels FILE (labels=) gives them by name"
+    note = (
+        f"no labels from the folders: {reason}. {hint('--labels FILE (labels=)', '--labels FILE')} gives them by name"
+    )
     return FolderClasses((None,) * len(paths), (), "", (note,))
 
 

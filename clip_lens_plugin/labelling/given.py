@@ -11,7 +11,7 @@ from clip_lens_plugin.labelling.devkit import image_number, is_devkit, is_ground
 from clip_lens_plugin.labelling.match import matched
 from clip_lens_plugin.labelling.names import classes_note, few
 from clip_lens_plugin.labelling.table import LabelTable, read_table
-from clip_lens_plugin.labelling.values import ILSVRC_IDS, LabelOrder, labels_from_values
+from clip_lens_plugin.labelling.values import LabelOrder, ilsvrc_ids, labels_from_values
 
 GivenLabels = str | Path | Mapping[str, Any]
 """A file, the devkit of ILSVRC 2012 as a folder or tar file, or a name to a label."""
@@ -69,7 +69,7 @@ def read_labels(
         labels, classes = labels_from_values(values, list(samples), "imagenet", str(path))
         return Labelling(labels, classes, classes_note(classes or (), f"ImageNet's devkit {path.name}"), ())
     if is_ground_truth(path):
-        raise ValueError(f"{path} is the devkit's list of labels without the kit. {ILSVRC_IDS}.")
+        raise ValueError(f"{path} is the devkit's list of labels without the kit. {ilsvrc_ids()}.")
     return _labelling(read_table(path, samples, column), order, str(path), is_part)
 
 

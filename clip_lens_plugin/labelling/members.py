@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.images.pictures import UnreadableImageError
-from clip_lens_plugin.labelling.columns import LABEL_NAMES
+from clip_lens_plugin.labelling.columns import LABEL_NAMES, column_given
 
 FIRST_KEYS = ("label", "cls")
 """Keys of JSON that go before any other."""
@@ -68,15 +69,16 @@ def keys_of(record: Mapping[str, Any], wanted: str | None) -> tuple[str, ...]:
     """
     if wanted is not None:
         if wanted not in record:
-            raise ValueError(f"There is no label_column {wanted!r}: the .json members have the keys {[*record][:20]}.")
+            raise ValueError(
+                f"There is no {given_as('label_column')} {wanted!r}: the .json members have the keys {[*record][:20]}."
+            )
         return (wanted,)
     if any(record.get(key) is not None for key in FIRST_KEYS):
         return FIRST_KEYS
     found = [key for key in record if key.lower() in LABEL_NAMES and record[key] is not None]
     if len(found) > 1:
         raise ValueError(
-            f"The .json members have several keys that may be labels, {found}: choose one, label_column={found[0]!r} "
-            f"(--label-column {found[0]})."
+            f"The .json members have several keys that may be labels, {found}: choose one, {column_given(found[0])}."
         )
     return tuple(found)
 

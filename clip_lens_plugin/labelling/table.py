@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.labelling.columns import LABEL_NAMES
 from clip_lens_plugin.labelling.lines import text_lines
 from clip_lens_plugin.labelling.match import matched
@@ -171,7 +172,8 @@ def _label_column(path: Path, header: list[str] | None, width: int, at: int, col
     if len(named) == 1:
         return named[0]
     columns = f"{width} columns and no header" if header is None else f"the columns {few(header, 20)}"
-    raise ValueError(f"{path} has {columns}; which holds the labels? --label-column NAME (label_column=) says it.")
+    way = hint("--label-column NAME (label_column=)", "--label-column NAME")
+    raise ValueError(f"{path} has {columns}; which holds the labels? {way} says it.")
 
 
 def _by_line(path: Path, lines: list[str], samples: Sequence[str]) -> LabelTable:

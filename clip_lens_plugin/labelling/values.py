@@ -7,18 +7,24 @@ from collections.abc import Sequence
 from typing import Literal
 
 from clip_lens_plugin.arguments import checked_choice
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.labelling.wordnet import imagenet_names, imagenet_positions, worded
 
 LabelOrder = Literal["imagenet"]
 """The list of classes that numbers are positions in."""
 
-ILSVRC_IDS = (
-    "ILSVRC's own ids, 1 to 1000, are no positions in ImageNet's list of classes, and only the devkit's meta.mat says "
-    "which is which. Give the devkit (its folder or ILSVRC2012_devkit_t12.tar.gz), WordNet ids or names; numbers 0 to "
-    "999 in ImageNet's order are taken with --label-order imagenet (label_order='imagenet')"
-)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,10}")
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(\.\d*)?e[+-]?\d+|nan|inf)", re.IGNORECASE)
+
+
+def ilsvrc_ids() -> str:
+    """Why numbers from 1 to 1000 are not taken, and what is."""
+    order = hint("--label-order imagenet (label_order='imagenet')", "--label-order imagenet")
+    return (
+        f"ILSVRC's own ids, 1 to 1000, are no positions in ImageNet's list of classes, and only the devkit's meta.mat "
+        f"says which is which. Give the devkit (its folder or ILSVRC2012_devkit_t12.tar.gz), WordNet ids or names; "
+        f"numbers 0 to 999 in ImageNet's order are taken with {order}"
+    )
 
 
 def labels_from_values(
@@ -77,7 +83,7 @@ def _numbers(
 ) -> tuple[list[int], tuple[str, ...] | None]:
     least, greatest = min(numbers), max(numbers)
     if least >= 1 and greatest == 1000:
-        raise ValueError(f"{origin} holds numbers from {least} to 1000. {ILSVRC_IDS}.")
+        raise ValueError(f"{origin} holds numbers from {least} to 1000. {ilsvrc_ids()}.")
     most = 999 if order == "imagenet" else 2**31 - 1
     for number, place in zip(numbers, places, strict=True):
         if not -1 <= number <= most:

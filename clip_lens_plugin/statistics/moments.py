@@ -205,7 +205,7 @@ class Moments:
     def refuse_left_out(self, layer: int) -> None:
         """Raises ValueError if the products of this layer, counted from the start, were not kept."""
         if self.layers is not None and layer not in self.layers:
-            every = hint("heads='all'", "--heads all")
+            every = hint("heads='all' (--heads all)", "--heads all")
             raise ValueError(
                 f"Layer {layer} is not in these moments, which are of {_named(self.layers)} alone. Collect with "
                 f"{every}."

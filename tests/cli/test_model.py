@@ -87,8 +87,8 @@ def test_what_was_said_reaches_the_model(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ("options", "said"),
     [
         (["--force-image-size", "wide"], "--force-image-size is a number of pixels or HEIGHTxWIDTH"),
-        (["--image-std", "0", "1", "1"], "image_std must be above 0"),
-        (["--checkpoint", "missing.pt"], "there is no such file missing.pt"),
+        (["--image-std", "0", "1", "1"], "clip-lens: --image-std must be above 0"),
+        (["--checkpoint", "missing.pt"], "--checkpoint: there is no such file missing.pt"),
         (["--tokenizer", "missing"], "there is no folder missing"),
     ],
 )

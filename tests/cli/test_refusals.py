@@ -78,8 +78,9 @@ def test_a_device_that_is_none(arguments, picture, tmp_path) -> None:
     out = [] if arguments[0] == "verify" else ["--out", str(tmp_path / "x.html")]
     result = CliRunner().invoke(app, [*arguments, *out, "--device", "gpu"])
     assert result.exit_code == 2
-    assert (
-        result.stderr == "clip-lens: The device 'gpu' cannot be used: expected one that torch has here, cpu or cuda.\n"
+    assert result.stderr == (
+        "clip-lens: The device 'gpu' cannot be used: expected one that torch has here, such as cpu, cuda, cuda:1, mps "
+        "or xpu. All of torch's are in https://docs.pytorch.org/docs/stable/tensor_attributes.html#torch.device.\n"
     )
 
 

@@ -117,8 +117,8 @@ def ablate(
             say(console, given.note)
         if not bool((truth >= 0).any()):
             raise ValueError(
-                f"No sample of the {store.plan.dataset} has a label: give labels by name, --labels FILE, or collect "
-                f"class folders or shards with labels."
+                f"No sample of the {store.plan.dataset} has a label: give labels by name, --labels FILE with a name "
+                f"and a label on each line, or collect class folders or shards with labels."
             )
         chosen = chosen or chosen_classes(classes, own)
         if chosen.note is not None:

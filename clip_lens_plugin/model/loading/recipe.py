@@ -72,7 +72,9 @@ class Recipe:
         unknown = set(values) - {each.name for each in fields(cls)}
         if unknown:
             raise ValueError(f"its model was loaded with an argument that is not known here, {min(unknown)!r}")
-        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         for name in ("pretrained", "checkpoint", "tokenizer"):
             if not isinstance(kept.get(name), str | None):
                 raise ValueError(f"its model's {name} is no text, got {kept[name]!r:.80}")

@@ -67,11 +67,12 @@ def test_damage_is_a_line_and_an_exit_code_and_needs_no_model(run, scenes_store,
 
 def test_a_collection_of_another_model_is_compared_without_it(run, scenes_store, tmp_path):
     copied = shutil.copytree(scenes_store, tmp_path / "store")
-    rewrite_plan(copied, lambda plan: plan.update(model_name="ViT-B-16"))
+    rewrite_plan(copied, lambda plan: (plan.pop("recipe"), plan.update(model_name="somebody's model")))
     result = run("verify", copied)
     assert result.exit_code == 0, result.output
     assert "files are as they were written" in result.stdout
-    assert "give --model and --pretrained" in result.stdout
+    assert "not compared with its model: " in result.stdout
+    assert "Give that: --model NAME, with --pretrained or --checkpoint" in result.stdout
 
 
 def test_collection_of_an_earlier_version(run, scenes_store, tmp_path):

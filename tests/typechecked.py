@@ -6,6 +6,8 @@ names and checks them twice, in two functions that it makes: half of the time of
 
 from __future__ import annotations
 
+import ast
+import builtins
 import inspect
 from collections.abc import Callable
 from functools import wraps
@@ -25,7 +27,7 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
     """In the place of :func:`jaxtyping.jaxtyped`, which classes and generators are left to."""
     if function is None:
         return lambda given: typechecked(given, typechecker=typechecker)
-    if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
+    if not inspect.isfunction(function) or inspect.isgeneratorfunction(function) or not _is_resolved(function):
         return by_jaxtyping(function, typechecker=typechecker)
     try:
         checked = by_beartype(function)
@@ -44,6 +46,13 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
             pop_shape_memo()
 
     return with_axes_of_its_own
+
+
+def _is_resolved(function: Callable[..., Any]) -> bool:
+    """Whether all names in its annotations are known: not those imported for type checkers alone, or defined below."""
+    told = [each for each in function.__annotations__.values() if isinstance(each, str)]
+    names = {node.id for each in told for node in ast.walk(ast.parse(each, mode="eval")) if isinstance(node, ast.Name)}
+    return all(name in function.__globals__ or hasattr(builtins, name) for name in names)
 
 
 def install() -> None:

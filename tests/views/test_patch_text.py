@@ -82,7 +82,7 @@ def test_a_figure_has_a_map_a_text_beside_the_photograph(maps, placement):
 
 
 def test_the_cosine_stands_over_what_the_heads_add(scores):
-    first, second = head_text_view(scores, PHOTO).figure().axes[1:3]
+    first, second = head_text_view(scores, PHOTO.resize((64, 32))).figure().axes[1:3]
     for t, axes in enumerate((first, second)):
         (bold,) = [told for told in axes.texts if told.get_weight() == "bold"]
         assert bold.get_text() == ("cosine +0.2500", "cosine −0.5000")[t] == below(axes)[0]

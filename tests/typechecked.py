@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from types import FunctionType
 from typing import Any
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
-from beartype.roar import BeartypeDecorHintPep612Exception
 from jaxtyping import TypeCheckError, config
+from jaxtyping._decorator import _destring_annotation as read
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 by_jaxtyping = jaxtyping.jaxtyped
@@ -27,10 +28,7 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
         return lambda given: typechecked(given, typechecker=typechecker)
     if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
         return by_jaxtyping(function, typechecker=typechecker)
-    try:
-        checked = by_beartype(function)
-    except BeartypeDecorHintPep612Exception:  # It looks for P.args and P.kwargs as they are, not as text.
-        return by_jaxtyping(function, typechecker=typechecker)
+    checked = by_beartype(_with_annotations(function))
 
     @wraps(function)
     def with_axes_of_its_own(*args: Any, **kwargs: Any) -> Any:
@@ -44,6 +42,16 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
             pop_shape_memo()
 
     return with_axes_of_its_own
+
+
+def _with_annotations(function: FunctionType) -> FunctionType:
+    """The same function, its annotations read; one that stands for a type checker alone is Any, as in jaxtyping."""
+    code, known = function.__code__, function.__globals__
+    same = FunctionType(code, known, function.__name__, function.__defaults__, function.__closure__)
+    same.__qualname__, same.__module__ = function.__qualname__, function.__module__
+    same.__kwdefaults__ = function.__kwdefaults__
+    same.__annotations__ = {name: read(each, known) for name, each in function.__annotations__.items()}
+    return same
 
 
 def install() -> None:

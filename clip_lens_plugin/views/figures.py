@@ -43,8 +43,14 @@ MOST_OF_NAME = 120
 MOST_NUMBERED_HEADS = 20
 """Heads a row for which there is room for a number in each cell."""
 
+LAYERS_AS_WIDE_AS_A_NAME = 14
+"""Layers beside which a bar's name has as much room as a layer."""
+
 LEAST_NUMBERED = 0.1
 """Of the greatest share; cells of less have no number, and next to no colour."""
+
+HIGHEST = 8.5
+"""Inches of a grid of all layers."""
 
 LEFT = 0.5
 """Inches for the numbers and the name of an axis that goes up."""
@@ -182,15 +188,16 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
         mean, std = (100 * rows[column].to_numpy(dtype=float) for column in ("share_mean", "share_std"))
         bars = axes.bar(x, mean, 0.25, yerr=std, color=LINE_STYLES[i][0], error_kw={"lw": 0.6, "ecolor": "0.35"})
         named.append((bars.patches[0], name))
-    for x, part in ((0, "embed"), *enumerate(after, n_layers + 1)):
+    apart = max(1.0, n_layers / LAYERS_AS_WIDE_AS_A_NAME)
+    place = {"embed": 1 - apart, **{part: n_layers + apart * i for i, part in enumerate(after, start=1)}}
+    for part, x in place.items():
         row = layers[layers["part"] == part].iloc[0]
         height, std = 100 * row["share_mean"], 100 * row["share_std"]
-        axes.bar([x], [height], 0.4, yerr=[std], color=NEUTRAL, error_kw={"lw": 0.6, "ecolor": "0.35"})
-    every = 1 if n_layers <= 24 or width == COLUMN else 2
-    shown = [0, *range(1, n_layers + 1, every), *range(n_layers + 1, n_layers + 1 + len(after))]
-    ticks = ["embed", *(str(layer) for layer in range(n_layers)), *(names[part].replace(" ", "\n") for part in after)]
-    axes.set_xticks(shown, labels=[ticks[i] for i in shown])
-    axes.set_xlim(-0.6, len(ticks) - 0.4)
+        axes.bar([x], [height], 0.4 * apart, yerr=[std], color=NEUTRAL, error_kw={"lw": 0.6, "ecolor": "0.35"})
+    shown = range(0, n_layers, 1 if n_layers <= 24 else 2)
+    ticks = ["embed", *(str(layer) for layer in shown), *(names[part].replace(" ", "\n") for part in after)]
+    axes.set_xticks([place["embed"], *(layer + 1 for layer in shown), *(place[part] for part in after)], labels=ticks)
+    axes.set_xlim(place["embed"] - 0.6 * apart, max(n_layers, *place.values()) + 0.6 * apart)
     axes.axhline(0, color="0.3", lw=0.6)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
@@ -211,7 +218,7 @@ def head_figure(heads: pd.DataFrame) -> Figure:
     n_layers, n_heads = grid.shape
     width = PAGE if n_heads > 6 else COLUMN
     wide = width - LEFT - MARGIN
-    high = n_layers * min(0.24, max(0.17, wide / n_heads))
+    high = min(0.24 * n_layers, HIGHEST)
     sheet = Sheet(width, MARGIN + high + 0.4 + BAR)
     axes = sheet.axes(LEFT, MARGIN, wide, high)
     limit = float(np.abs(grid).max(initial=0.0)) or 1.0

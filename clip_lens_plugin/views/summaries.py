@@ -126,8 +126,9 @@ def explained_variance_view(texts: pd.DataFrame) -> View:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
     """A table, every cell made printable and escaped; words may break between lines, numbers do not."""
-    head = Markup().join(Markup('<th scope="col">{}</th>').format(printable(name)) for name in header)
-    wordy = [any(len(cell) > LONGEST_NUMBER for cell in column) for column in zip(*rows, strict=True)]
+    wordy = [any(len(row[i]) > LONGEST_NUMBER for row in rows) for i in range(len(header))]
+    heads = [Markup('<th scope="col">{}</th>'), Markup('<th scope="col" class="cl-words">{}</th>')]
+    head = Markup().join(heads[words].format(printable(name)) for name, words in zip(header, wordy, strict=True))
     kinds = [Markup("<td>{}</td>"), Markup('<td class="cl-words">{}</td>')]
     cells = [
         Markup().join(kinds[words].format(printable(cell)) for cell, words in zip(row, wordy, strict=True))

@@ -112,7 +112,8 @@ def head_texts_view(span: HeadSpan) -> View:
     figure = partial(bars_figure, [title], [span.texts], [per_cent], "share of the head's variance (%)")
     about = _paragraph(
         "In the order picked. The colour is the share of the head's variance over the images that a text explains: "
-        f"white is 0, full colour {max(shares):.2g}. All {len(shares)} explain {span.explained_variance[-1]:.1%}."
+        f"white is 0, full colour {100 * max(shares):.1f} %. All {len(shares)} explain "
+        f"{100 * span.explained_variance[-1]:.1f} %."
     )
     return _view(title, about, "ColoredTokens", props, figure, f"{title} and their shares.")
 

@@ -69,7 +69,7 @@ def gallery_body(
     for row in images.sort_values("place").to_dict("records"):
         tops.setdefault((row["layer"], row["head"], row["rank"], row["side"]), []).append(row)
     layers = [
-        {"layer": layer, "cards": [_card(span, tops, names) for span in sorted(group, key=lambda s: -s.total_variance)]}
+        {"layer": layer, "cards": [_card(span, tops, names) for span in sorted(group, key=_least_varied_last)]}
         for layer, group in _by_layer(spans)
     ]
     template = TEMPLATES.get_template("gallery.html.j2")
@@ -119,6 +119,10 @@ def neighbours_view(
 def _by_layer(spans: Sequence[HeadSpan]) -> list[tuple[int, list[HeadSpan]]]:
     layers = sorted({span.layer for span in spans}, reverse=True)
     return [(layer, [span for span in spans if span.layer == layer]) for layer in layers]
+
+
+def _least_varied_last(span: HeadSpan) -> float:
+    return -span.total_variance if span.total_variance == span.total_variance else 0.0
 
 
 def _card(span: HeadSpan, tops: Mapping[tuple, list[dict]], names: Mapping[int, str]) -> dict:

@@ -13,7 +13,6 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 3 (mean ablation). 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -24,6 +23,7 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, whole_numbers
 from clip_lens_plugin.decomposition.activations import MissingActivationsError
+from clip_lens_plugin.model.hook_names import nearest
 
 Hook = Callable[..., Tensor | None]
 """``hook(activation, hook=hook_point)``: the new activation, or None to leave it as it is."""
@@ -148,8 +148,3 @@ def _named(there: Mapping[str, Tensor] | ActivationCache, name: str) -> Tensor:
             f"{nearest(name, there, 12)}."
         )
     return there[name]
-
-
-def nearest(name: str, known: Iterable[object], n: int) -> list[str]:
-    """The ``n`` known names that are spelt most like ``name``."""
-    return difflib.get_close_matches(name, [str(each) for each in known], n, cutoff=0.0)

@@ -6,6 +6,7 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, section 3 (mean ablation).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,11 +14,11 @@ from rich.progress import track
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
-from clip_lens_plugin.ablation.hooks import nearest
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.model.bridged import takes_bridges
+from clip_lens_plugin.model.hook_names import nearest
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.inputs.pixels import checked
+from clip_lens_plugin.model.inputs.given import given_images
 
 
 class ActivationMeans:
@@ -77,7 +78,7 @@ class ActivationMeans:
 @takes_bridges
 def activation_means(
     model: HookedCLIP,
-    images: Float[Tensor, "b 3 height width"],
+    images: Any,
     names: str | Sequence[str] | Callable[[str], bool],
     batch_size: int = 32,
     progress: bool = False,
@@ -87,6 +88,7 @@ def activation_means(
     For images that stream there is :class:`ActivationMeans`.
 
     Args:
+        images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width].
         names: see :class:`ActivationMeans`.
         batch_size: images in a run.
         progress: show a progress bar.
@@ -94,14 +96,15 @@ def activation_means(
     Raises:
         ValueError: see :class:`ActivationMeans`; if there is no image, or ``batch_size`` is no whole number of at
             least 1.
-        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
-            pixels are a warning.
+        PixelError: if the images are neither pictures nor a floating-point tensor of the model's shape, or hold NaN or
+            infinity; doubtful pixels are a warning.
     """
     batch_size = checked_number("batch_size", batch_size)
     running = ActivationMeans(model, names)
-    with checked(model, images):
-        for start in track(range(0, len(images), batch_size), "averaging", disable=not progress):
-            running.add(images[start : start + batch_size])
+    given = given_images(model, images)
+    with given.checked():
+        for start in track(range(0, len(given), batch_size), "averaging", disable=not progress):
+            running.add(given.pixels(slice(start, start + batch_size)))
     return running.means()
 
 

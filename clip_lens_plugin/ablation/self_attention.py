@@ -20,7 +20,7 @@ from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.inputs.pixels import check_form, checked
+from clip_lens_plugin.model.inputs.given import given_images
 
 
 @takes_bridges
@@ -61,13 +61,14 @@ def class_self_attention_hooks(
 
 @takes_bridges
 def class_self_attention_messages(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], layers: Iterable[int], batch_size: int = 32
+    model: HookedCLIP, images: Any, layers: Iterable[int], batch_size: int = 32
 ) -> dict[int, Float[Tensor, "b h k"]]:
     """What the class token sends to itself in each layer and head, ``pattern[b, h, 0, 0] · v[b, 0, h]``.
 
     In the weights' dtype, without gradients. Their mean over images is what mean ablation takes.
 
     Args:
+        images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width].
         layers: see :func:`class_self_attention_hooks`.
         batch_size: images in a run.
 
@@ -75,19 +76,17 @@ def class_self_attention_messages(
         IndexError: if there is no such layer.
         ValueError: if there is no image, ``batch_size`` is no whole number of at least 1, or the model does not pool
             the class token.
-        PixelError: if the images are no floating-point tensor of the model's shape, or hold NaN or infinity; doubtful
-            pixels are a warning.
+        PixelError: if the images are neither pictures nor a floating-point tensor of the model's shape, or hold NaN or
+            infinity; doubtful pixels are a warning.
     """
     batch_size = checked_number("batch_size", batch_size)
-    check_form(model, images)
-    if len(images) == 0:
-        raise ValueError("There are no images to measure; give a tensor [b, 3, height, width] with b ≥ 1.")
+    given = given_images(model, images)
     messages = {l: _SelfMessage(model, l) for l in _checked_layers(model, layers)}
     found: dict[int, list[Tensor]] = {l: [] for l in messages}
     hooks: list[Any] = [pair for each in messages.values() for pair in each.hooks]
-    with torch.no_grad(), checked(model, images), model.hooks(fwd_hooks=hooks):
-        for start in range(0, len(images), batch_size):
-            model(images[start : start + batch_size])
+    with torch.no_grad(), given.checked(), model.hooks(fwd_hooks=hooks):
+        for start in range(0, len(given), batch_size):
+            model(given.pixels(slice(start, start + batch_size)))
             for l, message in messages.items():
                 found[l].append(message.take())
     return {l: torch.cat(parts) for l, parts in found.items()}

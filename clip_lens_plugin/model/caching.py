@@ -13,6 +13,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.layers.attention_pool import is_of_query
+from clip_lens_plugin.model.hook_names import ByHookName
 from clip_lens_plugin.model.protocol import ImageModel
 
 RESULT = "attn.hook_result"
@@ -23,6 +24,13 @@ class CachingModel(ImageModel):
 
     It stays live: hooks on it run, and where one is, what it left is in the cache too.
     """
+
+    def setup(self) -> None:
+        """As in TransformerLens; a name that is not there is an error that says which are."""
+        super().setup()
+        names, told = tuple(self.hook_dict), f"{self.cfg.model_name} has no hook point"
+        self.hook_dict = ByHookName(self.hook_dict, told, names)
+        self.mod_dict = ByHookName(self.mod_dict, told, names)
 
     def set_use_attn_result(self, use_attn_result: bool) -> None:
         """Whether a cache without ``names_filter`` holds each head's ``hook_result`` [b, n, h, d]; not at first.
@@ -47,11 +55,14 @@ class CachingModel(ImageModel):
         embedding, cached = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
         if not return_cache_object:
             return embedding, cached
-        return embedding, ActivationCache(cached, self, has_batch_dim=not remove_batch_dim)
+        kept = ByHookName(cached, "The cache does not hold", self.hook_dict)
+        return embedding, ActivationCache(kept, self, has_batch_dim=not remove_batch_dim)
 
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, pos_slice: Any = None, **kwargs: Any):
         """As in TransformerLens, except that what ``pos_slice`` takes is a copy; an attention pool's query is whole."""
         wanted = self._in_full_cache if names_filter is None else names_filter
+        for name in [wanted] if isinstance(wanted, str) else [] if callable(wanted) else wanted:
+            self.hook_dict[name]
         cache, forward, backward = super().get_caching_hooks(wanted, *args, pos_slice=pos_slice, **kwargs)
         if Slice.unwrap(pos_slice).mode != "identity":
             whole = dict(super().get_caching_hooks(wanted, *args, **{**kwargs, "cache": cache})[1])

@@ -24,6 +24,7 @@ from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.model.caching import CachingModel
 from clip_lens_plugin.model.copies import Copies
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
+from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import check_batch
 from clip_lens_plugin.model.property_errors import PropertyErrors
 from clip_lens_plugin.model.run_lock import RunLock
@@ -266,20 +267,23 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
         with self._run_lock:
             super().reset_hooks(*args, **kwargs)
 
-    def verify(self, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
+    def verify(self, images: Any = None) -> Verification:
         """The embedding's difference from the source's own, which is at most rounding.
 
         The source is run by its own ``encode_image``, ``get_image_features`` or, for an image tower alone, forward. It
         is done when the model is wrapped, before a collection and a report, and whenever this is called.
 
         Args:
-            images: preprocessed images; one image of noise drawn from a seed if not given.
+            images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width]; one
+                image of noise drawn from a seed if not given.
 
         Raises:
             SourceMismatchError: if the difference is more than rounding in the weights' dtype; the message names the
                 first block at which the two streams part. Or if the source was changed since it was wrapped.
             ValueError: if hooks are on the model, there is no image, or the shape is wrong.
         """
+        if images is not None and not isinstance(images, Tensor):
+            images = given_images(self, images).pixels(slice(None))
         return verify(self, images)
 
     def check_source(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
 from clip_lens_plugin import decompose
+from clip_lens_plugin.model.hook_names import HookNotFoundError
 from tests.conftest import random_images
 
 RESULTS = [f"blocks.{l}.attn.hook_result" for l in range(3)]
@@ -81,3 +84,25 @@ def test_decompositions_and_transformer_lens_do_without_it(model):
     torch.testing.assert_close(decompose(model, cache).heads, decompose(model, with_results).heads)
     for call in ("stack_head_results", "get_full_resid_decomposition"):
         torch.testing.assert_close(getattr(cache, call)(), getattr(with_results, call)())
+
+
+def test_a_name_that_is_not_there_is_an_error_that_says_which_are(model):
+    images = random_images(model, 2)
+    _, cache = model.run_with_cache(images)
+    for ask in (
+        lambda: cache["z", 99],
+        lambda: cache["blocks.99.attn.hook_z"],
+        lambda: model.run_with_cache(images, names_filter="blocks.99.attn.hook_z"),
+        lambda: model.run_with_cache(images, names_filter=["hook_embed", "blocks.99.attn.hook_z"]),
+        lambda: model.run_with_hooks(images, fwd_hooks=[("blocks.99.attn.hook_z", lambda value, hook: value)]),
+        lambda: model.add_hook("blocks.99.attn.hook_z", lambda value, hook: value),
+        lambda: pickle.loads(pickle.dumps(model.hook_dict))["blocks.99.attn.hook_z"],
+    ):
+        with pytest.raises(HookNotFoundError, match=r"'blocks\.99\.attn\.hook_z'\. There are blocks 0 to 2\."):
+            ask()
+    with pytest.raises(KeyError, match=r"The nearest of \d+ are \['hook_embed"):
+        model.add_hook("hook_embd", lambda value, hook: value)
+    _, few = model.run_with_cache(images, names_filter=["hook_embed"])
+    with pytest.raises(KeyError, match="It was not asked for"):
+        few["z", 1]
+    assert not model.hook_dict["hook_embed"].has_hooks()

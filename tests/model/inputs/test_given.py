@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from clip_lens_plugin import HookedCLIP, patch_text_map, text_span
+from clip_lens_plugin.ablation import activation_means, class_self_attention_messages
 from clip_lens_plugin.images.pictures import UnreadableImageError
 from clip_lens_plugin.model.inputs.given import given_image, given_images
 from clip_lens_plugin.model.inputs.pixels import PixelError
@@ -108,3 +109,12 @@ def test_damaged_pictures_empty_folders_and_lacking_preprocessing_are_named(scen
     bare = HookedCLIP.from_open_clip(scenes.clip, model_name="bare")
     with pytest.raises(ValueError, match="bare was wrapped without its preprocessing"):
         bare.decompose(folder)
+
+
+def test_means_messages_and_verification_take_pictures(scenes, folder, pixels):
+    for ask in (
+        lambda images: activation_means(scenes, images, "blocks.2.attn.hook_z", batch_size=2)["blocks.2.attn.hook_z"],
+        lambda images: class_self_attention_messages(scenes, images, [3], batch_size=2)[3],
+    ):
+        torch.testing.assert_close(ask(folder), ask(pixels))
+    assert scenes.verify(folder).n_images == 5

@@ -6,17 +6,16 @@ names and checks them twice, in two functions that it makes: half of the time of
 
 from __future__ import annotations
 
-import ast
-import builtins
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from types import FunctionType
 from typing import Any
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
-from beartype.roar import BeartypeDecorHintPep612Exception
 from jaxtyping import TypeCheckError, config
+from jaxtyping._decorator import _destring_annotation as read
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 by_jaxtyping = jaxtyping.jaxtyped
@@ -27,12 +26,9 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
     """In the place of :func:`jaxtyping.jaxtyped`, which classes and generators are left to."""
     if function is None:
         return lambda given: typechecked(given, typechecker=typechecker)
-    if not inspect.isfunction(function) or inspect.isgeneratorfunction(function) or not _is_resolved(function):
+    if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
         return by_jaxtyping(function, typechecker=typechecker)
-    try:
-        checked = by_beartype(function)
-    except BeartypeDecorHintPep612Exception:  # It looks for P.args and P.kwargs as they are, not as text.
-        return by_jaxtyping(function, typechecker=typechecker)
+    checked = by_beartype(_with_annotations(function))
 
     @wraps(function)
     def with_axes_of_its_own(*args: Any, **kwargs: Any) -> Any:
@@ -48,11 +44,14 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
     return with_axes_of_its_own
 
 
-def _is_resolved(function: Callable[..., Any]) -> bool:
-    """Whether all names in its annotations are known: not those imported for type checkers alone, or defined below."""
-    told = [each for each in function.__annotations__.values() if isinstance(each, str)]
-    names = {node.id for each in told for node in ast.walk(ast.parse(each, mode="eval")) if isinstance(node, ast.Name)}
-    return all(name in function.__globals__ or hasattr(builtins, name) for name in names)
+def _with_annotations(function: FunctionType) -> FunctionType:
+    """The same function, its annotations read; one that stands for a type checker alone is Any, as in jaxtyping."""
+    code, known = function.__code__, function.__globals__
+    same = FunctionType(code, known, function.__name__, function.__defaults__, function.__closure__)
+    same.__qualname__, same.__module__ = function.__qualname__, function.__module__
+    same.__kwdefaults__ = function.__kwdefaults__
+    same.__annotations__ = {name: read(each, known) for name, each in function.__annotations__.items()}
+    return same
 
 
 def install() -> None:

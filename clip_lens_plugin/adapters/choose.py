@@ -9,7 +9,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from clip_lens_plugin.adapters.open_clip_tower import open_clip_parts
-from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, title, way_out
+from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, refuse_mixed_dtypes, title, way_out
 from clip_lens_plugin.adapters.timm_tower import timm_parts
 from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, refusal
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceVision, transformers_parts
@@ -39,7 +39,9 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
         refuse_foreign(tower, model_name)
     reader = READERS.get(type(tower))
     if reader is not None:
-        return _even(_read(reader, tower, model_name), model_name)
+        parts = _read(reader, tower, model_name)
+        refuse_mixed_dtypes(tower, model_name)
+        return _even(parts, model_name)
     found = type(clip if tower is None or type(clip).__name__ in UNWRAP else tower)
     raise UnsupportedTowerError(
         f"{model_name}: expected a model whose `visual` is a vision transformer of open_clip, timm or Hugging Face, "

@@ -67,6 +67,7 @@ class Seen:
         names, values: of its settings, see :func:`settings_of`.
         compiled: what ``module.compile()`` made of it, or None.
         absent: names of parameters and buffers that it did not have.
+        weights: how many of its parameters were there.
         harmless: names of attributes that may change.
     """
 
@@ -79,6 +80,7 @@ class Seen:
     values: tuple[Any, ...]
     compiled: Any
     absent: tuple[str, ...]
+    weights: int
     harmless: frozenset[str]
 
     @classmethod
@@ -95,6 +97,7 @@ class Seen:
             values=tuple(settings.values()),
             compiled=state.get("_compiled_call_impl"),
             absent=tuple(name for name, value in held.items() if value is None),
+            weights=sum(value is not None for value in module._parameters.values()),
             harmless=harmless,
         )
 
@@ -113,9 +116,14 @@ class Seen:
             return False
         if self.names and tuple([state.get(name) for name in self.names]) != self.values:
             return False
+        weights = 0
         for each in parameters.values():
-            if each is not None and type(each) not in structure.TENSORS:
-                return False
+            if each is not None:
+                weights += 1
+                if type(each) not in structure.TENSORS:
+                    return False
+        if weights != self.weights:
+            return False
         return not (self.absent and any(self._found(name) is not None for name in self.absent))
 
     def _found(self, name: str) -> Any:
@@ -139,6 +147,9 @@ class Seen:
         for name, each in self.module._parameters.items():
             if each is not None and type(each) not in structure.TENSORS:
                 return f"holds {name!r} as a {title(type(each))}, no plain tensor. {ADVICE['quantised']}"
+        lost = [name for name, each in self.module._parameters.items() if each is None and name not in self.absent]
+        if lost and not lost[0].endswith("bias"):  # The wrapper, like the source, goes on without a bias.
+            return f"had a {lost[0]!r} when it was wrapped, now it is None. Put it back, or wrap the model again."
         given = [name for name in self.absent if self._found(name) is not None]
         if given:
             return f"had no {given[0]!r} when it was wrapped, now it has one. {AGAIN}"

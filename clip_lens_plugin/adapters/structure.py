@@ -6,6 +6,7 @@ read past, and every number would be another model's. So whatever is not exactly
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from inspect import unwrap
 from typing import Any
@@ -52,6 +53,8 @@ UNWRAP = {
 }
 """What to do with a model that is none of the known ones, by its class."""
 
+MULTIPLY = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+
 PRE_HOOKS = {
     "WeightNorm": "remove_weight_norm(module)",
     "SpectralNorm": "remove_spectral_norm(module)",
@@ -90,6 +93,26 @@ def refuse_other_structure(tower: nn.Module, model_name: str) -> None:
             raise SourceMismatchError(f"{model_name}: {path} {changed}")
         if not kind.as_it_is:
             _check_children(path, module, kind, model_name)
+
+
+def refuse_mixed_dtypes(tower: nn.Module, model_name: str) -> None:
+    """Raises SourceMismatchError if a layer that multiplies is in another dtype than most: no forward could run.
+
+    Norms may be in float32 where all others are narrower, as open_clip has them.
+    """
+    held = {
+        f"visual.{path}.{name}": weight.dtype
+        for path, module in tower.named_modules()
+        if isinstance(module, MULTIPLY)
+        for name, weight in module.named_parameters(recurse=False)
+    }
+    if len(set(held.values())) > 1:
+        usual = Counter(held.values()).most_common(1)[0][0]
+        name, other = next((name, dtype) for name, dtype in held.items() if dtype != usual)
+        raise SourceMismatchError(
+            f"{model_name}: {name} is in {other}, expected {usual}, the dtype of most of its tower: neither the source "
+            f"nor the wrapper can multiply the two. Convert the whole tower: model.visual.to({usual})."
+        )
 
 
 def base_class(module: nn.Module) -> type[nn.Module]:

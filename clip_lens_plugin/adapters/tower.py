@@ -14,7 +14,7 @@ from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.patch_embed import Embed
 from clip_lens_plugin.layers.pooling import Pooling
-from clip_lens_plugin.layers.weight_refs import Affine
+from clip_lens_plugin.layers.weight_refs import Affine, Weight
 
 
 class UnsupportedTowerError(ValueError):
@@ -39,6 +39,11 @@ class TowerParts:
         """The projection P from the pooled stream into the joint space."""
         if self.project is None:
             return torch.eye(self.cfg.d_embed, device=self.cfg.device, dtype=self.cfg.dtype)
+        if isinstance(self.project, Weight) and not self.project.is_there:
+            raise UnsupportedTowerError(
+                f"{self.cfg.model_name}: the projection of its image tower was there when it was wrapped, and is now "
+                f"None. Put it back, or wrap the model again."
+            )
         return self.project.weight.T if isinstance(self.project, Affine) else self.project()
 
     def b_P(self) -> Float[Tensor, " e"] | None:

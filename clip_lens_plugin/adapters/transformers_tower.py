@@ -68,6 +68,11 @@ class HuggingFaceVision(nn.Module):
         super().__init__()
         self.vision_model = model.vision_model
         self.visual_projection: Any = model.visual_projection if projects(model) else None
+        if projects(model) and self.visual_projection is None:
+            raise UnsupportedTowerError(
+                f"The visual_projection of this {type(model).__name__} is None, expected the linear layer that its own "
+                f"get_image_features ends with. Load the model again, or put its projection back."
+            )
 
 
 class HuggingFaceText(nn.Module):

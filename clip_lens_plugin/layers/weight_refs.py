@@ -21,6 +21,11 @@ class Weight:
     name: str
     at: tuple[int, ...] = ()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the module still has it."""
+        return getattr(self.module, self.name) is not None
+
     def __call__(self) -> Float[Tensor, "..."]:
         """The parameter as it is now."""
         whole = getattr(self.module, self.name)

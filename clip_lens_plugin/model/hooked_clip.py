@@ -16,7 +16,7 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.source_check import SourceCheck
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_mixed_dtypes
 from clip_lens_plugin.images.pictures import Picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.layers.attention_pool import AttentionPool
@@ -237,10 +237,14 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
         check_batch(self, images)
         with self._run_lock:
             self.check_source()
-            x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
-            for block in self.blocks:
-                x = block(x)
-            return self.project(self._parts.pooling(x, self.ln_final))
+            try:
+                x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
+                for block in self.blocks:
+                    x = block(x)
+                return self.project(self._parts.pooling(x, self.ln_final))
+            except RuntimeError:
+                refuse_mixed_dtypes(self.clip.visual, self.cfg.model_name)
+                raise
 
     @contextmanager
     def hooks(self, *args: Any, **kwargs: Any) -> Iterator[HookedCLIP]:

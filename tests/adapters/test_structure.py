@@ -137,6 +137,42 @@ def test_parameter_that_was_not_there():
         attending(random_images(attending))
 
 
+def test_weight_that_is_lost():
+    model = HookedCLIP.from_open_clip(random_clip())
+    images = random_images(model)
+    model.clip.visual.proj = None
+    for run in (lambda: model(images), lambda: model.decompose(images), lambda: model.W_P):
+        with pytest.raises(UnsupportedTowerError, match=r"open_clip model: .*proj.* None.*wrap the model again"):
+            run()
+    plain = HookedCLIP.from_open_clip(random_clip())
+    blocks(plain.clip)[0].mlp.c_fc.bias = None
+    assert plain.verify().holds
+    source = clip_model(random_clip())
+    source.visual_projection = None
+    with pytest.raises(UnsupportedTowerError, match=r"visual_projection of this CLIPModel is None.*put its projection"):
+        HookedCLIP.from_transformers(source)
+
+
+def test_layer_of_another_dtype():
+    said = (
+        r"resblocks\.1\.mlp\.c_fc\.weight is in torch\.float64, expected torch\.float32.*visual\.to\(torch\.float32\)"
+    )
+    for family in ("plain", "EVA-02"):
+        clip: Any = FAMILIES[family]()
+        last = [each for each in clip.visual.modules() if isinstance(each, nn.Linear)][-1]
+        last.double()
+        with pytest.raises(SourceMismatchError, match=r"is in torch\.float64, expected torch\.float32"):
+            HookedCLIP.from_open_clip(clip)
+    model = HookedCLIP.from_open_clip(random_clip())
+    images = random_images(model)
+    blocks(model.clip)[1].mlp.c_fc.double()
+    for run in (lambda: model(images), lambda: model.decompose(images), lambda: model.run_with_cache(images)):
+        with pytest.raises(SourceMismatchError, match=said):
+            run()
+    model.clip.visual.to(torch.float32)
+    assert model.verify().holds
+
+
 def test_class_of_a_module_changed():
     model = HookedCLIP.from_open_clip(random_clip())
     blocks(model.clip)[1].mlp.c_fc.__class__ = LoRALinear
@@ -197,11 +233,11 @@ def test_source_converted_after_wrapping():
 
 
 def test_compiled_model_is_checked():
-    model = HookedCLIP.from_open_clip(random_clip())
+    model = HookedCLIP.from_open_clip(random_clip({"vision_cfg": {"layers": 1}}))
     compiled = torch.compile(model, backend="eager")
     images = random_images(model)
     assert torch.allclose(compiled(images), model(images), atol=1e-5)
-    blocks(model.clip)[1].register_forward_hook(lambda module, given, found: found * 2)
+    blocks(model.clip)[0].register_forward_hook(lambda module, given, found: found * 2)
     with pytest.raises(SourceMismatchError, match="has a forward hook"):
         compiled(images)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm.layers
 import torch
@@ -27,12 +29,23 @@ STEM = {"timm_model_name": "vit_base_mci_224", "image_size": 224, "timm_pool": "
 """MobileCLIP-B: a stem of three convolutions in place of one."""
 
 
-def timm_clip(changes: dict, dtype: torch.dtype = torch.float64, blocks: int = 2) -> CustomTextCLIP:
+MADE: dict[str, CustomTextCLIP] = {}
+
+
+def timm_clip(changes: dict) -> CustomTextCLIP:
+    """With two blocks, in float64; a copy, since making a whole tower takes seconds."""
+    if repr(changes) not in MADE:
+        MADE[repr(changes)] = _timm_clip(changes)
+    return copy.deepcopy(MADE[repr(changes)])
+
+
+def _timm_clip(changes: dict) -> CustomTextCLIP:
     vision = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "image_size": 160, **changes}
     torch.manual_seed(0)
     width = {"test_vit": 64, "test_vit3": 96}[vision["timm_model_name"]] if changes.get("timm_proj") == "none" else 24
-    clip = CustomTextCLIP(width, vision, dict(TEXT_CFG)).to(dtype).eval()
-    del clip.visual.trunk.blocks[blocks:]
+    clip = CustomTextCLIP(width, vision, dict(TEXT_CFG)).eval()
+    del clip.visual.trunk.blocks[2:]
+    clip.double()
     with torch.no_grad():
         for parameter in clip.visual.parameters():
             if parameter.ndim == 1:
@@ -42,7 +55,10 @@ def timm_clip(changes: dict, dtype: torch.dtype = torch.float64, blocks: int = 2
 
 @pytest.fixture(params=[*SUPPORTED, "stem"])
 def tower(request: pytest.FixtureRequest) -> HookedCLIP:
-    return HookedCLIP.from_open_clip(timm_clip(SUPPORTED.get(request.param, STEM)), model_name="my model")
+    clip = timm_clip(SUPPORTED.get(request.param, STEM))
+    if request.param == "stem":
+        clip.visual.set_input_size((96, 96))  # As quick as the others.
+    return HookedCLIP.from_open_clip(clip, model_name="my model")
 
 
 def test_output_and_parts_are_exact(tower):

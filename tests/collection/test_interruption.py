@@ -114,13 +114,13 @@ def test_a_full_disk_says_so_and_costs_nothing(clip, tmp_path, undisturbed, monk
 
 
 def test_killed_three_times(clip, tmp_path):
-    n, pauses, killed = 200, random.Random(0), tmp_path / "killed"
+    n, pauses, killed = 128, random.Random(0), tmp_path / "killed"
     collect_rows(clip, scenes(n), tmp_path / "undisturbed")
     command = [sys.executable, "-c", SCRIPT, str(killed), str(n), str(torch.get_num_threads())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdin is not None
         assert starter.stdout is not None
-        for block in (1, 9, 17):
+        for block in (1, 5, 9):
             print("go", file=starter.stdin, flush=True)
             collecting = int(starter.stdout.readline())
             _wait_for_block(killed, block)

@@ -6,10 +6,10 @@ import open_clip
 import pytest
 import torch
 
-from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span
+from clip_lens_plugin import Contributions, HookedCLIP, Moments, TextPool, text_span
 from clip_lens_plugin.model.loading import SCENES_FOLDER
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
-from clip_lens_plugin.scenes.attributes import sample_scenes
+from clip_lens_plugin.scenes.attributes import Scene, sample_scenes
 from clip_lens_plugin.scenes.batches import DrawnScenes
 from clip_lens_plugin.scenes.drawing import draw
 
@@ -57,17 +57,29 @@ def test_parts_sum_and_weights_are_small(scenes_model):
     assert sum(file.stat().st_size for file in SCENES_FOLDER.iterdir()) < 12e6
 
 
+@pytest.fixture(scope="module")
+def decomposed(scenes_model) -> tuple[list[Scene], Contributions]:
+    scenes = sample_scenes(800, seed=31)
+    images = scenes_model.prepare([draw(scene) for scene in scenes])
+    return scenes, scenes_model.decompose(images)
+
+
+@pytest.fixture(scope="module")
+def pool_embeddings(scenes_model) -> torch.Tensor:
+    return TextPool.scenes().embed(scenes_model)
+
+
 @pytest.mark.parametrize(
     ("layer", "head", "attribute"),
     [(3, 6, "background"), (5, 0, "background"), (5, 4, "background"), (3, 7, "colour"), (4, 3, "position")],
 )
-def test_late_heads_are_about_one_attribute(scenes_model, layer, head, attribute):
+def test_late_heads_are_about_one_attribute(scenes_model, decomposed, pool_embeddings, layer, head, attribute):
     """Most of the head's variance is between the attribute's values, and TextSpan's first text names it alone."""
-    scenes = [scene for scene in sample_scenes(800, seed=31) if attribute in scene.attributes()]
-    images = scenes_model.prepare([draw(scene) for scene in scenes])
-    contributions = scenes_model.decompose(images)
+    scenes, every = decomposed
+    rows = [row for row, scene in enumerate(scenes) if attribute in scene.attributes()]
+    contributions = every.select(rows)
     written = contributions.heads[:, layer, head].double()
-    values = [getattr(scene, attribute) for scene in scenes]
+    values = [getattr(scenes[row], attribute) for row in rows]
     within = sum(
         (rows - rows.mean(0)).square().sum()
         for value in set(values)
@@ -75,5 +87,7 @@ def test_late_heads_are_about_one_attribute(scenes_model, layer, head, attribute
     )
     assert 1 - within / (written - written.mean(0)).square().sum() > 0.7
     pool = TextPool.scenes()
-    first = text_span(scenes_model, Moments.from_contributions(contributions), pool, 1, [(layer, head)])[layer, head]
+    moments = Moments.from_contributions(contributions)
+    spans = text_span(scenes_model, moments, pool, 1, [(layer, head)], text_embeddings=pool_embeddings)
+    first = spans[layer, head]
     assert pool.themes[first.indices[0]] == attribute

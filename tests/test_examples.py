@@ -23,9 +23,19 @@ def code_cells(path: Path) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
-def run(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, list[object]]:
+@pytest.fixture(scope="module")
+def texts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where texts that several cells embed are kept."""
+    return tmp_path_factory.mktemp("texts")
+
+
+@pytest.fixture(autouse=True)
+def _kept_texts(monkeypatch: pytest.MonkeyPatch, texts_folder: Path) -> None:
+    monkeypatch.setenv("CLIP_LENS_CACHE", str(texts_folder))
+
+
+def run(path: Path) -> tuple[dict, list[object]]:
     """The notebook's variables after its last cell, and what its cells showed."""
-    monkeypatch.setenv("CLIP_LENS_CACHE", "")
     shown: list[object] = []
     namespace: dict = {"display": shown.append}
     backend = matplotlib.get_backend()
@@ -68,15 +78,15 @@ def test_what_is_kept_is_static_and_tells_nothing_of_a_machine(path):
     assert path.stat().st_size < 2_000_000
 
 
-def test_the_tour_shows_each_kind_of_view(monkeypatch):
-    found, shown = run(EXAMPLES / "tour.ipynb", monkeypatch)
+def test_the_tour_shows_each_kind_of_view():
+    found, shown = run(EXAMPLES / "tour.ipynb")
     assert found["contributions"].completeness_error() < 1e-5
     assert len({view.title for view in shown}) == len(shown) == 8
     assert found["curve"].query("kind == 'base'")["accuracy"].item() > 0.9
 
 
-def test_own_hooks_do_what_they_say(monkeypatch):
-    found, _ = run(EXAMPLES / "own_hooks.ipynb", monkeypatch)
+def test_own_hooks_do_what_they_say():
+    found, _ = run(EXAMPLES / "own_hooks.ipynb")
     accuracy, model, images = found["accuracy"], found["model"], found["images"]
     blind = model.run_with_hooks(images, fwd_hooks=found["everywhere"])
     assert accuracy(model(images)) > 0.95 > 0.6 > accuracy(blind)
@@ -85,8 +95,8 @@ def test_own_hooks_do_what_they_say(monkeypatch):
     assert found["halved"].heads[:, found["layer"], found["head"]].norm() < found["own"].norm()
 
 
-def test_a_decision_adds_up(monkeypatch):
-    found, _ = run(EXAMPLES / "decision.ipynb", monkeypatch)
+def test_a_decision_adds_up():
+    found, _ = run(EXAMPLES / "decision.ipynb")
     gap = float(found["c"].embedding[0] @ found["difference"])
     assert found["parts"].sum() == pytest.approx(gap, abs=1e-5)
     assert gap > 0
@@ -95,8 +105,8 @@ def test_a_decision_adds_up(monkeypatch):
     assert found["joined"].scores[0, 0].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_the_papers_tables(monkeypatch):
-    found, shown = run(EXAMPLES / "imagenet_tables.ipynb", monkeypatch)
+def test_the_papers_tables():
+    found, shown = run(EXAMPLES / "imagenet_tables.ipynb")
     assert found["curves"].groupby("question")["accuracy"].max().min() > 0.9
     assert all(store.completeness_error < 1e-5 for store in found["stores"].values())
     assert any(isinstance(each, pd.DataFrame) for each in shown)

@@ -58,7 +58,7 @@ def test_every_number_is_held_once(kept):
 
 
 @pytest.mark.parametrize(
-    ("kept", "sizes"), [({}, (480, 960)), ({"tokens": True}, (160, 320)), ({"neurons": True}, (160, 320))]
+    ("kept", "sizes"), [({}, (480, 640)), ({"tokens": True}, (160, 240)), ({"neurons": True}, (160, 240))]
 )
 def test_peak_is_at_most_a_fifth_above_what_is_held(without_collector, kept, sizes):
     model = HookedCLIP.from_open_clip(random_clip(SMALL))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import datasets
 import open_clip
 import pytest
 
+from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.datasets.streams import steps
 from clip_lens_plugin.upstream import of_circuitsvis, of_open_clip, of_timm, of_transformer_lens, of_transformers
-from tests.adapters.conversion import clip_model
+from tests.adapters.conversion import clip_model, siglip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip
+from tests.families import FAMILIES
 
 PACKAGE = Path(__file__).parent.parent / "clip_lens_plugin"
 HERE = sorted(path.stem for path in (PACKAGE / "upstream").glob("of_*.py"))
@@ -80,6 +83,31 @@ def test_a_renamed_name_names_library_version_and_place(monkeypatch: pytest.Monk
         of_timm.with_positions(object(), None)
     with pytest.raises(AttributeError, match=r"transformers \d.*_attn_implementation.*of_transformers"):
         of_transformers.attention_kernel(object())
+
+
+GONE: dict[str, tuple[Callable[[], Any], str]] = {
+    "open_clip_torch": (lambda: FAMILIES["plain"](), "pool_type"),
+    "timm": (lambda: FAMILIES["EVA-02"](), "trunk.rope_mixed"),
+    "timm ": (lambda: FAMILIES["registers"](), "trunk.pool_include_prefix"),
+    "transformers": (lambda: siglip_model(FAMILIES["SigLIP"]()), "vision_model.use_head"),
+    "transformers ": (lambda: siglip_model(FAMILIES["SigLIP"]()), "logit_bias"),
+}
+"""Library to a model of its, and an attribute of which a tower without it would be read as another one."""
+
+
+@pytest.mark.parametrize("library", GONE)
+def test_a_renamed_attribute_of_a_tower_names_the_adapter(library: str) -> None:
+    make, path = GONE[library]
+    model = make()
+    owner, _, name = path.rpartition(".")
+    holder = (model.visual if hasattr(model, "visual") else model).get_submodule(owner)
+    delattr(holder, name)
+    wrap = HookedCLIP.from_open_clip if hasattr(model, "visual") else HookedCLIP.from_transformers
+    said = (
+        rf"{library.strip()} \d.* has no {type(holder).__name__}\.{name}, which clip_lens_plugin\.adapters\.\w+ needs"
+    )
+    with pytest.raises(AttributeError, match=said):
+        wrap(model)
 
 
 PRIVATE = {name.rpartition(".")[2].rpartition(":")[2] for name in (*of_open_clip.NAMES, *of_timm.NAMES)} | {

@@ -34,7 +34,7 @@ def tower_parts(clip: Any, model_name: str) -> TowerParts:
         SourceMismatchError: if it holds modules that compute something else than their weights say.
         AttributeError: if this release of the library that the tower is of has renamed what its adapter reads.
     """
-    tower = getattr(clip, "visual", None)  # Whatever is given: what has none is refused below.
+    tower: Any = getattr(clip, "visual", None)  # Whatever is given: what has none is refused below.
     if isinstance(tower, VisionTransformer | TimmModel | HuggingFaceVision):
         refuse_foreign(tower, model_name)
     reader = READERS.get(type(tower))

@@ -38,7 +38,11 @@ SUPPORTED = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Sigli
 @cache
 def supported_classes() -> tuple[type, ...]:
     """The classes that :data:`SUPPORTED` names; the first call loads them."""
-    return tuple(attribute(transformers, name, "transformers", __name__) for name in SUPPORTED)
+    return tuple(_of(transformers, name) for name in SUPPORTED)
+
+
+def _of(holder: Any, name: str) -> Any:
+    return attribute(holder, name, "transformers", __name__)
 
 
 # What a class has is known from the class, not looked for: an attribute that a release renames is then missed.
@@ -67,7 +71,7 @@ class HuggingFaceVision(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.vision_model = model.vision_model
-        self.visual_projection: Any = model.visual_projection if projects(model) else None
+        self.visual_projection: Any = _of(model, "visual_projection") if projects(model) else None
         if projects(model) and self.visual_projection is None:
             raise UnsupportedTowerError(
                 f"The visual_projection of this {type(model).__name__} is None, expected the linear layer that its own "
@@ -81,7 +85,7 @@ class HuggingFaceText(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.text_model: Any = model.text_model
-        self.text_projection: Any = model.text_projection if projects(model) else None
+        self.text_projection: Any = _of(model, "text_projection") if projects(model) else None
 
     def forward(self, tokens: Int[Tensor, "t n"]) -> Float[Tensor, "t e"]:
         pooled = self.text_model(input_ids=tokens).pooler_output
@@ -112,7 +116,7 @@ class HuggingFaceCLIP(nn.Module):
         if not isinstance(model, transformers.CLIPVisionModelWithProjection):
             self.text = HuggingFaceText(model)
             self.logit_scale = model.logit_scale
-            self.logit_bias: Any = None if projects(model) else model.logit_bias
+            self.logit_bias: Any = None if projects(model) else _of(model, "logit_bias")
 
     def encode_image(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
         """Image embeddings as the Hugging Face model itself gives them, not normalised."""

@@ -12,7 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from clip_lens_plugin.adapters.behaviour import behaviour_digest, described, has_forward_hooks, settings_digest
+from clip_lens_plugin.adapters.behaviour import (
+    behaviour_digest,
+    described,
+    has_forward_hooks,
+    settings_digest,
+    word_sum,
+)
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import TEXT_CFG, random_clip
 from tests.families import EVA02, FAMILIES, PE, eva
@@ -181,6 +187,18 @@ def test_tensors_outside_the_state_count_where_they_are_exact():
     before = settings_digest(module)
     module.mask[0, 1] = 0
     assert settings_digest(module) != before
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cut", [slice(None), slice(1, None), slice(0, 7)])
+def test_the_least_change_of_one_value_changes_the_sum_of_words(dtype, cut):
+    torch.manual_seed(0)
+    weight = torch.randn(31, 33).to(dtype)[cut, cut]
+    changed = weight.clone()
+    changed[3, 2] = torch.nextafter(changed[3, 2], torch.tensor(9.0, dtype=dtype))
+    assert word_sum(weight.clone()) == word_sum(weight.T.contiguous().T.contiguous()) != word_sum(changed)
+    assert word_sum(weight) == word_sum(weight)
+    assert int(word_sum(torch.tensor([1, 2, 3]))) == 6
 
 
 def test_hooks_of_torch_are_seen():

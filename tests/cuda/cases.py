@@ -85,7 +85,7 @@ def curves(given: Given) -> Any:
 def curves_of_runs(given: Given) -> Any:
     found = []
     for each in ("mean", "zero", "resample"):
-        settings: Any = {"ablation": each, "effect": "total", "images": given.images, "batch_size": 4}
+        settings: Any = {"ablation": each, "effect": "total", "images": given.images, "batch_size": 5}
         found.append(ablation.mean_ablation_curve(given.parts, given.classes, given.labels, **settings))
     return found
 

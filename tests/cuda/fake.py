@@ -14,7 +14,7 @@ no kernel of a GPU ever runs: :mod:`tests.cuda.test_real` is for that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map_only
 
 from clip_lens_plugin.adapters import structure
 
@@ -105,7 +105,8 @@ class FakeGPU(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         wanted = kwargs.get("device")
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        given: list[torch.Tensor] = []
+        _mapped(given.append, (args, kwargs))
         on_gpu = any(isinstance(leaf, FakeCudaTensor) for leaf in given)
         to_gpu = on_gpu if wanted is None else torch.device(wanted).type == "cuda"
         if on_gpu or to_gpu:
@@ -116,19 +117,17 @@ class FakeGPU(TorchDispatchMode):
         with _disable_current_modes():
             held = {id(leaf.held): leaf for leaf in given if isinstance(leaf, FakeCudaTensor)}
             exact = not _rounds_to_tf32(func, given)
-            bare_args, bare_kwargs = tree_map(_held if exact else _held_in_tf32, (args, kwargs))
+            bare_args, bare_kwargs = _mapped(_held if exact else _held_in_tf32, (args, kwargs))
             out = func(*bare_args, **bare_kwargs)
             if func.overloadpacket in RESHAPES and on_gpu:
                 with no_dispatch():
                     func(*args, **kwargs)
 
-            def placed(x: Any) -> Any:
-                if not isinstance(x, torch.Tensor):
-                    return x
+            def placed(x: torch.Tensor) -> torch.Tensor:
                 # What is written in place comes back as itself; copies into main memory stay there.
                 return held.get(id(x)) if id(x) in held else FakeCudaTensor(x) if to_gpu else x
 
-            return tree_map(placed, out)
+            return _mapped(placed, out)
 
     def _refuse_mixed(self, func: Any, args: Any, kwargs: Any, given: list[torch.Tensor]) -> None:
         if func in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default):
@@ -142,7 +141,7 @@ class FakeGPU(TorchDispatchMode):
             return
         with _disable_current_modes(), self.rules:
             try:
-                func(*tree_map(self._without_values, args), **tree_map(self._without_values, kwargs))
+                func(*_mapped(self._without_values, args), **_mapped(self._without_values, kwargs))
             except (DataDependentOutputException, DynamicOutputShapeException):
                 _refuse_two_devices(func, given)
             except RuntimeError as refusal:
@@ -150,9 +149,7 @@ class FakeGPU(TorchDispatchMode):
                     raise MixedDevicesError(f"{func}: {refusal}") from refusal
                 raise
 
-    def _without_values(self, x: Any) -> Any:
-        if not isinstance(x, torch.Tensor):
-            return x
+    def _without_values(self, x: torch.Tensor) -> torch.Tensor:
         held = _held(x)
         empty = torch.empty_strided(held.shape, held.stride(), dtype=held.dtype, device="meta")
         return FakeTensor(self.rules, empty, x.device)
@@ -165,15 +162,25 @@ def _refuse_two_devices(func: Any, given: list[torch.Tensor]) -> None:
         raise MixedDevicesError(f"{func} of tensors on {sorted(map(str, devices))}.")
 
 
-def _held(x: Any) -> Any:
+def _mapped(function: Callable[[torch.Tensor], Any], x: Any) -> Any:
+    """The same with the function's answer in each tensor's place, as torch's ``tree_map`` and several times as fast."""
+    if isinstance(x, torch.Tensor):
+        return function(x)
+    kind = type(x)
+    if kind is tuple or kind is list:
+        return kind([_mapped(function, each) for each in x])
+    if kind is dict:
+        return {name: _mapped(function, each) for name, each in x.items()}
+    return tree_map_only(torch.Tensor, function, x) if isinstance(x, tuple | list | dict) else x
+
+
+def _held(x: torch.Tensor) -> torch.Tensor:
     return x.held if isinstance(x, FakeCudaTensor) else x
 
 
-def _held_in_tf32(x: Any) -> Any:
+def _held_in_tf32(x: torch.Tensor) -> torch.Tensor:
     """Rounded to the 10 bits that TF32 keeps of a fraction."""
     held = _held(x)
-    if not isinstance(held, torch.Tensor):
-        return held
     return ((held.contiguous().view(torch.int32) + (1 << 12)) & ~0x1FFF).view(torch.float32)
 
 

@@ -263,10 +263,10 @@ def _grid(size: Any, patch: Any) -> tuple[int, int]:
 
 def _resized_timm(clip: Any, options: Options) -> str | None:
     """Resizes a timm tower to the size that was asked for; the sentence that says so."""
-    size = options.force_image_size
-    if not isinstance(clip.visual, TimmModel) or size is None or tuple(size) == tuple(clip.visual.image_size):
+    size, visual = options.force_image_size, clip.visual
+    if type(visual) is not TimmModel or size is None or tuple(size) == tuple(visual.image_size):
         return None
-    trunk: Any = clip.visual.trunk
+    trunk: Any = visual.trunk
     if not hasattr(trunk, "set_input_size"):  # Only some of timm's models have it, and it is public.
         raise UnfitError(f"has one image size, {clip.visual.image_size}: its {type(trunk).__name__} takes no other")
     before = tuple(clip.visual.image_size)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.adapters.behaviour import behaviour_digest, has_forward_hooks
+from clip_lens_plugin.adapters.behaviour import behaviour_digest, has_forward_hooks, word_sum
 from clip_lens_plugin.adapters.seen import settings_of
 from clip_lens_plugin.adapters.tokenizers import tokenizer_state
 from clip_lens_plugin.arguments import refuse_half_characters
@@ -117,13 +117,12 @@ class TextSide:
     def text_state(self) -> tuple[Any, ...]:
         """What changes, within a process, with almost any change of the text tower; takes no run of it.
 
-        That are the tower's modules, weights and their sums, which edits of ``weight.data`` change as well, and whether
-        hooks are on it.
+        That are the tower's modules, weights and sums of their bits, which edits of ``weight.data`` change as well, and
+        whether hooks are on it.
         """
         named = [each for name, each in self.clip.named_modules() if name.split(".")[0] not in ("visual", "")]
         held = [weight for name, weight in self.clip.named_parameters() if name.split(".")[0] != "visual"]
-        sums = [weight.detach().sum(dtype=torch.float64) for weight in held]
-        read = torch.stack(sums).tolist() if held else []
+        read = torch.stack([word_sum(weight) for weight in held]).tolist() if held else []
         return (
             self.text_has_hooks(),
             id(self.tokenizer),

@@ -15,9 +15,9 @@ from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
-from clip_lens_plugin.views.drawing.stills import still_maps
 from clip_lens_plugin.views.drawing.view import View, drawn, static
 from clip_lens_plugin.views.map_figures import crop_box, hides_something, maps_figure, named_heads
+from clip_lens_plugin.views.map_stills import still_maps
 from clip_lens_plugin.views.summaries import table
 
 SIDE = 480

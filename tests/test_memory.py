@@ -12,7 +12,7 @@ import torch
 from clip_lens_plugin import HookedCLIP, decompose, mean_ablation_curve, patch_text_map
 from clip_lens_plugin.ablation import Components, direct
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.maps.patch_text import token_scores
+from clip_lens_plugin.maps.scoring import token_scores
 from tests.conftest import EXTENDED, random_clip, random_images
 from tests.families import FAMILIES
 from tests.live_bytes import LiveBytes, held_storages

@@ -17,13 +17,10 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_number, checked_texts
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
-from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.parts import share_weights
-from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.decomposition.run_size import images_with_patterns
+from clip_lens_plugin.decomposition.constants import GivenConstants
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.maps.pictured import Pictured
+from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_image, given_images
@@ -43,12 +40,17 @@ class PatchTextMap(Shown):
         class_token: the contribution of the class token as a source, and of registers; zero without them [b, t].
         texts: the texts.
         pictured: the pictures, and where the model's input lies on them; None if they are not known.
+        cosine: the images' whole cosine similarities to the texts, of which the heads add :attr:`scores`; None for a
+            contrast, or if they are not known [b, t].
+        heads: (layer, head) pairs that are summed over; None for all; none for maps of several choices together.
     """
 
     values: Float[Tensor, "b t rows columns"]
     class_token: Float[Tensor, "b t"]
     texts: tuple[str, ...]
     pictured: Pictured | None = field(default=None, compare=False)
+    cosine: Float[Tensor, "b t"] | None = None
+    heads: tuple[tuple[int, int], ...] | None = None
 
     @property
     def scores(self) -> Float[Tensor, "b t"]:
@@ -80,7 +82,10 @@ class PatchTextMap(Shown):
                 )
         values, class_token = ([getattr(each, name) for each in every] for name in ("values", "class_token"))
         pictured = Pictured.joined([each.pictured for each in every])
-        return cls(torch.cat(values), torch.cat(class_token), first.texts, pictured)
+        known = [each.cosine for each in every if each.cosine is not None]
+        cosine = torch.cat(known) if len(known) == len(every) else None
+        heads = first.heads if all(each.heads == first.heads for each in every) else ()
+        return cls(torch.cat(values), torch.cat(class_token), first.texts, pictured, cosine, heads)
 
     def select(self, images: Any) -> PatchTextMap:
         """The maps of some images, in the given order.
@@ -95,7 +100,10 @@ class PatchTextMap(Shown):
         """
         rows = checked_indices("image", images, len(self.values)).to(self.values.device)
         pictured = None if self.pictured is None else self.pictured.select(rows.tolist())
-        return PatchTextMap(self.values[rows], self.class_token[rows], self.texts, pictured)
+        cosine = None if self.cosine is None else self.cosine[rows]
+        return replace(
+            self, values=self.values[rows], class_token=self.class_token[rows], pictured=pictured, cosine=cosine
+        )
 
     def contrast(self) -> PatchTextMap:
         """Each text's map minus the mean of the other texts' maps.
@@ -103,7 +111,8 @@ class PatchTextMap(Shown):
         Raises:
             ValueError: if there is only one text.
         """
-        return replace(self, values=_minus_others(self.values, 1), class_token=_minus_others(self.class_token, 1))
+        values, class_token = _minus_others(self.values, 1), _minus_others(self.class_token, 1)
+        return replace(self, values=values, class_token=class_token, cosine=None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -168,7 +177,8 @@ class HeadTextScores(Shown):
         """
         layers, in_layer = self.by_token.shape[:2]
         chosen = torch.zeros(layers, in_layer, dtype=torch.bool) if heads is not None else torch.ones(layers, in_layer)
-        for layer, head in () if heads is None else checked_heads(heads, layers, in_layer):
+        pairs = None if heads is None else tuple(checked_heads(heads, layers, in_layer))
+        for layer, head in pairs or ():
             chosen[layer, head] = True
         by_token = equations.over_heads(self.by_token, chosen.to(self.by_token))
         first = len(by_token) - math.prod(self.grid_size)
@@ -177,6 +187,8 @@ class HeadTextScores(Shown):
             class_token=by_token[:first].sum(0, keepdim=True),
             texts=self.texts,
             pictured=self.pictured,
+            cosine=self.cosine[None],
+            heads=pairs,
         )
 
     @property
@@ -233,12 +245,15 @@ def patch_text_map(
     refuse_left_hooks(model, "patch_text_map is of the model as it is")
     texts = checked_texts("A patch-text map", [texts] if isinstance(texts, str) else texts)
     given = given_images(model, images)
-    chosen = _head_mask(model, heads)
+    pairs = None if heads is None else tuple(model.cfg.checked_heads(heads))
+    chosen = _head_mask(model, pairs)
     embeddings = model.encode_text(texts)
-    parts = []
+    parts, cosines = [], []
     with given.checked():
         for start in range(0, len(given), batch_size):
-            scores = token_scores(model, given.pixels(slice(start, start + batch_size)), embeddings, constants)
+            pixels = given.pixels(slice(start, start + batch_size))
+            scores, cosine = scores_and_cosine(model, pixels, embeddings, constants)
+            cosines.append(cosine)
             with full_precision():
                 parts.append(equations.over_heads(scores, chosen.to(scores)).transpose(1, 2))
     by_token = torch.cat(parts)
@@ -247,6 +262,8 @@ def patch_text_map(
         class_token=by_token[..., : model.cfg.n_prefix_tokens].sum(-1),
         texts=tuple(texts),
         pictured=Pictured.of(given),
+        cosine=torch.cat(cosines),
+        heads=pairs,
     )
 
 
@@ -277,11 +294,8 @@ def head_text_scores(
     batch = given.pixels(slice(None))
     with given.checked():
         embeddings = model.encode_text(texts)
-        with torch.no_grad():
-            found = model.decompose(batch).embedding[0]
-        cosine = equations.towards(found / found.norm(), embeddings.to(found))
-        by_token = token_scores(model, batch, embeddings, constants)[0]
-    return HeadTextScores(by_token, cosine, tuple(texts), model.cfg.grid_size, Pictured.of(given))
+        by_token, cosine = scores_and_cosine(model, batch, embeddings, constants)
+    return HeadTextScores(by_token[0], cosine[0], tuple(texts), model.cfg.grid_size, Pictured.of(given))
 
 
 @takes_bridges
@@ -324,54 +338,6 @@ def extreme_descriptions(
         return replace(maps, pictured=Pictured.of(given)), ("most similar", "least similar")
 
 
-@takes_bridges
-def token_scores(
-    model: HookedCLIP,
-    images: Float[Tensor, "b 3 height width"],
-    text_embeddings: Float[Tensor, "t e"],
-    constants: GivenConstants = "separate",
-) -> Float[Tensor, "b l h n t"]:
-    """c[b, l, h, i] · e_t / ‖M(I)‖ for every head and source token, in cosine units.
-
-    The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, with the
-    same ``constants``, but each layer's values are contracted with the texts while the model runs, so that neither
-    they nor anything of width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run,
-    when ω is known: then a few images are run at a time.
-    """
-    constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
-    with torch.no_grad():
-        texts = readout.checked_texts(text_embeddings)
-        directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
-        scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))
-        size = images_with_patterns(model, n, len(texts))
-        for start in range(0, n, size):
-            rows = slice(start, start + size)
-            factors = factors_from_images(model, images[rows], tokens=True, neurons=False, directions=directions)
-            _fill_from(scores[rows], factors, readout, texts, constants)
-            del factors  # Not to be held while the next run's are made.
-        return scores
-
-
-@full_precision()
-def _fill_from(
-    scores: Float[Tensor, "b l h n t"],
-    factors: Factors,
-    readout: Readout,
-    texts: Float[Tensor, "t e"],
-    constants: Constants,
-) -> None:
-    read = {name: value.to(scores.dtype) for name, value in factors.read.items()}
-    norm = factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
-    omega = readout.pooling.omega(read)
-    for layer, towards in enumerate(factors.v):
-        attended = equations.effective_attention(omega / norm, factors.pattern[layer].to(scores.dtype))
-        scores[:, layer] = equations.attended_towards(attended, towards)
-    if constants == "shared":
-        weights = share_weights(readout, read, omega, factors) / norm
-        share = equations.by_layer(weights, equations.towards(readout.share_directions, texts))
-        scores += share[:, :, None, None] / scores.shape[3]
-
-
 def _names(pictured: Pictured | None, n: int) -> tuple[str, ...]:
     if pictured is None or pictured.photographs is None:
         return tuple(f"image {i}" for i in range(n))
@@ -385,11 +351,9 @@ def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."
     return values - (values.sum(dim, keepdim=True) - values) / (n - 1)
 
 
-def _head_mask(model: HookedCLIP, heads: Sequence[tuple[int, int]] | int | None) -> Float[Tensor, "l h"]:
+def _head_mask(model: HookedCLIP, pairs: tuple[tuple[int, int], ...] | None) -> Float[Tensor, "l h"]:
     n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
-    if heads is None:
-        return torch.ones(n_layers, n_heads)
-    mask = torch.zeros(n_layers, n_heads)
-    for each in model.cfg.checked_heads(heads):
-        mask[each] = 1.0
+    mask = torch.ones(n_layers, n_heads) if pairs is None else torch.zeros(n_layers, n_heads)
+    for pair in pairs or ():
+        mask[pair] = 1.0
     return mask

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.images.pictures import upright_rgb
@@ -48,6 +46,9 @@ MOST_ACROSS = 4
 WIDEST = 2.0
 """Width by height of the widest panel; a wider photograph is shown lower than the others."""
 
+MOST_HEADS_NAMED = 3
+"""Heads that are named each; of more their number is told."""
+
 GAP = 0.1
 LONGER_SIDE = 640
 """Pixels of a photograph; more are not seen at the size of a figure."""
@@ -80,7 +81,6 @@ def maps_figure(
     interpolation: Interpolation = "nearest",
     *,
     title: str = "",
-    cosine: Float[Tensor, "b t"] | None = None,
 ) -> Figure:
     """Lines of one image each: the photograph, then a map for each text, all maps on one scale.
 
@@ -89,7 +89,6 @@ def maps_figure(
         pictures, placements, marks, names, interpolation: see
             :func:`~clip_lens_plugin.views.patch_text.patch_text_view`.
         title: over all; nothing if empty.
-        cosine: the images' whole cosine similarity to the texts, of which the heads add what the maps show.
     """
     _check_matches(maps, pictures, placements, marks, names)
     photographs = [upright_rgb(picture) for picture in pictures]
@@ -103,7 +102,7 @@ def maps_figure(
     high = panel / min(WIDEST, max(1.0, *aspects))
     texts = [wrapped(text, panel, TEXT, 3) for text in maps.texts]
     captions = [wrapped(name, panel, TEXT, 3) for name in names] or [""] * rows
-    below = [[_below(maps, row, t, panel, cosine, marks) for t in range(n_texts)] for row in range(rows)]
+    below = [[_below(maps, row, t, panel, marks) for t in range(n_texts)] for row in range(rows)]
     lowest = max(sum(line_height(size) for _, size, _, _ in told) for line in below for told in line) + 0.08
     top = MARGIN + heading_height(title, width)
     places: dict[tuple[int, int], Cell] = {}
@@ -171,18 +170,27 @@ def greatest(maps: PatchTextMap) -> float:
     return max(of_patches, float(maps.class_token.detach().abs().max()) / n_patches) or 1.0
 
 
+def named_heads(heads: tuple[tuple[int, int], ...] | None) -> str:
+    """What the heads of a map are called: those whose contributions it sums."""
+    if heads is None:
+        return "all heads"
+    if len(heads) > MOST_HEADS_NAMED or not heads:
+        return f"{len(heads)} heads" if heads else "chosen heads"
+    return "; ".join(f"layer {layer}, head {head}" for layer, head in heads)
+
+
 def _below(
-    maps: PatchTextMap, row: int, t: int, room: float, cosine: Float[Tensor, "b t"] | None, marks: Sequence[str]
+    maps: PatchTextMap, row: int, t: int, room: float, marks: Sequence[str]
 ) -> list[tuple[str, float, str, str]]:
     """Lines under a map: text, size, weight and colour of each."""
     added = signed(float(maps.scores[row, t]), 4)
     found: list[tuple[str, float, str, str]] = []
-    if cosine is None:
+    if maps.cosine is None:
         told = f"added by the heads {added}"
     else:
-        found.append((f"cosine {signed(float(cosine[row, t]), 4)}", TEXT, "bold", "black"))
-        told = f"of which by all heads {added}"
-    found += [(line, SMALL, "normal", "black") for line in wrapped(told, room, SMALL, 2).split("\n")]
+        found.append((f"cosine {signed(float(maps.cosine[row, t]), 4)}", TEXT, "bold", "black"))
+        told = f"of which by {named_heads(maps.heads)} {added}"
+    found += [(line, SMALL, "normal", "black") for line in wrapped(told, room, SMALL, 4).split("\n")]
     if marks and marks[t]:
         found.append((marks[t], SMALL, "bold", MARKS[marks[t]]))
     return found

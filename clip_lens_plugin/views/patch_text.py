@@ -15,9 +15,9 @@ from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
-from clip_lens_plugin.views.drawing.stills import still_maps
 from clip_lens_plugin.views.drawing.view import View, drawn, static
-from clip_lens_plugin.views.map_figures import crop_box, hides_something, maps_figure
+from clip_lens_plugin.views.map_figures import crop_box, hides_something, maps_figure, named_heads
+from clip_lens_plugin.views.map_stills import still_maps
 from clip_lens_plugin.views.summaries import table
 
 SIDE = 480
@@ -65,8 +65,7 @@ def head_text_view(
     maps, title = scores.map(), f"Patch-text maps of {name}"
 
     def figure() -> Figure:
-        whole = scores.cosine[None]
-        return maps_figure(maps, [picture], [placement], interpolation=interpolation, title=title, cosine=whole)
+        return maps_figure(maps, [picture], [placement], interpolation=interpolation, title=title)
 
     data = {
         "by_token": floats(scores.by_token),
@@ -92,12 +91,13 @@ def patch_text_view(
     *,
     marks: Sequence[str] = (),
     names: Sequence[str] | None = None,
-    title: str = "Patch-text maps",
+    title: str | None = None,
     interpolation: Interpolation = "nearest",
 ) -> View:
     """Maps of several images and texts side by side, one row per image, as a figure that a paper can take.
 
-    All maps are on one scale. A number is what the chosen heads add to the cosine, not the cosine.
+    All maps are on one scale. Under each stands the image's cosine with the text, where the map knows it, and what the
+    chosen heads add to it.
 
     Args:
         maps: b images, t texts.
@@ -107,7 +107,7 @@ def patch_text_view(
             model's preprocessing puts it if not given.
         marks: for each text, "most similar" (a green border), "least similar" (red) or "", as in figure 6.
         names: of the images; their files' if not given.
-        title: plain text; say here which heads the maps are of.
+        title: plain text; names the heads if not given.
         interpolation: of the maps as they are shown.
 
     Raises:
@@ -115,6 +115,7 @@ def patch_text_view(
             names do not match the maps, or there is no such interpolation.
     """
     names = maps.names if names is None else names
+    title = f"Patch-text maps, {named_heads(maps.heads)}" if title is None else title
     if placements is None:
         placed = (maps.pictured or UNKNOWN).placed(maps.grid_size, pictures)
         pictures, placements = [each[0] for each in placed], [each[1] for each in placed]
@@ -129,17 +130,15 @@ def patch_text_view(
 
 
 def _numbers(maps: PatchTextMap, names: Sequence[str]) -> Markup:
-    """What each map adds up to: patches, class token, together."""
-    rows = [
-        (
-            names[i] if names else str(i),
-            text,
-            f"{float(maps.values[i, t].sum()):+.4f}",
-            f"{float(maps.class_token[i, t]):+.4f}",
-            f"{float(maps.scores[i, t]):+.4f}",
-        )
-        for i in range(len(maps.values))
-        for t, text in enumerate(maps.texts)
-    ]
-    header = ("image", "text", "added by patches", "by the class token", "by the heads in all")
+    """The cosine where it is known, and what each map adds to it: patches, class token, together."""
+    header = ["image", "text", "added by patches", "by the class token", "by the heads in all"]
+    whole, heads = maps.cosine, named_heads(maps.heads)
+    if whole is not None:
+        header = ["image", "text", "cosine", f"of which by {heads}", "through patches", "through the class token"]
+    rows = []
+    for i in range(len(maps.values)):
+        for t, text in enumerate(maps.texts):
+            added = [maps.values[i, t].sum(), maps.class_token[i, t]]
+            told = [*added, maps.scores[i, t]] if whole is None else [whole[i, t], maps.scores[i, t], *added]
+            rows.append((names[i] if names else str(i), text, *(f"{float(number):+.4f}" for number in told)))
     return Markup("<details><summary>The numbers (cosine)</summary>{}</details>").format(table(header, rows))

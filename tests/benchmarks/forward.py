@@ -18,7 +18,7 @@ import open_clip
 import torch
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.maps.patch_text import token_scores
+from clip_lens_plugin.maps.scoring import token_scores
 from tests.benchmarks.measure import printed_last, seconds
 
 BATCH = 8

@@ -12,7 +12,7 @@ import torch
 
 import clip_lens_plugin as lens
 from clip_lens_plugin import ablation, retrieval, views
-from clip_lens_plugin.maps import patch_text
+from clip_lens_plugin.maps import patch_text, scoring
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -159,7 +159,7 @@ def mapping(given: Given) -> Any:
     assert isinstance(every, lens.PatchTextMap)
     scores = patch_text.head_text_scores(model, images[0], TEXTS[:3])
     maps = [scores.map(), scores.map([(0, 1), (1, 1)]), every.contrast()]
-    towards = patch_text.token_scores(model, images, model.encode_text(TEXTS[:2]))
+    towards = scoring.token_scores(model, images, model.encode_text(TEXTS[:2]))
     extremes, marks = patch_text.extreme_descriptions(model, images[1], given.spans[2, 1])
     found = [every.values, some.values, layer.class_token, towards, extremes.values, scores.scores, scores.cosine]
     kinds = isinstance(scores, patch_text.HeadTextScores), isinstance(every, patch_text.PatchTextMap)

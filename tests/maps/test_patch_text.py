@@ -7,7 +7,8 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, PatchTextMap, patch_text_map
 from clip_lens_plugin.describe.spans import HeadSpan
-from clip_lens_plugin.maps.patch_text import extreme_descriptions, head_text_scores, token_scores
+from clip_lens_plugin.maps.patch_text import extreme_descriptions, head_text_scores
+from clip_lens_plugin.maps.scoring import token_scores
 from tests.conftest import TOWERS, random_clip, random_images
 
 
@@ -30,6 +31,24 @@ def test_map_sums_chosen_heads_and_adds_up_to_their_score(model):
     tokens = tokens + model.decompose(images, tokens=True).normalized().tokens(2, 0)
     expected = tokens[3, 1 + 2 * 4 + 1] @ model.encode_text("a cat")[0]  # row 2, column 1
     torch.testing.assert_close(maps.values[3, 1, 2, 1], expected)
+
+
+def test_a_map_knows_the_whole_cosine_and_its_heads(model):
+    images, texts = random_images(model, 5), ["a dog", "a cat"]
+    maps = patch_text_map(model, images, texts, heads=[(1, 2), (-1, 0)], batch_size=2)
+    embeddings = model(images)
+    expected = embeddings / embeddings.norm(dim=-1, keepdim=True) @ model.encode_text(texts).T
+    torch.testing.assert_close(maps.cosine, expected)
+    assert maps.heads == ((1, 2), (2, 0))
+    assert patch_text_map(model, images[:1], texts).heads is None
+    torch.testing.assert_close(maps.select([3, 1]).cosine, expected[[3, 1]])
+    assert maps.contrast().cosine is None
+    every = head_text_scores(model, images[0], texts)
+    torch.testing.assert_close(every.cosine, expected[0])
+    together = PatchTextMap.joined([every.map(), every.map([(1, 2)])])
+    torch.testing.assert_close(together.cosine, expected[[0, 0]])
+    assert together.heads == ()
+    assert PatchTextMap.joined([every.map([(1, 2)]), every.map([(1, 2)])]).heads == ((1, 2),)
 
 
 def test_rows_and_columns_of_images_that_are_not_square(tokenizer):

@@ -9,7 +9,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, Moments, ZeroShotClassifier, mean_ablation_curve, text_span
 from clip_lens_plugin.ablation.completeness import text_span_completeness
-from clip_lens_plugin.maps.patch_text import token_scores
+from clip_lens_plugin.maps.scoring import token_scores
 from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 from clip_lens_plugin.retrieval import extreme_images
 from tests.conftest import random_images

@@ -59,15 +59,13 @@ def explained(n_layers: int, n_heads: int) -> pd.DataFrame:
 
 def maps(n_images: int, *texts: str, cosine: bool = False) -> Figure:
     generator = torch.Generator().manual_seed(0)
-    found = PatchTextMap(
-        1e-4 * torch.randn(n_images, len(texts), 4, 4, generator=generator), torch.zeros(n_images, len(texts)), texts
-    )
-    placement = Placement((150, 100), (100, 100), 1.0, 1.0, -25.0, 0.0)
+    values = 1e-4 * torch.randn(n_images, len(texts), 4, 4, generator=generator)
     whole = torch.full((n_images, len(texts)), -0.25) if cosine else None
+    heads = ((22, 11), (23, 10), (23, 11))
+    found = PatchTextMap(values, torch.zeros(n_images, len(texts)), texts, cosine=whole, heads=heads)
+    placement = Placement((150, 100), (100, 100), 1.0, 1.0, -25.0, 0.0)
     marks = ["most similar", *[""] * (len(texts) - 1)]
-    return maps_figure(
-        found, [PHOTO] * n_images, [placement] * n_images, marks, [LONG] * n_images, title=LONG, cosine=whole
-    )
+    return maps_figure(found, [PHOTO] * n_images, [placement] * n_images, marks, [LONG] * n_images, title=LONG)
 
 
 def gallery(pictures: dict[int, Image.Image] | None) -> Figure:

@@ -90,6 +90,26 @@ def test_the_cosine_stands_over_what_the_heads_add(scores):
         assert " ".join(below(axes)[1:]) == f"of which by all heads {added:+.4f}".replace("-", "−")
 
 
+def test_without_scripts_the_cosine_stands_first_too(scores):
+    body = head_text_view(scores, PHOTO.resize((64, 32)), light=True).body
+    told = re.findall(r"<b>cosine ([+−][\d.]+)</b><br>of which by all heads ([+−][\d.]+)<", body)
+    expected = [(cosine, scores.by_token[..., t].sum().item()) for t, cosine in enumerate([0.25, -0.5])]
+    assert told == [tuple(f"{each:+.4f}".replace("-", "−") for each in pair) for pair in expected]
+
+
+def test_a_map_of_chosen_heads_names_them_and_its_numbers_add_up(scores):
+    view = patch_text_view(scores.map([(1, 2)]), [PHOTO.resize((64, 32))])
+    assert view.title == "Patch-text maps, layer 1, head 2"
+    first = view.figure().axes[1]
+    assert below(first)[0] == "cosine +0.2500"
+    assert "of which by layer 1, head 2" in " ".join(below(first))
+    cells = re.findall(r"<td[^>]*>([+-][\d.]+)</td>", view.body)[:4]
+    cosine, added, patches, class_token = map(float, cells)
+    assert cosine == 0.25
+    assert added == pytest.approx(patches + class_token, abs=1.1e-4)
+    assert '<th scope="col">of which by layer 1, head 2</th>' in view.body
+
+
 def test_maps_of_several_images_and_texts_are_on_one_scale():
     values = torch.zeros(3, 6, 2, 2)
     values[:, :, 0, 0] = torch.tensor([4.0, 1.0, 0.5])[:, None]

@@ -52,6 +52,7 @@ def heatmap(
             from clip_lens_plugin.maps.crop_geometry import Placement
             from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
             from clip_lens_plugin.views.drawing.view import SUFFIXES
+            from clip_lens_plugin.views.map_figures import named_heads
             from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
         out = free_place(str(image), "heatmap", ".png" if head or contrast else ".html") if out is None else out
         if out.suffix not in SUFFIXES:
@@ -84,15 +85,11 @@ def heatmap(
         else:
             maps = patch_text_map(loaded, tensor, text, heads)
             maps = maps.contrast() if contrast else maps
-            title = _title(heads, contrast)
+            title = f"Patch-text maps, {named_heads(maps.heads)}; each text minus the mean of the others"
+            title = title if contrast else None
             view = patch_text_view(maps, [picture], [placement], names=[name], title=title, interpolation=how)
         print_path(view.save(out))
         say_next(console, "report", "--images", image.parent, *choice.typed())
-
-
-def _title(heads: list[tuple[int, int]] | None, contrast: bool) -> str:
-    through = "; ".join(f"layer {layer}, head {head}" for layer, head in heads) if heads else "all heads"
-    return f"Patch-text maps, {through}" + ("; each text minus the mean of the others" if contrast else "")
 
 
 def _head(given: str) -> tuple[int, int]:

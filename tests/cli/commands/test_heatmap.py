@@ -48,7 +48,7 @@ def test_a_figure_has_a_panel_a_text_beside_the_photograph(picture, tmp_path):
     ("arguments", "told"),
     [
         (["--out", "map.eps"], "must end in one of"),
-        (["--head", "1.1"], "chosen on the page"),
+        (["--out", "map.html", "--head", "1.1"], "chosen on the page"),
         (["--out", "map.png", "--head", "one"], "LAYER.HEAD"),
         (["--out", "map.png", "--head", "6.0"], "layers 0 to 5"),
         (["--out", "map.png", "--contrast"], "two or more texts"),

@@ -14,6 +14,8 @@ from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colours import ADDS, OPACITY, TAKES
 from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
+from clip_lens_plugin.views.drawing.sheet import signed, tick_label
+from clip_lens_plugin.views.map_figures import ADDED, greatest, named_heads
 
 STILL_SIDE = 200
 """Longer side in pixels of the photograph."""
@@ -28,7 +30,7 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float
         box: left, top, width and height of all patches together, as parts of it.
     """
     values = maps.values[0].detach().double().cpu().numpy()
-    limit = float(np.abs(values).max(initial=0.0)) or 1.0
+    limit = greatest(maps)
     photograph = picture_uri(picture.convert("L"), STILL_SIDE)
     name = "cl-s" + hashlib.sha256(photograph.encode()).hexdigest()[:8]
     left, top, width, height = (f"{100 * each:.2f}%" for each in box)
@@ -37,16 +39,25 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float
     figures = [
         Markup(
             '<figure><div class="cl-photo {}" style="{}"><div class="cl-crop" style="{}">'
-            '<img class="cl-map" alt="Map for {}" src="{}"></div></div><figcaption>{}: all heads {:+.4f} of cosine'
-            "</figcaption></figure>"
-        ).format(name, shape, place, text, png_uri(_painted(each / limit)), text, float(score))
-        for text, each, score in zip(map(one_line, maps.texts), values, maps.scores[0], strict=True)
+            '<img class="cl-map" alt="Map for {}" src="{}"></div></div><figcaption>{}<br>{}</figcaption></figure>'
+        ).format(name, shape, place, text, png_uri(_painted(each / limit)), text, _told(maps, t))
+        for t, (text, each) in enumerate(zip(map(one_line, maps.texts), values, strict=True))
     ]
     style = Markup("<style>.{} {{ background: url({}) 0 0 / 100% 100%; }}</style>").format(name, photograph)
-    scale = Markup('<p class="cl-soft">full colour ±{:.2g} cosine, orange for the text, purple against it</p>')
+    scale = Markup('<p class="cl-soft">{}: purple takes away down to {}, orange adds up to {}, 0 is clear.</p>')
     return Markup('<div class="cl-static">{}<div class="cl-still">{}</div>{}</div>').format(
-        style, Markup().join(figures), scale.format(limit)
+        style,
+        Markup().join(figures),
+        scale.format(ADDED.capitalize(), tick_label(-limit, True), tick_label(limit, True)),
     )
+
+
+def _told(maps: PatchTextMap, t: int) -> Markup:
+    added = signed(float(maps.scores[0, t]), 4)
+    if maps.cosine is None:
+        return Markup("added by the heads {}").format(added)
+    whole = signed(float(maps.cosine[0, t]), 4)
+    return Markup("<b>cosine {}</b><br>of which by {} {}").format(whole, named_heads(maps.heads), added)
 
 
 def _painted(relative: Float[np.ndarray, "rows columns"]) -> bytes:

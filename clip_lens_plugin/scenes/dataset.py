@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
@@ -10,6 +12,9 @@ from clip_lens_plugin.arguments import checked_index, checked_number
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES, sample_scene
 from clip_lens_plugin.scenes.captions import prompts
 from clip_lens_plugin.scenes.drawing import draw
+
+DRAWN_KEPT = 1024
+"""Scenes that stay in memory, of 9 kB each."""
 
 
 class ScenesDataset(Dataset["tuple[Image.Image, int] | Image.Image"]):
@@ -37,10 +42,17 @@ class ScenesDataset(Dataset["tuple[Image.Image, int] | Image.Image"]):
 
     def __getitem__(self, position: int) -> tuple[Image.Image, int] | Image.Image:
         position = checked_index("scene", position, self._n)
-        scene = sample_scene(np.random.default_rng([self._seed, position]))
+        picture, codes = _drawn(self._seed, position)
         if self._attribute is None:
-            return draw(scene)
-        return draw(scene), scene.codes()[[*ATTRIBUTES].index(self._attribute)]
+            return picture.copy()
+        return picture.copy(), codes[[*ATTRIBUTES].index(self._attribute)]
 
     def __repr__(self) -> str:
         return f"ScenesDataset(n={self._n}, seed={self._seed}, attribute={self._attribute!r})"
+
+
+@lru_cache(DRAWN_KEPT)
+def _drawn(seed: int, position: int) -> tuple[Image.Image, tuple[int, ...]]:
+    """A scene's picture, not to be changed, and its codes; drawn once where it is asked for again soon."""
+    scene = sample_scene(np.random.default_rng([seed, position]))
+    return draw(scene), tuple(scene.codes())

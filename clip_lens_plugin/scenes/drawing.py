@@ -41,10 +41,12 @@ def draw(scene: Scene) -> Image.Image:
     colour = _jittered(COLOURS[scene.colour], rng)
     second = _second_colour(colour, scene.background)
     for placement in scene.placements:
-        paint = Image.new("RGB", size, colour)
-        tone = _second_tone(scene.texture, placement, rng)
+        mask = _shape_mask(scene.shape, placement)
+        left, top, right, bottom = box = mask.getbbox() or (0, 0, *size)
+        paint = Image.new("RGB", (right - left, bottom - top), colour)
+        tone = _second_tone(scene.texture, placement, box, rng)
         paint.paste(second, mask=Image.fromarray(tone.astype(np.uint8) * np.uint8(255)))
-        canvas.paste(paint, mask=_shape_mask(scene.shape, placement))
+        canvas.paste(paint, (left, top), mask.crop(box))
     pixels = np.asarray(canvas.reduce(_SCALE), dtype=np.float64)
     noisy = pixels + rng.normal(0.0, 5.0, pixels.shape)
     return Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
@@ -118,13 +120,16 @@ _OUTLINES = {
 }
 
 
-def _second_tone(texture: str, at: Placement, rng: np.random.Generator) -> Bool[np.ndarray, "drawn drawn"]:
+def _second_tone(
+    texture: str, at: Placement, box: tuple[int, int, int, int], rng: np.random.Generator
+) -> Bool[np.ndarray, "drawn drawn_across"]:
     px, py = rng.uniform(0, _PERIOD, 2)
+    left, top, right, bottom = box
     if texture not in ("striped", "checkered", "dotted"):
-        return np.zeros((SIDE * _SCALE, SIDE * _SCALE), dtype=bool)
-    axis = (np.arange(SIDE * _SCALE) + 0.5) / _SCALE
+        return np.zeros((bottom - top, right - left), dtype=bool)
+    across, down = ((np.arange(*ends) + 0.5) / _SCALE for ends in ((left, right), (top, bottom)))
     turn = math.radians(at.rotation)
-    dx, dy = axis[None, :] - at.x, axis[:, None] - at.y
+    dx, dy = across[None, :] - at.x, down[:, None] - at.y
     u = (dx * math.cos(turn) + dy * math.sin(turn) + px) / _PERIOD % 1
     if texture == "striped":
         return u < 0.5

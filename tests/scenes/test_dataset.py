@@ -43,6 +43,12 @@ def test_pictures_and_labels_are_those_of_the_scenes(attribute):
     assert len(labels) > 2
 
 
+def test_a_picture_that_was_changed_comes_back_as_it_was():
+    data = ScenesDataset(2, 11)
+    data[1].paste((0, 0, 0), (0, 0, 56, 56))
+    assert same(data[1], draw(sample_scenes(2, seed=11)[1]))
+
+
 def test_without_an_attribute_an_item_is_the_picture_alone():
     data = ScenesDataset(2, 0)
     assert isinstance(data[0], Image.Image)

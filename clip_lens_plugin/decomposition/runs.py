@@ -9,7 +9,7 @@ mean has to be shared out; β and the attention's output biases are components o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,12 +19,12 @@ from transformer_lens import ActivationCache
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.activations import factors_from_cache, factors_from_images
 from clip_lens_plugin.decomposition.completeness import CompletenessError
-from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_in_run
 from clip_lens_plugin.model.bridged import resolved_with, takes_bridges
-from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.protocol import ImageModel
 
 if TYPE_CHECKING:
@@ -99,20 +99,39 @@ def decompose_images(
     """
     constants = checked_constants(constants)
     given = given_images(model, images)
-    n, readout = len(given), Readout.of(model)
+    n = len(given)
     size = images_in_run(model, n, tokens, neurons) if batch_size is None else checked_number("batch_size", batch_size)
     starts = track(range(0, n, size), "decomposing", disable=not progress)
-
-    def runs() -> Iterator[Contributions]:
-        for start in starts:
-            factors = factors_from_images(model, given.pixels(slice(start, start + size)), tokens, neurons)
-            run = Contributions.of_run(readout, factors, constants)
-            del factors
-            yield run.check() if strict else run
-            del run  # Not to be held while the next is made.
-
     with torch.no_grad(), given.checked(broken="said"):
-        return _checked(Contributions.joined(runs(), n).of_photographs(given.photographs), strict)
+        made = runs(model, given, starts, size, tokens, neurons, constants, strict)
+        return _checked(Contributions.joined(made, n).of_photographs(given.photographs), strict)
+
+
+def runs(
+    model: ImageModel,
+    given: GivenImages,
+    starts: Iterable[int],
+    size: int,
+    tokens: bool = False,
+    neurons: bool = False,
+    constants: Constants = "separate",
+    strict: bool = False,
+) -> Iterator[Contributions]:
+    """The contributions of one run of the model after another, none of which is held here.
+
+    Args:
+        given: the images.
+        starts: position of the first image of each run; asked for when the run before is done with.
+        size: images in a run.
+        tokens, neurons, constants, strict: see :func:`decompose_images`.
+    """
+    readout = Readout.of(model)
+    for start in starts:
+        factors = factors_from_images(model, given.pixels(slice(start, start + size)), tokens, neurons)
+        run = Contributions.of_run(readout, factors, constants)
+        del factors
+        yield run.check() if strict else run
+        del run  # Not to be held while the next is made.
 
 
 def _checked(contributions: Contributions, strict: bool) -> Contributions:

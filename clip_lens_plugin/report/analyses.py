@@ -18,23 +18,26 @@ from torch import Tensor
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
-from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.component_shares import ShareStatistics
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
-from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.decomposition.runs import runs
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.model.bridged import resolved, takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import check_form, look, once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.report.clearest import clarity
 from clip_lens_plugin.report.pictures import Pictures, PixelsInMemory, other_rows
+from clip_lens_plugin.report.provenance import ReportProvenance
 from clip_lens_plugin.report.results import Heatmap as Heatmap
 from clip_lens_plugin.report.results import Report as Report
 from clip_lens_plugin.retrieval import extreme_images
+from clip_lens_plugin.statistics.moments import Moments, late_layers
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
@@ -81,6 +84,7 @@ class Question:
 
 @takes_bridges
 @once_a_call()
+@torch.no_grad()
 def analyse(
     model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],
@@ -93,6 +97,7 @@ def analyse(
     captions: Sequence[str] | None = None,
     photograph: Callable[[int], Image.Image] | None = None,
     skipped: Sequence[Skipped] = (),
+    command: str | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
     """What :func:`report_on` finds in images in memory, which are decomposed first.
@@ -102,7 +107,7 @@ def analyse(
         images: preprocessed images, two or more.
         photograph: gives the picture that was preprocessed to an image, for maps on the whole photograph; without it,
             and where the preprocessing's geometry is unknown, maps lie on what the model sees.
-        names, pool, pool_name, images_from, questions, captions, skipped, on_progress: see :func:`report_on`.
+        names, pool, pool_name, images_from, questions, captions, skipped, command, on_progress: see :func:`report_on`.
 
     Raises:
         ValueError: as :func:`report_on`, or if hooks are on the model.
@@ -112,19 +117,18 @@ def analyse(
     """
     refuse_hooks(model, "A report is of the plain model")
     check_form(model, images)
-    _refuse_unlike(len(images), names, captions, questions)
+    n = len(images)
+    _refuse_unlike(n, names, captions, questions)
     look(model, images)
 
-    def runs() -> Iterator[Contributions]:
-        for start in range(0, len(images), BATCH_SIZE):
-            with torch.no_grad():
-                factors = factors_from_images(model, images[start : start + BATCH_SIZE], tokens=False, neurons=False)
-                yield Contributions.of_run(readout, factors)
-            on_progress("decomposing images", min(start + BATCH_SIZE, len(images)), len(images))
+    def starts() -> Iterator[int]:
+        for start in range(0, n, BATCH_SIZE):
+            on_progress("decomposing images", start, n)
+            yield start
+        on_progress("decomposing images", n, n)
 
-    readout = Readout.of(model)
     return report_on(
-        Contributions.joined(runs(), len(images)),
+        Contributions.joined(runs(model, given_images(model, images), starts(), BATCH_SIZE), n),
         names=names,
         pool=pool,
         pool_name=pool_name,
@@ -133,6 +137,7 @@ def analyse(
         captions=captions,
         pictures=PixelsInMemory(images, photograph),
         skipped=skipped,
+        command=command,
         on_progress=on_progress,
     )
 
@@ -150,6 +155,7 @@ def report_on(
     captions: Sequence[str] | None = None,
     pictures: Pictures | None = None,
     skipped: Sequence[Skipped] = (),
+    command: str | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
     """Analyses data of any size; :func:`clip_lens_plugin.views.report.write_report` draws what it returns.
@@ -165,6 +171,7 @@ def report_on(
         captions: a text for each image's patch-text map; the pool's nearest text if not given.
         pictures: of the rows, for thumbnails and patch-text maps, which are left out where there are none.
         skipped: files that were not used.
+        command: as it was typed, for a report that is made on the command line.
         on_progress: called with what is being done, steps done and steps in all.
 
     Raises:
@@ -195,10 +202,14 @@ def report_on(
     on_progress("encoding texts", 0, len(pool))
     texts = pool.embed(model, on_progress=lambda done, total: on_progress("encoding texts", done, total))
     on_progress("encoding texts", len(pool), len(pool))
-    on_progress("finding texts for heads", 0, 1)
-    spans = text_span(model, data, pool, N_DIRECTIONS, "late", texts)
+    on_progress("finding texts for heads", 0, 3)
+    moments = Moments.of(data, late_layers(model.cfg.n_layers))
+    spans = text_span(model, moments, pool, N_DIRECTIONS, "late", texts)
+    on_progress("finding texts for heads", 1, 3)
+    clear = clarity(model, moments, spans, len(pool))
+    on_progress("finding texts for heads", 2, 3)
     top_images = _top_images(data, spans, texts, names)
-    on_progress("finding texts for heads", 1, 1)
+    on_progress("finding texts for heads", 3, 3)
     ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]
     for done, question in enumerate(questions, start=1):
         ablation += _ablated(model, data, question)
@@ -213,17 +224,24 @@ def report_on(
         on_progress("mapping patches", done, len(taken))
     order = sorted({int(i) for i in top_images["image"]})
     return Report(
-        model_name=model.cfg.model_name,
-        images_from=images_from,
-        pool_name=pool_name,
-        pool_size=len(pool),
+        provenance=ReportProvenance.of(
+            model,
+            data,
+            verified,
+            dataset=images_from,
+            texts=pool_name,
+            n_texts=len(pool),
+            n_skipped=len(skipped),
+            command=command,
+        ),
         names=tuple(names),
         completeness_error=data.greatest_error(),
-        verified=verified,
+        head_width=data.readout.n_coordinates(data.constants),
         layers=shares.by_layer(),
         heads=shares.by_head(),
         text_span=_span_table(spans),
         spans=spans,
+        clarity=clear,
         top_images=top_images,
         ablation=pd.concat([each for each in ablation if len(each)] or ablation, ignore_index=True),
         heatmaps=tuple(heatmaps),
@@ -234,6 +252,7 @@ def report_on(
 
 ABLATION_COLUMNS = [
     *("question", "ablated", "kind", "layers", "accuracy", "low", "high"),
+    *("difference", "difference_low", "difference_high"),
     *("ablation", "effect", "classes", "scored", "means_from"),
 ]
 
@@ -260,7 +279,8 @@ def _span_table(spans: TextSpanResult) -> pd.DataFrame:
 
 def _top_images(data: Data, spans: TextSpanResult, texts: Float[Tensor, "t e"], names: Sequence[str]) -> pd.DataFrame:
     """For the first texts of each head, the images whose contribution through it leans most to the text, and least."""
-    found = extreme_images(data, spans, IMAGES_PER_TEXT, n_texts=TEXTS_WITH_IMAGES, text_embeddings=texts)
+    each_side = max(1, min(IMAGES_PER_TEXT, len(data) // 4))  # Of few images most are neither high nor low.
+    found = extreme_images(data, spans, each_side, n_texts=TEXTS_WITH_IMAGES, text_embeddings=texts)
     found = found.rename(columns={"row": "image"})
     return found.assign(name=[names[i] for i in found["image"]])
 

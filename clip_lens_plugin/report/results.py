@@ -13,7 +13,10 @@ from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import HeadTextScores
-from clip_lens_plugin.model.identity.verification import Verification
+from clip_lens_plugin.report.provenance import ReportProvenance
+
+TABLES = {"layers", "heads", "text_span", "clarity", "top_images", "ablation", "heatmaps", "skipped"}
+"""Names of the files, less ".parquet"."""
 
 
 @dataclass(frozen=True)
@@ -33,39 +36,40 @@ class Heatmap:
     placement: Placement | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Numbers and pictures of one report. Shares are parts of ‖M(I)‖², averaged over the images.
 
     Attributes:
-        model_name, images_from, pool_name, pool_size: what it is about.
+        provenance: what it was made of, with and when.
         names: of the images.
         completeness_error: greatest relative difference between the sum of the parts and the embedding.
-        verified: the model's embedding beside the source's own, on a probe image.
+        head_width: directions that one head can write in, at most.
         layers: part ("embed", "heads", "attn_bias", "mlp", "ln_bias", "pool_bias", "pool_mlp"), layer, share_mean,
             share_std.
         heads: layer, head, share_mean, share_std.
         text_span: layer, head, rank, text, explained_variance (cumulative share), total_variance (cosine²).
         spans: the texts of the late heads, as ``text_span`` has them in a table.
+        clarity: what the first texts of each late head explain, beside chance, the clearest first; see
+            :func:`~clip_lens_plugin.report.clearest.clarity`.
         top_images: layer, head, rank, text, side ("highest", "lowest"), place, image, name, score (cosine, mean over
             images removed).
-        ablation: question, ablated, kind, layers, accuracy, low, high, ablation, effect, classes, scored, means_from.
+        ablation: question, ablated, kind, layers, accuracy, low, high, difference (from nothing ablated) and its
+            interval for pairs, ablation, effect, classes, scored, means_from; empty without labels.
         heatmaps: a few images' patch-text maps.
         skipped: name, reason.
         pictures: position of an image to the picture the model sees, for all images shown that there are pictures of.
     """
 
-    model_name: str
-    images_from: str
-    pool_name: str
-    pool_size: int
+    provenance: ReportProvenance
     names: tuple[str, ...]
     completeness_error: float
-    verified: Verification
+    head_width: int
     layers: pd.DataFrame
     heads: pd.DataFrame
     text_span: pd.DataFrame
     spans: TextSpanResult
+    clarity: pd.DataFrame
     top_images: pd.DataFrame
     ablation: pd.DataFrame
     heatmaps: tuple[Heatmap, ...]
@@ -77,18 +81,35 @@ class Report:
         """How many of the images shown have no picture."""
         return len(set(self.top_images["image"]) - self.pictures.keys())
 
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that hold something, by the name of their file; maps as image, name, text, row, column, value."""
+        every = {name: getattr(self, name) for name in TABLES if name != "heatmaps"}
+        every["heatmaps"] = self._maps()
+        return {name: table for name, table in every.items() if len(table)}
+
     def save_tables(self, out: Path) -> None:
-        """Writes one parquet file a table; heat maps as image, name, text, row, column, value."""
+        """Writes one parquet file per table that holds something, and removes those of an earlier report."""
         with whole_files() as beside:
             self.write_tables(out, beside)
+        self.remove_other_tables(out)
 
     def write_tables(self, out: Path, beside: Callable[[Path], Path]) -> None:
-        """Writes what :meth:`save_tables` does, put in place with other files.
+        """Writes the tables, put in place with other files.
 
         Args:
             out: the folder.
             beside: of :func:`~clip_lens_plugin.files.whole.whole_files`.
         """
+        for name, table in self.tables.items():
+            table.to_parquet(beside(out / f"{name}.parquet"), index=False)
+
+    def remove_other_tables(self, out: Path) -> None:
+        """Removes tables of an earlier report that this one has none of, which would be taken for its own."""
+        for name in TABLES - self.tables.keys():
+            (out / f"{name}.parquet").unlink(missing_ok=True)
+
+    def _maps(self) -> pd.DataFrame:
         maps = [
             (each.image, self.names[each.image], text, row, column, float(value))
             for each in self.heatmaps
@@ -96,7 +117,8 @@ class Report:
             for row, line in enumerate(values)
             for column, value in enumerate(line)
         ]
-        columns = ["image", "name", "text", "row", "column", "value"]
-        pd.DataFrame(maps, columns=columns).to_parquet(beside(out / "heatmaps.parquet"), index=False)
-        for name in ("layers", "heads", "text_span", "top_images", "ablation", "skipped"):
-            getattr(self, name).to_parquet(beside(out / f"{name}.parquet"), index=False)
+        return pd.DataFrame(maps, columns=["image", "name", "text", "row", "column", "value"])
+
+    def __repr__(self) -> str:
+        about = self.provenance
+        return f"Report({about.full_name!r}, {about.n_images:,} images: {about.dataset!r}, texts={about.texts!r})"

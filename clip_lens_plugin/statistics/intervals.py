@@ -31,7 +31,7 @@ def share_interval(
 ) -> tuple[Float[np.ndarray, "*shares"], Float[np.ndarray, "*shares"]]:
     """Low and high end of the 95 % Wilson score interval of the share right / n.
 
-    Source: Wilson, JASA 22 (1927), equation 1; ``scipy.stats`` has it too, but takes a second to import. A share of 0 or
+    Source: Wilson, JASA 22 (1927); ``scipy.stats`` has it too, but takes a second to import. A share of 0 or
     1 has an interval of some width too, narrower the more images there are.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -13,10 +12,12 @@ from PIL import Image
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
+from clip_lens_plugin.views.drawing.thumbnails import THUMBNAIL_SIDE, Thumbnails
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_figure
 
-THUMBNAIL_SIDE = 96
+MOST_TEXTS = 8
+"""Of a head that are shown at once; the others are folded."""
 
 
 def head_gallery_view(
@@ -42,7 +43,28 @@ def head_gallery_view(
     Raises:
         KeyError: if a picture or a name of a row is missing.
     """
-    thumbnails = {} if pictures is None else _thumbnails(images["row"].tolist(), pictures)
+    thumbnails = Thumbnails.of(images["row"].tolist(), pictures)
+    body = thumbnails.style + gallery_body(spans, images, thumbnails, names)
+
+    def figure() -> Figure:
+        ordered = [span for _, inside in _by_layer(spans) for span in inside]
+        return gallery_figure(ordered, images, pictures, names)
+
+    return View(title, body, figure)
+
+
+def gallery_body(
+    spans: Sequence[HeadSpan],
+    images: pd.DataFrame,
+    thumbnails: Thumbnails,
+    names: Mapping[int, str],
+) -> Markup:
+    """The cards of :func:`head_gallery_view`, on a page that holds the style of the thumbnails already.
+
+    Args:
+        spans, images, names: see there.
+        thumbnails: of the rows; names stand in the place of those that are missing.
+    """
     tops: dict[tuple, list[dict]] = {}
     for row in images.sort_values("place").to_dict("records"):
         tops.setdefault((row["layer"], row["head"], row["rank"], row["side"]), []).append(row)
@@ -50,15 +72,8 @@ def head_gallery_view(
         {"layer": layer, "cards": [_card(span, tops, names) for span in sorted(group, key=lambda s: -s.total_variance)]}
         for layer, group in _by_layer(spans)
     ]
-    body = TEMPLATES.get_template("gallery.html.j2").render(
-        layers=layers, thumbnails=thumbnails, prefix=_prefix(thumbnails), opened=2
-    )
-
-    def figure() -> Figure:
-        ordered = [span for _, inside in _by_layer(spans) for span in inside]
-        return gallery_figure(ordered, images, pictures, names)
-
-    return View(title, Markup(body), figure)
+    template = TEMPLATES.get_template("gallery.html.j2")
+    return Markup(template.render(layers=layers, thumbnails=thumbnails, opened=2, most_texts=MOST_TEXTS))
 
 
 def neighbours_view(
@@ -118,10 +133,3 @@ def _card(span: HeadSpan, tops: Mapping[tuple, list[dict]], names: Mapping[int, 
     return {"layer": span.layer, "head": span.head, "total": span.total_variance, "texts": texts}
 
 
-def _thumbnails(rows: Sequence[int], pictures: Mapping[int, Image.Image]) -> dict[int, str]:
-    return {row: picture_uri(pictures[row], THUMBNAIL_SIDE) for row in sorted(set(rows))}
-
-
-def _prefix(thumbnails: Mapping[int, str]) -> str:
-    """Of class names, so that galleries of one page keep their own pictures."""
-    return "cl-g" + hashlib.sha256("".join(thumbnails.values()).encode()).hexdigest()[:8]

@@ -15,6 +15,7 @@ from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
+from clip_lens_plugin.views.drawing.stills import still_maps
 from clip_lens_plugin.views.drawing.view import View, drawn, static
 from clip_lens_plugin.views.map_figures import crop_box, hides_something, maps_figure
 from clip_lens_plugin.views.summaries import table
@@ -33,6 +34,7 @@ def head_text_view(
     *,
     name: str | None = None,
     interpolation: Interpolation = "nearest",
+    light: bool = False,
 ) -> View:
     """One image to explore: point at a patch, a head or a text, and the others follow.
 
@@ -45,6 +47,8 @@ def head_text_view(
         placement: where on the photograph the model's input lies; as the model's preprocessing puts it if not given.
         name: of the image; its file's if not given.
         interpolation: of the maps as they are shown; the numbers are those of the patches either way.
+        light: where scripts do not run, show maps laid over the photograph by the page, in the place of a figure that
+            takes half a second to draw; for pages of several such views, which bring their style.
 
     Raises:
         ValueError: if there is no picture, or it cannot be what the model saw; if the placement is of a photograph of
@@ -77,7 +81,8 @@ def head_text_view(
         "colours": over_photograph(),
     }
     described = f"Maps of {name} for {len(scores.texts)} texts, through all heads"
-    return View(title, drawn("patch-text", data, figure, described), figure)
+    still = still_maps(maps, picture, box) if light else figure
+    return View(title, drawn("patch-text", data, still, described), figure)
 
 
 def patch_text_view(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from clip_lens_plugin.files.whole import whole_files
-from clip_lens_plugin.views.drawing.templates import TEMPLATES
-from clip_lens_plugin.views.drawing.view import View, head_of
-from clip_lens_plugin.views.gallery import head_gallery_view
+from clip_lens_plugin.views.answers import answers
+from clip_lens_plugin.views.charts import accuracy_chart, head_grid, records
+from clip_lens_plugin.views.drawing import scripts
+from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
+from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
+from clip_lens_plugin.views.gallery import gallery_body
 from clip_lens_plugin.views.patch_text import head_text_view
-from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
+from clip_lens_plugin.views.summaries import ablation_table, head_table, layer_table, table
 
 if TYPE_CHECKING:
     from clip_lens_plugin.report.results import Report
@@ -25,15 +27,25 @@ PAGE = "report.html"
 GREY = (128, 128, 128)
 """In the place of a picture."""
 
+FILES = {
+    "layers": "share_mean and share_std of each layer's parts, as parts of 1 (not per cent)",
+    "heads": "the same of each head",
+    "text_span": "texts of each late head; explained_variance from 0 to 1, cumulative; total_variance in cosine²",
+    "clarity": "what the first texts of each late head explain, and random directions in their place, from 0 to 1",
+    "top_images": "images of each text; score in cosine, mean over the images removed",
+    "ablation": "accuracy from 0 to 1 and its difference from that of the whole model, with intervals",
+    "heatmaps": "value of each patch through all heads, in cosine",
+    "skipped": "files that were not used",
+}
+
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what there is to know before looking, and views."""
+    """A folded part of the page: which words stand before it in the template, and its parts, each with a title."""
 
     anchor: str
     heading: str
-    words: str
-    views: tuple[View, ...]
+    parts: tuple[tuple[str, Markup], ...]
 
 
 def write_report(report: Report, out: str | Path) -> Path:
@@ -50,43 +62,66 @@ def write_report(report: Report, out: str | Path) -> Path:
     with whole_files() as beside:
         report.write_tables(Path(out), beside)
         beside(page).write_text(text, encoding="utf-8")
+    report.remove_other_tables(Path(out))
     return page
 
 
 def render(report: Report) -> str:
     """The page. Names and texts are escaped, so whatever they hold shows as text."""
-    sections = _sections(report)
+    thumbnails = Thumbnails.of(report.top_images["image"].tolist(), _pictures(report))
     return TEMPLATES.get_template("report.html.j2").render(
         report=report,
-        version=version("clip_lens_plugin"),
-        sections=sections,
-        head=head_of([view for section in sections for view in section.views]),
+        about=report.provenance,
+        answers=answers(report, thumbnails),
+        sections=_sections(report, thumbnails),
+        thumbnails=thumbnails.style,
+        head=page_head(with_circuitsvis=False),
+        style=scripts.report_style(),
         skipped=_skipped(report),
+        files=[(name, FILES[name]) for name in FILES if name in report.tables],
     )
 
 
-def _sections(report: Report) -> list[Section]:
+def _sections(report: Report, thumbnails: Thumbnails) -> list[Section]:
+    layers = layer_table(report.layers)
+    heads = head_grid(report.heads) + head_table(report.heads)
     found = [
-        Section("layers", "What each layer contributes", "layers", (layer_view(report.layers),)),
-        Section("heads", "What each head contributes", "heads", (head_view(report.heads),)),
-        Section("textspan", "Texts of the late heads", "textspan", _text_views(report)),
+        Section("layers", "What each layer contributes", (("Layers", layers),)),
+        Section("heads", "What each head contributes", (("Heads", heads),)),
+        Section("textspan", "Texts of the late heads", _texts(report, thumbnails)),
     ]
     if len(report.ablation):
-        found.append(Section("ablation", "Accuracy under mean ablation", "ablation", (ablation_view(report.ablation),)))
+        accuracy = accuracy_chart(report.ablation) + ablation_table(report.ablation)
+        found.append(Section("ablation", "Accuracy under mean ablation", (("Accuracy", accuracy),)))
     maps = tuple(
-        head_text_view(each.scores, each.picture, each.placement, name=report.names[each.image])
+        head_text_view(each.scores, each.picture, each.placement, name=report.names[each.image], light=True)
         for each in report.heatmaps
     )
     if maps:
-        found.append(Section("heatmaps", "Patch-text maps", "heatmaps", maps))
+        found.append(Section("heatmaps", "Patch-text maps", tuple((view.title, view.body) for view in maps)))
     return found
 
 
-def _text_views(report: Report) -> tuple[View, View]:
+def _texts(report: Report, thumbnails: Thumbnails) -> tuple[tuple[str, Markup], ...]:
     images = report.top_images.rename(columns={"image": "row"})
-    names = dict(enumerate(report.names))
-    spans = list(report.spans)
-    return head_gallery_view(spans, images, _pictures(report), names), explained_variance_view(report.text_span)
+    cards = gallery_body(list(report.spans), images, thumbnails, dict(enumerate(report.names)))
+    parts = (("Texts and images of each head", cards),)
+    return (("How much the first texts explain, beside chance", _clarity_table(report)), *parts)
+
+
+def _clarity_table(report: Report) -> Markup:
+    rows = [
+        (
+            f"{row['layer']:.0f}, head {row['head']:.0f}",
+            f"{row['total_variance']:.2e}",
+            f"{row['texts']:.0f}",
+            f"{100 * row['explained']:.1f}",
+            f"{100 * row['chance']:.1f}",
+            "yes" if row["clear"] else "no",
+        )
+        for row in records(report.clarity)
+    ]
+    return table(("layer", "variance (cosine²)", "texts", "explained (%)", "random directions (%)", "clear"), rows)
 
 
 def _pictures(report: Report) -> dict[int, Image.Image] | None:

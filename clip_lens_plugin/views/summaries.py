@@ -31,6 +31,16 @@ def layer_view(layers: pd.DataFrame) -> View:
         layers: columns part ("heads", "attn_bias", "mlp" and those of :data:`PARTS`), layer (none for these),
             share_mean and share_std over the images (parts of 1).
     """
+    described = "Share of the embedding by layer and part; the table below has the numbers"
+
+    def figure():
+        return layer_figure(layers)
+
+    return View("What each layer contributes", static(figure, described) + layer_table(layers), figure)
+
+
+def layer_table(layers: pd.DataFrame) -> Markup:
+    """The table of :func:`layer_view`."""
     numbered = layers.dropna(subset="layer")
     rows = [_single(layers, "embed")]
     for layer in sorted(numbered["layer"].unique().tolist()):
@@ -40,12 +50,7 @@ def layer_view(layers: pd.DataFrame) -> View:
         rows.append((str(layer), *parts, f"{100 * whole:+.1f}"))
     rows += [_single(layers, part) for part in PARTS if part != "embed" and part in set(layers["part"])]
     header = ("layer", "attention heads (%)", "MLP (%)", "attention bias (%)", "sum (%)")
-    described = "Share of the embedding by layer and component; the table below has the numbers"
-
-    def figure():
-        return layer_figure(layers)
-
-    return View("What each layer contributes", static(figure, described) + table(header, rows), figure)
+    return table(header, rows)
 
 
 def head_view(heads: pd.DataFrame) -> View:
@@ -54,6 +59,16 @@ def head_view(heads: pd.DataFrame) -> View:
     Args:
         heads: columns layer, head, share_mean, share_std (parts of 1).
     """
+    described = "Mean share of each head, layers by heads; the table below has the numbers"
+
+    def figure():
+        return head_figure(heads)
+
+    return View("What each head contributes", static(figure, described) + head_table(heads), figure)
+
+
+def head_table(heads: pd.DataFrame) -> Markup:
+    """The table of :func:`head_view`, folded."""
     greatest = heads.sort_values("share_mean", key=abs, ascending=False).head(ROWS_LISTED)
     rows = [
         (
@@ -64,15 +79,9 @@ def head_view(heads: pd.DataFrame) -> View:
         )
         for row in greatest.to_dict("records")
     ]
-    listed = Markup("<details><summary>The {} heads with the greatest share, as a table</summary>{}</details>").format(
+    return Markup("<details><summary>The {} heads with the greatest share, as a table</summary>{}</details>").format(
         len(rows), table(("layer", "head", "mean share (%)", "std over images (%)"), rows)
     )
-
-    def figure():
-        return head_figure(heads)
-
-    described = "Mean share of each head, layers by heads; the table below has the numbers"
-    return View("What each head contributes", static(figure, described) + listed, figure)
 
 
 def ablation_view(curves: pd.DataFrame) -> View:
@@ -82,6 +91,16 @@ def ablation_view(curves: pd.DataFrame) -> View:
         curves: as :func:`~clip_lens_plugin.ablation.mean_ablation_curve` gives them, several of them one under the
             other; with a column question if they are of several questions.
     """
+    described = "Accuracy against the number of ablated attention layers; the table below has the numbers"
+
+    def figure():
+        return ablation_figure(curves)
+
+    return View("Accuracy under ablation", static(figure, described) + ablation_table(curves), figure)
+
+
+def ablation_table(curves: pd.DataFrame) -> Markup:
+    """The table of :func:`ablation_view`, folded."""
     columns = [name for name in ("question", "ablation", "effect", "ablated") if name in curves]
     rows = [
         (
@@ -91,15 +110,9 @@ def ablation_view(curves: pd.DataFrame) -> View:
         )
         for row in curves.to_dict("records")
     ]
-    listed = Markup("<details><summary>The numbers</summary>{}</details>").format(
+    return Markup("<details><summary>The numbers</summary>{}</details>").format(
         table((*columns, "accuracy (%)", "95 % interval"), rows)
     )
-
-    def figure():
-        return ablation_figure(curves)
-
-    described = "Accuracy against the number of ablated attention layers; the table below has the numbers"
-    return View("Accuracy under ablation", static(figure, described) + listed, figure)
 
 
 def explained_variance_view(texts: pd.DataFrame) -> View:

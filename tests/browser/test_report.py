@@ -56,10 +56,15 @@ def report(tmp_path_factory) -> Path:
     return write_report(found, tmp_path_factory.mktemp("report"))
 
 
+OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1120, "light"), (390, "dark")])
 def test_it_is_drawn_fits_and_can_be_read(report, open_offline, width, scheme):
     page = open_offline(report, width, scheme)
     assert states(page) == ["patch-text drawn"] * 4
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(OPEN_ALL)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     contrasts = page.evaluate(CONTRAST)
     assert len(contrasts) > 100
@@ -68,14 +73,41 @@ def test_it_is_drawn_fits_and_can_be_read(report, open_offline, width, scheme):
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def test_contents_lead_there_and_thumbnails_show(report, open_offline):
+def test_answers_fill_one_screen_and_links_open_what_is_folded(report, open_offline):
+    page = open_offline(report, 1200)
+    assert page.eval_on_selector(".answers", "node => node.getBoundingClientRect().bottom") <= 900
+    folded = page.locator("details.fold")
+    assert [each.get_attribute("open") for each in folded.all()] == [None] * folded.count()
+    links = {link.get_attribute("href") for link in page.locator(".answers a").all()}
+    assert links == {"#layers", "#heads", "#textspan", "#ablation"}
+    for target in links:
+        page.locator(f".answers a[href='{target}']").first.click()
+        assert page.locator(target).is_visible(), target
+    assert not page.locator("#files").is_visible()
+
+
+def test_what_is_folded_is_printed(report, open_offline):
+    page = open_offline(report, 1120)
+    assert not page.locator("#files").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator("#files").is_visible()
+    assert page.locator("#textspan .cl-card").first.is_visible()
+
+
+def test_without_scripts_maps_lie_over_the_photographs(report, browser):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(report.resolve().as_uri())
+    page.get_by_text("Patch-text maps", exact=True).click()
+    photograph = page.locator("#heatmaps .cl-photo").first
+    mapped = photograph.locator(".cl-map")
+    assert photograph.bounding_box()["width"] > 100
+    assert mapped.bounding_box() == pytest.approx(photograph.bounding_box(), abs=1)
+    context.close()
+
+
+def test_thumbnails_show(report, open_offline):
     page = open_offline(report)
-    for link in page.locator("nav a").all():
-        target = link.get_attribute("href")
-        link.click()
-        top = page.eval_on_selector(target, "node => node.getBoundingClientRect().top")
-        bottom = page.evaluate("innerHeight + scrollY - document.documentElement.scrollHeight")
-        assert abs(top) < 5 or bottom > -5, target
     sizes = page.evaluate("""async () => Promise.all([...document.querySelectorAll(".cl-thumb")].map(async (n) => {
       const picture = new Image();
       picture.src = getComputedStyle(n).backgroundImage.slice(5, -2);
@@ -88,6 +120,7 @@ def test_contents_lead_there_and_thumbnails_show(report, open_offline):
 
 def test_its_maps_can_be_explored(report, open_offline):
     page = open_offline(report)
+    page.evaluate(OPEN_ALL)
     explorer = page.locator("[data-kind='patch-text']").nth(1)
     explorer.get_by_role("gridcell", name="layer 5, head 0").click()
     page.mouse.move(0, 0)

@@ -11,6 +11,8 @@ from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.model.identity.verification import Verification
 from clip_lens_plugin.report.analyses import Heatmap, Report
+from clip_lens_plugin.report.clearest import COLUMNS
+from clip_lens_plugin.report.provenance import ReportProvenance
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 EVIL_TEXT = "a </style></script><script>x</script> $text"
@@ -20,7 +22,7 @@ def span(layer: int, head: int, texts: list[str], shares: list[float], total: fl
     return HeadSpan(layer, head, texts, list(range(len(texts))), shares, total, torch.eye(len(texts)).double())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scores() -> HeadTextScores:
     """2 layers of 3 heads, 2 x 4 patches, 2 texts."""
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +30,7 @@ def scores() -> HeadTextScores:
     return HeadTextScores(by_token, torch.tensor([0.25, -0.5]), ("a dog", EVIL_TEXT), (2, 4))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def spans() -> TextSpanResult:
     return TextSpanResult(
         [
@@ -40,7 +42,7 @@ def spans() -> TextSpanResult:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def top_images() -> pd.DataFrame:
     rows = [
         (0, 0, 1, EVIL_TEXT, "highest", 1, 1, 0.25),
@@ -50,32 +52,54 @@ def top_images() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "head", "rank", "text", "side", "place", "row", "score"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report(scores, spans, top_images) -> Report:
     layers = [("embed", None, 0.1, 0.01), ("heads", 0, 0.5, 0.02), ("attn_bias", 0, 0.05, 0.0)]
     layers += [("mlp", 0, 0.3, 0.03), ("ln_bias", None, 0.05, 0.0)]
     share = ["share_mean", "share_std"]
     curve = [
-        ("nothing", "base", 0, 0.8125, 0.75, 0.875),
-        ("attention 0", "attention", 1, 0.3125, 0.25, 0.5),
-        ("all MLPs", "mlps", 1, 0.75, 0.5, 1.0),
+        ("nothing", "base", 0, 0.8125, 0.75, 0.875, 0.0, 0.0, 0.0),
+        ("attention 0", "attention", 1, 0.3125, 0.25, 0.5, -0.5, -0.75, -0.25),
+        ("all MLPs", "mlps", 1, 0.75, 0.5, 1.0, -0.0625, -0.25, 0.125),
     ]
-    ablation = pd.DataFrame(curve, columns=["ablated", "kind", "layers", "accuracy", "low", "high"])
+    measured = ["accuracy", "low", "high", "difference", "difference_low", "difference_high"]
+    ablation = pd.DataFrame(curve, columns=["ablated", "kind", "layers", *measured])
     ablation = ablation.assign(question="<i>what</i>", ablation="mean", effect="direct")
     names = (EVIL, "plain.png")
     top = top_images.rename(columns={"row": "image"})
+    clarity = [
+        (1, 1, 1, 0.25, 0.125, 0.1875, 0.002, True, True),
+        (0, 0, 2, 0.875, 0.5, 0.625, 0.004, True, True),
+        (1, 0, 1, 0.5, 0.625, 0.75, 0.001, False, False),
+    ]
     return Report(
-        model_name="model <b>",
-        images_from="two images",
-        pool_name="texts & more",
-        pool_size=1234,
+        provenance=ReportProvenance(
+            made="2026-01-02 03:04:05+00:00",
+            command="clip-lens report --images 'two <images>'",
+            versions={"clip_lens_plugin": "1.2.3", "torch": "4.5.6"},
+            model="model <b>",
+            weights="file <u>.pt",
+            architecture="1 layers of 2 heads",
+            device="cpu",
+            dtype="float32",
+            image_size=(32, 48),
+            preprocessing=("Resize(size=32)", "CenterCrop((32, 48))"),
+            dataset="two images",
+            fingerprint="0123456789abcdef",
+            n_images=2,
+            n_skipped=1,
+            texts="texts & more",
+            n_texts=1234,
+            verified=Verification(1e-7, 1e-5, "float32", 1, "probe"),
+        ),
         names=names,
         completeness_error=2e-7,
-        verified=Verification(1e-7, 1e-5, "float32", 1, "probe"),
+        head_width=8,
         layers=pd.DataFrame(layers, columns=["part", "layer", *share]).astype({"layer": "Int64"}),
         heads=pd.DataFrame([(0, 0, 0.6, 0.1), (0, 1, -0.1, 0.2)], columns=["layer", "head", *share]),
         text_span=spans.to_dataframe(),
         spans=spans,
+        clarity=pd.DataFrame(clarity, columns=COLUMNS),
         top_images=top.assign(name=[names[i] for i in top["image"]]),
         ablation=ablation.assign(classes=4, scored=16, means_from=16),
         heatmaps=(Heatmap(0, scores, Image.new("RGB", (40, 20), "red"), None),),

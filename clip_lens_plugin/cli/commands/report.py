@@ -99,6 +99,7 @@ def report(
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
 
         def written(rows: ContributionStore, about: About) -> Path:
+            from clip_lens_plugin.cli.typed import command_line
             from clip_lens_plugin.report.analyses import report_on
 
             with Bars(console) as bars:
@@ -109,6 +110,7 @@ def report(
                     images_from=about.images_from,
                     pictures=about.pictures,
                     skipped=rows.skipped,
+                    command=command_line(),
                     on_progress=bars.on_progress,
                     **about.more,
                 )

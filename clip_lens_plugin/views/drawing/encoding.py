@@ -22,6 +22,11 @@ def picture_uri(picture: Image.Image, side: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def png_uri(png: bytes) -> str:
+    """A PNG as a data address."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def floats(values: Float[Tensor, "..."]) -> dict[str, object]:
     """float32 numbers with their shape, exactly; ``decode`` in ``static/runtime.js`` reads them."""
     array = values.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False)

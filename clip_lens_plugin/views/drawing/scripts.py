@@ -17,7 +17,7 @@ from clip_lens_plugin.upstream.of_circuitsvis import bundle
 COMPONENTS = ("runtime.js", "patch_text.js", "attention.js")
 """The runtime, which finds and draws views, then what it draws."""
 
-STYLES = ("style.css", "patch_text.css", "attention.css", "gallery.css")
+STYLES = ("style.css", "patch_text.css", "attention.css", "gallery.css", "still.css")
 
 CIRCUITSVIS_ID = "clip-lens-circuitsvis"
 
@@ -52,6 +52,12 @@ def _running_cell() -> str | None:
 def style() -> Markup:
     """The style element of all views."""
     return Markup("<style>{}</style>").format(Markup("".join(_static(name) for name in STYLES)))
+
+
+@cache
+def report_style() -> Markup:
+    """The style element of a report's page, besides that of its views."""
+    return Markup("<style>{}</style>").format(Markup(_static("report.css")))
 
 
 @cache

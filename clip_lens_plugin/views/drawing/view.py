@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing import scripts
+from clip_lens_plugin.views.drawing.encoding import png_uri
 from clip_lens_plugin.views.drawing.lettering import plain_lettering
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 
@@ -104,29 +105,34 @@ class View:
 
 
 def drawn(
-    kind: str, data: dict[str, object], figure: Callable[[], Figure], description: str, on_demand: str | None = None
+    kind: str,
+    data: dict[str, object],
+    figure: Callable[[], Figure] | Markup,
+    description: str,
+    on_demand: str | None = None,
 ) -> Markup:
     """What the script for ``kind`` draws from ``data``; its static picture is shown until then.
 
     Args:
         kind: the name under which the runtime knows the script, see ``static/runtime.js``.
         data: JSON; what the script shows of it, it shows as text.
-        figure: draws the static picture.
+        figure: draws the static picture; or stands in its place, an element of the class "cl-static".
         description: of the picture, for who cannot see it.
         on_demand: what a button says that has to be pressed first, for what takes a browser long.
     """
-    picture = png_uri(figure_png(figure()))
+    still = figure if isinstance(figure, Markup) else _image(figure, description)
     wait = Markup(' data-on-demand="{}"').format(on_demand) if on_demand else Markup()
-    return Markup('<div class="cl-drawn" data-kind="{}"{}><img class="cl-static" alt="{}" src="{}">{}</div>').format(
-        kind, wait, one_line(description), picture, scripts.data(data)
-    )
+    return Markup('<div class="cl-drawn" data-kind="{}"{}>{}{}</div>').format(kind, wait, still, scripts.data(data))
 
 
 def static(figure: Callable[[], Figure], description: str) -> Markup:
     """A figure as a picture that no script changes."""
-    picture = png_uri(figure_png(figure()))
-    image = Markup('<div class="cl-wide cl-figure"><img class="cl-static" alt="{}" src="{}"></div>')
-    return image.format(one_line(description), picture)
+    return Markup('<div class="cl-wide cl-figure">{}</div>').format(_image(figure, description))
+
+
+def _image(figure: Callable[[], Figure], description: str) -> Markup:
+    image = Markup('<img class="cl-static" alt="{}" src="{}">')
+    return image.format(one_line(description), png_uri(figure_png(figure())))
 
 
 def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
@@ -138,11 +144,6 @@ def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
         # As savefig does, which draws everything twice.
         FigureCanvasAgg(figure).print_png(buffer, metadata=SAME_EACH_TIME[".png"])
     return buffer.getvalue()
-
-
-def png_uri(png: bytes) -> str:
-    """A data address."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

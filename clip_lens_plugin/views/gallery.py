@@ -131,5 +131,3 @@ def _card(span: HeadSpan, tops: Mapping[tuple, list[dict]], names: Mapping[int, 
         texts.append({"text": text, "before": before, "share": share, **found})
         before = share
     return {"layer": span.layer, "head": span.head, "total": span.total_variance, "texts": texts}
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +16,8 @@ from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
-from clip_lens_plugin.views.drawing.colours import SIGNED_OVER_PHOTOGRAPH
+from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
+from clip_lens_plugin.views.drawing.crops import Box, crop_box, hides_something
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.sheet import (
     BAR,
@@ -51,9 +51,6 @@ WIDEST = 2.0
 GAP = 0.1
 LONGER_SIDE = 640
 """Pixels of a photograph; more are not seen at the size of a figure."""
-
-Box = tuple[float, float, float, float]
-"""Left, top, width and height as parts of a photograph."""
 
 
 @dataclass(frozen=True)
@@ -260,27 +257,3 @@ def _fade_unseen(axes: Axes, picture: Image.Image, box: Box) -> None:
     for low, high in ((-0.5, y0), (y1, height - 0.5)):
         if high - low > 0.5:
             axes.axhspan(low, high, **style)
-
-
-def crop_box(
-    picture: Image.Image, placement: Placement | None, grid_size: tuple[int, int], interpolation: Interpolation
-) -> Box:
-    """Left, top, width and height of all patches together as parts of the photograph."""
-    checked_choice("interpolation", interpolation, get_args(Interpolation))
-    if placement is None:
-        return 0.0, 0.0, 1.0, 1.0
-    width, height = placement.photo_size
-    if picture.size != (width, height):
-        raise ValueError(
-            f"The placement is of a photograph of {width} x {height} pixels, the picture has "
-            f"{picture.size[0]} x {picture.size[1]}. Give the photograph that was preprocessed."
-        )
-    boxes = placement.patch_boxes(grid_size)
-    (left, top), (right, bottom) = boxes[0, 0, :2].tolist(), boxes[-1, -1, 2:].tolist()
-    return left / width, top / height, (right - left) / width, (bottom - top) / height
-
-
-def hides_something(box: Box) -> bool:
-    """Whether a part of the photograph lies outside."""
-    left, top, width, height = box
-    return left > 1e-9 or top > 1e-9 or left + width < 1 - 1e-9 or top + height < 1 - 1e-9

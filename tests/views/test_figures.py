@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_lens_plugin.views.drawing.view import save_figure
+from clip_lens_plugin.views.drawing.figure_files import save_figure
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure
 
 
@@ -74,7 +74,7 @@ def test_a_pdf_embeds_its_letters_as_truetype_under_the_same_name_each_time(tmp_
     make = """
 import sys
 from matplotlib.figure import Figure
-from clip_lens_plugin.views.drawing.view import save_figure
+from clip_lens_plugin.views.drawing.figure_files import save_figure
 figure = Figure()
 figure.text(0.5, 0.5, "Größe ± 0.5")
 save_figure(figure, sys.argv[1])

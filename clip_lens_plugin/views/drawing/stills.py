@@ -12,7 +12,7 @@ from PIL import Image
 
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.drawing.colours import ADDS, OPACITY, TAKES
+from clip_lens_plugin.views.drawing.colours import ADDS, OPACITY, TAKES, rgb
 from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 
 STILL_SIDE = 200
@@ -51,9 +51,8 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float
 
 def _painted(relative: Float[np.ndarray, "rows columns"]) -> bytes:
     """A PNG of one pixel a patch, as opaque as its value is great."""
-    adds, takes = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (ADDS, TAKES))
     painted = np.empty((*relative.shape, 4), dtype=np.uint8)
-    painted[..., :3] = np.where(relative[..., None] > 0, adds, takes)
+    painted[..., :3] = np.where(relative[..., None] > 0, rgb(ADDS), rgb(TAKES))
     painted[..., 3] = (255 * OPACITY * np.abs(relative)).round()
     buffer = io.BytesIO()
     Image.fromarray(painted).save(buffer, "PNG")

@@ -98,3 +98,26 @@ def test_the_mathematics_does_not_import_the_model(imports: dict[str, set[str]])
 def test_a_circle_is_found(second: str) -> None:
     assert set(circle(graph({"a": "import b", "b": second}))) == {"a", "b"}
     assert circle(graph({"a": "import b", "b": "import os"})) == []
+
+
+def loaded_at_once(source: str) -> set[str]:
+    """Modules that are imported when a module is: those that stand at its top, but for types alone."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_a_report_needs_no_matplotlib() -> None:
+    sources = {module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")}
+    waiting, seen = [f"{NAME}.views.report", f"{NAME}.report.analyses"], set()
+    while waiting:
+        name = waiting.pop()
+        if name in sources and name not in seen:
+            seen.add(name)
+            waiting += loaded_at_once(sources[name])
+    assert f"{NAME}.views.drawing.view" in seen
+    assert {each for each in seen if any("matplotlib" in other for other in loaded_at_once(sources[each]))} == set()

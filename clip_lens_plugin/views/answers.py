@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
+from clip_lens_plugin.report.results import Report
 from clip_lens_plugin.statistics.intervals import Z
 from clip_lens_plugin.statistics.moments import LATE_LAYERS
 from clip_lens_plugin.views.charts import PART_NAMES, layer_chart, records
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.report.results import Report
 
 N_CLEAREST, N_GREATEST = 5, 5
 FEW_SCORED = 100

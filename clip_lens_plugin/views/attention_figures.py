@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from clip_lens_plugin.views.drawing.colours import WEIGHTS, WEIGHTS_OVER_PHOTOGRAPH
+from clip_lens_plugin.views.drawing.colour_maps import WEIGHTS_OVER_PHOTOGRAPH
+from clip_lens_plugin.views.drawing.colours import WEIGHTS
 from clip_lens_plugin.views.drawing.layers import label_grid
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.sheet import (

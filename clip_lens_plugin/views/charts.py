@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, TAKES
+from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, TAKES, rgb
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 
 PART_NAMES = {"heads": "attention heads", "mlp": "MLP", "attn_bias": "attention bias"}
@@ -141,7 +141,7 @@ def _dot(x: float, row: dict[str, Any]) -> dict[str, Any]:
 def _shade(relative: float) -> tuple[str, str]:
     """The colour of a value from −1 to 1 on white, and black or white, which stands out from it more."""
     full = ADDS if relative > 0 else TAKES
-    mixed = [255 + abs(relative) * (int(full[i : i + 2], 16) - 255) for i in (1, 3, 5)]
+    mixed = [255 + abs(relative) * (each - 255) for each in rgb(full)]
     linear = [(c / 255 / 12.92) if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in mixed]
     light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     ink = "#000" if (light + 0.05) / 0.05 >= 1.05 / (light + 0.05) else "#fff"

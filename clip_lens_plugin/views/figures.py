@@ -15,6 +15,7 @@ from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colours import LINE_STYLES, NEUTRAL, SIGNED
 from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, label_grid
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.drawing.sheet import (
     BAR,
     COLUMN,
@@ -24,7 +25,6 @@ from clip_lens_plugin.views.drawing.sheet import (
     TEXT,
     Sheet,
     line_height,
-    signed,
     text_height,
     text_width,
     wrapped,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from PIL import Image
 
 from clip_lens_plugin.describe.spans import HeadSpan
@@ -14,7 +14,9 @@ from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.thumbnails import THUMBNAIL_SIDE, Thumbnails
 from clip_lens_plugin.views.drawing.view import View
-from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_TEXTS = 8
 """Of a head that are shown at once; the others are folded."""
@@ -47,6 +49,8 @@ def head_gallery_view(
     body = thumbnails.style + gallery_body(spans, images, thumbnails, names)
 
     def figure() -> Figure:
+        from clip_lens_plugin.views.gallery_figures import gallery_figure  # matplotlib, which a page does without.
+
         ordered = [span for _, inside in _by_layer(spans) for span in inside]
         return gallery_figure(ordered, images, pictures, names)
 
@@ -111,6 +115,8 @@ def neighbours_view(
     )
 
     def figure() -> Figure:
+        from clip_lens_plugin.views.gallery_figures import neighbours_figure
+
         return neighbours_figure(query, query_name, found, pictures, title)
 
     return View(title, Markup(body), figure)

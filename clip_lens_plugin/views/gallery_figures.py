@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.drawing.sheet import (
     MARGIN,
     PAGE,
@@ -20,7 +21,6 @@ from clip_lens_plugin.views.drawing.sheet import (
     Sheet,
     heading_height,
     line_height,
-    signed,
     text_height,
     wrapped,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +14,10 @@ from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
-from clip_lens_plugin.views.drawing.colours import SIGNED_OVER_PHOTOGRAPH
+from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
+from clip_lens_plugin.views.drawing.crops import Box, crop_box, hides_something
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.drawing.sheet import (
     BAR,
     COLUMN,
@@ -27,13 +28,10 @@ from clip_lens_plugin.views.drawing.sheet import (
     Sheet,
     heading_height,
     line_height,
-    signed,
     text_height,
     wrapped,
 )
-
-ADDED = "added by a patch (cosine)"
-"""What a map's colours say."""
+from clip_lens_plugin.views.map_words import ADDED, greatest, named_heads
 
 MARKS = {"most similar": "#1a9850", "least similar": "#d73027"}
 """Borders of figure 6."""
@@ -46,15 +44,10 @@ MOST_ACROSS = 4
 WIDEST = 2.0
 """Width by height of the widest panel; a wider photograph is shown lower than the others."""
 
-MOST_HEADS_NAMED = 3
-"""Heads that are named each; of more their number is told."""
 
 GAP = 0.1
 LONGER_SIDE = 640
 """Pixels of a photograph; more are not seen at the size of a figure."""
-
-Box = tuple[float, float, float, float]
-"""Left, top, width and height as parts of a photograph."""
 
 
 @dataclass(frozen=True)
@@ -160,25 +153,6 @@ def _check_matches(
         checked_choice("A mark", mark, (*MARKS, ""))
 
 
-def greatest(maps: PatchTextMap) -> float:
-    """The value with the full colour: the greatest of a patch.
-
-    Where the class token adds more than all patches could, these stay pale: an equal part of it, if that is greater.
-    """
-    of_patches = float(maps.values.detach().abs().max()) if maps.values.numel() else 0.0
-    n_patches = maps.grid_size[0] * maps.grid_size[1]
-    return max(of_patches, float(maps.class_token.detach().abs().max()) / n_patches) or 1.0
-
-
-def named_heads(heads: tuple[tuple[int, int], ...] | None) -> str:
-    """What the heads of a map are called: those whose contributions it sums."""
-    if heads is None:
-        return "all heads"
-    if len(heads) > MOST_HEADS_NAMED or not heads:
-        return f"{len(heads)} heads" if heads else "chosen heads"
-    return "; ".join(f"layer {layer}, head {head}" for layer, head in heads)
-
-
 def _below(
     maps: PatchTextMap, row: int, t: int, room: float, marks: Sequence[str]
 ) -> list[tuple[str, float, str, str]]:
@@ -268,27 +242,3 @@ def _fade_unseen(axes: Axes, picture: Image.Image, box: Box) -> None:
     for low, high in ((-0.5, y0), (y1, height - 0.5)):
         if high - low > 0.5:
             axes.axhspan(low, high, **style)
-
-
-def crop_box(
-    picture: Image.Image, placement: Placement | None, grid_size: tuple[int, int], interpolation: Interpolation
-) -> Box:
-    """Left, top, width and height of all patches together as parts of the photograph."""
-    checked_choice("interpolation", interpolation, get_args(Interpolation))
-    if placement is None:
-        return 0.0, 0.0, 1.0, 1.0
-    width, height = placement.photo_size
-    if picture.size != (width, height):
-        raise ValueError(
-            f"The placement is of a photograph of {width} x {height} pixels, the picture has "
-            f"{picture.size[0]} x {picture.size[1]}. Give the photograph that was preprocessed."
-        )
-    boxes = placement.patch_boxes(grid_size)
-    (left, top), (right, bottom) = boxes[0, 0, :2].tolist(), boxes[-1, -1, 2:].tolist()
-    return left / width, top / height, (right - left) / width, (bottom - top) / height
-
-
-def hides_something(box: Box) -> bool:
-    """Whether a part of the photograph lies outside."""
-    left, top, width, height = box
-    return left > 1e-9 or top > 1e-9 or left + width < 1 - 1e-9 or top + height < 1 - 1e-9

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from PIL import Image
 
 from clip_lens_plugin.images.pictures import upright_rgb
@@ -14,11 +14,15 @@ from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
+from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
 from clip_lens_plugin.views.drawing.view import View, drawn, static
-from clip_lens_plugin.views.map_figures import crop_box, hides_something, maps_figure, named_heads
 from clip_lens_plugin.views.map_stills import still_maps
+from clip_lens_plugin.views.map_words import named_heads
 from clip_lens_plugin.views.summaries import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIDE = 480
 """Longer side, in pixels, of a photograph on a page."""
@@ -65,6 +69,8 @@ def head_text_view(
     maps, title = scores.map(), f"Patch-text maps of {name}"
 
     def figure() -> Figure:
+        from clip_lens_plugin.views.map_figures import maps_figure  # matplotlib, which a light view does without.
+
         return maps_figure(maps, [picture], [placement], interpolation=interpolation, title=title)
 
     data = {
@@ -123,6 +129,8 @@ def patch_text_view(
         raise ValueError("The placements are of photographs: give the pictures as well.")
 
     def figure() -> Figure:
+        from clip_lens_plugin.views.map_figures import maps_figure
+
         return maps_figure(maps, pictures, placements, marks, names, interpolation, title=title)
 
     described = f"Maps of {len(pictures)} images for: {', '.join(maps.texts)}"

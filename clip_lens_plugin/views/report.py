@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 from PIL import Image
 
 from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.report.results import Report
 from clip_lens_plugin.views.answers import answers
 from clip_lens_plugin.views.charts import accuracy_chart, head_grid, records
 from clip_lens_plugin.views.drawing import scripts
@@ -18,10 +18,6 @@ from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
 from clip_lens_plugin.views.gallery import gallery_body
 from clip_lens_plugin.views.patch_text import head_text_view
 from clip_lens_plugin.views.summaries import ablation_table, head_table, layer_table, table
-
-if TYPE_CHECKING:
-    from clip_lens_plugin.report.results import Report
-
 
 PAGE = "report.html"
 GREY = (128, 128, 128)

@@ -1,4 +1,7 @@
-"""Views of summary tables: shares of layers and heads, ablation curves, variance that texts explain."""
+"""Views of summary tables: shares of layers and heads, ablation curves, variance that texts explain.
+
+Their figures, and matplotlib, are loaded when one is drawn: a page of tables does without.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from markupsafe import Markup
 
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.view import View, static
-from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
 
 PARTS = {
     "embed": "patch embedding",
@@ -34,6 +36,8 @@ def layer_view(layers: pd.DataFrame) -> View:
     described = "Share of the embedding by layer and part; the table below has the numbers"
 
     def figure():
+        from clip_lens_plugin.views.figures import layer_figure
+
         return layer_figure(layers)
 
     return View("What each layer contributes", static(figure, described) + layer_table(layers), figure)
@@ -62,6 +66,8 @@ def head_view(heads: pd.DataFrame) -> View:
     described = "Mean share of each head, layers by heads; the table below has the numbers"
 
     def figure():
+        from clip_lens_plugin.views.figures import head_figure
+
         return head_figure(heads)
 
     return View("What each head contributes", static(figure, described) + head_table(heads), figure)
@@ -94,6 +100,8 @@ def ablation_view(curves: pd.DataFrame) -> View:
     described = "Accuracy against the number of ablated attention layers; the table below has the numbers"
 
     def figure():
+        from clip_lens_plugin.views.figures import ablation_figure
+
         return ablation_figure(curves)
 
     return View("Accuracy under ablation", static(figure, described) + ablation_table(curves), figure)
@@ -131,6 +139,8 @@ def explained_variance_view(texts: pd.DataFrame) -> View:
     )
 
     def figure():
+        from clip_lens_plugin.views.figures import explained_variance_figure
+
         return explained_variance_figure(texts)
 
     described = "Explained variance against the number of texts, one panel per layer"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_lens_plugin.views.drawing.view import save_figure
+from clip_lens_plugin.views.drawing.figure_files import save_figure
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure
 
 

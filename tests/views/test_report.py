@@ -148,7 +148,7 @@ def test_tables_of_an_earlier_report_do_not_stay(report, tmp_path):
 
 def test_two_hundred_photographs_and_a_large_tower_stay_below_15_megabytes(report):
     rng = np.random.default_rng(0)
-    noise = [Image.fromarray(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)) for _ in range(4)]
+    noise = [Image.fromarray(rng.integers(0, 256, (480, 480, 3), dtype=np.uint8)) for _ in range(4)]
     pictures = {i: noise[i % 4].rotate(i) for i in range(200)}
     layers, heads, tokens, texts = 24, 16, 577, 3
     number = max(1, HEATMAP_BYTES // (4 * layers * heads * tokens * texts))

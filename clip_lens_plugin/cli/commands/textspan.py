@@ -102,7 +102,7 @@ def _print_texts(console: Console, found: TextSpanResult) -> None:
 def _write(found: TextSpanResult, out: Path, figure_format: Format) -> list[Path]:
     from clip_lens_plugin.files.whole import whole_files
     from clip_lens_plugin.plain_text import write_csv
-    from clip_lens_plugin.views.drawing.view import save_figure
+    from clip_lens_plugin.views.drawing.figure_files import save_figure
     from clip_lens_plugin.views.figures import explained_variance_figure
 
     table = found.to_dataframe()

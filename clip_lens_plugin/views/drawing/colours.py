@@ -7,9 +7,6 @@ the photograph through.
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.colors import ListedColormap, to_rgb
-
 SIGNED = "PuOr_r"
 """Colour map of signed values: purple below zero, white at zero, orange above."""
 
@@ -40,21 +37,11 @@ LINE_STYLES = [
 """Okabe and Ito's colours, each with a marker of its own."""
 
 
-def _clear_to(colour: str, steps: int) -> np.ndarray:
-    rgba = np.empty((steps, 4))
-    rgba[:, :3] = to_rgb(colour)
-    rgba[:, 3] = np.linspace(0, OPACITY, steps)
-    return rgba
-
-
-# An odd number of steps, so that zero has one of its own.
-SIGNED_OVER_PHOTOGRAPH = ListedColormap(
-    np.concatenate([_clear_to(TAKES, 256)[:0:-1], _clear_to(ADDS, 256)]), "signed over a photograph"
-)
-WEIGHTS_OVER_PHOTOGRAPH = ListedColormap(_clear_to(ADDS, 256), "weights over a photograph")
-
-
 def over_photograph() -> dict[str, object]:
     """The same for scripts: colours as [red, green, blue] of 0 to 255, and the opacity of the greatest value."""
-    adds, takes = ([round(255 * part) for part in to_rgb(colour)] for colour in (ADDS, TAKES))
-    return {"adds": adds, "takes": takes, "opacity": OPACITY}
+    return {"adds": rgb(ADDS), "takes": rgb(TAKES), "opacity": OPACITY}
+
+
+def rgb(colour: str) -> list[int]:
+    """Red, green and blue of 0 to 255, of a colour such as "#e66101"."""
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]

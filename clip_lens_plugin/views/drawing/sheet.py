@@ -17,6 +17,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from clip_lens_plugin.plain_text import one_line
+from clip_lens_plugin.views.drawing.numbers import tick_label
 
 COLUMN = 3.3
 PAGE = 6.8
@@ -78,17 +79,6 @@ class Sheet:
 
 BAR = 0.42
 """Inches that a colour bar takes with its numbers and its label."""
-
-
-def signed(value: float, places: int) -> str:
-    """The number with its sign and so many places after the point; what rounds to nothing is 0 without a sign."""
-    told = f"{value:+.{places}f}"
-    return told[1:] if float(told) == 0 else told.replace("-", "−")
-
-
-def tick_label(value: float, with_sign: bool) -> str:
-    """The number to two digits."""
-    return f"{value:{'+' if with_sign and value else ''}.2g}".replace("-", "−")
 
 
 def line_height(size: float) -> float:

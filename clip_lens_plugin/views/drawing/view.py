@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 from markupsafe import Markup
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.encoding import png_uri
-from clip_lens_plugin.views.drawing.lettering import plain_lettering
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SUFFIXES = (".html", ".png", ".svg", ".pdf")
-FIGURE_SUFFIXES = SUFFIXES[1:]
-
-DPI = 150
-"""Of figures as pictures: as wide as a paper's page they fill a page of views."""
-
-SAME_EACH_TIME = {
-    ".png": {"Software": None},
-    ".svg": {"Creator": None, "Date": None},
-    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-}
-"""What matplotlib would note of itself and of the day, left out."""
-
-EMBEDDED: dict[Any, Any] = {"svg.hashsalt": "clip-lens", "pdf.fonttype": 42}
-"""Elements of an SVG are named at random but for the salt; fonts of a PDF are embedded as TrueType."""
 
 MOST_OF_TITLE = 300
 """Characters."""
@@ -77,6 +61,8 @@ class View:
             with whole_files() as beside:
                 beside(path).write_text(text, encoding="utf-8")
         elif Path(path).suffix in SUFFIXES:
+            from clip_lens_plugin.views.drawing.figure_files import save_figure
+
             save_figure(self.figure(), path)
         else:
             raise ValueError(f"A view is saved as one of {' '.join(SUFFIXES)}, got {path}.")
@@ -85,7 +71,7 @@ class View:
     @cached_property
     def png(self) -> bytes:
         """The static picture."""
-        return figure_png(self.figure())
+        return _png(self.figure)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         """HTML, and the picture for places that show none."""
@@ -132,31 +118,13 @@ def static(figure: Callable[[], Figure], description: str) -> Markup:
 
 def _image(figure: Callable[[], Figure], description: str) -> Markup:
     image = Markup('<img class="cl-static" alt="{}" src="{}">')
-    return image.format(one_line(description), png_uri(figure_png(figure())))
+    return image.format(one_line(description), png_uri(_png(figure)))
 
 
-def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
-    """PNG on white, without matplotlib's note of its own version and address."""
-    buffer = io.BytesIO()
-    with plain_lettering():
-        figure.set_dpi(dpi)
-        figure.set_facecolor("white")
-        # As savefig does, which draws everything twice.
-        FigureCanvasAgg(figure).print_png(buffer, metadata=SAME_EACH_TIME[".png"])
-    return buffer.getvalue()
+def _png(figure: Callable[[], Figure]) -> bytes:
+    from clip_lens_plugin.views.drawing.figure_files import figure_png  # matplotlib, which pages can do without.
 
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a .png, .svg or .pdf; the same figure gives the same bytes, without matplotlib's version and the date.
-
-    Raises:
-        ValueError: for another suffix.
-    """
-    suffix = Path(path).suffix
-    if suffix not in FIGURE_SUFFIXES:
-        raise ValueError(f"A figure is saved as one of {' '.join(FIGURE_SUFFIXES)}, got {path}.")
-    with plain_lettering(), matplotlib.rc_context(EMBEDDED), whole_files() as beside:
-        figure.savefig(beside(path), dpi=DPI, facecolor="white", metadata=SAME_EACH_TIME[suffix])
+    return figure_png(figure())
 
 
 def page(title: str, views: Sequence[View]) -> str:

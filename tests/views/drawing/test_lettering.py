@@ -15,7 +15,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
-from clip_lens_plugin.views.drawing.view import View, save_figure
+from clip_lens_plugin.views.drawing.figure_files import save_figure
+from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.figures import ablation_figure
 from clip_lens_plugin.views.gallery import neighbours_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view

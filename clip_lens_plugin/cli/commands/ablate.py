@@ -25,6 +25,7 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
     SourceArgument,
     check_out,
+    check_source,
 )
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import print_path, say
@@ -77,6 +78,7 @@ def ablate(
     with one_line_ends(console, AGAIN):
         out = free_place(source, "ablation") if out is None else out
         check_out(out)
+        check_source(source)
         with starting(console):
             import torch
 

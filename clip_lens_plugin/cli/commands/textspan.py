@@ -20,6 +20,7 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
     SourceArgument,
     check_out,
+    check_source,
 )
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import cell, print_path
@@ -52,6 +53,7 @@ def textspan(
     with one_line_ends(console, AGAIN):
         out = free_place(source, "textspan") if out is None else out
         check_out(out)
+        check_source(source)
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars

@@ -11,7 +11,7 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import DAMAGED, one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
+from clip_lens_plugin.cli.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.printing import say_next
 from clip_lens_plugin.plain_text import one_line
 
@@ -44,6 +44,7 @@ def verify(
     """
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, lambda notes: "not all was compared"):
+        check_source(source)
         with starting(console):
             from clip_lens_plugin.cli.answers import next_words
             from clip_lens_plugin.cli.chosen import ChosenModel

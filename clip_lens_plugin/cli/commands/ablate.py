@@ -77,8 +77,8 @@ def ablate(
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, AGAIN):
         out = free_place(source, "ablation") if out is None else out
-        check_out(out)
         check_source(source)
+        check_out(out)
         with starting(console):
             import torch
 

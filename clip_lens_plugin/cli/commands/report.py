@@ -78,9 +78,9 @@ def report(
     with one_line_ends(console, lambda notes: "nothing was written"):
         given = store or images
         place = free_place(None if given is None else str(given), "report") if out is None else out
+        check_source(None if given is None else str(given))
         check_out(place)
         check_place(place / PAGE)
-        check_source(None if given is None else str(given))
         with starting(console):
             from clip_lens_plugin.cli.bars import Bars
             from clip_lens_plugin.cli.chosen import ChosenModel

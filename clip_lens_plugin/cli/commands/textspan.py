@@ -52,8 +52,8 @@ def textspan(
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, AGAIN):
         out = free_place(source, "textspan") if out is None else out
-        check_out(out)
         check_source(source)
+        check_out(out)
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars

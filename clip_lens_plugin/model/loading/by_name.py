@@ -251,8 +251,9 @@ def _refuse_size(config: dict[str, Any], options: Options, title: str) -> None:
         raise ValueError(f"{given_as('force_image_size')} {size} is smaller than one patch of {title}, {patch} pixels.")
     if patches != own and patches[0] * patches[1] == own[0] * own[1]:
         raise ValueError(
-            f"{given_as('force_image_size')} {size} makes {patches[0]} x {patches[1]} patches of {title}, as many as its "
-            f"own {own[0]} x {own[1]}: open_clip would not resize the position embedding, and read it in the wrong order."
+            f"{given_as('force_image_size')} {size} makes {patches[0]} x {patches[1]} patches of {title}, as many as "
+            f"its own {own[0]} x {own[1]}: open_clip would not resize the position embedding, and read it in the wrong "
+            f"order."
         )
 
 

@@ -7,28 +7,37 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
-_GO_ON: ContextVar[str | None] = ContextVar("how a command goes on with a collection", default=None)
+
+@dataclass(frozen=True)
+class _Command:
+    go_on: str
+    keeps: bool
+
+
+_COMMAND: ContextVar[_Command | None] = ContextVar("the command that runs", default=None)
 """None where messages are for who writes Python."""
 
 
 @contextmanager
-def for_command_line(go_on: str) -> Iterator[None]:
+def for_command_line(go_on: str, keeps: bool = True) -> Iterator[None]:
     """Inside, messages name options of the command line, and no call in Python.
 
     Args:
         go_on: how a collection that was cut off is gone on with, see :func:`go_on`.
+        keeps: whether the command keeps what it collected when it is cut off.
     """
-    before = _GO_ON.set(go_on)
+    before = _COMMAND.set(_Command(go_on, keeps))
     try:
         yield
     finally:
-        _GO_ON.reset(before)
+        _COMMAND.reset(before)
 
 
 def hint(python: str, command_line: str) -> str:
     """The one of the two that is for who reads the message."""
-    return python if _GO_ON.get() is None else command_line
+    return python if _COMMAND.get() is None else command_line
 
 
 def given_as(keyword: str) -> str:
@@ -38,7 +47,14 @@ def given_as(keyword: str) -> str:
 
 def go_on() -> str:
     """How a collection that was cut off is gone on with, as a clause: "go on with resume"."""
-    return _GO_ON.get() or "go on with resume"
+    command = _COMMAND.get()
+    return "go on with resume" if command is None else command.go_on
+
+
+def kept_so_far() -> str:
+    """What is left of a collection that was cut off, as a clause."""
+    command = _COMMAND.get()
+    return "What was collected so far is kept" if command is None or command.keeps else "Nothing is kept"
 
 
 def typed(*words: str | os.PathLike[str]) -> str:

@@ -23,6 +23,7 @@ from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.given_data import data_of
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import once_a_call
@@ -125,7 +126,7 @@ def mean_ablation_curve(
                 f"Direct effects take means from contributions, a store or sums, got {type(source).__name__}."
             )
         if ablation == "mean" and source is data and len(data) < 2:
-            raise ValueError("The mean of one image is the image: give means_from, or more images.")
+            raise ValueError(f"The mean of one image is the image: give {hint('means_from, or ', '')}more images.")
         found = direct_logits(data, texts, chosen, ablation, source, seed, constants_of(data, constants))
     else:
         if constants is not None and checked_constants(constants) == "shared":

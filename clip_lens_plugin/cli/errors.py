@@ -30,31 +30,32 @@ DAMAGED = 4
 
 
 @contextmanager
-def one_line_ends(console: Console, interrupted: How, who: str = "clip-lens", go_on: str = AGAIN) -> Iterator[None]:
+def one_line_ends(console: Console, how: How) -> Iterator[None]:
     """What ends a command, an error, Ctrl-C or SIGTERM, is said in one line.
 
     Args:
-        console, who, go_on: see :func:`one_line_errors`.
-        interrupted: see :func:`one_line_interrupt`.
+        console: of the line.
+        how: see :func:`one_line_interrupt`; a text if what was collected is kept.
     """
-    with one_line_errors(console, who, go_on), one_line_interrupt(console, interrupted), terminated_as_interrupted():
+    keeps = isinstance(how, str)
+    with one_line_errors(console, keeps=keeps), one_line_interrupt(console, how), terminated_as_interrupted():
         yield
 
 
 @contextmanager
-def one_line_errors(console: Console, who: str = "clip-lens", go_on: str = AGAIN) -> Iterator[None]:
+def one_line_errors(console: Console, who: str = "clip-lens", go_on: str = AGAIN, keeps: bool = True) -> Iterator[None]:
     """Ends in exit code 2 and one line that begins with ``who``; what is said of a collection is a line each.
 
     Args:
         console: of messages, which name options of the command line from here on.
         who: speaks.
-        go_on: how a collection that was cut off is gone on with.
+        go_on, keeps: see :func:`~clip_lens_plugin.hints.for_command_line`.
     """
     try:
-        with for_command_line(go_on), _one_line_notes(console):
+        with for_command_line(go_on if keeps else "run the same command again", keeps), _one_line_notes(console):
             yield
     except USER_CAN_MEND as error:
-        say(console, f"{who}: {'; '.join((str(error), *_notes(error)))}")
+        say(console, f"{who}: {'; '.join((str(error), *(_notes(error) if keeps else ())))}")
         raise typer.Exit(2) from None
     except (MemoryError, RuntimeError) as error:
         from clip_lens_plugin.model.loading.errors import first_line, is_no_memory

@@ -13,6 +13,11 @@ SLOWEST = "torch"
 """The module whose import takes longest."""
 
 
+def is_alone() -> bool:
+    """Whether torchrun started no other process beside this one."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def is_first() -> bool:
     """Whether this is the only process, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"

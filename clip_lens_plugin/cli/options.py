@@ -114,6 +114,13 @@ def check_out(out: Path) -> None:
         raise PermissionError(f"--out {out} may not be written to.")
 
 
+def check_source(source: str | None) -> None:
+    """Raises FileNotFoundError if a folder is not there, before anything is imported that reads one."""
+    # Addresses and names of shards are for those who read them.
+    if source is not None and not re.search(r"://|\.tar$|\{", source) and not os.path.lexists(source):
+        raise FileNotFoundError(f"There is no folder {source}.")
+
+
 def check_device(device: str | None) -> None:
     """Raises ValueError if torch cannot use it."""
     if device is not None:

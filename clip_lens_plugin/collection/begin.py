@@ -25,7 +25,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import array_names, chunk_patterns, make_arrays
-from clip_lens_plugin.hints import go_on
+from clip_lens_plugin.hints import go_on, kept_so_far
 
 FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS)
 
@@ -81,10 +81,7 @@ def _refuse_foreign(place: Place) -> Plan | None:
 
 def not_written(place: object, error: OSError) -> OSError:
     """What to raise when a place cannot be written."""
-    return OSError(
-        f"{place} cannot be written: {error.strerror or error}. What was collected so far is kept; make room and "
-        f"{go_on()}."
-    )
+    return OSError(f"{place} cannot be written: {error.strerror or error}. {kept_so_far()}; make room and {go_on()}.")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.stream import Arrival, StreamSource
 from clip_lens_plugin.files.given import UnreachableError, reason_of
-from clip_lens_plugin.hints import given_as, go_on, hint
+from clip_lens_plugin.hints import given_as, go_on, hint, kept_so_far
 from clip_lens_plugin.images.pictures import UnreadableImageError, upright_rgb
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import refuse_not_pixels
@@ -51,7 +51,6 @@ class _Failure:
 
 
 PREPROCESSING = "--image-mean, --image-std, --image-interpolation and --image-resize-mode"
-KEPT = "What was collected so far is kept"
 _OF_THE_MACHINE = ("Too many open files", "shared memory", "allocate memory", "ancdata")
 """Parts of what torch says where a process that reads cannot pass a batch on."""
 
@@ -92,8 +91,8 @@ def _loaded(loader: DataLoader) -> Iterator[Batch | _Failure]:
         last = (str(error).splitlines() or [""])[-1]
         if isinstance(error, MemoryError) or any(each in str(error) for each in _OF_THE_MACHINE):
             raise UnreachableError(
-                f"Samples cannot be read: {last or 'too little memory'}. {KEPT}: {go_on()}, with fewer workers "
-                f"or a smaller batch."
+                f"Samples cannot be read: {last or 'too little memory'}. {kept_so_far()}: {go_on()}, with fewer "
+                f"workers or a smaller batch."
             ) from error
         raise
 
@@ -114,7 +113,7 @@ def dead_readers_said() -> Iterator[None]:
         how = said.partition("signal: ")[2].split(".")[0]
         raise UnreachableError(
             f"A process that reads samples has died{f' ({how})' if how else ''}, most often because memory ran out. "
-            f"{KEPT}: {go_on()}, with fewer workers or a smaller batch."
+            f"{kept_so_far()}: {go_on()}, with fewer workers or a smaller batch."
         ) from error
 
 
@@ -152,7 +151,7 @@ class _Prepared(Dataset):
     def _stopped(self, error: OSError | MemoryError, position: int | Arrival) -> OSError:
         return UnreachableError(
             f"Sample {self.source.name(position)!r} cannot be reached: {reason_of(error)}. It may be whole, so it is "
-            f"not skipped. {KEPT}: bring the data back and {go_on()}."
+            f"not skipped. {kept_so_far()}: bring the data back and {go_on()}."
         )
 
     def _tensor(self, image, position: int | Arrival) -> Tensor:

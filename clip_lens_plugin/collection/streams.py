@@ -23,12 +23,12 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.collection.progress import Progress
-from clip_lens_plugin.collection.reading import KEPT, Batch, dead_readers_said, read_batches
+from clip_lens_plugin.collection.reading import Batch, dead_readers_said, read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
 from clip_lens_plugin.collection.running import Ran, earlier_of, gathered, kept_if_ended
 from clip_lens_plugin.datasets.streams.stream import Arrival, State, StreamSource
 from clip_lens_plugin.files.given import UnreachableError
-from clip_lens_plugin.hints import go_on
+from clip_lens_plugin.hints import go_on, kept_so_far
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
@@ -166,7 +166,7 @@ def _blocks(
     if pulled.failure is not None:
         told = f"{type(pulled.failure).__name__}: {' '.join(str(pulled.failure).split())[:300]}"
         raise UnreachableError(
-            f"The {plan.dataset} cannot be read on ({told}). {KEPT}: when it can be read again, {go_on()}."
+            f"The {plan.dataset} cannot be read on ({told}). {kept_so_far()}: when it can be read again, {go_on()}."
         ) from pulled.failure
     if ran is not None and stand is not None:
         yield ran, {**stand, "ended": True}

@@ -25,6 +25,7 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
     SourceArgument,
     check_out,
+    check_source,
 )
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import print_path, say
@@ -76,6 +77,7 @@ def ablate(
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, AGAIN):
         out = free_place(source, "ablation") if out is None else out
+        check_source(source)
         check_out(out)
         with starting(console):
             import torch

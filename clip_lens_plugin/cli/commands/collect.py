@@ -11,7 +11,7 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, terminated_as_interrupted
-from clip_lens_plugin.cli.life import is_first, starting
+from clip_lens_plugin.cli.life import is_alone, is_first, starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import (
     AttributeOption,
@@ -20,6 +20,7 @@ from clip_lens_plugin.cli.options import (
     LabelsOption,
     LimitOption,
     PrecisionOption,
+    check_source,
 )
 from clip_lens_plugin.cli.printing import print_path, say_next
 from clip_lens_plugin.collection.errors import NOTHING_KEPT
@@ -75,6 +76,9 @@ def collect(
     scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
     """
     console = Console(stderr=True, highlight=False)
+    if is_alone():  # Of several processes, none ends before the others hear why.
+        with one_line_errors(console):
+            check_source(dataset)
     with one_line_interrupt(console, lambda notes: "nothing was collected", shown=is_first()), starting(console):
         import torch
 

@@ -45,6 +45,11 @@ def heatmap(
     """Maps a picture's similarity to texts onto its patches, on the whole picture."""
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, lambda notes: "nothing was written"):
+        out = free_place(str(image), "heatmap", ".html") if out is None else out
+        refuse_address("--out", out)
+        if not image.is_file():
+            raise FileNotFoundError(f"There is no file {image}.")
+        heads = [_head(each) for each in head] if head else None
         with starting(console):
             from clip_lens_plugin.arguments import checked_texts
             from clip_lens_plugin.files.whole import check_place
@@ -54,18 +59,13 @@ def heatmap(
             from clip_lens_plugin.views.drawing.view import SUFFIXES
             from clip_lens_plugin.views.map_figures import named_heads
             from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
-        out = free_place(str(image), "heatmap", ".png" if head or contrast else ".html") if out is None else out
         if out.suffix not in SUFFIXES:
             raise ValueError(f"--out must end in one of {' '.join(SUFFIXES)}, got {out}.")
-        refuse_address("--out", out)
         check_place(out)
         if out.suffix == ".html" and (head or contrast):
             raise ValueError("--head and --contrast are chosen on the page itself; give them for .png, .svg or .pdf.")
         if not all(each.strip() for each in checked_texts("--text", text)):
             raise ValueError("--text is blank: say what to look for.")
-        if not image.is_file():
-            raise FileNotFoundError(f"There is no file {image}.")
-        heads = [_head(each) for each in head] if head else None
         try:
             picture = open_upright(image)
         except ValueError as error:

@@ -54,6 +54,7 @@ def models(
         supported, others = (_part(rows, which) for which in (True, False))
         if supported:
             console.print(_table(supported))
+            console.print()
         if others:
             console.print(_reasons(others))
         console.print(
@@ -62,12 +63,18 @@ def models(
         )
         if not contains:
             _print_start(console)
-        example = next((row["name"] for row in supported if row["tags"]), START[1][0])
-        say_next(messages, "models", example if contains else START[1][0])
+        say_next(messages, "models", _example(supported))
 
 
 def _part(rows: list[dict[Any, Any]], supported: bool) -> list[dict[Any, Any]]:
     return [row for row in rows if row["supported"] is supported]
+
+
+def _example(rows: list[dict[Any, Any]]) -> str:
+    """One of :data:`START` if it is listed, else the first that has weights."""
+    starts = [START[1][0], *(name for name, _, _ in START)]
+    listed = [row["name"] for row in rows if row["tags"]]
+    return next((name for name in (*starts, *listed) if name in listed), starts[0])
 
 
 def _pretrained(row: dict[Any, Any]) -> list[str]:
@@ -90,37 +97,36 @@ def _print_one(console: Console, row: dict[Any, Any]) -> None:
     if not row["tags"]:
         console.print("no pretrained tags: give a file with --checkpoint")
         return
-    console.print(f"{len(row['tags'])} tags, for --pretrained:")
+    console.print(f"{len(row['tags'])} tag{'' if len(row['tags']) == 1 else 's'}, for --pretrained:")
     for tag in row["tags"]:
         console.print(f"  {escape(tag)}", soft_wrap=True)
 
 
 def _table(rows: list[dict[Any, Any]]) -> Table:
     """Supported models, a line each where the terminal is 80 columns wide or more."""
-    from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("layers", "heads", "width", "patch", "tags")]
     named = Column("supported", overflow="fold", min_width=max(len(row["name"]) for row in rows))
-    table = Table(named, *numbers, Column("family", overflow="ellipsis", no_wrap=True), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(named, *numbers, Column("family", overflow="fold"), box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for row in rows:
         rows_high, columns_wide = row["patch"].split(" x ")
         patch = rows_high if rows_high == columns_wide else f"{rows_high}x{columns_wide}"
         cells = [str(row[name]) for name in ("layers", "heads", "width")]
-        table.add_row(escape(row["name"]), *cells, patch, str(len(row["tags"])), escape(row["family"]))
+        family = row["family"].partition(" ")[2]  # Without the library that the tower is of.
+        table.add_row(escape(row["name"]), *cells, patch, str(len(row["tags"])), escape(family))
     return table
 
 
 def _reasons(rows: list[dict[Any, Any]]) -> Table:
     """Models that are not supported, by the reason."""
-    from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
     by_reason: dict[str, list[str]] = {}
     for row in rows:
         by_reason.setdefault(f"{row['family']}, {row['reason']}", []).append(row["name"])
     columns = (Column(name, overflow="fold", ratio=1) for name in ("model", "why not"))
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns, box=None, padding=(0, 1, 1, 0), pad_edge=False)
     for reason, names in by_reason.items():
         table.add_row(escape(", ".join(names)), f"not supported: {escape(reason)}")
     return table

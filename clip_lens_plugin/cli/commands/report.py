@@ -14,7 +14,7 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import ChosenOut, check_out
+from clip_lens_plugin.cli.options import ChosenOut, check_out, check_source
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import print_path, say, say_next
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
@@ -78,6 +78,7 @@ def report(
     with one_line_ends(console, lambda notes: "nothing was written"):
         given = store or images
         place = free_place(None if given is None else str(given), "report") if out is None else out
+        check_source(None if given is None else str(given))
         check_out(place)
         check_place(place / PAGE)
         with starting(console):

@@ -20,6 +20,7 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
     SourceArgument,
     check_out,
+    check_source,
 )
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import cell, print_path
@@ -51,6 +52,7 @@ def textspan(
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, AGAIN):
         out = free_place(source, "textspan") if out is None else out
+        check_source(source)
         check_out(out)
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of

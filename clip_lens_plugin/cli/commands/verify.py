@@ -11,7 +11,7 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import DAMAGED, one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import LimitOption, PrecisionOption
+from clip_lens_plugin.cli.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.printing import say_next
 from clip_lens_plugin.plain_text import one_line
 
@@ -44,6 +44,7 @@ def verify(
     """
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, lambda notes: "not all was compared"):
+        check_source(source)
         with starting(console):
             from clip_lens_plugin.cli.answers import next_words
             from clip_lens_plugin.cli.chosen import ChosenModel
@@ -51,8 +52,7 @@ def verify(
             from clip_lens_plugin.collection.own_model import OwnModelError
         plan = None
         if source is not None and is_store(source):
-            with console.status("reading the collection's files"):
-                _check_files(source)
+            _check_files(console, source)
             plan = begun_in(source)
         try:
             chosen = ChosenModel.of(choice, precision, plan, source or "")
@@ -61,9 +61,7 @@ def verify(
         except OwnModelError as error:  # The files are compared, which needs no model.
             typer.echo(one_line(f"not compared with its model: {error}"))
             return
-        with console.status("comparing the model with its source"):
-            lines = _lines(loaded, source, limit or PROBES)
-        for line in lines:
+        for line in _lines(console, loaded, source, limit or PROBES):
             typer.echo(one_line(line))
         if plan is not None:
             say_next(console, *next_words(plan, str(source)))
@@ -75,35 +73,44 @@ def verify(
             )
 
 
-def _check_files(store: str) -> None:
+def _check_files(console: Console, store: str) -> None:
     """Says what the files of a collection hold. Exits if one is damaged."""
     from clip_lens_plugin.collection.checks.store import check_store
 
-    check = check_store(store)
+    with console.status("reading the collection's files"):
+        check = check_store(store)
     for line in str(check).splitlines():
         typer.echo(one_line(f"{store}: {line}"))
     if not check.is_whole:
         raise typer.Exit(DAMAGED)
 
 
-def _lines(model: HookedCLIP, source: str | None, limit: int) -> list[str]:
+def _lines(console: Console, model: HookedCLIP, source: str | None, limit: int) -> list[str]:
+    from clip_lens_plugin.cli.bars import Bars
     from clip_lens_plugin.cli.stores import is_store
     from clip_lens_plugin.collection.store import ContributionStore
     from clip_lens_plugin.datasets.image_folder import find_images, load_images
 
-    name = model.cfg.model_name
+    name, comparing = model.cfg.model_name, "comparing the model with its source"
     if source is None:
-        return [f"{name}: {model.verify()}"]
+        with console.status(comparing):
+            return [f"{name}: {model.verify()}"]
     if is_store(source):
-        store = ContributionStore.open(source, model)
+        with console.status(comparing):
+            store, now = ContributionStore.open(source, model), model.verify()
         then = "not recorded, the store is of an earlier version" if store.verified is None else str(store.verified)
         return [
             f"{source}: collected with this model, {len(store):,} samples; parts sum to the embedding to "
             f"{store.completeness_error:.1e}",
             f"when it was collected: {then}",
-            f"now: {model.verify()}",
+            f"now: {now}",
         ]
     left_out: list[Skipped] = []
-    loaded = load_images(Path(source), find_images(source, limit, left_out), model.preprocess)
+    found = find_images(source, limit, left_out)
+    with Bars(console, transient=True) as bars:
+        loaded = load_images(
+            Path(source), found, model.preprocess, lambda done, n: bars.on_progress("reading pictures", done, n)
+        )
     skipped = [f"skipped {each.name}: {each.reason}" for each in (*loaded.skipped, *left_out)]
-    return [*skipped, f"{name}: {model.verify(loaded.tensor)}"]
+    with console.status(comparing):
+        return [*skipped, f"{name}: {model.verify(loaded.tensor)}"]

@@ -15,6 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
 from clip_lens_plugin.arguments import checked_device
+from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.model.loading.errors import (
     ModelNotFoundError,
     UnfitError,
@@ -247,11 +248,12 @@ def _refuse_size(config: dict[str, Any], options: Options, title: str) -> None:
     patches = _grid(size, patch)
     own = _grid(vision.get("image_size", 224), patch)
     if min(patches) == 0:
-        raise ValueError(f"force_image_size {size} is smaller than one patch of {title}, {patch} pixels.")
+        raise ValueError(f"{given_as('force_image_size')} {size} is smaller than one patch of {title}, {patch} pixels.")
     if patches != own and patches[0] * patches[1] == own[0] * own[1]:
         raise ValueError(
-            f"force_image_size {size} makes {patches[0]} x {patches[1]} patches of {title}, as many as its own "
-            f"{own[0]} x {own[1]}: open_clip would not resize the position embedding, and read it in the wrong order."
+            f"{given_as('force_image_size')} {size} makes {patches[0]} x {patches[1]} patches of {title}, as many as "
+            f"its own {own[0]} x {own[1]}: open_clip would not resize the position embedding, and read it in the wrong "
+            f"order."
         )
 
 
@@ -271,8 +273,12 @@ def _resized_timm(clip: Any, options: Options) -> str | None:
         raise UnfitError(f"has one image size, {clip.visual.image_size}: its {type(trunk).__name__} takes no other")
     before = tuple(clip.visual.image_size)
     clip.visual.set_input_size(size)
-    clip.visual.preprocess_cfg["size"] = clip.visual.image_size
-    return f"Its position embedding was resized from images of {before} pixels to {tuple(size)}, by force_image_size."
+    settings: Any = clip.visual.preprocess_cfg
+    settings["size"] = clip.visual.image_size
+    return (
+        f"Its position embedding was resized from images of {before} pixels to {tuple(size)}, by "
+        f"{given_as('force_image_size')}."
+    )
 
 
 def _notes(asked: Named, weights: Weights, fitted: Fitted, resized: str | None) -> tuple[str, ...]:

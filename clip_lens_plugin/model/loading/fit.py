@@ -15,6 +15,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.loading.checkpoint import counted, read_weights, some
 from clip_lens_plugin.model.loading.errors import UnfitError, first_line, refuse_machine_errors
 from clip_lens_plugin.model.loading.wrappings import TOWER, plain_names
@@ -154,10 +155,13 @@ def _resize(clip: Any, state: dict[str, Tensor], expected: dict[str, Tensor], ch
         state[POSITIONS] = found.float()  # Half precision has no bicubic filter on every device.
         resize_pos_embed(state, clip)
         height, width = (int(side * patch) for patch in clip.visual.patch_size)
+        size = height if height == width else (height, width)
+        typed = height if height == width else f"{height}x{width}"
+        forced = hint(f"force_image_size={size}", f"--force-image-size {typed}")
         changed.append(
             f"Its position embedding is of images of {height} x {width} pixels ({side} x {side} patches) and was "
-            f"resized to {clip.visual.grid_size[0]} x {clip.visual.grid_size[1]} patches. force_image_size="
-            f"{height if height == width else (height, width)} keeps it as it was trained."
+            f"resized to {clip.visual.grid_size[0]} x {clip.visual.grid_size[1]} patches. {forced} "
+            f"keeps it as it was trained."
         )
     for name in ("positional_embedding", "text.positional_embedding"):
         if name in state and name in expected and _other_length(state[name], expected[name]):

@@ -40,6 +40,9 @@ def test_drawn_scenes_are_the_default_and_rows_are_those_of_the_model(tmp_path, 
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"{out}\n"
     assert "12 samples" in result.stderr
+    assert "12 labels of 8 classes (ablate)" in result.stderr
+    assert "cannot answer" not in result.stderr
+    assert result.stderr.splitlines()[-1] == f"next: clip-lens report {out}"
     store = ContributionStore.open(out, scenes_model)
     assert f"relative error of {store.completeness_error:.1e}" in result.stderr
     colours = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "pink")

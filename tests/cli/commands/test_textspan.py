@@ -72,6 +72,8 @@ class Blank(Dataset):
         return torch.zeros(3, 32, 32)
 
 
-def test_a_collection_of_another_model_is_refused(tmp_path, refused):
+def test_a_collection_of_another_model_is_refused(tmp_path, refused, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     collect(HookedCLIP.from_open_clip(random_clip()), Blank(), tmp_path / "store", progress=False)
-    assert "was collected with another model" in refused("textspan", tmp_path / "store", "--out", tmp_path / "out")
+    assert "one that was called 'open_clip model'. Give that: --model NAME" in refused("textspan", "store")
+    assert "was collected with another model" in refused("textspan", tmp_path / "store", "--model", "scenes")

@@ -81,11 +81,3 @@ def test_impossible_pairs_are_refused():
     for gained, lost, n in ((3, 2, 4), (-1, 0, 4), (0, 0, 0)):
         with pytest.raises(ValueError, match=f"Of n = {n} images"):
             paired_interval(np.array([gained]), np.array([lost]), n)
-
-
-def test_ends_are_those_of_scipy():
-    from scipy.stats import binomtest
-
-    for right, n in ((0, 1), (1, 1), (3, 8), (97, 300), (4_999, 5_000)):
-        theirs = binomtest(right, n).proportion_ci(0.95, method="wilson")
-        np.testing.assert_allclose(share_interval(right, n), (theirs.low, theirs.high), rtol=1e-12, atol=1e-15)

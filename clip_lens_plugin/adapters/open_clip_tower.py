@@ -137,7 +137,7 @@ def multi_head_parts(source: nn.MultiheadAttention) -> tuple[Affine, Affine, Aff
 
 
 def _block(source: Any) -> Block:
-    attention = source.attn
+    attention, mlp = source.attn, source.mlp
     custom = type(source) is CustomResidualAttentionBlock
     return Block(
         ln1=LayerNorm(Norm(source.ln_1)),
@@ -154,14 +154,14 @@ def _block(source: Any) -> Block:
             act=source.mlp.gelu,
             out=Affine(source.mlp.c_proj),
             scale=_layer_scale(source.ls_2),
-            ln=None if not custom or plain(source.mlp.ln) else LayerNorm(Norm(source.mlp.ln)),
+            ln=None if not custom or plain(mlp.ln) else LayerNorm(Norm(mlp.ln)),
         ),
     )
 
 
 def _attention_output(source: Any) -> AttentionOutput:
     """A custom block's attention may have one factor per head, and norms over the heads' outputs and over their sum."""
-    attention = source.attn
+    attention, mlp = source.attn, source.mlp
     custom = type(source) is CustomResidualAttentionBlock
     return AttentionOutput(
         linear=Affine(attention.out_proj),

@@ -90,7 +90,7 @@ class _EvaProjection(BiasInParts):
 
 
 def _prepare(trunk: Any, attention: Any, norm: nn.Module) -> Prepare | None:
-    rope = trunk.rope if type(trunk) is Eva else None
+    rope: Any = trunk.rope if type(trunk) is Eva else None
     first = None if plain(norm) else norm
     if rope is None:
         return first

@@ -61,8 +61,7 @@ class CachingModel(ImageModel):
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, pos_slice: Any = None, **kwargs: Any):
         """As in TransformerLens, except that what ``pos_slice`` takes is a copy; an attention pool's query is whole."""
         wanted = self._in_full_cache if names_filter is None else names_filter
-        for name in [wanted] if isinstance(wanted, str) else [] if callable(wanted) else wanted:
-            self.hook_dict[name]
+        self._refuse_unknown(names_filter)
         cache, forward, backward = super().get_caching_hooks(wanted, *args, pos_slice=pos_slice, **kwargs)
         if Slice.unwrap(pos_slice).mode != "identity":
             whole = dict(super().get_caching_hooks(wanted, *args, **{**kwargs, "cache": cache})[1])
@@ -71,6 +70,13 @@ class CachingModel(ImageModel):
                 for name, save in forward
             ]
         return cache, forward, backward
+
+    def _refuse_unknown(self, names_filter: Any) -> None:
+        """Raises HookNotFoundError if a name stands for no hook point: its cache would be empty without a word."""
+        if names_filter is None or callable(names_filter):
+            return
+        for name in [names_filter] if isinstance(names_filter, str) else names_filter:
+            self.hook_dict[name]
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         """As in TransformerLens."""

@@ -21,14 +21,14 @@ class Copies(ImageModel):
             PicklingError: if a hook is on the model that no other process could be given; the message names it.
         """
         refuse_pickled_hooks(self)
-        return self.__dict__
+        return vars(self)
 
     def __copy__(self) -> nn.Module:
-        return self._with(self.__dict__)
+        return self._with(vars(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         memo[id(self)] = twin = self._with({})
-        twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        twin.__setstate__(copy.deepcopy(vars(self), memo))
         return twin
 
     def _with(self, state: dict[str, Any]) -> nn.Module:

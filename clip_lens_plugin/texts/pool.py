@@ -86,6 +86,8 @@ class TextPool:
                 f"once.",
                 stacklevel=2,
             )
+        if not themes:
+            raise ValueError(f"{path} holds no text: write one or more, each on a line of its own.")
         return cls(tuple(themes), tuple(themes.values()))
 
     @classmethod

@@ -165,7 +165,7 @@ def test_bad_messages_and_layers_are_refused(model, images) -> None:
         class_self_attention_hooks(model, [0, 3])
     with pytest.raises(IndexError, match="no layer -4"):
         class_self_attention_messages(model, images, [-4])
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match="No images"):
         class_self_attention_messages(model, images[:0], [0])
     with pytest.raises(ValueError, match=r"for layer 1, only for layers \[0\]"):
         class_self_attention_hooks(model, [0, 1], {0: message})

@@ -120,8 +120,11 @@ def test_sums_moments_and_texts_are_the_same_in_blocks(model, whole, blocks):
 def test_images_are_found_the_same_in_blocks(whole, blocks, classes):
     options = {"heads": [(1, 0)], "text_embeddings": classes}
     expected = extreme_images(whole, ["x", "y", "z"], 3, **options)
-    pd.testing.assert_frame_equal(extreme_images(blocks, ["x", "y", "z"], 3, **options), expected)
-    pd.testing.assert_frame_equal(nearest_images(blocks, 2, 1, 0, 3), nearest_images(whole, 2, 1, 0, 3))
+    found, near = extreme_images(blocks, ["x", "y", "z"], 3, **options), nearest_images(blocks, 2, 1, 0, 3)
+    for table in (found, near):
+        assert list(table.pop("name")) == [blocks.names[row] for row in table["row"]]
+    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(near, nearest_images(whole, 2, 1, 0, 3))
 
 
 def test_accuracy_is_the_share_of_nearest_classes(whole, blocks, classes):

@@ -228,7 +228,7 @@ def test_what_was_not_kept_is_named(model):
 
 def test_bad_arguments_are_refused(model):
     images = random_images(model)
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match="No images"):
         model.decompose(images[:0])
     # Where signatures are checked, as in these tests, the wrong name does not even reach the function.
     with pytest.raises((ValueError, TypeCheckError), match="smeared"):

@@ -183,5 +183,5 @@ def test_bad_arguments_are_refused(model):
         text_span(model, moments, ["a dog"], constants="shared")
     with pytest.raises((ValueError, TypeCheckError), match="smeared"):
         text_span(model, moments, ["a dog"], constants="smeared")
-    with pytest.raises(ValueError, match="at least one text"):
+    with pytest.raises(ValueError, match="one or more texts"):
         text_span(model, moments, [])

@@ -179,7 +179,7 @@ def test_the_report_is_on_scenes_that_are_not_trained_or_scored_on():
         (["--model", "ViT-B-61"], "Unknown model 'ViT-B-61'. Did you mean"),
         (["--model", "ViT-B-16", "--pretrained", "laion2b"], "no pretrained tag 'laion2b'"),
         (["--texts", "MISSING"], "There is no text file"),
-        (["--texts", "FILE"], "at least one text"),
+        (["--texts", "FILE"], "holds no text"),
         (["--out", "FILE"], "is a file, expected a folder"),
         (["--device", "abacus"], "The device 'abacus' cannot be used"),
     ],

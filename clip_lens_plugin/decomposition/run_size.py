@@ -9,7 +9,9 @@ import torch
 from clip_lens_plugin.model.protocol import ImageModel
 
 MOST, FEWEST, FEWEST_WITH_PATTERNS = 32, 8, 4
-SHARE = 0.12
+MANY, FEWEST_OF_MANY = 256, 4
+"""From so many images on, a run of fewer is taken for less memory beside what is kept."""
+SHARE = 0.08
 """Of the memory of what is kept, what a run may take."""
 PATTERN_BYTES = {"cpu": 90 * 2**20}
 """Most that the patterns of one run may take where every row of them is kept until the run ends, by kind of device."""
@@ -24,7 +26,8 @@ def images_in_run(model: ImageModel, n: int, tokens: bool, neurons: bool) -> int
     most = min(MOST, images_with_patterns(model, n)) if tokens and _all_read(model) else MOST
     if model.cfg.device.type != "cpu":
         return most
-    fewest = min(most, FEWEST_WITH_PATTERNS if tokens and _all_read(model) else FEWEST)
+    fewest = FEWEST_WITH_PATTERNS if tokens and _all_read(model) else FEWEST if n < MANY else FEWEST_OF_MANY
+    fewest = min(most, fewest)
     return max(fewest, min(most, int(SHARE * n * _kept_bytes(model, tokens, neurons) / _run_bytes(model, tokens))))
 
 

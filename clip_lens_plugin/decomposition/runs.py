@@ -85,8 +85,9 @@ def decompose_images(
         tokens: keep what single tokens contribute (about n · d numbers per layer and image).
         neurons: keep what single neurons contribute (d_mlp numbers per layer and image).
         constants, strict: see :func:`decompose`.
-        batch_size: images in each run of the model; 32 if not given, and on a CPU as few as 8 (4 with tokens that the
-            pooling reads all of) where so many would take more memory than a small part of the result.
+        batch_size: images in each run of the model; 32 if not given, and on a CPU as few as 8 (4 of 256 images
+            or more, and with tokens that the pooling reads all of) where so many would take more memory than a small
+            part of the result.
         progress: show a progress bar.
 
     Raises:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_snippets_run_in_order():
     namespace = run(README)
     assert namespace["contributions"].completeness_error() < 1e-5
-    assert namespace["maps"].values.shape[:2] == (4, 3)
+    assert namespace["maps"].values.shape[:2] == (1, 2)
 
 
 def test_it_is_one_screen_and_a_half():

@@ -64,8 +64,8 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         return made
 
     @classmethod
-    def joined(cls, runs: Iterable[Contributions], n: int) -> Contributions:
-        """Those of n images from their runs, one after another, of which none is kept.
+    def joined(cls, runs: Iterable[Contributions], n: int, photographs: Photographs | None = None) -> Contributions:
+        """Those of n images from their runs, one after another, of which none is kept; and their pictures, if known.
 
         Raises:
             ValueError: if there is no run.
@@ -80,7 +80,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if made is None:
             raise ValueError("There is no run to join.")
         divisor = torch.cat(divisors) if divisors else None
-        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))
+        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))._of(photographs)
 
     @full_precision()
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
@@ -159,7 +159,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
             return self
         norm = self.embedding.norm(dim=-1)
         made = Contributions(self._readout, self._parts, self.constants, norm, self._errors)
-        return made.of_photographs(self.photographs)
+        return made._of(self.photographs)
 
     def with_constants(self, constants: GivenConstants) -> Contributions:
         """The same images, their constants kept as components of their own ("separate") or shared out ("shared").
@@ -170,9 +170,9 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if checked_constants(constants) == self.constants:
             return self
         made = Contributions(self._readout, self._parts, constants, self._divisor, self._errors)
-        return made.of_photographs(self.photographs)
+        return made._of(self.photographs)
 
-    def of_photographs(self, photographs: Photographs | None) -> Contributions:
+    def _of(self, photographs: Photographs | None) -> Contributions:
         """Itself, which from now on knows the pictures that it is of, one an image."""
         self.photographs = photographs
         return self
@@ -294,7 +294,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if self.photographs is None:
             return made
         chosen = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return made.of_photographs(some_of(self.photographs, chosen))
+        return made._of(some_of(self.photographs, chosen))
 
     def _pieces(self) -> Iterator[Contributions]:
         """All images, a few at a time, without copying their parts."""

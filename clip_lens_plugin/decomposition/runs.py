@@ -105,7 +105,7 @@ def decompose_images(
     starts = track(range(0, n, size), "decomposing", disable=not progress)
     with torch.no_grad(), given.checked(broken="said"):
         made = runs(model, given, starts, size, tokens, neurons, constants, strict)
-        return _checked(Contributions.joined(made, n).of_photographs(given.photographs), strict)
+        return _checked(Contributions.joined(made, n, given.photographs), strict)
 
 
 def runs(

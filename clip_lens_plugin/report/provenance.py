@@ -146,7 +146,8 @@ def _step(step: Any) -> str:
 
 def _device(model: HookedCLIP) -> str:
     device = model.cfg.device
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    named = device.type == "cuda" and torch.cuda.is_initialized()  # It is, if weights really lie there.
+    return f"{device} ({torch.cuda.get_device_name(device)})" if named else str(device)
 
 
 def _version(package: str) -> str | None:

@@ -16,8 +16,8 @@ from PIL import Image
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
+from clip_lens_plugin.views.drawing.figure_files import DPI
 from clip_lens_plugin.views.drawing.sheet import COLUMN, PAGE, SMALL
-from clip_lens_plugin.views.drawing.view import DPI
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
 from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_figure
 from clip_lens_plugin.views.map_figures import maps_figure

@@ -30,7 +30,7 @@ from clip_lens_plugin.model.inputs.prepared_pixels import doubt_of, images_at
 from clip_lens_plugin.model.protocol import ImageModel
 
 OUTSIDE = ("clip_lens_plugin", "torch", "transformer_lens", "jaxtyping", "beartype", "contextlib")
-"""Packages whose lines a warning is not laid to."""
+"""Packages whose lines a warning is not laid to; nor to a function that hides itself from tracebacks, as pytest says."""
 
 
 @dataclass
@@ -188,7 +188,9 @@ def _say(call: _Call, what: str, message: str) -> None:
         return
     call.said.add(what)
     frame = sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in OUTSIDE:
+    while frame.f_back is not None and (
+        str(frame.f_globals.get("__name__")).partition(".")[0] in OUTSIDE or "__tracebackhide__" in frame.f_locals
+    ):
         frame = frame.f_back
     # Laid to the caller's line, so that Python shows it once for each such line.
     registry = frame.f_globals.setdefault("__warningregistry__", {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from markupsafe import Markup
@@ -29,6 +29,10 @@ VIEWS = {
 
 TABLES = (".csv", ".parquet")
 """Endings of files that hold a result's table."""
+DRAWN = (".html", ".png", ".svg", ".pdf")
+"""Endings of files that show a result."""
+MOST_ROWS = 20
+"""Of a table that is printed."""
 
 
 class Shown:
@@ -63,6 +67,11 @@ class Shown:
             OSError: if the file cannot be written.
         """
         suffix = Path(path).suffix.lower()
+        if suffix not in (*DRAWN, *TABLES):
+            raise ValueError(
+                f"A result is saved as a page or a picture ({' '.join(DRAWN)}) or as its table ({' '.join(TABLES)}), "
+                f"got {path}."
+            )
         if suffix not in TABLES:
             return self.view(**options).save(path)
         with whole_files() as beside:
@@ -80,7 +89,18 @@ class Shown:
 
 
 class ResultTable(Shown, pd.DataFrame):
-    """A table that draws itself. Parts of it, and what pandas makes of it, are plain tables."""
+    """A table that draws itself. Parts of it, and what pandas makes of it, are plain tables.
+
+    Attributes:
+        printed: the columns that ``print`` shows, where there are more than fit a line.
+    """
+
+    printed: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        """The columns that matter; of a long table the first and the last rows."""
+        shown = [name for name in self.columns if name in self.printed or not self.printed]
+        return pd.DataFrame(self)[shown].to_string(max_rows=MOST_ROWS, max_colwidth=32)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A plain table with the same rows."""

@@ -41,6 +41,8 @@ Effect = Literal["direct", "total"]
 class AblationCurve(ResultTable):
     """What :func:`mean_ablation_curve` measured, one row per measurement; in a notebook it draws itself."""
 
+    printed = ("ablated", "layers", "accuracy", "low", "high", "difference")
+
 
 @once_a_call()
 def mean_ablation_curve(

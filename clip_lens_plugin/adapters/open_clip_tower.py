@@ -161,7 +161,7 @@ def _block(source: Any) -> Block:
 
 def _attention_output(source: Any) -> AttentionOutput:
     """A custom block's attention may have one factor per head, and norms over the heads' outputs and over their sum."""
-    attention, mlp = source.attn, source.mlp
+    attention = source.attn
     custom = type(source) is CustomResidualAttentionBlock
     return AttentionOutput(
         linear=Affine(attention.out_proj),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
@@ -50,7 +52,10 @@ def own_model(plan: Plan, address: str) -> HookedCLIP:
     """
     recipe = own_recipe(plan, address)
     try:
-        return HookedCLIP.from_pretrained(**recipe.said(), dtype=own_dtype(plan))
+        with warnings.catch_warnings():
+            # What a file leaves open was chosen when it was collected, and fingerprints are compared.
+            warnings.filterwarnings("ignore", message="A file does not say")
+            return HookedCLIP.from_pretrained(**recipe.said(), dtype=own_dtype(plan))
     except ModelNotFoundError as error:
         raise out_of_reach(recipe, address, error) from error
 

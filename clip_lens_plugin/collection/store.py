@@ -137,6 +137,11 @@ class ContributionStore(Data):
         return None if self.plan.classes is None else worded(self.plan.classes)
 
     @property
+    def folder(self) -> Path | None:
+        """Where it lies; None if that is not on this machine."""
+        return Path(self._place.address) if self._place.is_local else None
+
+    @property
     def has_rows(self) -> bool:
         """Whether samples were kept, and not the moments alone."""
         return self.plan.what == "contributions"

@@ -36,8 +36,9 @@ def _resolver_of(model: Any) -> Resolver:
 
     if not isinstance(model, TransformerBridge):
         raise TypeError(
-            f"The model must be a HookedCLIP or a TransformerBridge, got {type(model).__name__}. Wrap it first: "
-            f"HookedCLIP.from_open_clip(model) or HookedCLIP.from_transformers(model)."
+            f"The model must be a HookedCLIP or a TransformerBridge, got {type(model).__name__}. Load one, "
+            f"HookedCLIP.from_pretrained(name, tag), or wrap your own: HookedCLIP.from_open_clip(model) or "
+            f"HookedCLIP.from_transformers(model)."
         )
     return resolver()
 

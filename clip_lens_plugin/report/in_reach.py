@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from clip_lens_plugin.collection.store import ContributionStore
@@ -52,7 +53,7 @@ def pictures_in_reach(data: Data) -> Pictures | None:
     if not isinstance(data, ContributionStore):
         return None
     store, plan = data, data.plan
-    for source in (*_scenes(plan.n_samples, plan.classes), *_folders(plan.dataset)):
+    for source in (*_scenes(plan.n_samples, plan.classes), *_folders(plan.dataset, store.folder)):
         if source.fingerprint() == plan.dataset_fingerprint:
             return pictures_of(store, source)
     return None
@@ -65,8 +66,19 @@ def _scenes(n: int | None, classes: tuple[str, ...] | None) -> list[ImageSource]
     return [source for source in drawn if source.classes == classes]
 
 
-def _folders(dataset: str) -> list[ImageSource]:
-    path = Path(dataset.partition(FOLDER)[2])
-    if FOLDER not in dataset or not path.is_dir():
-        return []
-    return [as_source(path)]
+def _folders(dataset: str, store: Path | None) -> Iterator[ImageSource]:
+    """Folders that may be the described one, whose path ends so: as seen from here and from the store."""
+    _, found, told = dataset.partition(FOLDER)
+    named = Path(told)
+    if not found or ".." in named.parts:
+        return
+    seen: set[Path] = set()
+    for base in (Path.cwd(), *([] if store is None else [store.parent])):
+        for path in (base / named, base / named.name, base.parent / named):
+            place = path.resolve()
+            if place not in seen and place.is_dir():
+                seen.add(place)
+                try:
+                    yield as_source(place)
+                except (ValueError, OSError):  # Of the same name, and no folder of pictures.
+                    continue

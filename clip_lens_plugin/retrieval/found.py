@@ -34,6 +34,7 @@ class ExtremeImages(ImagesOfData):
         spans: of each head, if TextSpan's texts were asked about; None for free texts.
     """
 
+    printed = ("layer", "head", "text", "side", "place", "score", "row", "name")
     _metadata: ClassVar[list[str]] = ["spans"]
     spans: tuple[HeadSpan, ...] | None = None
 

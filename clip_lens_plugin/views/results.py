@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,12 +10,14 @@ import pandas as pd
 from PIL import Image
 
 from clip_lens_plugin.ablation.curve import AblationCurve
+from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
-from clip_lens_plugin.report.in_reach import pictures_in_reach
+from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach
+from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
@@ -56,11 +59,15 @@ def shares(result: Shares) -> View:
     return head_view(pd.DataFrame(result[result["part"] == "head"]))
 
 
-def nearest(result: NearestImages) -> View:
-    """See :func:`~clip_lens_plugin.views.gallery.neighbours_view`; grey where a picture is not in reach."""
+def nearest(result: NearestImages, images: Any = None) -> View:
+    """See :func:`~clip_lens_plugin.views.gallery.neighbours_view`; grey where a picture is not in reach.
+
+    Args:
+        images: the data set that the store was collected from, if it is not found by itself.
+    """
     data, row = _data(result), result.query_row
     asked = [] if row is None else [row]
-    pictures = _pictures(data, [*result["row"], *asked])
+    pictures = _pictures(data, [*result["row"], *asked], images)
     names = _names(data, [*result["row"], *asked])
     name = names[row] if row is not None else result.query.name if result.query is not None else "the image"
     shown = pictures[row] if row is not None else result.query.open() if result.query is not None else NO_PICTURE
@@ -69,16 +76,20 @@ def nearest(result: NearestImages) -> View:
     return neighbours_view(shown, result, pictures, names, layer=layer, head=head, query_name=name)
 
 
-def extreme(result: ExtremeImages) -> View:
-    """See :func:`~clip_lens_plugin.views.gallery.head_gallery_view`; names where no picture is in reach."""
+def extreme(result: ExtremeImages, images: Any = None) -> View:
+    """See :func:`~clip_lens_plugin.views.gallery.head_gallery_view`; names where no picture is in reach.
+
+    Args:
+        images: the data set that the store was collected from, if it is not found by itself.
+    """
     data, rows = _data(result), list(result["row"])
-    known = pictures_in_reach(data) is not None
+    known = _in_reach(data, images) is not None
     spans = result.spans
     if spans is None:
         texts = list(dict.fromkeys(result["text"]))
         heads = dict.fromkeys(zip(result["layer"], result["head"], strict=True))
         spans = [HeadSpan.of_texts(layer, head, texts) for layer, head in heads]
-    return head_gallery_view(spans, result, _pictures(data, rows) if known else None, _names(data, rows))
+    return head_gallery_view(spans, result, _pictures(data, rows, images) if known else None, _names(data, rows))
 
 
 def _data(result: ExtremeImages | NearestImages) -> Data:
@@ -91,8 +102,22 @@ def _names(data: Data, rows: Iterable[int]) -> dict[int, str]:
     return {row: f"image {row}" if data.names is None else data.names[row] for row in rows}
 
 
-def _pictures(data: Data, rows: list[int]) -> dict[int, Image.Image]:
-    """What the model sees of each row; grey where that is not in reach."""
+def _in_reach(data: Data, images: Any) -> Pictures | None:
+    """The pictures of the data; None, with a warning, where they are not in reach."""
+    if images is not None and isinstance(data, ContributionStore):
+        return given_pictures(data, images)
     found = pictures_in_reach(data)
+    if found is None:
+        warnings.warn(
+            "The pictures of these images are not in reach, so names or grey stand in their place. Give the data set "
+            "that was collected: view(images='FOLDER'), save(path, images='FOLDER').",
+            stacklevel=2,
+        )
+    return found
+
+
+def _pictures(data: Data, rows: list[int], images: Any) -> dict[int, Image.Image]:
+    """What the model sees of each row; grey where that is not in reach."""
+    found = _in_reach(data, images)
     shown = {} if found is None else found.shown(sorted(set(rows)), resolved(data.readout.model).preprocess)
     return {row: shown.get(row, NO_PICTURE) for row in rows}

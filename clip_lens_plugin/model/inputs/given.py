@@ -22,7 +22,7 @@ from clip_lens_plugin.datasets.image_folder import ImageFolderError, find_images
 from clip_lens_plugin.images.photographs import Photograph, Photographs
 from clip_lens_plugin.images.pictures import upright_pictures
 from clip_lens_plugin.images.preprocessed import prepared
-from clip_lens_plugin.model.inputs.pixels import check_form, checked, one_image, unlooked
+from clip_lens_plugin.model.inputs.pixels import PixelError, check_form, checked, one_image, unlooked
 from clip_lens_plugin.model.protocol import ImageModel
 
 _ONE = (Image.Image, str, os.PathLike, IOBase)
@@ -83,6 +83,11 @@ def given_images(model: ImageModel, images: Any) -> GivenImages:
         return images
     found = _photographs(images)
     if found is None:
+        if hasattr(images, "readout"):
+            raise PixelError(
+                f"Images are expected, got a {type(images).__name__}, which holds no pixels: give the photographs, the "
+                f"path of one or of a folder."
+            )
         check_form(model, images)
         return _some(GivenImages(model, images, None))
     if model.preprocess is None:

@@ -30,7 +30,7 @@ from clip_lens_plugin.model.inputs.prepared_pixels import doubt_of, images_at
 from clip_lens_plugin.model.protocol import ImageModel
 
 OUTSIDE = ("clip_lens_plugin", "torch", "transformer_lens", "jaxtyping", "beartype", "contextlib")
-"""Packages whose lines a warning is not laid to; nor to a function that hides itself from tracebacks, as pytest says."""
+"""Packages whose lines a warning is not laid to; nor to a function that hides from tracebacks, as pytest has it."""
 
 
 @dataclass

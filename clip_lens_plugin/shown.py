@@ -31,8 +31,8 @@ TABLES = (".csv", ".parquet")
 """Endings of files that hold a result's table."""
 DRAWN = (".html", ".png", ".svg", ".pdf")
 """Endings of files that show a result."""
-MOST_ROWS = 20
-"""Of a table that is printed."""
+MOST_ROWS, WIDEST = 20, 32
+"""Of a table that is printed: rows, and letters of a column."""
 
 
 class Shown:
@@ -100,7 +100,8 @@ class ResultTable(Shown, pd.DataFrame):
     def __repr__(self) -> str:
         """The columns that matter; of a long table the first and the last rows."""
         shown = [name for name in self.columns if name in self.printed or not self.printed]
-        return pd.DataFrame(self)[shown].to_string(max_rows=MOST_ROWS, max_colwidth=32)
+        with pd.option_context("display.max_colwidth", WIDEST):
+            return pd.DataFrame(self)[shown].to_string(max_rows=MOST_ROWS)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A plain table with the same rows."""

@@ -97,8 +97,10 @@ def test_a_collection_becomes_a_report_with_its_pictures_or_with_names(
     store = collected(photographs, local_model, tmp_path / "store", "--dtype", "float32")
     arguments = (store, "--model", local_model, "--texts", texts, "--device", "cpu", "--out")
     assert run("report", "--images", photographs, *arguments[1:], tmp_path / "direct").exit_code == 0
+    moved = photographs.rename(photographs.parent / "moved")
     monkeypatch.chdir(tmp_path)
     elsewhere = run("report", *arguments, tmp_path / "named")
+    moved.rename(photographs)
     assert elsewhere.exit_code == 0, elsewhere.stderr
     assert "are not in reach, so the page shows names only" in elsewhere.stderr
     named = (tmp_path / "named" / "report.html").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from clip_lens_plugin.images.photographs import Photograph, Photographs
+from clip_lens_plugin.images.photographs import Photograph, Photographs, some_of
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
@@ -68,8 +68,7 @@ class Pictured:
 
     def select(self, rows: Iterable[int]) -> Pictured:
         """Of some images, in the given order."""
-        chosen = None if self.photographs is None else tuple(self.photographs[row] for row in rows)
-        return replace(self, photographs=chosen)
+        return replace(self, photographs=some_of(self.photographs, rows))
 
     def placed(self, grid_size: tuple[int, int], pictures: Sequence[Image.Image] | None = None) -> list[Placed]:
         """The pictures, and where the model's input lies on each.

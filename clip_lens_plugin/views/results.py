@@ -67,7 +67,7 @@ def nearest(result: NearestImages, images: Any = None) -> View:
     """
     data, row = _data(result), result.query_row
     asked = [] if row is None else [row]
-    pictures = _pictures(data, [*result["row"], *asked], images)
+    pictures = _shown(data, [*result["row"], *asked], _in_reach(data, images))
     names = _names(data, [*result["row"], *asked])
     name = names[row] if row is not None else result.query.name if result.query is not None else "the image"
     shown = pictures[row] if row is not None else result.query.open() if result.query is not None else NO_PICTURE
@@ -83,13 +83,14 @@ def extreme(result: ExtremeImages, images: Any = None) -> View:
         images: the data set that the store was collected from, if it is not found by itself.
     """
     data, rows = _data(result), list(result["row"])
-    known = _in_reach(data, images) is not None
+    found = _in_reach(data, images)
     spans = result.spans
     if spans is None:
         texts = list(dict.fromkeys(result["text"]))
         heads = dict.fromkeys(zip(result["layer"], result["head"], strict=True))
         spans = [HeadSpan.of_texts(layer, head, texts) for layer, head in heads]
-    return head_gallery_view(spans, result, _pictures(data, rows, images) if known else None, _names(data, rows))
+    pictures = None if found is None else _shown(data, rows, found)
+    return head_gallery_view(spans, result, pictures, _names(data, rows))
 
 
 def _data(result: ExtremeImages | NearestImages) -> Data:
@@ -99,7 +100,8 @@ def _data(result: ExtremeImages | NearestImages) -> Data:
 
 
 def _names(data: Data, rows: Iterable[int]) -> dict[int, str]:
-    return {row: f"image {row}" if data.names is None else data.names[row] for row in rows}
+    names = data.names  # Made anew at each call, of contributions.
+    return {row: f"image {row}" if names is None else names[row] for row in rows}
 
 
 def _in_reach(data: Data, images: Any) -> Pictures | None:
@@ -116,8 +118,7 @@ def _in_reach(data: Data, images: Any) -> Pictures | None:
     return found
 
 
-def _pictures(data: Data, rows: list[int], images: Any) -> dict[int, Image.Image]:
+def _shown(data: Data, rows: list[int], found: Pictures | None) -> dict[int, Image.Image]:
     """What the model sees of each row; grey where that is not in reach."""
-    found = _in_reach(data, images)
     shown = {} if found is None else found.shown(sorted(set(rows)), resolved(data.readout.model).preprocess)
     return {row: shown.get(row, NO_PICTURE) for row in rows}

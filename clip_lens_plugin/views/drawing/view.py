@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.plain_text import one_line
+from clip_lens_plugin.shown import DRAWN
 from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.encoding import png_uri
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
@@ -20,7 +21,7 @@ from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".html", ".png", ".svg", ".pdf")
+SUFFIXES = DRAWN
 
 MOST_OF_TITLE = 300
 """Characters."""

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,30 @@ board.BEAT, agreement.VISIBLE, plan.BLOCK_IMAGES = 0.2, 1.0, BLOCK
 
 
 class Acting(BrokenScenes):
-    """Scenes that do something when one of them is read."""
+    """Scenes that do something when one of them is read, once the other processes have done their first blocks."""
 
-    def __init__(self, position: int, act: Callable[[], Any]) -> None:
+    def __init__(self, position: int, act: Callable[[], Any], others: Sequence[Path] = ()) -> None:
         super().__init__(N, {})
-        self._position, self._act = position, act
+        self._position, self._act, self._others = position, act, others
 
     def __getitem__(self, position: int) -> Any:
         if position == self._position:
+            while not all(each.exists() for each in self._others):
+                time.sleep(0.01)
             self._act()
+        return super().__getitem__(position)
+
+
+class Told(BrokenScenes):
+    """Scenes that leave a file when one is read that comes after the blocks 0 to 2."""
+
+    def __init__(self, told: Path) -> None:
+        super().__init__(N, {})
+        self._told = told
+
+    def __getitem__(self, position: int) -> Any:
+        if position >= 3 * BLOCK:
+            self._told.touch()
         return super().__getitem__(position)
 
 
@@ -59,7 +74,7 @@ def sends(number: int) -> Callable[..., None]:
     return lambda *_, **__: os.kill(os.getpid(), number)
 
 
-def case(name: str, rank: int, model: HookedCLIP, folder: Path) -> None:
+def case(name: str, rank: int, world: int, model: HookedCLIP, folder: Path) -> None:
     """What a process of the case does until it collects, and collecting."""
     dataset, options, acts = BrokenScenes(N, {}), {}, rank == 1
     late = {
@@ -73,8 +88,11 @@ def case(name: str, rank: int, model: HookedCLIP, folder: Path) -> None:
         board.MISSED = 15
     else:
         board.MISSED = 150  # On a busy machine a sign of life may be late.
-    if acts and name in late:
-        dataset = Acting(34 if name == "killed" else LATE, late[name])
+    told = {each: Path(f"{folder}.{each}.told") for each in range(world)}
+    if name in late:
+        others = [path for each, path in told.items() if each != 1]
+        position = 34 if name == "killed" else LATE
+        dataset = Acting(position, late[name], others) if acts else Told(told[rank])
     if name == "first is stopped":
         progress.SECONDS, progress.WRITING = 0.0, 1e9
     if name == "first is stopped" and rank == 0:
@@ -102,7 +120,7 @@ def run(name: str, rank: int, world: int, model: HookedCLIP, folder: Path, port:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     begun, found = time.monotonic(), ["", ""]
     try:
-        case(name, rank, model, folder)
+        case(name, rank, world, model, folder)
     except BaseException as error:
         found = [type(error).__name__, "; ".join([str(error), *getattr(error, "__notes__", [])])]
     Path(f"{folder}.{rank}.json").write_text(json.dumps([*found, time.monotonic() - begun]))

@@ -12,10 +12,13 @@ from .collection.collecting import collect as collect
 from .collection.store import ContributionStore as ContributionStore
 from .decomposition.contributions import Contributions as Contributions
 from .decomposition.runs import decompose as decompose
+from .decomposition.text_contributions import TextContributions as TextContributions
+from .decomposition.text_runs import decompose_text as decompose_text
 from .describe.spans import text_span as text_span
 from .maps.patch_text import PatchTextMap as PatchTextMap
 from .maps.patch_text import patch_text_map as patch_text_map
 from .model.hooked_clip import HookedCLIP as HookedCLIP
+from .model.text.hooked_text import HookedText as HookedText
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

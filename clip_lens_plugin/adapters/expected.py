@@ -61,10 +61,17 @@ DROP = Kind("a dropout", (nn.Dropout, DropPath, oc.PatchDropout, PatchDropout, P
 MULTI_HEAD = Kind("torch's multi-head attention", (nn.MultiheadAttention,))
 TIMM_MLP = Kind("an MLP of timm", (timm_mlp.Mlp, timm_mlp.GluMlp, timm_mlp.SwiGLU))
 TIMM_ATTENTION = Kind("attention of timm", (timm_attention.Attention, timm_attention.AttentionRope, EvaAttention))
+EMBEDDING = Kind("an embedding", (nn.Embedding,))
 RUN = Kind("a module that is run as it is", as_it_is=True)
 
 _OC_BLOCK = {"ln_1": STREAM_NORM, "ls_1": SCALE, "ln_2": STREAM_NORM, "ls_2": SCALE}
 _OC_MLP = _holding("open_clip's MLP", nn.Sequential, c_fc=LINEAR, gelu=RUN, ln=NORM, c_proj=LINEAR)
+_OC_TEXT = {
+    "token_embedding": EMBEDDING,
+    "transformer": Kind("open_clip's transformer", (oc.Transformer,)),
+    "ln_final": STREAM_NORM,
+    "text_projection": LINEAR,
+}
 _TIMM_BLOCK = {
     **dict.fromkeys(("norm1", "norm2"), STREAM_NORM),
     **dict.fromkeys(("ls1", "ls2"), SCALE),
@@ -107,15 +114,25 @@ def _transformers(family: Any, prefix: str) -> dict[type[nn.Module], dict[str, K
         "post_layernorm": STREAM_NORM,
         "head": Kind("its pooling head", pool),
     }
+    text = {
+        "embeddings": Kind("its embeddings", named("TextEmbeddings")),
+        "encoder": Kind("its encoder", named("Encoder")),
+        "final_layer_norm": STREAM_NORM,
+        "head": LINEAR,
+    }
     embeddings = {
         "patch_embedding": Kind("a convolution or linear layer", (nn.Conv2d, nn.Linear)),
-        "position_embedding": Kind("an embedding", (nn.Embedding,)),
+        "position_embedding": EMBEDDING,
     }
     parts = {
         # In some releases of transformers a VisionTransformer stands in the place of the VisionModel.
         "VisionModel": vision,
         "VisionTransformer": vision,
         "VisionEmbeddings": embeddings,
+        # Likewise a TextTransformer in the place of the TextModel.
+        "TextModel": text,
+        "TextTransformer": text,
+        "TextEmbeddings": dict.fromkeys(("token_embedding", "position_embedding"), EMBEDDING),
         "Encoder": {"layers": layers},
         "EncoderLayer": {"layer_norm1": STREAM_NORM, "self_attn": attention, "layer_norm2": STREAM_NORM, "mlp": mlp},
         "Attention": dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), LINEAR),
@@ -134,6 +151,7 @@ CHILDREN: dict[type[nn.Module], dict[str, Kind]] = {
         "attn_pool": Kind("open_clip's attention pool", (oc.AttentionalPooler,)),
         "ln_post": NORM,
     },
+    oc.TextTransformer: _OC_TEXT,
     oc.Transformer: {
         "resblocks": _list_of("block of open_clip", oc.ResidualAttentionBlock, oc.CustomResidualAttentionBlock)
     },
@@ -192,12 +210,19 @@ def family_classes(family: ModuleType) -> set[type[nn.Module]]:
 
 
 def tower_kind() -> Kind:
-    """The whole tower: a class of :data:`CHILDREN`, or what the wrapper makes of a Hugging Face model."""
-    names = {prefix + suffix for prefix in FAMILIES.values() for suffix in ("VisionModel", "VisionTransformer")}
-    vision = tuple(each for each in CHILDREN if each.__name__ in names and each.__module__ in FAMILIES)
+    """The whole tower: a class of :data:`CHILDREN`, or what the wrapper makes of a model that holds one in parts."""
     return _holding(
-        "an image tower", vision_model=Kind("a vision model of Hugging Face", vision), visual_projection=LINEAR
+        "a tower",
+        vision_model=Kind("a vision model of Hugging Face", _of_families("VisionModel", "VisionTransformer")),
+        visual_projection=LINEAR,
+        text_model=Kind("a text model of Hugging Face", _of_families("TextModel", "TextTransformer")),
+        **_OC_TEXT,
     )
+
+
+def _of_families(*suffixes: str) -> tuple[type[nn.Module], ...]:
+    names = {prefix + suffix for prefix in FAMILIES.values() for suffix in suffixes}
+    return tuple(each for each in CHILDREN if each.__name__ in names and each.__module__ in FAMILIES)
 
 
 def _add(family: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentio
 from torch import Tensor, nn
 
 from clip_lens_plugin.adapters.structure import refuse_other_structure
-from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, activation_name, refusal
+from clip_lens_plugin.adapters.tower import ImageParts, UnsupportedTowerError, activation_name, refusal
 from clip_lens_plugin.layers.attention import Attention
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.block import Block
@@ -24,7 +25,7 @@ from clip_lens_plugin.layers.qkv import PackedQKV
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
 
 
-def open_clip_parts(tower: Any, model_name: str) -> TowerParts:
+def open_clip_parts(tower: Any, model_name: str) -> ImageParts:
     """The parts of open_clip's own ``VisionTransformer``.
 
     Raises:
@@ -52,10 +53,10 @@ def open_clip_parts(tower: Any, model_name: str) -> TowerParts:
         device=tower.conv1.weight.device,
         dtype=tower.conv1.weight.dtype,
     )
-    return TowerParts(
+    return ImageParts(
         cfg=cfg,
         embed=PatchEmbed(tower, tower.conv1, tower.ln_pre),
-        blocks=[_block(block) for block in tower.transformer.resblocks],
+        blocks=[open_clip_block(block) for block in tower.transformer.resblocks],
         ln_final=LayerNorm(Norm(tower.ln_post if tower.attn_pool is None else tower.attn_pool.ln_k)),
         pooling=pooling,
         project=None if tower.proj is None else Weight(tower, "proj"),
@@ -83,7 +84,12 @@ def _refuse_unsupported(tower: Any, model_name: str) -> None:
         raise refuse(f"{type(tower.ln_post).__name__} instead of a LayerNorm before the projection")
     if tower.ln_post.weight is None or tower.ln_post.bias is None:
         raise refuse("a LayerNorm without weight or bias")
-    for block in tower.transformer.resblocks:
+    refuse_unsupported_blocks(tower.transformer.resblocks, refuse)
+
+
+def refuse_unsupported_blocks(blocks: Iterable[Any], refuse: Callable[[str], UnsupportedTowerError]) -> None:
+    """Raises what ``refuse`` makes of a feature's name, if a block has one that is not supported."""
+    for block in blocks:
         if type(block) is CustomResidualAttentionBlock:
             if block.attn.logit_scale is not None:
                 raise refuse("scaled cosine attention, which open_clip itself cannot run (its bmm takes three axes),")
@@ -136,7 +142,8 @@ def multi_head_parts(source: nn.MultiheadAttention) -> tuple[Affine, Affine, Aff
     return q, key, value, Affine(source.out_proj)
 
 
-def _block(source: Any) -> Block:
+def open_clip_block(source: Any) -> Block:
+    """A block on the weights of open_clip's, plain or custom."""
     attention, mlp = source.attn, source.mlp
     custom = type(source) is CustomResidualAttentionBlock
     return Block(

@@ -25,6 +25,7 @@ RANDOM = ("p", "drop_prob", "prob", "dropout")
 """Attributes that say how much a module drops while it is in training mode."""
 
 METHODS = ("encode_image", "get_image_features", "forward")
+TEXT_METHODS = ("encode_text", "get_text_features", "text_pool_type", "text_eos_id")
 
 
 def _held_by(clip: Any) -> tuple[Held, ...]:
@@ -39,6 +40,17 @@ def _held_by(clip: Any) -> tuple[Held, ...]:
         found += [(original, table, "") for table in ("_forward_hooks", "_forward_pre_hooks")]
     owners = (clip,) if original is clip else (clip, original)
     found += [(owner, "__dict__", name) for owner in owners for name in METHODS]
+    return tuple(Held.of(*each) for each in found)
+
+
+def _held_by_text(clip: Any) -> tuple[Held, ...]:
+    """What a model's text embeddings go through beside the modules of its text tower."""
+    original = getattr(clip, "_original", (clip,))[0]
+    found = [(clip, "_modules", "text")]
+    if original is not clip:
+        found += [(original, "_modules", name) for name in ("text_model", "text_projection")]
+    owners = (clip,) if original is clip else (clip, original)
+    found += [(owner, "__dict__", name) for owner in owners for name in TEXT_METHODS]
     return tuple(Held.of(*each) for each in found)
 
 
@@ -62,10 +74,19 @@ class SourceCheck:
 
     @classmethod
     def of(cls, clip: Any, model_name: str) -> SourceCheck:
-        """Takes the model as it is now."""
-        named = [(f"visual.{path}" if path else "visual", module) for path, module in clip.visual.named_modules()]
+        """Takes the model and its image tower as they are now."""
+        return cls._of(clip, clip.visual, "visual", _held_by(clip), model_name)
+
+    @classmethod
+    def of_text(cls, clip: Any, tower: nn.Module, model_name: str) -> SourceCheck:
+        """Takes the model and its text tower as they are now."""
+        return cls._of(clip, tower, "text", _held_by_text(clip), model_name)
+
+    @classmethod
+    def _of(cls, clip: Any, tower: nn.Module, root: str, held: tuple[Held, ...], model_name: str) -> SourceCheck:
+        named = [(f"{root}.{path}" if path else root, module) for path, module in tower.named_modules()]
         random = tuple((path, module) for path, module in named if drops(module))
-        return cls(model_name, clip, _held_by(clip), tuple(Seen.of(path, module) for path, module in named), random)
+        return cls(model_name, clip, held, tuple(Seen.of(path, module) for path, module in named), random)
 
     def check(self) -> None:
         """Does nothing if the tower computes what it did when it was wrapped.

@@ -66,9 +66,13 @@ class SourceMismatchError(UnsupportedTowerError):
     """The source model computes something else than what the wrapper reads of it."""
 
 
-def refuse_foreign(tower: nn.Module, model_name: str) -> None:
-    """Raises SourceMismatchError if a module is of a class, or a weight of a kind, from outside the known libraries."""
-    for path, module, kind in _walk("visual", tower, tower_kind()):
+def refuse_foreign(tower: nn.Module, model_name: str, root: str = "visual") -> None:
+    """Raises SourceMismatchError if a module is of a class, or a weight of a kind, from outside the known libraries.
+
+    Args:
+        root: the tower's name in its model.
+    """
+    for path, module, kind in _walk(root, tower, tower_kind()):
         base = base_class(module)
         if not kind.as_it_is and base.__module__.partition(".")[0] not in LIBRARIES:
             raise SourceMismatchError(
@@ -84,10 +88,10 @@ def refuse_foreign(tower: nn.Module, model_name: str) -> None:
                 )
 
 
-def refuse_other_structure(tower: nn.Module, model_name: str) -> None:
+def refuse_other_structure(tower: nn.Module, model_name: str, root: str = "visual") -> None:
     """Raises SourceMismatchError if a module is not of the class expected in its place, or not as its class made it."""
     refuse_global_hooks(model_name)
-    for path, module, kind in _walk("visual", tower, tower_kind()):
+    for path, module, kind in _walk(root, tower, tower_kind()):
         changed = alteration(module)
         if changed:
             raise SourceMismatchError(f"{model_name}: {path} {changed}")
@@ -95,13 +99,13 @@ def refuse_other_structure(tower: nn.Module, model_name: str) -> None:
             _check_children(path, module, kind, model_name)
 
 
-def refuse_mixed_dtypes(tower: nn.Module, model_name: str) -> None:
+def refuse_mixed_dtypes(tower: nn.Module, model_name: str, root: str = "visual") -> None:
     """Raises SourceMismatchError if a layer that multiplies is in another dtype than most: no forward could run.
 
     Norms may be in float32 where all others are narrower, as open_clip has them.
     """
     held = {
-        f"visual.{path}.{name}": weight.dtype
+        f"{root}.{path}.{name}": weight.dtype
         for path, module in tower.named_modules()
         if isinstance(module, MULTIPLY)
         for name, weight in module.named_parameters(recurse=False)
@@ -111,7 +115,7 @@ def refuse_mixed_dtypes(tower: nn.Module, model_name: str) -> None:
         name, other = next((name, dtype) for name, dtype in held.items() if dtype != usual)
         raise SourceMismatchError(
             f"{model_name}: {name} is in {other}, expected {usual}, the dtype of most of its tower: neither the source "
-            f"nor the wrapper can multiply the two. Convert the whole tower: model.visual.to({usual})."
+            f"nor the wrapper can multiply the two. Convert the whole tower: model.{root}.to({usual})."
         )
 
 

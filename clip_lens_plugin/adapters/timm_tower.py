@@ -12,7 +12,7 @@ from torch import nn
 from clip_lens_plugin.adapters.open_clip_tower import pair
 from clip_lens_plugin.adapters.structure import refuse_other_structure
 from clip_lens_plugin.adapters.timm_block import check_block, timm_block
-from clip_lens_plugin.adapters.tower import TowerParts, activation_name, refusal
+from clip_lens_plugin.adapters.tower import ImageParts, activation_name, refusal
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
@@ -23,7 +23,7 @@ from clip_lens_plugin.layers.pooling import ClassTokenPooling, MeanThenNorm, Nor
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
 
 
-def timm_parts(tower: Any, model_name: str) -> TowerParts:
+def timm_parts(tower: Any, model_name: str) -> ImageParts:
     """The parts of open_clip's ``TimmModel``: a vision transformer with any patch embedding, or an Eva.
 
     Raises:
@@ -56,7 +56,7 @@ def timm_parts(tower: Any, model_name: str) -> TowerParts:
         device=embed.patches.weight.device,
         dtype=embed.patches.weight.dtype,
     )
-    return TowerParts(
+    return ImageParts(
         cfg=cfg,
         embed=embed,
         blocks=blocks,

@@ -16,7 +16,7 @@ def tokenizer_state(tokenizer: Any) -> str | None:
 
     None for a tokenizer that is not known well enough to say so.
     """
-    tokenizer = _made(tokenizer)
+    tokenizer = made(tokenizer)
     held = dict(getattr(tokenizer, "__dict__", {}))
     if type(tokenizer) is SimpleTokenizer:
         for name in ("cache", "decoder", "byte_decoder"):  # Words met before, and what follows from the rest.
@@ -26,7 +26,7 @@ def tokenizer_state(tokenizer: Any) -> str | None:
         return json.dumps([words, list(merges), list(merges.values())]) + described(held)
     if not is_known(tokenizer):
         return None
-    inner = _hugging_face(tokenizer)
+    inner = hugging_face_of(tokenizer)
     rules = inner.backend_tokenizer.to_str()
     # Before its tokens stand the length and the padding of the last call.
     rules = rules[max(rules.find('"added_tokens"'), 0) :]
@@ -41,13 +41,13 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
 
     None for a tokenizer that is not known.
     """
-    tokenizer = _made(tokenizer)
+    tokenizer = made(tokenizer)
     length = getattr(tokenizer, "context_length", None)  # A user's own may have none, and is not known.
     if not isinstance(length, int):
         return None
     if isinstance(tokenizer, SimpleTokenizer):
         return 2 + len(tokenizer.encode(text)), length
-    inner = _hugging_face(tokenizer)
+    inner = hugging_face_of(tokenizer)
     if inner is None:
         return None
     own_tokens = isinstance(tokenizer, HFTokenizer) and tokenizer.tokenizer_mode == "clips"
@@ -57,17 +57,17 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
 
 def is_known(tokenizer: Any) -> bool:
     """Whether :func:`tokenizer_state` says everything about it."""
-    tokenizer = _made(tokenizer)
-    return type(tokenizer) is SimpleTokenizer or hasattr(_hugging_face(tokenizer), "backend_tokenizer")
+    tokenizer = made(tokenizer)
+    return type(tokenizer) is SimpleTokenizer or hasattr(hugging_face_of(tokenizer), "backend_tokenizer")
 
 
-def _made(tokenizer: Any) -> Any:
+def made(tokenizer: Any) -> Any:
     """Of a tokenizer of this package that is made when it is first used, the one that it stands for."""
     make = getattr(tokenizer, "made", None) if type(tokenizer).__module__.startswith("clip_lens_plugin.") else None
     return make() if callable(make) else tokenizer
 
 
-def _hugging_face(tokenizer: Any) -> Any:
+def hugging_face_of(tokenizer: Any) -> Any:
     """The tokenizer of Hugging Face inside one of open_clip or of this package."""
     ours = type(tokenizer).__module__.startswith("clip_lens_plugin.")
     return getattr(tokenizer, "tokenizer", None) if ours or type(tokenizer) in (HFTokenizer, SigLipTokenizer) else None

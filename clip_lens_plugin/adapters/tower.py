@@ -1,4 +1,4 @@
-"""What an adapter makes of a source model's image tower."""
+"""What an adapter makes of a source model's tower."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip_lens_plugin.layers.block import Block
-from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.config import HookedCLIPConfig, HookedTextConfig, TowerConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.patch_embed import Embed
 from clip_lens_plugin.layers.pooling import Pooling
+from clip_lens_plugin.layers.text_embed import TextEmbed
 from clip_lens_plugin.layers.weight_refs import Affine, Weight
 
 
 class UnsupportedTowerError(ValueError):
-    """The image tower has a feature that this version cannot decompose exactly."""
+    """The tower has a feature that this version cannot decompose exactly."""
 
 
 @dataclass(frozen=True)
 class TowerParts:
-    """Everything that a ``HookedCLIP`` is assembled from. Nothing is copied: parts refer to the source's parameters."""
+    """Everything that a tower is assembled from but how it embeds. Nothing is copied: parts refer to the source's."""
 
-    cfg: HookedCLIPConfig
-    embed: Embed
+    cfg: TowerConfig
     blocks: list[Block]
     ln_final: LayerNorm
     pooling: Pooling
@@ -41,7 +41,7 @@ class TowerParts:
             return torch.eye(self.cfg.d_embed, device=self.cfg.device, dtype=self.cfg.dtype)
         if isinstance(self.project, Weight) and not self.project.is_there:
             raise UnsupportedTowerError(
-                f"{self.cfg.model_name}: the projection of its image tower was there when it was wrapped, and is now "
+                f"{self.cfg.model_name}: the projection of its tower was there when it was wrapped, and is now "
                 f"None. Put it back, or wrap the model again."
             )
         return self.project.weight.T if isinstance(self.project, Affine) else self.project()
@@ -49,6 +49,27 @@ class TowerParts:
     def b_P(self) -> Float[Tensor, " e"] | None:
         """The projection's bias, None where it has none."""
         return self.project.bias if isinstance(self.project, Affine) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageParts(TowerParts):
+    """Those of a ``HookedCLIP``."""
+
+    cfg: HookedCLIPConfig
+    embed: Embed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextParts(TowerParts):
+    """Those of a ``HookedText``.
+
+    Attributes:
+        position: token ids [b, n] to the position of the token that is pooled [b].
+    """
+
+    cfg: HookedTextConfig
+    embed: TextEmbed
+    position: Callable[[Tensor], Tensor]
 
 
 def activation_name(act: nn.Module) -> str:
@@ -62,6 +83,11 @@ def activation_name(act: nn.Module) -> str:
     }
     found = act(x)
     return next((name for name, y in known.items() if torch.allclose(found, y, atol=1e-6)), type(act).__name__)
+
+
+def text_refusal(model_name: str, feature: str) -> UnsupportedTowerError:
+    """Names the feature of a text tower."""
+    return UnsupportedTowerError(f"{model_name}: its text tower has {feature}, which is not supported.")
 
 
 def refusal(model_name: str, feature: str) -> UnsupportedTowerError:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clip_lens_plugin.adapters.open_clip_tower import multi_head_parts
 from clip_lens_plugin.adapters.structure import refuse_other_structure, title, way_out
-from clip_lens_plugin.adapters.tower import TowerParts, UnsupportedTowerError, activation_name, refusal
+from clip_lens_plugin.adapters.tower import ImageParts, UnsupportedTowerError, activation_name, refusal
 from clip_lens_plugin.layers.attention import Attention
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.block import Block
@@ -160,7 +160,7 @@ def patched_inputs(images: Float[Tensor, "b 3 height width"], size: int) -> dict
     }
 
 
-def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
+def transformers_parts(tower: HuggingFaceVision, model_name: str) -> ImageParts:
     """The parts of a vision model.
 
     Raises:
@@ -196,10 +196,10 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> TowerParts:
         device=weight.device,
         dtype=weight.dtype,
     )
-    return TowerParts(
+    return ImageParts(
         cfg=cfg,
         embed=embed,
-        blocks=[_block(layer, config.num_attention_heads) for layer in layers],
+        blocks=[transformers_block(layer, config.num_attention_heads) for layer in layers],
         ln_final=LayerNorm(Norm(vision.post_layernorm)),
         pooling=pooling,
         project=None if tower.visual_projection is None else Affine(tower.visual_projection),
@@ -236,7 +236,8 @@ def pooling_head(head: Any) -> AttentionPool:
     )
 
 
-def _block(source: Any, n_heads: int) -> Block:
+def transformers_block(source: Any, n_heads: int) -> Block:
+    """A block on the weights of one of a Hugging Face encoder's layers."""
     attention = source.self_attn
     return Block(
         ln1=LayerNorm(Norm(source.layer_norm1)),

@@ -18,8 +18,9 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
+from clip_lens_plugin.layers.token_pooling import POSITION
 from clip_lens_plugin.model.interventions import layers_with_hooked_heads, refuse_rewritten_output, stream_is_edited
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
 
 
@@ -76,7 +77,7 @@ class Factors:
     hooked: frozenset[int] | None = None
 
 
-def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
+def factors_from_cache(model: Tower, cache: ActivationCache) -> Factors:
     """Slices of a full cache of ``model.run_with_cache``; what is optional is taken if it is there.
 
     Raises:
@@ -85,7 +86,7 @@ def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
     """
     model.check_source()
     refuse_rewritten_output(model)
-    pooling, layers = model.pooling, range(model.cfg.n_layers)
+    layers, pooling = range(model.cfg.n_layers), model.pooling
     required = [
         "hook_embed",
         *dict.fromkeys((*pooling.reads, pooling.output)),
@@ -108,6 +109,8 @@ def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
             f"The cache holds hook_embed of shape {list(cache['hook_embed'].shape)}, expected [batch, "
             f"{model.cfg.n_ctx}, {model.cfg.d_model}]: run without pos_slice, on this model."
         )
+
+    pooling = pooling.bound(cache.cache_dict)
 
     def rows(x: Tensor) -> Tensor:
         return pooling.rows(x[:, pooling.positions])
@@ -148,8 +151,8 @@ def factors_from_cache(model: ImageModel, cache: ActivationCache) -> Factors:
 
 
 def factors_from_images(
-    model: ImageModel,
-    images: Float[Tensor, "b 3 height width"],
+    model: Tower,
+    images: Tensor,
     tokens: bool,
     neurons: bool,
     directions: Float[Tensor, "l h pk t"] | None = None,
@@ -160,6 +163,7 @@ def factors_from_images(
     without the n × n pattern, unless somebody else listens to the pattern and so makes the model compute it.
 
     Args:
+        images: or texts, whatever the model takes.
         directions: ``M_{l,h} e_t``, towards which each token's values are taken; z and MLPs are not kept then.
     """
     saved: dict[str, Tensor] = {}
@@ -177,15 +181,24 @@ def factors_from_images(
 
     def hooks() -> Iterator[tuple[str, Callable[..., None]]]:
         def at_rows(name: str) -> tuple[str, Callable[..., None]]:
-            return name, partial(keep, take=lambda x: pooling.rows(x[:, positions].clone()))
+            return name, partial(keep, take=lambda x: pooling.rows(x[:, positions]).clone())
 
         # Where all positions are pooled nothing is gained by a copy, and nothing changes these two in place.
         def unchanged(name: str) -> tuple[str, Callable[..., None]]:
             everything = pooling.positions == slice(0, None) and pooling.n_rows(model.cfg.n_ctx) == model.cfg.n_ctx
             return (name, partial(keep, take=lambda x: x)) if everything else at_rows(name)
 
+        def bind(position: Tensor, hook: HookPoint) -> None:
+            nonlocal pooling
+            saved[POSITION] = position.detach()
+            pooling = pooling.bound(saved)
+
+        if POSITION in pooling.reads:
+            yield POSITION, bind
         yield at_rows("hook_embed")
         for name in pooling.reads:
+            if name == POSITION:
+                continue
             yield name, partial(keep, take=lambda x, name=name: pooling.kept(name, x).clone())
         yield at_rows(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
         for l, block in enumerate(model.blocks):
@@ -324,7 +337,7 @@ def _ablated(z: Float[Tensor, "b r h k"]) -> Bool[Tensor, "b h"]:
 
 @full_precision()
 def _fold_results(
-    model: ImageModel, z: list[Tensor], result: list[Tensor | None]
+    model: Tower, z: list[Tensor], result: list[Tensor | None]
 ) -> tuple[list[Tensor], list[Tensor | None]]:
     """z, with a head that was ablated at ``hook_result`` set to zero, and any other edit made there.
 

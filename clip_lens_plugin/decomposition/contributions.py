@@ -24,9 +24,10 @@ from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.parts import JoinedParts, Parts
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.images.photographs import Photographs, some_of
+from clip_lens_plugin.images.photographs import Photographs
 from clip_lens_plugin.numerics.precision import full_precision
 
+Own = TypeVar("Own", bound="Contributions")
 Sums = TypeVar("Sums")
 
 
@@ -40,10 +41,10 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     Attributes:
         constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
-        photographs: the pictures that were decomposed; None if pixels or a cache were.
+        counted: what there are b of.
     """
 
-    photographs: Photographs | None = None
+    counted = "images"
 
     def __init__(
         self,
@@ -55,17 +56,23 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
     ) -> None:
         super().__init__(readout, parts, constants, divisor)
         self._errors = errors
+        self._given: tuple[Any, ...] | None = None
+
+    @property
+    def photographs(self) -> Photographs | None:
+        """The pictures that were decomposed; None if pixels or a cache were."""
+        return self._given
 
     @classmethod
-    def of_run(cls, readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Contributions:
+    def of_run(cls: type[Own], readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Own:
         """Of the model's run that left these factors; how far they are from summing to the embedding is measured."""
         made = cls(readout, Parts.of(readout, factors), constants)
         made.completeness_error()
         return made
 
     @classmethod
-    def joined(cls, runs: Iterable[Contributions], n: int, photographs: Photographs | None = None) -> Contributions:
-        """Those of n images from their runs, one after another, of which none is kept; and their pictures, if known.
+    def joined(cls: type[Own], runs: Iterable[Contributions], n: int, given: tuple[Any, ...] | None = None) -> Own:
+        """Those of n images from their runs, one after another, of which none is kept; and what they are of, if known.
 
         Raises:
             ValueError: if there is no run.
@@ -80,7 +87,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if made is None:
             raise ValueError("There is no run to join.")
         divisor = torch.cat(divisors) if divisors else None
-        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))._of(photographs)
+        return cls(made[0], parts.whole(), made[1], divisor, torch.cat(errors))._of(given)
 
     @full_precision()
     def tokens(self, layer: int, head: int) -> Float[Tensor, "b n e"]:
@@ -96,6 +103,22 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         head_map = self._readout.head_map(layer, head, self.constants)
         by_token = equations.contribution(weighted, head_map[: self._readout.own_coordinates])
         return by_token if self._shared is None else by_token + self._shared.of_token(weighted.shape[1])[:, layer, None]
+
+    @full_precision()
+    def by_token(self) -> Float[Tensor, "b n e"]:
+        """What each source token adds through all heads together: the sum of :meth:`tokens` over layers and heads.
+
+        Raises:
+            TokensNotAvailableError: see :meth:`tokens`.
+        """
+        streams = [
+            self._readout.layer_stream(self._token_coordinates(layer).flatten(0, 1), layer)
+            for layer in range(self.n_layers)
+        ]
+        added = self._readout.to_joint(torch.stack(streams).sum(0), self.constants).unflatten(0, (len(self), -1))
+        if self._shared is None:
+            return added
+        return added + self._readout.n_heads * self._shared.of_token(added.shape[1]).sum(1)[:, None]
 
     @full_precision()
     def neurons(self, layer: int) -> Float[Tensor, "b d_mlp e"]:
@@ -149,7 +172,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
             whole[:, l] += equations.towards(edit, texts)
         return whole
 
-    def normalized(self) -> Contributions:
+    def normalized(self: Own) -> Own:
         """The same divided by ‖M(I)‖, so that dot products with a unit text embedding add up to the cosine.
 
         ``model.logit_scale`` times their sum, plus ``model.logit_bias``, is CLIP's logit. The norm is frozen: ablations
@@ -158,10 +181,9 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if self._divisor is not None:
             return self
         norm = self.embedding.norm(dim=-1)
-        made = Contributions(self._readout, self._parts, self.constants, norm, self._errors)
-        return made._of(self.photographs)
+        return type(self)(self._readout, self._parts, self.constants, norm, self._errors)._of(self._given)
 
-    def with_constants(self, constants: GivenConstants) -> Contributions:
+    def with_constants(self: Own, constants: GivenConstants) -> Own:
         """The same images, their constants kept as components of their own ("separate") or shared out ("shared").
 
         Raises:
@@ -169,15 +191,14 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """
         if checked_constants(constants) == self.constants:
             return self
-        made = Contributions(self._readout, self._parts, constants, self._divisor, self._errors)
-        return made._of(self.photographs)
+        return type(self)(self._readout, self._parts, constants, self._divisor, self._errors)._of(self._given)
 
-    def _of(self, photographs: Photographs | None) -> Contributions:
-        """Itself, which from now on knows the pictures that it is of, one an image."""
-        self.photographs = photographs
+    def _of(self: Own, given: tuple[Any, ...] | None) -> Own:
+        """Itself, which from now on knows what it is of: a picture an image."""
+        self._given = given
         return self
 
-    def select(self, rows: Any) -> Contributions:
+    def select(self: Own, rows: Any) -> Own:
         """The contributions of some of the images, in the given order.
 
         Args:
@@ -202,8 +223,8 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Of the pictures that were decomposed; None if pixels or a cache were."""
-        return None if self.photographs is None else tuple(each.name for each in self.photographs)
+        """Of what was decomposed; None if it is not known."""
+        return None if self._given is None else tuple(each.name for each in self._given)
 
     @property
     def provenance(self) -> None:
@@ -253,7 +274,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         self._errors = torch.cat([relative_errors(piece) for piece in self._pieces()])
         return float(self._errors.max())
 
-    def check(self) -> Contributions:
+    def check(self: Own) -> Own:
         """Returns itself.
 
         Raises:
@@ -277,26 +298,24 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         heads = self._readout.n_heads
         error = "not measured" if self._errors is None else f"{float(self._errors.max()):.1e}"
         return (
-            f"Contributions(images={batch}, layers={self.n_layers}, heads={heads}, width={width}, unit={self.unit!r}, "
-            f"constants={self.constants!r}, completeness_error={error})"
+            f"{type(self).__name__}({self.counted}={batch}, layers={self.n_layers}, heads={heads}, width={width}, "
+            f"unit={self.unit!r}, constants={self.constants!r}, completeness_error={error})"
         )
 
     # ------------------------------------------------------------------ pieces
 
-    def _rows(self, rows: Int[Tensor, " s"] | slice) -> Contributions:
+    def _rows(self: Own, rows: Int[Tensor, " s"] | slice) -> Own:
         """Some of the images: copies, or views of a slice."""
 
         def at(x: Tensor | None) -> Tensor | None:
             return x if x is None else x[rows if isinstance(rows, slice) else rows.to(x.device)]
 
         picked = at(self._divisor), at(self._errors)
-        made = Contributions(self._readout, self._parts.select(rows), self.constants, *picked)
-        if self.photographs is None:
-            return made
+        made = type(self)(self._readout, self._parts.select(rows), self.constants, *picked)
         chosen = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return made._of(some_of(self.photographs, chosen))
+        return made if self._given is None else made._of(tuple(self._given[row] for row in chosen))
 
-    def _pieces(self) -> Iterator[Contributions]:
+    def _pieces(self: Own) -> Iterator[Own]:
         """All images, a few at a time, without copying their parts."""
         step = images_in_piece(self._parts.coordinates, self._parts.mlps)
         return (self._rows(slice(start, start + step)) for start in range(0, len(self), step))

@@ -13,7 +13,7 @@ from torch import Tensor
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.layers.pooling import Pooling
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.numerics.unit_vectors import checked_finite, checked_unit_vectors
 
@@ -48,7 +48,7 @@ class Readout:
     b_scaled: Float[Tensor, "l d"] | None
     model_dtype: torch.dtype
     pooling: Pooling
-    model: ImageModel
+    model: Tower
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_read_at", self._versions())
@@ -72,7 +72,7 @@ class Readout:
 
     @classmethod
     @full_precision()
-    def of(cls, model: ImageModel) -> Readout:
+    def of(cls, model: Tower) -> Readout:
         """Reads and folds the weights of ``model`` as they are now."""
         dtype = torch.promote_types(model.cfg.dtype, torch.float32)
         with torch.no_grad():
@@ -281,7 +281,7 @@ class Readout:
         return self.own_coordinates + (0 if constants == "separate" else self.share_directions.shape[1])
 
 
-def _scaled_biases(model: ImageModel, dtype: torch.dtype) -> Float[Tensor, "l d"] | None:
+def _scaled_biases(model: Tower, dtype: torch.dtype) -> Float[Tensor, "l d"] | None:
     biases = [block.attn.out.b_scaled for block in model.blocks]
     kept = [bias.detach().to(dtype) for bias in biases if bias is not None]
     return torch.stack(kept) if kept else None

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Tower
 
 MOST, FEWEST, FEWEST_WITH_PATTERNS = 32, 8, 4
 MANY, FEWEST_OF_MANY = 256, 4
@@ -18,7 +18,7 @@ PATTERN_BYTES = {"cpu": 90 * 2**20}
 PATTERN_BYTES_ELSEWHERE = 2**31
 
 
-def images_in_run(model: ImageModel, n: int, tokens: bool, neurons: bool) -> int:
+def images_in_run(model: Tower, n: int, tokens: bool, neurons: bool) -> int:
     """How many of n images a decomposition runs at once.
 
     On a CPU a small run is about as fast as a large one. Elsewhere it is not, and 32 are run.
@@ -31,7 +31,7 @@ def images_in_run(model: ImageModel, n: int, tokens: bool, neurons: bool) -> int
     return max(fewest, min(most, int(SHARE * n * _kept_bytes(model, tokens, neurons) / _run_bytes(model, tokens))))
 
 
-def images_with_patterns(model: ImageModel, n: int, n_texts: int = 0) -> int:
+def images_with_patterns(model: Tower, n: int, n_texts: int = 0) -> int:
     """How many of n images to run at once if every row of their patterns is kept until the end; all if few rows are.
 
     Args:
@@ -47,11 +47,11 @@ def images_with_patterns(model: ImageModel, n: int, n_texts: int = 0) -> int:
     return max(1, math.ceil(n / runs))
 
 
-def _all_read(model: ImageModel) -> bool:
+def _all_read(model: Tower) -> bool:
     return model.pooling.positions.stop is None
 
 
-def _run_bytes(model: ImageModel, tokens: bool) -> int:
+def _run_bytes(model: Tower, tokens: bool) -> int:
     """About what the model takes for one image, with what is held until the run ends."""
     cfg = model.cfg
     numbers = cfg.n_ctx * (8 * cfg.d_model + 2 * cfg.d_mlp)
@@ -62,7 +62,7 @@ def _run_bytes(model: ImageModel, tokens: bool) -> int:
     return (numbers + (2 * cfg.n_layers * cfg.n_ctx * cfg.d_model if tokens else 0)) * cfg.dtype.itemsize
 
 
-def _kept_bytes(model: ImageModel, tokens: bool, neurons: bool) -> int:
+def _kept_bytes(model: Tower, tokens: bool, neurons: bool) -> int:
     """About what is kept of one image."""
     cfg, p = model.cfg, model.pooling.n_heads
     by_layer = cfg.n_heads * cfg.d_head * p + cfg.d_embed * (2 if model.pooling.reads_class_token_alone else 1)

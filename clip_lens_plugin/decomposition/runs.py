@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from rich.progress import track
@@ -23,16 +23,19 @@ from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, 
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_in_run
+from clip_lens_plugin.decomposition.text_contributions import TextContributions
 from clip_lens_plugin.model.bridged import resolved_with, takes_bridges
 from clip_lens_plugin.model.inputs.given import GivenImages, given_images
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import ImageModel, Tower
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+Made = TypeVar("Made", bound=Contributions)
+
 
 def decompose(
-    model: ImageModel | TransformerBridge,
+    model: Tower | TransformerBridge,
     cache: ActivationCache,
     *,
     constants: GivenConstants = "separate",
@@ -41,7 +44,7 @@ def decompose(
     """The contributions of a cached run: whatever hooks changed in it is what gets decomposed.
 
     Args:
-        model: the model that was run.
+        model: the model that was run; or the text tower, ``model.text``.
         cache: a full cache of ``model.run_with_cache``, or one with the activations that are needed.
         constants: "separate" gives each component minus its own mean, and keeps b_O and βP as components. "shared"
             shares the mean, b_O and βP out equally, as the paper's code does, to compare published numbers. (The
@@ -56,8 +59,9 @@ def decompose(
     constants = checked_constants(constants)
     model, cache = resolved_with(model, cache)
     with torch.no_grad():
-        made = Contributions.of_run(Readout.of(model), factors_from_cache(model, cache), constants)
-        return _checked(made, strict)
+        kind = Contributions if isinstance(model, ImageModel) else TextContributions
+        made = kind.of_run(Readout.of(model), factors_from_cache(model, cache), constants)
+        return checked_sum(made, strict)
 
 
 @takes_bridges
@@ -105,7 +109,7 @@ def decompose_images(
     starts = track(range(0, n, size), "decomposing", disable=not progress)
     with torch.no_grad(), given.checked(broken="said"):
         made = runs(model, given, starts, size, tokens, neurons, constants, strict)
-        return _checked(Contributions.joined(made, n, given.photographs), strict)
+        return checked_sum(Contributions.joined(made, n, given.photographs), strict)
 
 
 def runs(
@@ -135,7 +139,8 @@ def runs(
         del run  # Not to be held while the next is made.
 
 
-def _checked(contributions: Contributions, strict: bool) -> Contributions:
+def checked_sum(contributions: Made, strict: bool) -> Made:
+    """The same; that its parts do not sum to the embedding is an error, or a warning if not ``strict``."""
     try:
         return contributions.check()
     except CompletenessError as error:

@@ -15,6 +15,7 @@ from clip_lens_plugin.layers.softmax_attention import attention_pattern, attenti
 class Attention(nn.Module):
     """``Σ_h softmax(Q_h K_hᵀ / √k) V_h W_O[h] + b_O``.
 
+    Scores of a token that a query must not see are minus infinity, by a mask that is added to them: a text tower's.
     The fused kernel runs while nobody listens to ``hook_attn_scores`` or ``hook_pattern``, and one product with
     all heads' outputs while nobody listens to ``hook_result``. Where the source has a LayerScale, it is part of
     ``W_O`` and ``b_O``, so heads are measured as they reach the stream.
@@ -105,17 +106,20 @@ class Attention(nn.Module):
         by_head = z.permute(2, 0, 1, 3).flatten(1, 2) @ self.W_O
         return by_head.unflatten(1, z.shape[:2]).permute(1, 2, 0, 3)
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         q, key, v = self.qkv(x, self.n_heads)
         q, key, v = self.hook_q(q), self.hook_k(key), self.hook_v(v)
         if self._prepare_q is not None and self._prepare_k is not None:
             q, key = self.hook_rot_q(self._prepare_q(q)), self.hook_rot_k(self._prepare_k(key))
         if self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks():
-            pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, key)))
+            scores = attention_scores(q, key)
+            pattern = attention_pattern(self.hook_attn_scores(scores if mask is None else scores + mask))
             heads_first = self.hook_pattern(editable(pattern, self.hook_pattern)) @ v.transpose(1, 2)
         else:
             heads_first = nn.functional.scaled_dot_product_attention(
-                q.transpose(1, 2), key.transpose(1, 2), v.transpose(1, 2)
+                q.transpose(1, 2), key.transpose(1, 2), v.transpose(1, 2), mask
             )
         z = heads_first.transpose(1, 2)
         if self.out.has_scale:

@@ -136,6 +136,9 @@ class AttentionPool(nn.Module):
     def parts(self) -> tuple[str, ...]:
         return ("pool_bias", *(("pool_mlp",) * self._has_mlp))
 
+    def bound(self, read: Mapping[str, Tensor]) -> AttentionPool:
+        return self
+
     def rows(self, x: Tensor, dim: int = 1) -> Tensor:
         return x
 

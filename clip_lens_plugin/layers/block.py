@@ -32,7 +32,10 @@ class Block(nn.Module):
         self.hook_resid_post = HookPoint()
         self._has_norms = ln1 is not None, ln2 is not None
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         pre = self.hook_resid_pre(x)
-        mid = self.hook_resid_mid(pre + self.hook_attn_out(self.attn(self.ln1(pre) if self._has_norms[0] else pre)))
+        attended = self.attn(self.ln1(pre) if self._has_norms[0] else pre, mask)
+        mid = self.hook_resid_mid(pre + self.hook_attn_out(attended))
         return self.hook_resid_post(mid + self.hook_mlp_out(self.mlp(self.ln2(mid) if self._has_norms[1] else mid)))

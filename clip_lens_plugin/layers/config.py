@@ -1,4 +1,4 @@
-"""What a :class:`~clip_lens_plugin.model.hooked_clip.HookedCLIP` knows of its own shape."""
+"""What a wrapped tower knows of its own shape."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import torch
 from clip_lens_plugin.arguments import checked_head, checked_heads, checked_index
 
 
-@dataclass
-class HookedCLIPConfig:
-    """Shape of a wrapped image tower, under the names that TransformerLens uses.
+@dataclass(kw_only=True)
+class TowerConfig:
+    """Shape of a wrapped tower, under the names that TransformerLens uses.
 
     Attributes:
         model_name: what the model was loaded as.
         n_layers, n_heads, d_model, d_head, d_mlp: as in TransformerLens.
-        n_ctx: tokens of an image: those before the patches and one a patch.
+        n_ctx: tokens of an image or a text.
         d_embed: width of the joint embedding space.
-        image_size: (height, width) of the input in pixels.
-        patch_size: (height, width) of a patch in pixels.
         act_fn: "gelu", "gelu_tanh" (its approximation), "quick_gelu" or "silu" (of a gate).
         pooling: how the tokens become one embedding.
-        n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
-        n_registers: how many of them are registers, the last ones.
-        d_vocab: how many text labels are set; kept up to date by ``HookedCLIP.set_labels``.
+        d_vocab: how many text labels are set, kept up to date by ``HookedCLIP.set_labels``; of a text tower, how many
+            token ids there are.
         device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
         use_attn_result: whether a full cache holds ``hook_result``; see ``HookedCLIP.set_use_attn_result``.
         normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
@@ -40,32 +37,16 @@ class HookedCLIPConfig:
     d_mlp: int
     n_ctx: int
     d_embed: int
-    image_size: tuple[int, int]
-    patch_size: tuple[int, int]
     act_fn: str
     pooling: str
     device: torch.device
     dtype: torch.dtype
-    n_prefix_tokens: int = 1
-    n_registers: int = 0
     use_attn_result: bool = False
     d_vocab: int = 0
     normalization_type: str = "LN"
     attn_only: bool = False
     final_rms: bool = False
     n_key_value_heads: int | None = None
-
-    @property
-    def prefix_names(self) -> tuple[str, ...]:
-        """Short names of the tokens before the patches: "CLS", then "REG0" and so on."""
-        class_token = ("CLS",) if self.n_prefix_tokens > self.n_registers else ()
-        return class_token + tuple(f"REG{i}" for i in range(self.n_registers))
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """(rows, columns) of patches."""
-        (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
-        return height // patch_height, width // patch_width
 
     def checked_head(self, layer: Any, head: Any) -> tuple[int, int]:
         """The same (layer, head), counted from the start where a number is negative.
@@ -93,3 +74,45 @@ class HookedCLIPConfig:
             IndexError: if there is no such layer.
         """
         return checked_index("layer", layer, self.n_layers)
+
+
+@dataclass(kw_only=True)
+class HookedCLIPConfig(TowerConfig):
+    """Shape of a wrapped image tower. Its tokens are those before the patches, and one a patch.
+
+    Attributes:
+        image_size: (height, width) of the input in pixels.
+        patch_size: (height, width) of a patch in pixels.
+        n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
+        n_registers: how many of them are registers, the last ones.
+    """
+
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    n_prefix_tokens: int = 1
+    n_registers: int = 0
+
+    @property
+    def prefix_names(self) -> tuple[str, ...]:
+        """Short names of the tokens before the patches: "CLS", then "REG0" and so on."""
+        class_token = ("CLS",) if self.n_prefix_tokens > self.n_registers else ()
+        return class_token + tuple(f"REG{i}" for i in range(self.n_registers))
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
+        return height // patch_height, width // patch_width
+
+
+@dataclass(kw_only=True)
+class HookedTextConfig(TowerConfig):
+    """Shape of a wrapped text tower. Its tokens are those of the tokenizer, and a class token where there is one.
+
+    Attributes:
+        context_length: token ids of a text, with padding.
+        has_class_token: whether a class token of its own follows them, which is what is pooled: CoCa's.
+    """
+
+    context_length: int
+    has_class_token: bool = False

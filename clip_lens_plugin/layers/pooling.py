@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 
+Own = TypeVar("Own", bound="LinearPooling")
 SCALE, NORMALIZED = "ln_final.hook_scale", "ln_final.hook_normalized"
 
 
@@ -56,6 +57,10 @@ class Pooling(Protocol):
         """The same, in ``dtype``, from the activation at :attr:`output`."""
         ...
 
+    def bound(self, read: Mapping[str, Tensor]) -> Pooling:
+        """That of one run, from activations at :attr:`reads`: itself, where it reads the same of all inputs."""
+        ...
+
     def rows(self, x: Tensor, dim: int = 1) -> Tensor:
         """The rows of what lies at :attr:`positions` along ``dim``: that itself, or its mean."""
         ...
@@ -93,7 +98,7 @@ class Pooling(Protocol):
         ...
 
 
-class _LinearPooling(ABC):
+class LinearPooling(ABC):
     """What the poolings without attention share: one map, and no constant but βP."""
 
     n_heads = 1
@@ -103,6 +108,9 @@ class _LinearPooling(ABC):
 
     def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
         return self.after_norm(ln_final(stream))
+
+    def bound(self: Own, read: Mapping[str, Tensor]) -> Own:
+        return self
 
     def narrow_maps(self, P: Float[Tensor, "d e"]) -> tuple[Float[Tensor, "p d k"], Float[Tensor, "p k e"]] | None:
         return None
@@ -127,7 +135,7 @@ class _LinearPooling(ABC):
 
 
 @dataclass(frozen=True)
-class ClassTokenPooling(_LinearPooling):
+class ClassTokenPooling(LinearPooling):
     """LayerNorm, then the class token: ω is 1/σ there and zero elsewhere."""
 
     name: str = "class_token"
@@ -154,7 +162,7 @@ class ClassTokenPooling(_LinearPooling):
 
 
 @dataclass(frozen=True)
-class NormThenMean(_LinearPooling):
+class NormThenMean(LinearPooling):
     """LayerNorm, then the mean over the patches: ω[q] is 1 / (n σ_q).
 
     Args:
@@ -187,7 +195,7 @@ class NormThenMean(_LinearPooling):
 
 
 @dataclass(frozen=True)
-class MeanThenNorm(_LinearPooling):
+class MeanThenNorm(LinearPooling):
     """The mean over the patches, then LayerNorm, as in CLIPA: one row, whose ω is 1/σ.
 
     ``ln_final``'s hook points see the mean: ``hook_scale`` [b, 1, 1] and ``hook_normalized`` [b, 1, d].

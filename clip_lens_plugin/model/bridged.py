@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from transformer_lens import ActivationCache
 
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.model.resolvers import Resolver, resolver
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,9 +26,9 @@ def resolved(model: Any) -> Any:
     return model if isinstance(model, ImageModel) else _resolver_of(model).hooked(model)
 
 
-def resolved_with(model: Any, cache: ActivationCache) -> tuple[ImageModel, ActivationCache]:
+def resolved_with(model: Any, cache: ActivationCache) -> tuple[Tower, ActivationCache]:
     """The model as by :func:`resolved`, where hooks may be on a bridge, and its cache under the model's own names."""
-    return (model, cache) if isinstance(model, ImageModel) else _resolver_of(model).with_cache(model, cache)
+    return (model, cache) if isinstance(model, Tower) else _resolver_of(model).with_cache(model, cache)
 
 
 def _resolver_of(model: Any) -> Resolver:

@@ -14,12 +14,12 @@ from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.layers.attention_pool import is_of_query
 from clip_lens_plugin.model.hook_names import ByHookName
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Tower
 
 RESULT = "attn.hook_result"
 
 
-class CachingModel(ImageModel):
+class CachingModel(Tower):
     """A model whose full cache leaves ``hook_result`` out, a quarter of it or more, as TransformerLens does.
 
     It stays live: hooks on it run, and where one is, what it left is in the cache too.

@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from clip_lens_plugin.model.interventions import refuse_pickled_hooks
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Tower
 
 
-class Copies(ImageModel):
+class Copies(Tower):
     """A model that can be pickled while no function of this process alone is hooked on it."""
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.source_check import SourceCheck
 from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_mixed_dtypes
 from clip_lens_plugin.images.pictures import Picture
 from clip_lens_plugin.images.preprocessed import prepared
-from clip_lens_plugin.layers.attention_pool import AttentionPool
-from clip_lens_plugin.layers.hook_point import HookPoint
-from clip_lens_plugin.model.caching import CachingModel
-from clip_lens_plugin.model.copies import Copies
+from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
 from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import check_batch
-from clip_lens_plugin.model.property_errors import PropertyErrors
-from clip_lens_plugin.model.run_lock import RunLock
-from clip_lens_plugin.model.stacked_weights import StackedWeights
+from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.text_side import TextSide
 from clip_lens_plugin.model.text.vocabulary import Vocabulary
@@ -40,8 +34,8 @@ if TYPE_CHECKING:
     from clip_lens_plugin.model.loading import Origin
 
 
-class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, CachingModel):
-    """A CLIP image tower with TransformerLens's hooks, weights and cache; the text tower stays beside it.
+class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
+    """A CLIP image tower with TransformerLens's hooks, weights and cache; its text tower is :attr:`text`.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the
     weights' dtype. No weight is copied. Hook points, for layer l (b images, n tokens, h heads, k head width,
@@ -74,9 +68,12 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
         preprocess: PIL image to [3, height, width], or None.
         tokenizer: texts to token ids, or None.
         labels: text labels set by :meth:`set_labels`, or None.
+        text: the text tower, a :class:`~clip_lens_plugin.model.text.hooked_text.HookedText`.
         verified: what :meth:`verify` found when the model was wrapped; None on the meta device.
         origin: name, tag, file and settings that :meth:`from_pretrained` loaded it by, or None.
     """
+
+    _text: tuple[HookedText] | None = None  # In a tuple it is no submodule.
 
     def __init__(
         self,
@@ -85,24 +82,13 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
         tokenizer: Callable[[list[str]], Tensor] | None = None,
         model_name: str = "open_clip model",
     ) -> None:
-        super().__init__()
-        parts = tower_parts(clip, model_name)
-        _refuse_broken_weights(clip, model_name)
-        self.clip: Any = clip
-        self.cfg = parts.cfg
+        super().__init__(clip, tower_parts(clip, model_name))
         self.preprocess = preprocess
         self.tokenizer = tokenizer
         self.labels: Labels | None = None
         self.origin: Origin | None = None
-        self._parts = parts
-        self.hook_embed = HookPoint()
-        self.blocks = TypedModuleList(parts.blocks)
-        self.ln_final = parts.ln_final
-        if isinstance(parts.pooling, AttentionPool):
-            self.pool = parts.pooling
         self.setup()
         self.eval()
-        self._run_lock = RunLock()
         self._source = SourceCheck.of(self.clip, model_name)
         self.verified: Verification | None = self.verify() if can_verify(self) else None
 
@@ -247,28 +233,27 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
                 refuse_mixed_dtypes(self.clip.visual, self.cfg.model_name)
                 raise
 
-    @contextmanager
-    def hooks(self, *args: Any, **kwargs: Any) -> Iterator[HookedCLIP]:
-        """As in TransformerLens. Other threads' runs wait until the context ends: hooks are the model's."""
-        with self._run_lock, super().hooks(*args, **kwargs):
-            yield self
+    @property
+    def text(self) -> HookedText:
+        """The text tower, wrapped and compared with its source when it is first asked for.
 
-    def alone(self) -> RunLock:
-        """What a thread holds, with ``with``, while it runs the model or looks at its hooks."""
-        return self._run_lock
+        It is no submodule: it has hooks, a cache and a ``reset_hooks`` of its own, and its parameters are those of
+        :attr:`clip`. It moves with the model and is copied with it.
 
-    def add_hook(self, *args: Any, **kwargs: Any) -> None:
-        """As in TransformerLens; waits until no other thread runs the model."""
-        with self._run_lock:
-            super().add_hook(*args, **kwargs)
-
-    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """As in TransformerLens; waits until no other thread runs the model."""
-        with self._run_lock:
-            super().reset_hooks(*args, **kwargs)
+        Raises:
+            UnsupportedTowerError: if it is of another architecture, or has a feature that is not supported.
+            ModelNotFoundError: if it is out of reach.
+            NotAvailableError: a ValueError and AttributeError, if the model is an image tower alone.
+        """
+        if self._text is None:
+            self._refuse_image_tower_alone()
+            self._text = (HookedText(self.clip, self.tokenizer, self.cfg.model_name),)
+        return self._text[0]
 
     def verify(self, images: Any = None) -> Verification:
         """The embedding's difference from the source's own, which is at most rounding.
+
+        Once :attr:`text` was used, its embeddings of texts are compared as well.
 
         The source is run by its own ``encode_image``, ``get_image_features`` or, for an image tower alone, forward. It
         is done when the model is wrapped, before a collection and a report, and whenever this is called.
@@ -284,7 +269,8 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
         """
         if images is not None and not isinstance(images, Tensor):
             images = given_images(self, images).pixels(slice(None))
-        return verify(self, images)
+        found = verify(self, images)
+        return found if self._text is None else replace(found, text=self._text[0].verify())
 
     def check_source(self) -> None:
         """Does nothing if the source's modules are as they were wrapped; needs no run.
@@ -335,46 +321,9 @@ class HookedCLIP(PropertyErrors, StackedWeights, Vocabulary, TextSide, Copies, C
         self.cfg.device, self.cfg.dtype = weight.device, weight.dtype
         if self.labels is not None:
             self.labels = self.labels.converted(fn(self.labels.embeddings))
+        if self._text is not None:
+            self._text[0].follow_weights()
         return self
-
-    # ------------------------------------------------------------------ weights
-
-    @property
-    def source_blocks(self) -> list[nn.Module]:
-        """The source's own blocks."""
-        return self._parts.source_blocks
-
-    @property
-    def pooling(self):
-        """How the last stream is pooled, see :mod:`clip_lens_plugin.layers.pooling`."""
-        return self._parts.pooling
-
-    @property
-    def W_P(self) -> Float[Tensor, "d e"]:
-        """The projection P from the pooled stream into the joint space."""
-        return self._parts.W_P()
-
-    @property
-    def b_P(self) -> Float[Tensor, " e"] | None:
-        """The projection's bias, None where the source has none."""
-        return self._parts.b_P()
-
-    def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
-        """The pooled, normalised stream in the joint space."""
-        projected = pooled @ self.W_P.to(pooled.dtype)
-        return projected if self.b_P is None else projected + self.b_P.to(pooled.dtype)
-
-
-def _refuse_broken_weights(clip: nn.Module, model_name: str) -> None:
-    for name, weight in clip.named_parameters():
-        if weight.is_meta or weight.numel() == 0:
-            continue
-        # Least and greatest carry a NaN, and unlike isfinite need no memory.
-        if not all(math.isfinite(extreme) for extreme in weight.detach().aminmax()):
-            raise ValueError(
-                f"{model_name}: the weight {name!r} holds NaN or infinite values, so no output of this model "
-                f"would mean anything. Download or save the checkpoint again."
-            )
 
 
 @torch.compiler.disable

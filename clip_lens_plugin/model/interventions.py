@@ -11,38 +11,38 @@ from typing import Any
 from torch import nn
 
 from clip_lens_plugin.layers.hook_point import HookPoint, TransformerLensHookPoint, has_native_hooks
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Tower
 
 WRITERS = ("hook_attn_out", "hook_resid_pre", "hook_resid_mid", "hook_resid_post")
 """Hook points, by the last part of their names, at which a hook adds to the stream beside heads and MLPs."""
 
 
-def active_hooks(model: ImageModel) -> list[str]:
+def active_hooks(model: Tower) -> list[str]:
     """Names of the hook points and modules with forward hooks on them, TransformerLens's or PyTorch's own."""
     points = [name for name, point in model.hook_dict.items() if point.has_hooks(dir="fwd")]
     return points + hooked_modules(model)
 
 
-def hooked_modules(model: ImageModel) -> list[str]:
+def hooked_modules(model: Tower) -> list[str]:
     """Names of the wrapper's own modules, hook points apart, with PyTorch's hooks around their forward."""
     own = _own_modules(model)
     return [name for name, module in own if not isinstance(module, HookPoint) and has_native_hooks(module)]
 
 
-def _own_modules(model: ImageModel) -> Iterator[tuple[str, nn.Module]]:
+def _own_modules(model: Tower) -> Iterator[tuple[str, nn.Module]]:
     """Every module but the source's, by name."""
     yield "the model", model
     named = ((name, module) for name, module in model.named_modules() if name)
     yield from ((name, module) for name, module in named if not (name == "clip" or name.startswith("clip.")))
 
 
-def stream_is_edited(model: ImageModel) -> bool:
+def stream_is_edited(model: Tower) -> bool:
     """Whether a hook may write to the stream beside what heads and MLPs write."""
     points = (point for name, point in model.hook_dict.items() if name.rpartition(".")[2] in WRITERS)
     return any(point.has_hooks(dir="fwd") for point in points) or bool(hooked_modules(model))
 
 
-def layers_with_hooked_heads(model: ImageModel) -> frozenset[int]:
+def layers_with_hooked_heads(model: Tower) -> frozenset[int]:
     """Layers in which a hook may change what the heads put out, at ``hook_z`` or ``hook_result``."""
     points = (
         (l, point) for l, block in enumerate(model.blocks) for point in (block.attn.hook_z, block.attn.hook_result)
@@ -50,14 +50,14 @@ def layers_with_hooked_heads(model: ImageModel) -> frozenset[int]:
     return frozenset(l for l, point in points if point.has_hooks(dir="fwd"))
 
 
-def refuse_hooks(model: ImageModel, doing: str) -> None:
+def refuse_hooks(model: Tower, doing: str) -> None:
     """Raises ValueError if hooks are on the model; ``doing`` begins the message: "collect runs the plain model"."""
     with model.alone():  # Not while another thread's decomposition has hooks of its own on the model.
         active = active_hooks(model)
     _refuse(active, f"{doing}, but there are hooks on", "; to decompose under a hook, use model.decompose.")
 
 
-def refuse_left_hooks(model: ImageModel, doing: str) -> None:
+def refuse_left_hooks(model: Tower, doing: str) -> None:
     """Raises ValueError if hooks were left on the model, outside of any ``with model.hooks(...)``."""
     with model.alone():
         left = [name for name, point in model.hook_dict.items() if _is_left(point)] + hooked_modules(model)
@@ -65,7 +65,7 @@ def refuse_left_hooks(model: ImageModel, doing: str) -> None:
     _refuse(left, f"{doing}, but hooks were left on", put_on)
 
 
-def refuse_pickled_hooks(model: ImageModel) -> None:
+def refuse_pickled_hooks(model: Tower) -> None:
     """Raises PicklingError if a hook on the model has no name by which another process could find it."""
     # TransformerLens puts a function of its own, made where the hook is added, around every hook.
     held = [name for name, module in _own_modules(model) if any(_is_local(hook) for hook in _hooks_around(module))]
@@ -99,7 +99,7 @@ def _is_left(point: TransformerLensHookPoint) -> bool:
     return outside or has_native_hooks(point, len(point.fwd_hooks))
 
 
-def refuse_rewritten_output(model: ImageModel) -> None:
+def refuse_rewritten_output(model: Tower) -> None:
     """Raises ValueError if PyTorch's own hooks stand where they change the embedding past the cached activations."""
     last = ("the model", "ln_final", "pool")
     outside = [name for name in hooked_modules(model) if name.split(".")[0] in last]

@@ -1,4 +1,4 @@
-"""What the mathematics needs of a model: :class:`~clip_lens_plugin.model.hooked_clip.HookedCLIP` has it."""
+"""What the mathematics needs of a model; ``HookedCLIP`` and ``HookedText`` have it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.HookedRootModule import HookedRootModule
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.layers.block import Block
-from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.config import HookedCLIPConfig, HookedTextConfig, TowerConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.model.run_lock import RunLock
+from clip_lens_plugin.model.text.spelling import Spelt
 
 
-class ImageModel(HookedRootModule, ABC):
-    """A hooked image tower with its projection: ``model(images)`` is the embedding M(I) [b, e].
+class Tower(HookedRootModule, ABC):
+    """A hooked tower with its projection: ``model(images)`` or ``model(texts)`` is the embedding [b, e].
 
-    Decomposition, checks of pixels and comparison with the source are written for this and know no more of a model.
+    Decomposition is written for this and knows no more of a model.
 
     Attributes:
         cfg: the tower's shape.
-        clip: the source, which holds the weights.
+        clip: the source's modules, which hold the weights.
         blocks, ln_final: the layers, with TransformerLens's names of hooks and weights.
-        preprocess: PIL picture to [3, height, width], or None.
     """
 
-    cfg: HookedCLIPConfig
+    cfg: TowerConfig
     clip: Any
     blocks: TypedModuleList[Block]
     ln_final: LayerNorm
-    preprocess: Callable[..., Tensor] | None
 
     if TYPE_CHECKING:
 
-        def __call__(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]: ...
+        def __call__(self, given: Any) -> Float[Tensor, "b e"]: ...
 
     @property
     @abstractmethod
@@ -76,3 +75,33 @@ class ImageModel(HookedRootModule, ABC):
     @abstractmethod
     def alone(self) -> RunLock:
         """What a thread holds, with ``with``, while it runs the model or looks at its hooks."""
+
+
+class TextModel(Tower):
+    """A tower of texts.
+
+    Attributes:
+        cfg: the tower's shape.
+    """
+
+    cfg: HookedTextConfig
+
+    @abstractmethod
+    def to_tokens(self, texts: Any) -> Int[Tensor, "t n"]:
+        """The token ids of texts, or those that were given."""
+
+    @abstractmethod
+    def spelt(self, texts: Any) -> tuple[Spelt, ...]:
+        """Each text's tokens, and which of them make a word."""
+
+
+class ImageModel(Tower):
+    """A tower of images. Checks of pixels are written for this.
+
+    Attributes:
+        cfg: the tower's shape.
+        preprocess: PIL picture to [3, height, width], or None.
+    """
+
+    cfg: HookedCLIPConfig
+    preprocess: Callable[..., Tensor] | None

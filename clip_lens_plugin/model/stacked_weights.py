@@ -13,7 +13,7 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.layers.block import Block
-from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.config import TowerConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.model.tl_parameters import NamedWeights, block_weights
 
@@ -28,7 +28,7 @@ class StackedWeights:
     """
 
     blocks: TypedModuleList[Block]
-    cfg: HookedCLIPConfig
+    cfg: TowerConfig
     ln_final: LayerNorm
     W_U: Tensor
     b_U: Tensor

@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.model.inputs.pixels import check_form, checked, unlooked
 from clip_lens_plugin.model.interventions import refuse_hooks
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision
 
 ALLOWED = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -39,6 +39,8 @@ class Verification:
         images: "probe", drawn from a seed, or "given".
         parts_at: the first hook point at which the two streams differ, for example "blocks.3.hook_resid_post"; None
             where nowhere.
+        what: "image", or "text" for the text tower's embeddings of texts.
+        text: the same of the model's text tower; None if it has none that is supported, or it was not asked for.
     """
 
     relative_difference: float
@@ -47,6 +49,8 @@ class Verification:
     n_images: int
     images: str
     parts_at: str | None = None
+    what: str = "image"
+    text: Verification | None = None
 
     @property
     def holds(self) -> bool:
@@ -56,7 +60,8 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON's types, None for NaN."""
         finite = math.isfinite(self.relative_difference)
-        return {**asdict(self), "relative_difference": self.relative_difference if finite else None}
+        text = None if self.text is None else self.text.to_json()
+        return {**asdict(self), "relative_difference": self.relative_difference if finite else None, "text": text}
 
     @classmethod
     def from_json(cls, values: dict[str, Any] | None) -> Verification | None:
@@ -68,14 +73,17 @@ class Verification:
         if values is None:
             return None
         difference = values.get("relative_difference")
-        return cls(**{**values, "relative_difference": math.nan if difference is None else float(difference)})
+        difference = math.nan if difference is None else float(difference)
+        return cls(**{**values, "relative_difference": difference, "text": cls.from_json(values.get("text"))})
 
     def __str__(self) -> str:
-        what = "one probe image" if self.images == "probe" else f"{self.n_images:,} images"
+        probes = f"one probe {self.what}" if self.n_images == 1 else f"{self.n_images} probe {self.what}s"
+        on = probes if self.images == "probe" else f"{self.n_images:,} {self.what}s"
         where = f"; the streams part at {self.parts_at}" if self.parts_at else ""
+        text = f"; texts to {self.text.relative_difference:.1e}" if self.text else ""
         return (
-            f"embedding equal to the source's own to {self.relative_difference:.1e} on {what} ({self.dtype}, at most "
-            f"{self.allowed:.0e} is rounding){where}"
+            f"embedding equal to the source's own to {self.relative_difference:.1e} on {on}{text} ({self.dtype}, at "
+            f"most {self.allowed:.0e} is rounding){where}"
         )
 
 
@@ -89,44 +97,77 @@ def verify(model: ImageModel, images: Float[Tensor, "b 3 height width"] | None =
     check_form(model, images)
     if len(images) == 0:
         raise ValueError("verify was given no images; give a tensor [b, 3, height, width] with b ≥ 1, or none at all.")
-    looked = unlooked() if probe else checked(model, images)
-    with looked, full_precision():  # Two runs that differ by rounding alone should differ by little.
-        ours = torch.cat([model(part) for part in images.split(BATCH)]).double()
-        theirs = torch.cat([source_embedding(model, part) for part in images.split(BATCH)]).double()
-        shown = str(model.cfg.dtype).removeprefix("torch.")
-        about = (allowed(model), shown, len(images), "probe" if probe else "given")
-        if ours.shape != theirs.shape:
-            raise SourceMismatchError(
-                f"{model.cfg.model_name}: the source gives embeddings of shape {list(theirs.shape)}, the wrapped model "
-                f"{list(ours.shape)}: what the source does after its projection is not known."
-            )
-        if not bool(theirs.isfinite().all()):
-            warnings.warn(
-                f"{model.cfg.model_name}: the source's own embedding of the images holds NaN or infinite values, so it "
-                f"could not be compared with the wrapped model's. In float16, load the model in float32 or bfloat16.",
-                stacklevel=3,
-            )
-            return Verification(math.nan, *about)
-        difference = float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=1e-300)).max())
-        found = Verification(difference, *about)
-        if found.holds:
-            return found
-        parting = first_parting(model, images[:1], model.source_blocks, lambda: source_embedding(model, images[:1]))
+    about = Verification(math.nan, allowed(model), _shown(model), len(images), "probe" if probe else "given")
+    with unlooked() if probe else checked(model, images):
+        return compared(model, images, lambda part: source_embedding(model, part), about)
+
+
+@torch.no_grad()
+@full_precision()  # Two runs that differ by rounding alone should differ by little.
+def compared(model: Tower, given: Tensor, source: Callable[[Tensor], Tensor], about: Verification) -> Verification:
+    """The tower's embeddings of what was given beside the source's own.
+
+    Args:
+        given: images, or token ids.
+        source: runs the source on some of them.
+        about: what is returned, but for the difference.
+
+    Raises:
+        SourceMismatchError: if they differ by more than rounding.
+    """
+    ours = torch.cat([model(part) for part in given.split(BATCH)]).double()
+    theirs = torch.cat([source(part) for part in given.split(BATCH)]).double()
+    if ours.shape != theirs.shape:
+        raise SourceMismatchError(
+            f"{model.cfg.model_name}: the source gives embeddings of shape {list(theirs.shape)}, the wrapped model "
+            f"{list(ours.shape)}: what the source does after its projection is not known."
+        )
+    if not bool(theirs.isfinite().all()):
+        warnings.warn(
+            f"{model.cfg.model_name}: the source's own embedding of the {about.what}s holds NaN or infinite values, so "
+            f"it could not be compared with the wrapped model's. In float16, load the model in float32 or bfloat16.",
+            stacklevel=5,
+        )
+        return about
+    difference = float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=1e-300)).max())
+    found = replace(about, relative_difference=difference)
+    if found.holds:
+        return found
+    parting = first_parting(model, given[:1], model.source_blocks, lambda: source(given[:1]))
     raise SourceMismatchError(
         f"{model.cfg.model_name}: the wrapped model's embedding differs from the source's own by {difference:.1e} "
-        f"(relative), more than the {found.allowed:.0e} that is rounding in {shown}. The two streams part first at "
-        f"{parting}. What the source does there is not in the weights that the wrapper reads, so no number would be of "
-        f"this model."
+        f"(relative), more than the {found.allowed:.0e} that is rounding in {found.dtype}. The two streams part first "
+        f"at {parting}. What the source does there is not in the weights that the wrapper reads, so no number would be "
+        f"of this model."
     )
 
 
-def allowed(model: ImageModel) -> float:
+def _shown(model: Tower) -> str:
+    return str(model.cfg.dtype).removeprefix("torch.")
+
+
+def verified_texts(model: Tower, ids: Tensor, source: Callable[[Tensor], Tensor], probe: bool) -> Verification:
+    """A text tower's embeddings beside the source's own; see :meth:`HookedText.verify`.
+
+    Args:
+        ids: token ids [t, n].
+        source: runs the source's own ``encode_text`` on token ids.
+        probe: whether the ids were drawn from a seed.
+    """
+    refuse_hooks(model, "verify compares the plain text tower with its source")
+    images = "probe" if probe else "given"
+    return compared(
+        model, ids, source, Verification(math.nan, allowed(model), _shown(model), len(ids), images, None, "text")
+    )
+
+
+def allowed(model: Tower) -> float:
     """What is rounding, by the weights' dtype; or by what the source itself rounds to, where that is coarser."""
     rounds_in = getattr(model.clip, "rounds_in", None)
     return ALLOWED[model.cfg.dtype if rounds_in is None else rounds_in(model.cfg.dtype)]
 
 
-def can_verify(model: ImageModel) -> bool:
+def can_verify(model: Tower) -> bool:
     """Whether the model holds numbers: not on the meta device, and not under a fake tensor mode."""
     return not any(weight.is_meta or isinstance(weight, FakeTensor) for weight in model.clip.parameters())
 
@@ -150,14 +191,12 @@ def source_embedding(model: ImageModel, images: Float[Tensor, "b 3 height width"
     return given[0] if isinstance(given, tuple) else given
 
 
-def first_parting(
-    model: ImageModel, image: Float[Tensor, "1 3 height width"], blocks: Sequence[nn.Module], run: Callable[[], object]
-) -> str:
+def first_parting(model: Tower, image: Tensor, blocks: Sequence[nn.Module], run: Callable[[], object]) -> str:
     """The first hook point at which our stream differs from that of another model.
 
     Args:
         model: ours.
-        image: what both are run on.
+        image: what both are run on, or a text's token ids.
         blocks: the other model's.
         run: runs it on the image.
     """

@@ -34,6 +34,11 @@ class ImageTower(nn.Module):
         embeddings = found[0] if isinstance(found, tuple) else found
         return nn.functional.normalize(embeddings, dim=-1) if normalize else embeddings
 
+    @property
+    def text(self) -> NoReturn:
+        """Raises ModelNotFoundError, as :meth:`encode_text`."""
+        raise ModelNotFoundError(self.why)
+
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> NoReturn:
         """Raises ModelNotFoundError: there are no texts."""
         raise ModelNotFoundError(self.why)

@@ -27,6 +27,7 @@ class ComponentSums:
         embed: [e].
         self_attention: what the class token sends to itself [l, e]; NaN where it was not kept.
         constants: "separate" or "shared", see :func:`decompose`.
+        rest: of everything else [e]: βP, what an attention pool adds, edits; None in sums of earlier versions.
     """
 
     n: int
@@ -37,6 +38,7 @@ class ComponentSums:
     embed: Float[Tensor, " e"]
     self_attention: Float[Tensor, "l e"]
     constants: Constants = "separate"
+    rest: Float[Tensor, " e"] | None = None
 
     def __repr__(self) -> str:
         l, h, k = self.coordinates.shape
@@ -66,6 +68,7 @@ class ComponentSums:
             attn_bias=c.attn_bias.double().sum(0),
             mlps=mlps.sum(0),
             embed=c.embed.double().sum(0),
+            rest=rest_of(c).double().sum(0),
             self_attention=c.self_attention.double().sum(0) if c.has_self_attention else mlps.sum(0) * float("nan"),
         )
 
@@ -103,10 +106,10 @@ class ComponentSums:
         Raises:
             KeyError: if one is missing that every version wrote.
         """
-        values = {each.name: tensors[each.name] for each in fields(cls) if each.name != "constants"}
+        values = {each.name: tensors[each.name] for each in fields(cls) if each.name not in ("constants", "rest")}
         words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS if name in tensors}
         words["constants"] = checked_constants(words.get("constants", "separate"))
-        return cls(**{**values, **words, "n": int(values["n"])})
+        return cls(**{**values, **words, "n": int(values["n"]), "rest": tensors.get("rest")})
 
     def _sums(self) -> dict[str, Tensor]:
         return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), Tensor)}
@@ -130,9 +133,9 @@ class ComponentSums:
                 f"Sums over different models do not add: [layers, heads, coordinates] is "
                 f"{list(self.coordinates.shape)} and {list(other.coordinates.shape)}."
             )
-        theirs = other._sums()
-        summed = {name: value + theirs[name].to(value.device) for name, value in self._sums().items()}
-        return replace(self, n=self.n + other.n, **summed)
+        own, theirs = self._sums(), other._sums()
+        known = {name: value + theirs[name].to(value.device) for name, value in own.items() if name in theirs}
+        return replace(self, n=self.n + other.n, **{**dict.fromkeys(own), **known})
 
     def mean(self) -> ComponentSums:
         """The means: sums of "one image".
@@ -143,3 +146,10 @@ class ComponentSums:
         if self.n == 0:
             raise ValueError("There is no mean over no images.")
         return replace(self, n=1, **{name: value / self.n for name, value in self._sums().items()})
+
+
+def rest_of(c: Contributions) -> Float[Tensor, "b e"]:
+    """What each image's embedding has beside heads, their biases, MLPs and what enters block 0."""
+    pool = sum(part for part in (c.pool_bias, c.pool_mlp) if part is not None)
+    edits = c.edits.sum(1) + sum(edit.sum(1) for edit in c.head_edits.values()) if c.has_edits else 0
+    return c.ln_bias + pool + edits

@@ -61,7 +61,8 @@ def verify(
         except OwnModelError as error:  # The files are compared, which needs no model.
             typer.echo(one_line(f"not compared with its model: {error}"))
             return
-        for line in _lines(console, loaded, source, limit or PROBES):
+        of_texts = _of_texts(loaded)
+        for line in [*_lines(console, loaded, source, limit or PROBES), *of_texts]:
             typer.echo(one_line(line))
         if plan is not None:
             say_next(console, *next_words(plan, str(source)))
@@ -83,6 +84,15 @@ def _check_files(console: Console, store: str) -> None:
         typer.echo(one_line(f"{store}: {line}"))
     if not check.is_whole:
         raise typer.Exit(DAMAGED)
+
+
+def _of_texts(model: HookedCLIP) -> list[str]:
+    """Why texts cannot be taken apart; nothing where they can, and are compared with the images then."""
+    try:
+        _ = model.text
+    except ValueError as error:
+        return [f"not compared: {error}"]
+    return []
 
 
 def _lines(console: Console, model: HookedCLIP, source: str | None, limit: int) -> list[str]:

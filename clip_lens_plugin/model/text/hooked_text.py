@@ -212,8 +212,10 @@ class HookedText(HookedTower, TextModel):
             found = original[0].get_text_features(input_ids=ids)
             return found if isinstance(found, Tensor) else found.pooler_output
         if "normalize" in inspect.signature(clip.encode_text).parameters:
-            return clip.encode_text(ids, normalize=False)  # CoCa's own default is to normalise.
-        return clip.encode_text(ids)
+            found = clip.encode_text(ids, normalize=False)  # CoCa's own default is to normalise.
+        else:
+            found = clip.encode_text(ids)
+        return found[0] if isinstance(found, tuple) else found
 
     def _probe(self) -> Int[Tensor, "2 n"]:
         """Two rows of ids drawn from a seed, one that ends in the middle and one at the last place."""

@@ -19,7 +19,8 @@ def test_probe(run):
     result = run("verify")
     assert result.exit_code == 0, result.output
     found = re.search(
-        r"scenes: embedding equal to the source's own to (\S+) on one probe image \(float32", result.stdout
+        r"scenes: embedding equal to the source's own to (\S+) on one probe image; texts to (\S+) \(float32",
+        result.stdout,
     )
     assert found
     assert float(found[1]) < 1e-6

@@ -12,7 +12,7 @@ from clip_lens_plugin.adapters.tokenizers import hugging_face_of, made
 
 @runtime_checkable
 class Pieces(Protocol):
-    """How a tokenizer's ids are written.
+    """How a tokenizer's ids are written; one that it does not know with its number.
 
     Attributes:
         start, end, padding: ids of what it adds before, after and behind a text; None where it adds no such.
@@ -72,7 +72,7 @@ class _BytePairs:
         return as_bytes.decode("utf-8", errors="replace")
 
     def _written(self, each: int) -> str:
-        return self._tokenizer.decoder.get(each, "?</w>")
+        return self._tokenizer.decoder.get(each, f"#{each}</w>")
 
 
 class _HuggingFacePieces:
@@ -88,9 +88,12 @@ class _HuggingFacePieces:
 
     def begins(self, ids: list[int], position: int) -> bool:
         before, own = self._tokenizer.convert_ids_to_tokens([ids[position - 1], ids[position]])
+        if before is None or own is None:
+            return True
         if own.startswith("##"):
             return False
         return own.startswith(("▁", "Ġ")) or before.endswith("</w>")
 
     def letters(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False).strip()
+        written = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False).strip()
+        return written or " ".join(f"#{each}" for each in ids)

@@ -58,6 +58,12 @@ def test_pieces_with_a_mark_before_words(pieces):
     assert words(pieces, "a hippo a") == ["a", "hippo", "a", "[end]", "[padding]"]
 
 
+def test_ids_that_a_tokenizer_does_not_know_are_numbers(tokenizer, pieces):
+    ids = torch.tensor([[49405, 60000, 320]])
+    assert words(tokenizer, "?", ids)[1] == "#60000"
+    assert words(pieces, "?", torch.tensor([[3, 500, 3]])) == ["a", "#500", "a"]
+
+
 def test_of_an_unknown_tokenizer_every_id_is_a_word():
     ids = torch.tensor([[3, 4, 0, 0]])
     assert words(len, "?", ids) == ["3", "4", "0", "0"]

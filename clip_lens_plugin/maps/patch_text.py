@@ -19,7 +19,7 @@ from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_n
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import GivenConstants
 from clip_lens_plugin.describe.spans import HeadSpan
-from clip_lens_plugin.maps.pictured import Pictured
+from clip_lens_plugin.maps.pictured import Pictured, pictured_of
 from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -39,7 +39,7 @@ class PatchTextMap(Shown):
         values: the contribution of each patch [b, t, rows, columns].
         class_token: the contribution of the class token as a source, and of registers; zero without them [b, t].
         texts: the texts.
-        pictured: the pictures, and where the model's input lies on them; None if they are not known.
+        pictured: of each image its picture, and where the model's input lies on it; None if nothing is known of any.
         cosine: the images' whole cosine similarities to the texts, of which the heads add :attr:`scores`; None for a
             contrast, or if they are not known [b, t].
         heads: (layer, head) pairs that are summed over; None for all; none for maps of several choices together.
@@ -48,7 +48,7 @@ class PatchTextMap(Shown):
     values: Float[Tensor, "b t rows columns"]
     class_token: Float[Tensor, "b t"]
     texts: tuple[str, ...]
-    pictured: Pictured | None = field(default=None, compare=False)
+    pictured: tuple[Pictured, ...] | None = field(default=None, compare=False)
     cosine: Float[Tensor, "b t"] | None = None
     heads: tuple[tuple[int, int], ...] | None = None
 
@@ -67,6 +67,8 @@ class PatchTextMap(Shown):
     def joined(cls, maps: Iterable[PatchTextMap]) -> PatchTextMap:
         """The maps of all images, one after another: of several batches, or of one image through different heads.
 
+        Of several models too, if they have as many patches: each map stays on its own model's crop of the photograph.
+
         Raises:
             ValueError: if there are no maps, or they are of other texts or another number of patches.
         """
@@ -81,7 +83,7 @@ class PatchTextMap(Shown):
                     f"{list(first.texts)} on {first.grid_size}: make them with the same texts and model."
                 )
         values, class_token = ([getattr(each, name) for each in every] for name in ("values", "class_token"))
-        pictured = Pictured.joined([each.pictured for each in every])
+        pictured = tuple(own for each in every for own in each.of_each_image)
         known = [each.cosine for each in every if each.cosine is not None]
         cosine = torch.cat(known) if len(known) == len(every) else None
         heads = first.heads if all(each.heads == first.heads for each in every) else ()
@@ -99,7 +101,7 @@ class PatchTextMap(Shown):
             IndexError: if there is no such image, or the mask has another length.
         """
         rows = checked_indices("image", images, len(self.values)).to(self.values.device)
-        pictured = None if self.pictured is None else self.pictured.select(rows.tolist())
+        pictured = None if self.pictured is None else tuple(self.pictured[row] for row in rows.tolist())
         cosine = None if self.cosine is None else self.cosine[rows]
         return replace(
             self, values=self.values[rows], class_token=self.class_token[rows], pictured=pictured, cosine=cosine
@@ -115,9 +117,14 @@ class PatchTextMap(Shown):
         return replace(self, values=values, class_token=class_token, cosine=None)
 
     @property
+    def of_each_image(self) -> tuple[Pictured, ...]:
+        """:attr:`pictured`, of which nothing is known where that is None."""
+        return (Pictured(),) * len(self.values) if self.pictured is None else self.pictured
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the images: their files', or "image 0" and so on."""
-        return _names(self.pictured, len(self.values))
+        return tuple(_name(each, i) for i, each in enumerate(self.of_each_image))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per image, text and patch: image, name, text, row, column, score.
@@ -186,7 +193,7 @@ class HeadTextScores(Shown):
             values=by_token[first:].T.unflatten(-1, self.grid_size)[None],
             class_token=by_token[:first].sum(0, keepdim=True),
             texts=self.texts,
-            pictured=self.pictured,
+            pictured=None if self.pictured is None else (self.pictured,),
             cosine=self.cosine[None],
             heads=pairs,
         )
@@ -194,7 +201,7 @@ class HeadTextScores(Shown):
     @property
     def name(self) -> str:
         """Of the image: its file's, or "image 0"."""
-        return _names(self.pictured, 1)[0]
+        return _name(self.pictured or Pictured(), 0)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per head and text: layer, head, text, score (what the head adds to the cosine)."""
@@ -261,7 +268,7 @@ def patch_text_map(
         values=by_token[..., model.cfg.n_prefix_tokens :].unflatten(-1, model.cfg.grid_size),
         class_token=by_token[..., : model.cfg.n_prefix_tokens].sum(-1),
         texts=tuple(texts),
-        pictured=Pictured.of(given),
+        pictured=pictured_of(given),
         cosine=torch.cat(cosines),
         heads=pairs,
     )
@@ -295,7 +302,7 @@ def head_text_scores(
     with given.checked():
         embeddings = model.encode_text(texts)
         by_token, cosine = scores_and_cosine(model, batch, embeddings, constants)
-    return HeadTextScores(by_token[0], cosine[0], tuple(texts), model.cfg.grid_size, Pictured.of(given))
+    return HeadTextScores(by_token[0], cosine[0], tuple(texts), model.cfg.grid_size, *pictured_of(given))
 
 
 @takes_bridges
@@ -335,13 +342,11 @@ def extreme_descriptions(
         scores = found.towards(model.encode_text(span.texts))[0, *head]
         picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
         maps = patch_text_map(model, batch, picked, heads=[head], constants=constants)
-        return replace(maps, pictured=Pictured.of(given)), ("most similar", "least similar")
+        return replace(maps, pictured=pictured_of(given)), ("most similar", "least similar")
 
 
-def _names(pictured: Pictured | None, n: int) -> tuple[str, ...]:
-    if pictured is None or pictured.photographs is None:
-        return tuple(f"image {i}" for i in range(n))
-    return tuple(each.name for each in pictured.photographs)
+def _name(pictured: Pictured, position: int) -> str:
+    return f"image {position}" if pictured.photograph is None else pictured.photograph.name
 
 
 def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image
 
-from clip_lens_plugin.images.photographs import Photograph, Photographs, some_of
+from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
@@ -27,71 +27,53 @@ class NoPicturesError(ValueError):
 
 @dataclass(frozen=True)
 class Pictured:
-    """What maps know of the pictures that they are of.
+    """What a map knows of the picture that one image is of.
+
+    Each image has its own, since maps of several models may be joined, whose preprocessings crop differently.
 
     Attributes:
-        photographs: one an image, as they were given; None if they are not known.
+        photograph: as it was given, or what the model sees of it; None if it is not known.
         geometry: where the model's preprocessing puts a photograph; None if that is not known.
-        as_seen: whether the photographs are what the model sees, made of its pixels.
+        as_seen: whether the photograph is what the model sees, made of its pixels.
     """
 
-    photographs: Photographs | None
-    geometry: Geometry | None
+    photograph: Photograph | None = None
+    geometry: Geometry | None = None
     as_seen: bool = False
 
-    @classmethod
-    def of(cls, given: GivenImages) -> Pictured:
-        """Of images that were given: the photographs themselves, or what the model sees of its pixels."""
-        model = given.model
-        height, width = model.cfg.image_size
-        geometry = Geometry.of(model.preprocess, (width, height))
-        if given.photographs is not None:
-            return cls(given.photographs, geometry)
-        assert given.tensor is not None
-        if len(given) > MOST_REMEMBERED or model.preprocess is None or not has_values(given.tensor):
-            return cls(None, geometry)
-        try:
-            seen = shown_pictures(given.tensor, model.preprocess)
-        except ValueError:  # What it does to colours is not known.
-            return cls(None, geometry)
-        return cls(tuple(Photograph(each, f"image {i}") for i, each in enumerate(seen)), geometry, as_seen=True)
+    def of_photograph(self, picture: Image.Image, name: str) -> Pictured:
+        """The same on the photograph that was preprocessed; itself where nobody knows where the input lies on it."""
+        return self if self.geometry is None else Pictured(Photograph(picture, name), self.geometry)
 
-    @classmethod
-    def joined(cls, every: Sequence[Pictured | None]) -> Pictured | None:
-        """Those of maps, one after another; None where some do not know, or know another kind."""
-        known = [each for each in every if each is not None]
-        if len(known) < len(every) or len({(each.as_seen, each.photographs is None) for each in known}) != 1:
-            return None
-        photographs = None if known[0].photographs is None else [each.photographs or () for each in known]
-        joined = None if photographs is None else tuple(each for some in photographs for each in some)
-        return replace(known[0], photographs=joined)
-
-    def select(self, rows: Iterable[int]) -> Pictured:
-        """Of some images, in the given order."""
-        return replace(self, photographs=some_of(self.photographs, rows))
-
-    def placed(self, grid_size: tuple[int, int], pictures: Sequence[Image.Image] | None = None) -> list[Placed]:
-        """The pictures, and where the model's input lies on each.
+    def placed(self, grid_size: tuple[int, int], picture: Image.Image | None = None) -> Placed:
+        """The picture, and where the model's input lies on it.
 
         Args:
             grid_size: rows and columns of patches.
-            pictures: the photographs that were prepared, or what the model sees of them; those that the maps know if
-                not given.
+            picture: the photograph that was prepared, or what the model sees of it; the one that is known if not given.
 
         Raises:
-            NoPicturesError: if none are known.
-            ValueError: if a picture cannot be what was prepared.
+            NoPicturesError: if none is known.
+            ValueError: if the picture cannot be what was prepared, or nobody knows where the input lies on it.
             UnreadableImageError: a ValueError, if a photograph cannot be opened any more.
         """
-        if pictures is not None:
-            return [(each, self._placement(each, grid_size)) for each in map(upright_rgb, pictures)]
-        if self.photographs is None:
+        if picture is not None:
+            shown = upright_rgb(picture)
+            return shown, self._placement(shown, grid_size)
+        if self.photograph is None:
             raise NoPicturesError(
                 "These maps do not know the pictures that they are of: give them, maps.view(pictures=[...]), the "
                 "photographs that were prepared or what the model sees of them."
             )
-        opened = [each.open() for each in self.photographs]
-        return [(each, None if self.as_seen else self._placement(each, grid_size)) for each in opened]
+        if self.as_seen:
+            return self.photograph.open(), None
+        if self.geometry is None:
+            raise ValueError(
+                f"Where the model's input lies on {self.photograph.name!r} is not known, since the preprocessing is "
+                f"none of those that can be followed: give what the model sees, maps.view(pictures=[...])."
+            )
+        opened = self.photograph.open()
+        return opened, self.geometry.placement(opened.size)
 
     def _placement(self, picture: Image.Image, grid_size: tuple[int, int]) -> Placement | None:
         if self.geometry is None:
@@ -100,6 +82,39 @@ class Pictured:
         if self.as_seen and picture.size == self.geometry.input_size:
             return None
         return self.geometry.placement(picture.size)
+
+
+def pictured_of(given: GivenImages) -> tuple[Pictured, ...]:
+    """Of images that were given: the photographs themselves, or what the model sees of its pixels."""
+    model = given.model
+    height, width = model.cfg.image_size
+    geometry = Geometry.of(model.preprocess, (width, height))
+    if given.photographs is not None:
+        return tuple(Pictured(each, geometry) for each in given.photographs)
+    assert given.tensor is not None
+    unknown = (Pictured(None, geometry),) * len(given)
+    if len(given) > MOST_REMEMBERED or model.preprocess is None or not has_values(given.tensor):
+        return unknown
+    try:
+        seen = shown_pictures(given.tensor, model.preprocess)
+    except ValueError:  # What it does to colours is not known.
+        return unknown
+    return tuple(Pictured(Photograph(each, f"image {i}"), geometry, as_seen=True) for i, each in enumerate(seen))
+
+
+def all_placed(
+    pictured: Sequence[Pictured], grid_size: tuple[int, int], pictures: Sequence[Image.Image] | None = None
+) -> list[Placed]:
+    """:meth:`Pictured.placed` of each image.
+
+    Raises:
+        ValueError: as there, or if there are more or fewer pictures than images.
+    """
+    if pictures is None:
+        return [each.placed(grid_size) for each in pictured]
+    if len(pictures) != len(pictured):
+        raise ValueError(f"{len(pictured)} images need as many pictures, got {len(pictures)}.")
+    return [each.placed(grid_size, picture) for each, picture in zip(pictured, pictures, strict=True)]
 
 
 def refuse_other_shape(picture: Image.Image, grid_size: tuple[int, int]) -> None:

@@ -23,9 +23,8 @@ from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.decomposition.runs import runs
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
-from clip_lens_plugin.images.preprocessed import shown_pictures
-from clip_lens_plugin.maps.crop_geometry import Placement, UnknownGeometryError
 from clip_lens_plugin.maps.patch_text import head_text_scores
+from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.model.bridged import resolved, takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
@@ -219,8 +218,11 @@ def report_on(
         wanted = _nearest(pool, data.readout.checked_texts(texts) @ embeddings[row])
         if captions is not None:
             wanted = list(dict.fromkeys([captions[row], *wanted]))[:TEXTS_A_MAP]
-        picture, placement = _placed(model, pixels, photograph)
-        heatmaps.append(Heatmap(row, head_text_scores(model, pixels, wanted), picture, placement))
+        scores = head_text_scores(model, pixels, wanted)
+        pictured = scores.pictured or Pictured()
+        if photograph is not None:
+            pictured = pictured.of_photograph(photograph, names[row])
+        heatmaps.append(Heatmap(row, scores, *pictured.placed(scores.grid_size)))
         on_progress("mapping patches", done, len(taken))
     order = sorted({int(i) for i in top_images["image"]})
     return Report(
@@ -333,16 +335,3 @@ def _taken(
             f"or is of another data set with the same names. Give the data set that was collected."
         )
     return {row: (each, pictures.photograph(row)) for row, each in pixels.items()}
-
-
-def _placed(
-    model: HookedCLIP, image: Float[Tensor, "3 height width"], photograph: Image.Image | None
-) -> tuple[Image.Image, Placement | None]:
-    """The photograph and where the model's input lies on it, or that input alone."""
-    if photograph is not None:
-        try:
-            height, width = model.cfg.image_size
-            return photograph, Placement.of(model.preprocess, photograph.size, (width, height))
-        except UnknownGeometryError:
-            pass
-    return shown_pictures(image[None], model.preprocess)[0], None

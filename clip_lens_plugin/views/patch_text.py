@@ -11,7 +11,7 @@ from PIL import Image
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
-from clip_lens_plugin.maps.pictured import Pictured
+from clip_lens_plugin.maps.pictured import Pictured, all_placed
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 SIDE = 480
 """Longer side, in pixels, of a photograph on a page."""
-
-UNKNOWN = Pictured(None, None)
-"""What maps know of their pictures that were made by hand."""
 
 
 def head_text_view(
@@ -60,8 +57,7 @@ def head_text_view(
     """
     name = scores.name if name is None else name
     if placement is None:
-        pictured = scores.pictured or UNKNOWN
-        picture, placement = pictured.placed(scores.grid_size, None if picture is None else [picture])[0]
+        picture, placement = (scores.pictured or Pictured()).placed(scores.grid_size, picture)
     elif picture is None:
         raise ValueError("The placement is of a photograph: give the picture as well.")
     picture = upright_rgb(picture)
@@ -123,7 +119,7 @@ def patch_text_view(
     names = maps.names if names is None else names
     title = f"Patch-text maps, {named_heads(maps.heads)}" if title is None else title
     if placements is None:
-        placed = (maps.pictured or UNKNOWN).placed(maps.grid_size, pictures)
+        placed = all_placed(maps.of_each_image, maps.grid_size, pictures)
         pictures, placements = [each[0] for each in placed], [each[1] for each in placed]
     elif pictures is None:
         raise ValueError("The placements are of photographs: give the pictures as well.")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from open_clip.transform import image_transform
 from PIL import Image
+from torchvision.transforms import ColorJitter, Compose
 
 from clip_lens_plugin import HookedCLIP, PatchTextMap, patch_text_map
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
 from clip_lens_plugin.maps.patch_text import head_text_scores
-from clip_lens_plugin.maps.pictured import MOST_REMEMBERED, Pictured, refuse_other_shape
+from clip_lens_plugin.maps.pictured import MOST_REMEMBERED, Pictured, all_placed, refuse_other_shape
 from clip_lens_plugin.scenes import draw, sample_scenes
 
 TEXTS = ["red shape", "a circle"]
@@ -32,16 +34,15 @@ def maps(scenes) -> PatchTextMap:
     return patch_text_map(scenes, [WIDE, TALL], TEXTS)
 
 
-def placed(maps: PatchTextMap):
-    assert maps.pictured is not None
-    return maps.pictured.placed(maps.grid_size)
+def placed(maps: PatchTextMap, pictures=None):
+    return all_placed(maps.of_each_image, maps.grid_size, pictures)
 
 
 def test_photographs_are_placed_where_the_input_lies(scenes, maps):
     for (picture, placement), photograph in zip(placed(maps), (WIDE, TALL), strict=True):
         assert picture.size == photograph.size
         assert placement == Placement.of(scenes.preprocess, photograph.size, (56, 56))
-    given = maps.pictured.placed(maps.grid_size, [TALL, WIDE])
+    given = placed(maps, [TALL, WIDE])
     assert [placement.photo_size for _, placement in given] == [TALL.size, WIDE.size]
 
 
@@ -52,8 +53,8 @@ def test_pixels_are_shown_as_the_model_sees_them(scenes):
     np.testing.assert_array_equal(np.asarray(seen), np.asarray(shown_pictures(pixels, scenes.preprocess)[0]))
     many = pixels[:1].expand(MOST_REMEMBERED + 1, -1, -1, -1)
     with pytest.raises(ValueError, match="do not know the pictures"):
-        Pictured(None, None).placed((7, 7))
-    assert patch_text_map(scenes, many, TEXTS[:1]).pictured.photographs is None
+        Pictured().placed((7, 7))
+    assert {each.photograph for each in patch_text_map(scenes, many, TEXTS[:1]).of_each_image} == {None}
 
 
 def test_what_is_made_of_a_map_knows_its_pictures_too(scenes, maps):
@@ -66,8 +67,38 @@ def test_what_is_made_of_a_map_knows_its_pictures_too(scenes, maps):
         assert _sizes(copied) == _sizes(maps)
     one = head_text_scores(scenes, TALL, TEXTS)
     assert _sizes(one.map([(4, 1)])) == [_sizes(maps)[1]]
-    mixed = PatchTextMap.joined([maps, patch_text_map(scenes, scenes.prepare(WIDE), TEXTS)])
-    assert mixed.pictured is None
+    mixed = PatchTextMap.joined([maps.select([1]), patch_text_map(scenes, scenes.prepare(WIDE), TEXTS)])
+    assert _sizes(mixed) == [_sizes(maps)[1], ((56, 56), None)]
+    by_hand = replace(maps, pictured=None)
+    with pytest.raises(ValueError, match="do not know the pictures"):
+        placed(PatchTextMap.joined([maps, by_hand]))
+
+
+def test_joined_maps_of_several_models_stay_on_their_own_models_crop(scenes, maps):
+    """Of the same number of patches and another preprocessing: one crops the middle, the other squashes the whole."""
+    squashing = copy.deepcopy(scenes)
+    squashing.preprocess = image_transform(56, is_train=False, resize_mode="squash")
+    both = PatchTextMap.joined([maps, patch_text_map(squashing, [WIDE, TALL], TEXTS)])
+    placements = [placement for _, placement in placed(both)]
+    for model, photograph, found in zip([scenes] * 2 + [squashing] * 2, (WIDE, TALL) * 2, placements, strict=True):
+        assert found == Placement.of(model.preprocess, photograph.size, (56, 56))
+    assert placements[0].box != placements[2].box == (0, 0, *WIDE.size)
+    assert [placement for _, placement in placed(both.select([3, 0]), [TALL, WIDE])] == [placements[3], placements[0]]
+    with pytest.raises(ValueError, match="4 images need as many pictures, got 1"):
+        placed(both, [WIDE])
+
+
+def test_a_photograph_is_not_taken_for_the_input_where_nobody_knows_where_that_lies(scenes):
+    """A square one could be: only what the model sees is taken for it."""
+    jittered = copy.deepcopy(scenes)
+    jittered.preprocess = Compose([ColorJitter(), *scenes.preprocess.transforms])
+    square = WIDE.resize((80, 80))
+    maps = patch_text_map(jittered, square, TEXTS)
+    with pytest.raises(ValueError, match="Where the model's input lies on 'image 0' is not known"):
+        placed(maps)
+    assert placed(maps, [square]) == [(square, None)]
+    seen = patch_text_map(jittered, scenes.prepare(square), TEXTS)
+    assert _sizes(seen) == [((56, 56), None)]
 
 
 def _sizes(maps: PatchTextMap):

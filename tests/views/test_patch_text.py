@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_refused(maps, placement, changes, told):
 
 def test_a_photograph_is_placed_as_the_preprocessing_puts_it(maps, placement):
     """Or refused: a map of the crop is never stretched over the whole photograph."""
-    known = dataclasses.replace(maps, pictured=Pictured(None, Geometry.of(PREPROCESS, (64, 32))))
+    known = dataclasses.replace(maps, pictured=(Pictured(None, Geometry.of(PREPROCESS, (64, 32))),))
     boxes = placement.patch_boxes((2, 2))
     expected = (boxes[0, 0, 0] - 0.5, boxes[-1, -1, 2] - 0.5, boxes[-1, -1, 3] - 0.5, boxes[0, 0, 1] - 0.5)
     figure = patch_text_view(known, [PHOTO]).figure()

@@ -54,7 +54,6 @@ def heatmap(
             from clip_lens_plugin.arguments import checked_texts
             from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.images.pictures import open_upright
-            from clip_lens_plugin.maps.crop_geometry import Placement
             from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
             from clip_lens_plugin.views.drawing.view import SUFFIXES
             from clip_lens_plugin.views.map_figures import named_heads
@@ -74,22 +73,19 @@ def heatmap(
             loaded = choice.load(console)
         for each in heads or ():
             _check_head(loaded, *each)
-        height, width = loaded.cfg.image_size
-        placement = Placement.of(loaded.preprocess, picture.size, (width, height))
-        tensor, name = loaded.prepare([picture]), printable(image.name)
-        how = "bilinear" if smooth else "nearest"
+        name, how = printable(image.name), "bilinear" if smooth else "nearest"
         if out.suffix == ".html":
-            view = head_text_view(
-                head_text_scores(loaded, tensor[0], text), picture, placement, name=name, interpolation=how
-            )
+            view = head_text_view(head_text_scores(loaded, picture, text), name=name, interpolation=how)
         else:
-            maps = patch_text_map(loaded, tensor, text, heads)
-            maps = maps.contrast() if contrast else maps
-            title = f"Patch-text maps, {named_heads(maps.heads)}; each text minus the mean of the others"
-            title = title if contrast else None
-            view = patch_text_view(maps, [picture], [placement], names=[name], title=title, interpolation=how)
+            maps = patch_text_map(loaded, picture, text, heads)
+            title = None
+            if contrast:
+                maps = maps.contrast()
+                title = f"Patch-text maps, {named_heads(maps.heads)}; each text minus the mean of the others"
+            view = patch_text_view(maps, names=[name], title=title, interpolation=how)
         print_path(view.save(out))
-        say_next(console, "report", "--images", image.parent, *choice.typed())
+        folder = image.parent
+        say_next(console, "collect", folder, "--out", free_place(str(folder), "collected"), *choice.typed())
 
 
 def _head(given: str) -> tuple[int, int]:

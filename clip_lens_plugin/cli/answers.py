@@ -26,14 +26,20 @@ def next_words(plan: Plan, address: str) -> list[str]:
 
 
 def say_next_of(console: Console, store: ContributionStore, address: str, after: str) -> None:
-    """The command to try on a collection after another one."""
-    if not store.has_rows:
-        words = ["verify" if after == "textspan" else "textspan", address]
-    elif after != "ablate" and after != "report" and is_labelled(store):
-        words = ["ablate", address]
+    """The command to try on a collection after another one: report, textspan, ablate, and then Python.
+
+    Args:
+        address: of the collection.
+        after: the command that was run; "collect" where one of them made the collection, and it has rows.
+    """
+    if after == "collect" and store.has_rows:
+        say_next(console, *next_words(store.plan, address))
+    elif after == "report":
+        say_next(console, "textspan", address)
+    elif after == "textspan" and is_labelled(store):
+        say_next(console, "ablate", address)
     else:
-        words = ["textspan" if after == "report" else "report", address]
-    say_next(console, *words)
+        say(console, f"next: in Python, ContributionStore.open({address!r}) has every number of it")
 
 
 def is_labelled(store: ContributionStore) -> bool:

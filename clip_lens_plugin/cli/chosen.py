@@ -68,7 +68,7 @@ class ChosenModel:
             OwnModelError: if it is a collection's own and out of reach; the message says which options to give.
         """
         try:
-            return self.choice.load(console, self.dtype, own_device)
+            return self.choice.load(console, self.dtype, own_device, said_before=self.recipe is not None)
         except ModelNotFoundError as error:
             if self.recipe is None:
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -60,14 +59,19 @@ class ModelChoice:
     device: DeviceOption = None
 
     def load(
-        self, console: Console, dtype: torch.dtype | None = None, own_device: str | torch.device | None = None
+        self,
+        console: Console,
+        dtype: torch.dtype | None = None,
+        own_device: str | torch.device | None = None,
+        said_before: bool = False,
     ) -> HookedCLIP:
-        """The model; what is said while it loads is a line each.
+        """The model; what there is to note of its files is a line each.
 
         Args:
             console: of messages.
             dtype: of the weights.
             own_device: where no device was chosen.
+            said_before: whether what there is to note was said when a collection was made.
 
         Raises:
             ModelNotFoundError, UnsupportedTowerError, ValueError: see ``HookedCLIP.from_pretrained``.
@@ -76,37 +80,29 @@ class ModelChoice:
         import torch
 
         from clip_lens_plugin.model.hooked_clip import HookedCLIP
-        from clip_lens_plugin.model.loading import LoadingWarning
+        from clip_lens_plugin.model.loading import Options
 
         device = own_device if self.device is None else self.device
         check_device(device if device is None else str(device))
         name = self.model or "scenes"
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", LoadingWarning)
-            try:
-                model = HookedCLIP.from_pretrained(
-                    name,
-                    self.pretrained,
-                    device,
-                    dtype,
-                    checkpoint=self.checkpoint,
-                    force_quick_gelu=self.quick_gelu or None,
-                    force_image_size=_size(self.image_size),
-                    image_mean=self.image_mean,
-                    image_std=self.image_std,
-                    image_interpolation=self.image_interpolation,
-                    image_resize_mode=self.image_resize_mode,
-                    tokenizer=self.tokenizer,
-                )
-            except torch.OutOfMemoryError as error:
-                raise ValueError(
-                    f"The device has no memory for {name}: {str(error).splitlines()[0]} Try --device cpu."
-                ) from error
-        for each in caught:
-            if issubclass(each.category, LoadingWarning):
-                say(console, f"note: {each.message}")
-            else:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        options = Options.checked(
+            checkpoint=self.checkpoint,
+            force_quick_gelu=self.quick_gelu or None,
+            force_image_size=_size(self.image_size),
+            image_mean=self.image_mean,
+            image_std=self.image_std,
+            image_interpolation=self.image_interpolation,
+            image_resize_mode=self.image_resize_mode,
+            tokenizer=self.tokenizer,
+        )
+        try:
+            model = HookedCLIP.from_options(name, self.pretrained, device, dtype, options)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"The device has no memory for {name}: {str(error).splitlines()[0]} Try --device cpu."
+            ) from error
+        for note in () if said_before or model.origin is None else model.origin.notes:
+            say(console, f"note: {note}")
         return model
 
     def typed(self) -> list[str]:

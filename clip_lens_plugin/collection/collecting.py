@@ -197,9 +197,14 @@ def _run_blocks(
     if not left:
         all_there(total, visible)
     bar = samples_bar(visible and bool(left), total, total - _n_samples(plan, left))
-    with kept_if_ended(place, plan, ranks, mine, done_so_far), bar as advance:
+    with kept_if_ended(place, plan, ranks, mine, done_so_far) as counted, bar as advance:
+
+        def moved(n: int) -> None:
+            counted(n)
+            advance(n)
+
         for block in left:
-            ran = _run_block(model, source, plan, block, batches, ranks, advance)
+            ran = _run_block(model, source, plan, block, batches, ranks, moved)
             if block in lost:
                 _refuse_other_samples(place, plan, block, ran, every)
             with writing(place):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.model.loading.by_name import refuse_unknown
 from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 from clip_lens_plugin.model.loading.recipe import PATH, Recipe, recipe_of_title
 
@@ -44,32 +43,41 @@ def own_recipe(plan: Plan, address: str) -> Recipe:
     return found
 
 
-def own_model(plan: Plan, address: str) -> HookedCLIP:
-    """The model of a collection, in the dtype that it had.
+def refuse_out_of_reach(plan: Plan, address: str) -> None:
+    """Raises OwnModelError if a collection's own model is not recorded, or its file or folder is gone; loads nothing.
 
-    Raises:
-        OwnModelError: if it is not recorded, or is out of reach.
+    What a network would be needed for is not looked for.
     """
     recipe = own_recipe(plan, address)
     try:
-        with warnings.catch_warnings():
-            # What a file leaves open was chosen when it was collected, and fingerprints are compared.
-            warnings.filterwarnings("ignore", message="A file does not say")
-            return HookedCLIP.from_pretrained(**recipe.said(), dtype=own_dtype(plan))
+        refuse_unknown(recipe.name, recipe.pretrained, recipe.checked())
     except ModelNotFoundError as error:
         raise out_of_reach(recipe, address, error) from error
 
 
-def refuse_changed(plan: Plan, fingerprints: Fingerprints, address: str) -> None:
-    """Raises CollectionMismatchError if a collection's own model is not what it was."""
+def own_model(plan: Plan, address: str) -> HookedCLIP:
+    """The model of a collection, in the dtype that it had.
+
+    Nothing is noted of its files: that was done when it was collected, and fingerprints are compared.
+
+    Raises:
+        OwnModelError: if it is not recorded, or is out of reach.
+        CollectionMismatchError: if it is not what it was.
+    """
+    recipe = own_recipe(plan, address)
     try:
-        plan.refuse_other_model(fingerprints, address)
+        found = HookedCLIP.from_options(recipe.name, recipe.pretrained, None, own_dtype(plan), recipe.checked())
+    except ModelNotFoundError as error:
+        raise out_of_reach(recipe, address, error) from error
+    try:
+        plan.refuse_other_model(Fingerprints.of(found), address)
     except CollectionMismatchError as error:
-        parts = " and ".join(plan.fingerprints.differences(fingerprints))
+        parts = " and ".join(plan.fingerprints.differences(Fingerprints.of(found)))
         raise CollectionMismatchError(
-            f"{address} was collected with another model than can be loaded by its name now, "
-            f"{own_recipe(plan, address)}: other {parts}. Give the model that it was collected with, or collect again."
+            f"{address} was collected with another model than can be loaded by its name now, {recipe}: other {parts}. "
+            f"Give the model that it was collected with, or collect again."
         ) from error
+    return found
 
 
 def own_dtype(plan: Plan) -> torch.dtype | None:

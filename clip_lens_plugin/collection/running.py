@@ -100,20 +100,25 @@ def earlier_of(place: Place, plan: Plan, ranks: Ranks) -> dict[int, Progress]:
 
 
 @contextmanager
-def kept_if_ended(place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: Callable[[], str]) -> Iterator[None]:
+def kept_if_ended(
+    place: Place, plan: Plan, ranks: Ranks, mine: Progress, done: Callable[[], str]
+) -> Iterator[Callable[[int], None]]:
     """Keeps what is done if an error or Ctrl-C ends it, and adds a note to the error that says how much that is.
+
+    What is given is called with how many more samples have run.
 
     Args:
         done: says how many samples this process has done; "" for none.
     """
+    ran: list[int] = []
     try:
-        yield
+        yield ran.append
     except BaseException as error:
         with suppress(OSError):  # What was written before is there still.
             mine.save(place, ranks.rank, plan)
         if mine.is_kept:
             kept, whose = done(), "" if ranks.world == 1 else f" of process {ranks.rank}"
-            none = f"{NOTHING_KEPT}{whose}, samples are kept {plan.block} at a time"
+            none = f"{NOTHING_KEPT}{whose} of {sum(ran):,} samples that had run: they are kept {plan.block} at a time"
             error.add_note(f"{kept}{whose} are kept" if kept else none)
         raise
 

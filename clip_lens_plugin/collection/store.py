@@ -37,9 +37,9 @@ from clip_lens_plugin.collection.errors import (
     CollectionNotFoundError,
     SkippedWarning,
 )
-from clip_lens_plugin.collection.own_model import own_model, refuse_changed
+from clip_lens_plugin.collection.own_model import own_model, refuse_out_of_reach
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.rows import read_contributions, read_rows
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
@@ -65,7 +65,7 @@ MOST_SKIPPED = 0.05
 
 
 class ContributionStore(Data):
-    """What :func:`~clip_lens_plugin.collection.collecting.collect` left, opened with the model it was collected with.
+    """What :func:`~clip_lens_plugin.collection.collecting.collect` left, with the model that it was collected with.
 
     ``store[rows]`` are the :class:`Contributions` of samples, read when asked for; ``rows`` count the samples that
     could be read, in the order of the data set. Everything that takes contributions takes such a slice; what takes
@@ -73,7 +73,6 @@ class ContributionStore(Data):
 
     Attributes:
         plan: what was collected, and how.
-        model: the model.
         constants: "separate", since a store keeps too little to share them out.
         completeness_error: greatest relative difference between the sum of the parts and the embedding over all
             samples, before they were rounded to the store's dtype.
@@ -81,8 +80,10 @@ class ContributionStore(Data):
             versions.
     """
 
-    def __init__(self, place: Place, plan: Plan, model: HookedCLIP, description: Description) -> None:
-        self.plan, self.model = plan, model
+    def __init__(self, place: Place, plan: Plan, model: HookedCLIP | None, description: Description) -> None:
+        self.plan = plan
+        if model is not None:
+            self.model = model
         self.constants = "separate"
         self.completeness_error, self.verified = description.completeness_error, description.verified
         self._place, self._description = place, description
@@ -93,12 +94,12 @@ class ContributionStore(Data):
 
         Args:
             address: where it lies.
-            model: that it was collected with; loaded as it was loaded then if not given.
+            model: that it was collected with; if not given, loaded as it was loaded then, when it is first needed.
 
         Raises:
             CollectionNotFoundError: if there is none, or it is not finished.
-            OwnModelError: if no model is given, and its own is not recorded or out of reach; the message says what to
-                give.
+            OwnModelError: if no model is given, and its own is not recorded or its file is gone; the message says what
+                to give.
             CollectionDamagedError: if its description is damaged, or a file lacks or is cut short. What the other
                 files hold is compared when they are read.
             CollectionMismatchError: if it was collected with another model; the message says which part differs. What
@@ -106,15 +107,24 @@ class ContributionStore(Data):
             ValueError: if it is of another version.
         """
         place, plan, description = read_finished(address)
-        found: HookedCLIP = own_model(plan, str(address)) if model is None else resolved(model)
-        fingerprints = Fingerprints.of(found)
-        if model is None:
-            refuse_changed(plan, fingerprints, str(address))
+        found: HookedCLIP | None = None if model is None else resolved(model)
+        if found is None:
+            refuse_out_of_reach(plan, str(address))
         else:
-            plan.refuse_other_model(fingerprints, str(address))
+            plan.refuse_other_model(Fingerprints.of(found), str(address))
         plan.warn_of_earlier_version(str(address))
         description.refuse_lacking(place)
         return cls(place, plan.counted(description.n_samples), found, description)
+
+    @cached_property
+    def model(self) -> HookedCLIP:
+        """The model that it was collected with, loaded when it is first needed if it was not given.
+
+        Raises:
+            OwnModelError: if it is out of reach; the message says what to give.
+            CollectionMismatchError: if it is not what it was.
+        """
+        return own_model(self.plan, str(self._place))
 
     @cached_property
     def moments(self) -> Moments:
@@ -353,9 +363,12 @@ def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
     place = Place(address)
     plan = read_plan(place)
     if plan is None:
+        data, out = ("", str(address))
+        if place.is_local and place.foreign(PLAN_FILE) is not None:  # It may be the data set itself.
+            data, out = str(address), f"{str(address).rstrip('/')}-collected"
         make = hint(
-            f"clip_lens_plugin.collect(model, dataset, {str(address)!r})",
-            f"clip-lens collect DATASET --out {typed(str(address))}",
+            f"clip_lens_plugin.collect(model, {repr(data) if data else 'dataset'}, {out!r})",
+            f"clip-lens collect {typed(data) if data else 'DATASET'} --out {typed(out)}",
         )
         raise CollectionNotFoundError(f"{address} holds no collection. Make one: {make}.")
     description = read_description(place, plan)

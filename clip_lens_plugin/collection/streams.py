@@ -67,7 +67,15 @@ def run_stream(
         return f"{mine.stream['arrived']:,} samples" if mine.stream else ""
 
     kept = kept_if_ended(place, plan, ranks, mine, done_so_far)
-    with kept, stream_bar(progress and ranks.is_first, stand["arrived"]) as moved:
+    with kept as counted, stream_bar(progress and ranks.is_first, stand["arrived"]) as show:
+        before = stand["arrived"]
+
+        def moved(now: int) -> None:
+            nonlocal before
+            counted(now - before)
+            before = now
+            show(now)
+
         batches = read_batches(model, source, pulled, workers, strict)
         for ran, stand in _blocks(model, plan, ranks, pulled, batches, moved):
             block = _block(plan, ranks.rank, len(mine.blocks))

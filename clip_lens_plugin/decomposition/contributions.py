@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +30,9 @@ from clip_lens_plugin.numerics.precision import full_precision
 
 Own = TypeVar("Own", bound="Contributions")
 Sums = TypeVar("Sums")
+
+MOST_MEASURED_TO_SHOW = 32
+"""Images whose parts are summed for the sake of ``repr``."""
 
 
 class Contributions(ComponentValues, Analysed["Contributions"]):
@@ -296,7 +300,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
     def __repr__(self) -> str:
         batch, width = self._parts.embedding.shape
         heads = self._readout.n_heads
-        error = "not measured" if self._errors is None else f"{float(self._errors.max()):.1e}"
+        error = "not measured" if (errors := self._shown_errors()) is None else f"{float(errors.max()):.1e}"
         return (
             f"{type(self).__name__}({self.counted}={batch}, layers={self.n_layers}, heads={heads}, width={width}, "
             f"unit={self.unit!r}, constants={self.constants!r}, completeness_error={error})"
@@ -319,6 +323,13 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """All images, a few at a time, without copying their parts."""
         step = images_in_piece(self._parts.coordinates, self._parts.mlps)
         return (self._rows(slice(start, start + step)) for start in range(0, len(self), step))
+
+    def _shown_errors(self) -> Float[Tensor, " b"] | None:
+        """As measured last; of a few rows of a store, which come without, measured now; else None."""
+        if self._errors is None and 0 < len(self) <= MOST_MEASURED_TO_SHOW:
+            with suppress(ValueError):  # The model's weights were changed.
+                self.completeness_error()
+        return self._errors
 
     def _measured(self) -> Float[Tensor, " b"]:
         if self._errors is None:

@@ -30,6 +30,11 @@ def data_of(given: Any, model: ImageModel | None = None) -> Data:
         return given
     if isinstance(given, str | os.PathLike) and resolve_name(IS_STORE)(os.fspath(given)):
         return resolve_name(STORE)(given, model)
+    if model is None and hasattr(given, "cfg"):
+        raise ValueError(
+            f"Contributions, a store or the path of one come first, got a model ({type(given).__name__}): leave it "
+            f"out, since these know theirs."
+        )
     if model is None:
         told = repr(given) if isinstance(given, str | os.PathLike) else f"a {type(given).__name__}"
         raise ValueError(

@@ -43,6 +43,9 @@ Heads = Literal["late", "all"] | Iterable[tuple[int, int]]
 MOST_SHOWN = 6
 """Heads in the words of a result."""
 
+MOST_NAMED = 4
+"""Heads in a message."""
+
 USED_UP = 1e-12
 """Relative squared length of what is left of a text at which it is used up."""
 
@@ -118,7 +121,10 @@ class TextSpanResult(Shown):
     def __getitem__(self, key: tuple[int, int]) -> HeadSpan:
         layer, head = checked_heads([key], *self._shape)[0]
         if (layer, head) not in self._spans:
-            raise KeyError(f"TextSpan was not run on layer {layer}, head {head}; it has {self.heads}.")
+            some = ", ".join(map(str, self.heads[:MOST_NAMED])) + (", ..." if len(self) > MOST_NAMED else "")
+            raise KeyError(
+                f"TextSpan was not run on layer {layer}, head {head}; it has {len(self)} (layer, head) pairs: {some}"
+            )
         return self._spans[layer, head]
 
     def __iter__(self) -> Iterator[HeadSpan]:

@@ -148,13 +148,13 @@ def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image
         raise TypeError(_no_pictures(given))
     position = -1
     for position, each in enumerate(given):
-        yield _upright(each, position)
+        yield upright_picture(each, f"Picture {position}")
     if position < 0:
         raise ValueError("No picture was given; give one or more: model.prepare([picture]).")
 
 
-def _upright(given: Any, position: int) -> Image.Image:
-    named = f"Picture {position}"
+def upright_picture(given: Any, named: str) -> Image.Image:
+    """One of :func:`upright_pictures`, which a message calls ``named``; raises as that does."""
     if isinstance(given, str | os.PathLike):
         path = os.fspath(given)
         named += f", {path!r},"

@@ -19,7 +19,6 @@ from clip_lens_plugin.images.pictures import Picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
-from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import check_batch
 from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.model.text.hooked_text import HookedText
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from clip_lens_plugin.decomposition.runs import Contributions
-    from clip_lens_plugin.model.loading import Origin
+    from clip_lens_plugin.model.loading import Options, Origin
 
 
 class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
@@ -187,7 +186,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
             UnsupportedTowerError: see :meth:`from_open_clip`.
             ValueError: if a weight is NaN or infinite, or a keyword has no such value.
         """
-        from clip_lens_plugin.model.loading import LoadingWarning, Options, load
+        from clip_lens_plugin.model.loading import LoadingWarning, Options
 
         options = Options.checked(
             checkpoint=checkpoint,
@@ -199,11 +198,26 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
             image_resize_mode=image_resize_mode,
             tokenizer=tokenizer,
         )
+        model = cls.from_options(name, pretrained, device, dtype, options)
+        for note in [] if model.origin is None else model.origin.notes:
+            warnings.warn(note, LoadingWarning, stacklevel=2)
+        return model
+
+    @classmethod
+    def from_options(
+        cls,
+        name: str,
+        pretrained: str | Path | None,
+        device: str | torch.device | None,
+        dtype: torch.dtype | None,
+        options: Options,
+    ) -> HookedCLIP:
+        """As :meth:`from_pretrained`, but what there is to note of the files stands in ``origin.notes`` alone."""
+        from clip_lens_plugin.model.loading import load
+
         loaded = load(name, pretrained, device, dtype, options)
         model = cls(loaded.clip, loaded.preprocess, loaded.tokenizer, loaded.title)
         model.origin = loaded.origin
-        for note in loaded.origin.notes:
-            warnings.warn(note, LoadingWarning, stacklevel=2)
         return model
 
     # ------------------------------------------------------------------ running
@@ -267,8 +281,6 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
                 first block at which the two streams part. Or if the source was changed since it was wrapped.
             ValueError: if hooks are on the model, there is no image, or the shape is wrong.
         """
-        if images is not None and not isinstance(images, Tensor):
-            images = given_images(self, images).pixels(slice(None))
         found = verify(self, images)
         return found if self._text is None else replace(found, text=self._text[0].verify())
 

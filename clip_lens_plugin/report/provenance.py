@@ -20,11 +20,12 @@ PACKAGES = ("clip_lens_plugin", "torch", "transformer_lens", "open_clip_torch")
 """Whose versions are said: numbers can depend on each."""
 
 POOLINGS = {
-    "class_token": "reads the class token",
-    "norm_then_mean": "reads the mean of its tokens",
-    "mean_then_norm": "reads the mean of its tokens",
-    "attention": "reads its tokens by attention",
+    "class_token": "its class token",
+    "norm_then_mean": "the mean of its tokens",
+    "mean_then_norm": "the mean of its tokens",
+    "attention": "what an attention pool reads of its tokens",
 }
+"""What is projected into the joint space."""
 
 MOST_OF_STEP = 200
 """Characters of one step of the preprocessing."""
@@ -96,8 +97,8 @@ class ReportProvenance:
             weights=weights,
             architecture=(
                 f"{cfg.n_layers} layers of {cfg.n_heads} heads, {cfg.d_model} wide, patches of "
-                f"{cfg.patch_size[0]} × {cfg.patch_size[1]} pixels, {POOLINGS[cfg.pooling]}, a joint space of "
-                f"{cfg.d_embed} dimensions"
+                f"{cfg.patch_size[0]} × {cfg.patch_size[1]} pixels; {POOLINGS[cfg.pooling]} is projected into a joint "
+                f"space of {cfg.d_embed} dimensions"
             ),
             device=_device(model),
             dtype=str(cfg.dtype).removeprefix("torch."),

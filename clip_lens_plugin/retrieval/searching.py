@@ -39,7 +39,7 @@ IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score
 def extreme_images(
     data: Any,
     texts: TextSpanResult | str | Sequence[str],
-    k: int,
+    k: int = 4,
     *,
     heads: Iterable[tuple[int, int]] | int | None = None,
     n_texts: int | None = None,
@@ -111,7 +111,9 @@ def extreme_images(
 
 
 @torch.no_grad()
-def nearest_images(data: Any, query: Any, layer: int, head: int, k: int, *, remove_mean: bool = True) -> NearestImages:
+def nearest_images(
+    data: Any, query: Any, layer: int, head: int, k: int = 4, *, remove_mean: bool = True
+) -> NearestImages:
     """The images to which a head writes most alike what it writes to one image (figure 1).
 
     Similarity is the cosine of the angle between c[l, h] of both in the joint space, in cosine units. By default the

@@ -22,7 +22,7 @@ def no_model(monkeypatch) -> None:
     """Nothing that is refused here needs a model."""
     from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
-    monkeypatch.setattr(HookedCLIP, "from_pretrained", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(HookedCLIP, "from_options", lambda *a, **k: pytest.fail("a model was loaded"))
 
 
 def test_a_name_that_no_model_has() -> None:

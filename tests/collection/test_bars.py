@@ -27,7 +27,7 @@ def moves(monkeypatch):
 def test_the_bar_moves_with_each_batch_and_begins_where_it_was_left(clip, tmp_path, moves, capfd):
     with pytest.raises(KeyboardInterrupt) as first:
         collect_rows(clip, BrokenScenes(11, {5: KeyboardInterrupt()}), tmp_path / "store")
-    assert first.value.__notes__ == ["nothing is kept yet, samples are kept 8 at a time"]
+    assert first.value.__notes__ == ["nothing is kept yet of 4 samples that had run: they are kept 8 at a time"]
     with pytest.raises(KeyboardInterrupt):
         collect_rows(clip, BrokenScenes(11, {9: KeyboardInterrupt()}), tmp_path / "store", resume=True)
     collect_rows(clip, scenes(11), tmp_path / "store", resume=True)

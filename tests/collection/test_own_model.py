@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 
 import open_clip
 import pytest
@@ -12,6 +13,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.own_model import OwnModelError
 from clip_lens_plugin.collection.plan import PLAN_FILE, CollectionMismatchError
+from clip_lens_plugin.model.loading import LoadingWarning
 from tests.collection.conftest import collect_rows, scenes
 from tests.collection.stores import rewrite_plan
 from tests.conftest import random_clip
@@ -74,8 +76,42 @@ def test_a_file_that_is_gone_is_asked_for_by_the_very_call(store, tmp_path, weig
 
 def test_a_file_that_is_another_now_is_refused(store, tmp_path, weights):
     torch.save(random_clip(seed=1).state_dict(), weights)
+    opened = ContributionStore.open(tmp_path / "store")
     with pytest.raises(CollectionMismatchError, match=r"by its name now, .*w\.pt.*: other image weights"):
-        ContributionStore.open(tmp_path / "store")
+        _ = opened.model
+
+
+def test_the_model_is_loaded_when_it_is_first_needed(of_scenes, finished, monkeypatch):
+    """And then once; what a store knows by itself needs none."""
+    loaded = []
+    load = HookedCLIP.from_options
+    monkeypatch.setattr(HookedCLIP, "from_options", lambda *given: loaded.append(given[0]) or load(*given))
+    store = ContributionStore.open(of_scenes)
+    assert (len(store), store.names, store.classes) == (len(finished), finished.names, finished.classes)
+    assert torch.equal(store.labels, finished.labels)
+    assert torch.equal(store.moments.mean, finished.moments.mean)
+    assert "samples=" in repr(store)
+    assert loaded == []
+    assert store.readout.model is store.model
+    assert loaded == ["scenes"]
+
+
+def test_what_was_noted_when_it_was_collected_is_not_noted_again(tmp_path, weights):
+    """A file alone leaves its activation open."""
+    with pytest.warns(LoadingWarning, match="A file does not say"):
+        model = HookedCLIP.from_pretrained("ViT-B-32", device="cpu", checkpoint=weights)
+    collect_rows(model, scenes(2), tmp_path / "open", what="moments")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened = ContributionStore.open(tmp_path / "open").model
+    assert opened.origin.notes == model.origin.notes
+
+
+def test_a_folder_that_is_gone_is_said_when_the_store_is_opened(store, tmp_path):
+    for name in (f"local-dir:{tmp_path / 'gone'}", f"transformers:{tmp_path / 'gone'}"):
+        rewrite_plan(tmp_path / "store", lambda plan, name=name: plan.update(recipe={"name": name}))
+        with pytest.raises(OwnModelError, match=r"out of reach: .*gone.*HookedCLIP\.from_pretrained"):
+            ContributionStore.open(tmp_path / "store")
 
 
 def test_an_earlier_version_did_not_keep_where_a_file_lay(store, tmp_path):

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 Effect = Literal["direct", "total"]
 
+FIVE = 5
+"""Classes that top-5 is of."""
+
 
 @takes_model
 def ablate(
@@ -127,7 +130,9 @@ def ablate(
             say(console, chosen.note)
         print_store(console, store)
         with Bars(console) as bars:
-            classifier = classifier_of(loaded, chosen, lambda done, n: bars.on_progress("encoding classes", done, n))
+            classifier = classifier_of(
+                loaded, chosen, lambda done, n: bars.on_progress("encoding class texts", done, n)
+            )
         with console.status("measuring accuracy"):
             accuracy = store.accuracy(classifier, truth)
         curve = mean_ablation_curve(
@@ -136,7 +141,7 @@ def ablate(
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             print_path(path)
-        say_next_of(console, store, address, "ablate")
+        say_next_of(console, store, address, "ablate" if data is None else "collect")
         if data is not None:
             end_if_many_skipped(console, store)
 
@@ -157,10 +162,12 @@ def _pictures(
 def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.DataFrame) -> None:
     from rich.table import Table
 
-    for name, share in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
+    n_classes = len(accuracy.per_class)
+    told = [("top-1", accuracy.top1), *([("top-5", accuracy.top5)] if n_classes > FIVE else [])]
+    for name, share in told:  # Among five or fewer classes the true one is always one of the nearest five.
         console.print(
             f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {accuracy.n:,} samples, "
-            f"{len(accuracy.per_class):,} classes"
+            f"{n_classes:,} classes"
         )
     ablation, effect = curve["ablation"].iloc[0], curve["effect"].iloc[0]
     table = Table("ablated", "accuracy (95 % interval)", title=f"{ablation} ablation, {effect} effect")

@@ -52,6 +52,8 @@ def models(
                 say_next(messages, "report", "--images", "DIR", "--model", named[0]["name"], *_pretrained(named[0]))
             return
         supported, others = (_part(rows, which) for which in (True, False))
+        if not contains:
+            _print_start(console)
         if supported:
             console.print(_table(supported))
             console.print()
@@ -61,8 +63,6 @@ def models(
             f"{len(supported)} of {len(rows)} models are supported, and {_tags(supported)} of their {_tags(rows)} "
             f"pretrained tags."
         )
-        if not contains:
-            _print_start(console)
         say_next(messages, "models", _example(supported))
 
 
@@ -133,9 +133,10 @@ def _reasons(rows: list[dict[Any, Any]]) -> Table:
 
 
 def _print_start(console: Console) -> None:
-    console.print("\n[bold]Where to start[/bold] (scenes, the embedded model, needs no download, and no --model)")
+    console.print("[bold]Where to start[/bold] (scenes, the embedded model, needs no download, and no --model)")
     for name, tag, purpose in START:
         console.print(f"  {purpose}\n    {typed('--model', name, '--pretrained', tag)}", soft_wrap=True)
+    console.print()
 
 
 def _tags(rows: list[dict[Any, Any]]) -> int:

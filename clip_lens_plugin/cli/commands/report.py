@@ -82,6 +82,7 @@ def report(
         check_out(place)
         check_place(place / PAGE)
         with starting(console):
+            from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars
             from clip_lens_plugin.cli.chosen import ChosenModel
             from clip_lens_plugin.cli.stores import end_if_many_skipped, finished_in
@@ -127,15 +128,16 @@ def report(
             files = "1 file" if len(rows.skipped) == 1 else f"{len(rows.skipped)} files"
             console.print(f"Skipped {files} that could not be read; the report lists them.")
         print_path(page)
-        say_next(console, *_next(store, images, source, chosen.choice))
+        if store is not None:
+            say_next_of(console, rows, store, "report")
+        else:
+            say_next(console, *_next(images, source, chosen.choice))
         if store is None:
             end_if_many_skipped(console, rows)
 
 
-def _next(store: str | None, images: Path | None, source: ImageSource | None, choice: ModelChoice) -> list[str]:
-    """The command to try after a report: more on its collection, or on its first picture, or models for photographs."""
-    if store is not None:
-        return ["textspan", store]
+def _next(images: Path | None, source: ImageSource | None, choice: ModelChoice) -> list[str]:
+    """The command to try after a report: a map of its first picture, or models for photographs."""
     if images is None or source is None:
         return ["models"]
     return ["heatmap", str(images / source.name(0)), "--text", "a dog", "--text", "a cat", *choice.typed()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from clip_lens_plugin.adapters.structure import SourceMismatchError
-from clip_lens_plugin.model.inputs.pixels import check_form, checked, unlooked
+from clip_lens_plugin.model.inputs.given import GivenImages, given_images
+from clip_lens_plugin.model.inputs.pixels import unlooked
 from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision
@@ -88,35 +89,38 @@ class Verification:
 
 
 @torch.no_grad()
-def verify(model: ImageModel, images: Float[Tensor, "b 3 height width"] | None = None) -> Verification:
+def verify(model: ImageModel, images: Any = None) -> Verification:
     """The wrapped model's embedding of images beside the source's own; see :meth:`HookedCLIP.verify`."""
     refuse_hooks(model, "verify compares the plain model with its source")
     probe = images is None
-    if images is None:
-        images = probe_image(model)
-    check_form(model, images)
-    if len(images) == 0:
-        raise ValueError("verify was given no images; give a tensor [b, 3, height, width] with b ≥ 1, or none at all.")
-    about = Verification(math.nan, allowed(model), _shown(model), len(images), "probe" if probe else "given")
-    with unlooked() if probe else checked(model, images):
-        return compared(model, images, lambda part: source_embedding(model, part), about)
+    given = GivenImages(model, probe_image(model), None) if probe else given_images(model, images)
+    about = Verification(math.nan, allowed(model), _shown(model), len(given), "probe" if probe else "given")
+    batches = (given.pixels(slice(start, start + BATCH)) for start in range(0, len(given), BATCH))
+    with unlooked() if probe else given.checked():
+        return compared(model, batches, lambda part: source_embedding(model, part), about)
 
 
 @torch.no_grad()
 @full_precision()  # Two runs that differ by rounding alone should differ by little.
-def compared(model: Tower, given: Tensor, source: Callable[[Tensor], Tensor], about: Verification) -> Verification:
+def compared(
+    model: Tower, batches: Iterable[Tensor], source: Callable[[Tensor], Tensor], about: Verification
+) -> Verification:
     """The tower's embeddings of what was given beside the source's own.
 
     Args:
-        given: images, or token ids.
-        source: runs the source on some of them.
+        batches: of images, or of token ids; one or more.
+        source: runs the source on one.
         about: what is returned, but for the difference.
 
     Raises:
         SourceMismatchError: if they differ by more than rounding.
     """
-    ours = torch.cat([model(part) for part in given.split(BATCH)]).double()
-    theirs = torch.cat([source(part) for part in given.split(BATCH)]).double()
+    first, parts = None, []
+    for batch in batches:
+        first = batch[:1] if first is None else first
+        parts.append((model(batch).double(), source(batch).double()))
+    ours, theirs = (torch.cat(every) for every in zip(*parts, strict=True))
+    assert first is not None
     if ours.shape != theirs.shape:
         raise SourceMismatchError(
             f"{model.cfg.model_name}: the source gives embeddings of shape {list(theirs.shape)}, the wrapped model "
@@ -133,7 +137,7 @@ def compared(model: Tower, given: Tensor, source: Callable[[Tensor], Tensor], ab
     found = replace(about, relative_difference=difference)
     if found.holds:
         return found
-    parting = first_parting(model, given[:1], model.source_blocks, lambda: source(given[:1]))
+    parting = first_parting(model, first, model.source_blocks, lambda: source(first))
     raise SourceMismatchError(
         f"{model.cfg.model_name}: the wrapped model's embedding differs from the source's own by {difference:.1e} "
         f"(relative), more than the {found.allowed:.0e} that is rounding in {found.dtype}. The two streams part first "
@@ -157,7 +161,7 @@ def verified_texts(model: Tower, ids: Tensor, source: Callable[[Tensor], Tensor]
     refuse_hooks(model, "verify compares the plain text tower with its source")
     images = "probe" if probe else "given"
     return compared(
-        model, ids, source, Verification(math.nan, allowed(model), _shown(model), len(ids), images, None, "text")
+        model, ids.split(BATCH), source, Verification(math.nan, allowed(model), _shown(model), len(ids), images, None, "text")
     )
 
 

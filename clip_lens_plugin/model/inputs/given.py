@@ -19,11 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.datasets.image_folder import ImageFolderError, find_images
+from clip_lens_plugin.files.given import UnreachableError
 from clip_lens_plugin.images.photographs import Photograph, Photographs
-from clip_lens_plugin.images.pictures import upright_pictures
+from clip_lens_plugin.images.pictures import UnreadableImageError, upright_picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.model.inputs.pixels import PixelError, check_form, checked, one_image, unlooked
 from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.plain_text import printable
 
 _ONE = (Image.Image, str, os.PathLike, IOBase)
 
@@ -57,7 +59,7 @@ class GivenImages:
         if self.tensor is not None:
             return self.tensor[rows]
         cfg, chosen = self.model.cfg, (self.photographs or ())[rows]
-        made = prepared((each.source for each in chosen), self.model.preprocess, cfg.model_name, cfg.image_size)
+        made = prepared(map(_opened, chosen), self.model.preprocess, cfg.model_name, cfg.image_size)
         return made.to(device=cfg.device, dtype=cfg.dtype)
 
     @contextmanager
@@ -138,9 +140,19 @@ def _photographs(given: Any) -> Photographs | None:
     return tuple(_photograph(each, position) for position, each in enumerate(given))
 
 
+def _opened(photograph: Photograph) -> Image.Image:
+    try:
+        return photograph.open()
+    except (UnreadableImageError, UnreachableError) as error:
+        where = photograph.source if isinstance(photograph.source, str) else photograph.name
+        raise UnreadableImageError(
+            f"{printable(where)} cannot be used: {error}. Leave it out; collect() skips such files of a folder."
+        ) from error
+
+
 def _photograph(given: Any, position: int) -> Photograph:
     if not isinstance(given, str | os.PathLike):
-        return Photograph(next(upright_pictures([given])), f"image {position}")
+        return Photograph(upright_picture(given, f"Image {position}"), f"image {position}")
     path = os.fspath(given)
     if "://" not in str(path) and not os.path.exists(path):
         raise ImageFolderError(f"There is no picture {str(path)!r}. Give the path of a file, or of a folder of files.")

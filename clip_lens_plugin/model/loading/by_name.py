@@ -99,6 +99,16 @@ def load(
     return Loaded(*found, Origin(name, notes=() if links is None else (links,), recipe=recipe))
 
 
+def refuse_unknown(name: str, pretrained: str | Path | None, options: Options) -> None:
+    """Raises ModelNotFoundError for an unknown name or tag, or a file or folder that is not there; loads nothing."""
+    if not name.startswith("transformers:"):
+        named(name, pretrained, options)
+        return
+    folder = Path(name.removeprefix("transformers:"))
+    if folder.is_absolute() and not folder.is_dir():  # Others may be names of the hub.
+        raise ModelNotFoundError(f"There is no folder {folder}.")
+
+
 def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype, options: Options) -> Loaded:
     with quiet():
         source = _fetched(asked, asked.find_config)

@@ -23,27 +23,36 @@ LARGEST = 2.0
 Tokenizer = Callable[[list[str]], Tensor]
 
 
-@dataclass(frozen=True)
-class Options:
-    """Keywords of ``HookedCLIP.from_pretrained``, checked; None where nothing was said.
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What may be said of how a model is built and what prepares its pictures; None where nothing was said.
 
     Attributes:
-        checkpoint: file with the weights.
         force_quick_gelu: as in open_clip, True for QuickGELU; False for what the name or the tag says.
         force_image_size: (height, width) in pixels.
         image_mean, image_std: of the three channels of pixels between 0 and 1.
         image_interpolation: one of :data:`INTERPOLATIONS`.
         image_resize_mode: one of :data:`RESIZE_MODES`.
-        tokenizer: texts to token ids, or the folder of a Hugging Face tokenizer.
     """
 
-    checkpoint: Path | None = None
     force_quick_gelu: bool | None = None
     force_image_size: tuple[int, int] | None = None
     image_mean: tuple[float, float, float] | None = None
     image_std: tuple[float, float, float] | None = None
     image_interpolation: str | None = None
     image_resize_mode: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Said):
+    """Keywords of ``HookedCLIP.from_pretrained``, checked.
+
+    Attributes:
+        checkpoint: file with the weights.
+        tokenizer: texts to token ids, or the folder of a Hugging Face tokenizer.
+    """
+
+    checkpoint: Path | None = None
     tokenizer: Tokenizer | Path | None = None
 
     @classmethod

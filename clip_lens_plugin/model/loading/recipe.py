@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
 
 from clip_lens_plugin.hints import hint, typed
-from clip_lens_plugin.model.loading.options import Options
+from clip_lens_plugin.model.loading.options import Options, Said
 
 FOLDERS = ("local-dir:", "transformers:")
 """What stands before a folder in a model's name; after the second a name of the hub may stand too."""
@@ -21,26 +21,19 @@ PATH = "PATH"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Said):
     """Arguments of ``HookedCLIP.from_pretrained``; None where nothing was said. Paths are absolute.
 
     Attributes:
         name: of the model.
         pretrained: tag of its weights.
         checkpoint: file with the weights.
-        force_quick_gelu, force_image_size, image_mean, image_std, image_interpolation, image_resize_mode: as given.
         tokenizer: folder of a Hugging Face tokenizer.
     """
 
     name: str
     pretrained: str | None = None
     checkpoint: str | None = None
-    force_quick_gelu: bool | None = None
-    force_image_size: tuple[int, int] | None = None
-    image_mean: tuple[float, float, float] | None = None
-    image_std: tuple[float, float, float] | None = None
-    image_interpolation: str | None = None
-    image_resize_mode: str | None = None
     tokenizer: str | None = None
 
     @classmethod
@@ -55,10 +48,9 @@ class Recipe:
         """
         if options.tokenizer is not None and not isinstance(options.tokenizer, Path):
             return None
-        said = {each.name: getattr(options, each.name) for each in fields(cls) if hasattr(options, each.name)}
+        said = {each.name: getattr(options, each.name) for each in fields(Said)}
         folder = None if options.tokenizer is None else _absolute(options.tokenizer)
-        file_path = None if file is None else _absolute(file)
-        return cls(**{**said, "name": _named(name), "pretrained": tag, "checkpoint": file_path, "tokenizer": folder})
+        return cls(_named(name), tag, None if file is None else _absolute(file), folder, **said)
 
     @classmethod
     def from_json(cls, values: Any) -> Recipe:
@@ -86,7 +78,20 @@ class Recipe:
 
     def said(self) -> dict[str, Any]:
         """The arguments that were given."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        # In this order they were written down before, and plans are compared byte by byte.
+        names = ("name", "pretrained", "checkpoint", *(each.name for each in fields(Said)), "tokenizer")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def checked(self) -> Options:
+        """All but the name and the tag, as it is loaded by.
+
+        Raises:
+            ModelNotFoundError: if there is no such checkpoint or folder of a tokenizer.
+            ValueError: if a value is none.
+        """
+        return Options.checked(
+            **{name: each for name, each in self.said().items() if name not in ("name", "pretrained")}
+        )
 
     def without_path(self) -> Recipe:
         """The same with :data:`PATH` where a file, or the folder of the model, would stand."""

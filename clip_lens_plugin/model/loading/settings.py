@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import open_clip
 from open_clip.transform import PreprocessCfg
@@ -15,6 +15,9 @@ STEPS = ("mean", "std", "interpolation", "resize_mode")
 """Of the preprocessing, under open_clip's names."""
 
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
+
+MOST_TAGS = 2
+"""That are named of those which say the same."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +71,36 @@ def file_settings(name: str, options: Options) -> tuple[Settings, str | None]:
     preprocessing = {step: (own if step in differing else first).preprocessing[step] for step in STEPS}
     doubtful = [step for step in differing if step not in options.preprocessing]
     settings = Settings(quick_gelu, preprocessing)
-    choices = []
+    doubts: list[_Doubt] = []
     if not agreed and options.force_quick_gelu is None:
         groups = _groups({tag: ACTIVATIONS[each.quick_gelu] for tag, each in tags.items()})
-        choices.append(f"activation: {groups} ({_quick_gelu_way()})")
+        way = hint("force_quick_gelu=True (QuickGELU) or False", "--force-quick-gelu")
+        doubts.append(_Doubt("activation", groups, ACTIVATIONS[quick_gelu], way))
     if doubtful:
         groups = _groups(
             {tag: _printed({step: each.preprocessing[step] for step in doubtful}) for tag, each in tags.items()}
         )
-        keywords = ", ".join(hint(f"image_{step}=", f"--image-{step.replace('_', '-')}") for step in doubtful)
-        choices.append(f"preprocessing: {groups} ({keywords})")
-    if not choices:
+        ways = ", ".join(hint(f"image_{step}=", f"--image-{step.replace('_', '-')}") for step in doubtful)
+        used = _printed({step: preprocessing[step] for step in doubtful})
+        doubts.append(_Doubt("preprocessing", groups, used, ways))
+    if not doubts:
         return settings, None
-    used = ACTIVATIONS[True if options.force_quick_gelu else quick_gelu]
+    both = hint(f"from_pretrained({name!r}, TAG, checkpoint=PATH)", "--pretrained TAG --checkpoint PATH")
     return settings, (
-        f"A file does not say with which activation and preprocessing it was trained, and the tags of {name} differ. "
-        f"Used: activation {used}, preprocessing {_printed({**preprocessing, **options.preprocessing})}. "
-        f"The tags, by {'; by '.join(choices)}. If the file descends from a tag, give both: "
-        f"{hint(f'from_pretrained({name!r}, TAG, checkpoint=PATH)', '--pretrained TAG --checkpoint PATH')}."
+        f"A file does not say with which {' and '.join(each.what for each in doubts)} it was trained, and the tags of "
+        f"{name} differ: {'; '.join(each.groups for each in doubts)}. Used: {'; '.join(each.used for each in doubts)}. "
+        f"If the file descends from a tag, give both: {both}. Otherwise say it: "
+        f"{', '.join(each.way for each in doubts)}."
     )
 
 
-def _quick_gelu_way() -> str:
-    return hint(
-        "force_quick_gelu=True is QuickGELU, False keeps the name's own without a word",
-        "--force-quick-gelu is QuickGELU",
-    )
+class _Doubt(NamedTuple):
+    """What a file does not say: its name, the tags by what they say, what is used, and how to say another."""
+
+    what: str
+    groups: str
+    used: str
+    way: str
 
 
 def _value(value: Any) -> Any:
@@ -101,10 +108,16 @@ def _value(value: Any) -> Any:
 
 
 def _groups(values: dict[str, str]) -> str:
+    """Each value with the first tags that say so."""
     tags: dict[str, list[str]] = {}
     for tag, value in values.items():
         tags.setdefault(value, []).append(tag)
-    return "; ".join(f"{value}: {', '.join(each)}" for value, each in tags.items())
+    return ", or ".join(f"{value} ({_first(each)})" for value, each in tags.items())
+
+
+def _first(tags: list[str]) -> str:
+    more = f" and {len(tags) - MOST_TAGS} more" if len(tags) > MOST_TAGS else ""
+    return ", ".join(tags[:MOST_TAGS]) + more
 
 
 def _printed(preprocessing: dict[str, Any]) -> str:

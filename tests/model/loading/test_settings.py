@@ -90,12 +90,10 @@ def test_a_file_beside_a_tag_has_the_tags_settings(tiny_b32, file, load_noting, 
 
 def test_a_file_whose_tags_differ_is_said_once(tiny_b32, file, load_noting) -> None:
     model, (note,) = load_noting(tiny_b32, file)
-    assert "activation GELU" in note
-    assert "mean 0.4815/0.4578/0.4082" in note
-    assert "QuickGELU: openai, laion400m_e31, laion400m_e32, metaclip_400m, metaclip_fullcc" in note
-    assert "; GELU: laion2b_e16, laion2b_s34b_b79k" in note
-    assert "force_quick_gelu=True" in note
-    assert "from_pretrained('ViT-B-32', TAG, checkpoint=PATH)" in note
+    assert "QuickGELU (openai, laion400m_e31 and 3 more), or GELU (laion2b_e16, laion2b_s34b_b79k and " in note
+    assert " Used: GELU. If the file descends from a tag, give both: from_pretrained('ViT-B-32', TAG, checkpoint=" in note
+    assert note.endswith("Otherwise say it: force_quick_gelu=True (QuickGELU) or False.")
+    assert len(note) < 450
     assert model.origin is not None
     assert model.origin.notes == (note,)
 
@@ -123,8 +121,10 @@ def test_where_all_tags_agree_their_settings_are_a_files(monkeypatch, file, load
 def test_preprocessing_in_doubt_is_said_too(monkeypatch, file, load_noting) -> None:
     monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-L-14", CONFIG)
     model, (note,) = load_noting("ViT-L-14", file)
-    assert "preprocessing: mean" in note
+    assert "with which activation and preprocessing it was trained" in note
+    assert "; mean 0.4815/0.4578/0.4082" in note
     assert "image_mean=" in note
+    assert len(note) < 800
     said = {"image_mean": 0.5, "image_std": (0.5, 0.5, 0.5), "image_interpolation": "bicubic"}
     model, notes = load_noting("ViT-L-14", file, force_quick_gelu=True, image_resize_mode="squash", **said)
     assert notes == []

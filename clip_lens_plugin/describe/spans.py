@@ -25,14 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_number
-from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.describe.frames import HeadFrame
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.numerics.noise import computed_noise, least_variance
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.statistics.moments import LATE_LAYERS as LATE_LAYERS
 from clip_lens_plugin.statistics.moments import Moments, late_layers
@@ -45,9 +44,6 @@ MOST_SHOWN = 6
 
 MOST_NAMED = 4
 """Heads in a message."""
-
-USED_UP = 1e-12
-"""Relative squared length of what is left of a text at which it is used up."""
 
 
 @dataclass(frozen=True)
@@ -203,26 +199,16 @@ def text_span(
         raise ValueError(f"{len(pool)} texts need as many embeddings, got {len(embeddings)}.")
     readout.checked_texts(embeddings)
     columns = embeddings.detach().double().to(readout.P.device)
-    mean = moments.mean.to(columns.device)
-    noise = computed_noise(readout.model_dtype) if moments.noise is None else moments.noise
     spans, ranks, constant = [], [], []
     for layer, head in chosen:
-        head_map = readout.head_map(layer, head, moments.constants).detach().double()
-        second = moments.second_moment(layer, head).to(columns.device)
-        frame, projected, axes = _orthonormal(head_map, second, columns, noise)
-        ranks.append(frame.shape[1])
-        if rank is not None:
-            projected[:, rank:] = 0.0
-        x_mean = equations.contribution(mean[layer, head], frame)
-        x_second = equations.moment_in(frame, second)
-        least = least_variance(float(x_second.trace()), noise)
-        indices, explained, total, picked = _greedy(
-            x_second - torch.outer(x_mean, x_mean), projected, n_directions, least
-        )
-        if total == 0.0:
+        frame = HeadFrame.of(readout, moments, layer, head)
+        found = frame.picked(columns, n_directions, rank)
+        ranks.append(frame.rank)
+        if found.total == 0.0:
             constant.append((layer, head))
-        names = [pool.texts[i] for i in indices]
-        spans.append(HeadSpan(layer, head, names, indices, explained, total, picked @ axes.T, moments.constants))
+        names = [pool.texts[i] for i in found.indices]
+        about = (names, found.indices, found.explained, found.total, found.directions)
+        spans.append(HeadSpan(layer, head, *about, moments.constants))
     _warn_of_constant(constant, moments.n)
     _warn_of_cut(ranks, rank)
     return TextSpanResult(spans, model.cfg.n_layers, moments.constants, model.cfg.n_heads)
@@ -279,56 +265,3 @@ def _chosen(heads: Heads, cfg: HookedCLIPConfig) -> list[tuple[int, int]]:
         layers = range(cfg.n_layers) if heads == "all" else late_layers(cfg.n_layers)
         return [(l, h) for l in layers for h in range(cfg.n_heads)]
     return checked_heads(heads, cfg.n_layers, cfg.n_heads)
-
-
-def _orthonormal(
-    head_map: Float[Tensor, "k e"],
-    second_moment: Float[Tensor, "k k"],
-    texts: Float[Tensor, "t e"],
-    noise: float,
-) -> tuple[Float[Tensor, "k r"], Float[Tensor, "t r"], Float[Tensor, "e r"]]:
-    """The map from y to orthonormal coordinates of what the head writes, the texts' projections on it, and its axes.
-
-    With M = U S Vᵀ, x = y U S are orthonormal coordinates of the head's span. The paper projects on the row space
-    of the data, which is smaller where the images are few or the head does not use all it has: so the coordinates
-    are turned to the principal axes of E[x xᵀ], which are the right singular vectors of the contributions themselves
-    (their mean not removed, as in the paper's script), greatest first; those without any data but rounding are dropped.
-    """
-    to_span, in_span = equations.orthonormal_frame(head_map)
-    values, axes = torch.linalg.eigh(equations.moment_in(to_span, second_moment))
-    used = axes.flip(1)[:, (values > least_variance(float(values.clamp(min=0).sum()), noise)).flip(0)]
-    in_joint = in_span @ used
-    return to_span @ used, texts @ in_joint, in_joint
-
-
-def _greedy(
-    covariance: Float[Tensor, "r r"], residual: Float[Tensor, "t r"], n_directions: int, least: float
-) -> tuple[list[int], list[float], float, Float[Tensor, "m r"]]:
-    """Indices of the picked texts, cumulative share of the variance, total variance, the removed directions.
-
-    The variance along text j is r_jᵀ Σ r_j. Removing a direction d from the texts leaves r_jᵀ (Q Σ Q) r_j with
-    Q = I − d dᵀ; as the removed directions are orthonormal, it is enough to remove d from every r and keep Σ. A
-    variance of ``least`` or less is none.
-    """
-    left = total = float(covariance.trace())
-    if not total > least:
-        return [], [], 0.0, residual[:0]
-    smallest = USED_UP * float(residual.square().sum(1).max())
-    picked: list[int] = []
-    explained: list[float] = []
-    removed = [residual[:0]]
-    for _ in range(min(n_directions, residual.shape[1])):
-        best = int(equations.quadratic(residual, covariance).argmax())
-        norm = residual[best].norm()
-        if float(norm.square()) <= smallest:
-            break
-        direction = residual[best] / norm
-        gained = float(equations.quadratic(direction, covariance))
-        if gained <= least:
-            break
-        left -= gained
-        residual = equations.without_direction(residual, direction)
-        picked.append(best)
-        removed.append(direction[None])
-        explained.append(1.0 - max(left, 0.0) / total)
-    return picked, explained, total, torch.cat(removed)

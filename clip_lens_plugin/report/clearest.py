@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
-from clip_lens_plugin.describe.spans import TextSpanResult, text_span
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.describe.frames import HeadFrame
+from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.statistics.moments import Moments
-from clip_lens_plugin.texts.pool import TextPool
 
 N_TEXTS = 3
 """The first texts of a head, which are compared."""
@@ -46,13 +47,13 @@ def clarity(model: HookedCLIP, moments: Moments, spans: TextSpanResult, pool_siz
     if not described:
         return pd.DataFrame({name: [] for name in COLUMNS})
     heads = [(span.layer, span.head) for span in described]
-    draws = [_random_span(model, moments, heads, pool_size, SEED + each) for each in range(N_DRAWS)]
+    chance = _by_chance(Readout.of(model), moments, heads, pool_size)
     median = pd.Series([span.total_variance for span in described]).median()
     rows = []
     for span in described:
         n = min(N_TEXTS, len(span.texts))
         explained = span.explained_variance[n - 1]
-        by_chance = [_explained(draw, span.layer, span.head, n) for draw in draws]
+        by_chance = [shares[:n][-1] if shares else 0.0 for shares in chance[span.layer, span.head]]
         varies, most = span.total_variance >= median, max(by_chance)
         mean = sum(by_chance) / len(by_chance)
         clear = varies and explained > most + ROUNDING
@@ -63,16 +64,14 @@ def clarity(model: HookedCLIP, moments: Moments, spans: TextSpanResult, pool_siz
     return table.loc[order].reset_index(drop=True)
 
 
-def _random_span(
-    model: HookedCLIP, moments: Moments, heads: list[tuple[int, int]], n: int, seed: int
-) -> TextSpanResult:
-    generator = torch.Generator("cpu").manual_seed(seed)
-    drawn = torch.randn(n, model.cfg.d_embed, generator=generator, dtype=torch.float64, device="cpu")
-    unit = drawn / drawn.norm(dim=-1, keepdim=True)
-    names = TextPool.from_strings([f"random direction {i}" for i in range(n)])
-    return text_span(model, moments, names, N_TEXTS, heads, unit.to(model.cfg.device))
-
-
-def _explained(spans: TextSpanResult, layer: int, head: int, n: int) -> float:
-    found = spans[layer, head].explained_variance[:n]
-    return found[-1] if found else 0.0
+def _by_chance(
+    readout: Readout, moments: Moments, heads: list[tuple[int, int]], n: int
+) -> dict[tuple[int, int], list[list[float]]]:
+    """For each head, what the first of n random directions explain, in each draw."""
+    width, draws = readout.P.shape[1], []
+    for each in range(N_DRAWS):
+        generator = torch.Generator("cpu").manual_seed(SEED + each)
+        drawn = torch.randn(n, width, generator=generator, dtype=torch.float64, device="cpu")
+        draws.append((drawn / drawn.norm(dim=-1, keepdim=True)).to(readout.P.device))
+    frames = {head: HeadFrame.of(readout, moments, *head) for head in heads}
+    return {head: [frame.picked(draw, N_TEXTS).explained for draw in draws] for head, frame in frames.items()}

@@ -360,7 +360,7 @@ def test_orthonormal_frame() -> None:
     to_span, axes = equations.orthonormal_frame(head_map)
     u, v, m = to_span.numpy(), axes.numpy(), head_map.numpy()
     check(axes.T @ axes, (K, K), lambda i, j: float(i == j))
-    check(head_map, (K, E), lambda k, e: sum(u[k, i] * v[e, i] for i in range(K)))  # y M = (y U S) Vᵀ
+    check(head_map, (K, E), lambda k, e: sum(u[k, i] * v[e, i] for i in range(K)))  # y M = (y F) Qᵀ
     check(to_span, (K, K), lambda k, i: sum(m[k, e] * v[e, i] for e in range(E)))
 
 

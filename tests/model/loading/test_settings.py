@@ -91,7 +91,9 @@ def test_a_file_beside_a_tag_has_the_tags_settings(tiny_b32, file, load_noting, 
 def test_a_file_whose_tags_differ_is_said_once(tiny_b32, file, load_noting) -> None:
     model, (note,) = load_noting(tiny_b32, file)
     assert "QuickGELU (openai, laion400m_e31 and 3 more), or GELU (laion2b_e16, laion2b_s34b_b79k and " in note
-    assert " Used: GELU. If the file descends from a tag, give both: from_pretrained('ViT-B-32', TAG, checkpoint=" in note
+    assert (
+        " Used: GELU. If the file descends from a tag, give both: from_pretrained('ViT-B-32', TAG, checkpoint=" in note
+    )
     assert note.endswith("Otherwise say it: force_quick_gelu=True (QuickGELU) or False.")
     assert len(note) < 450
     assert model.origin is not None

@@ -17,7 +17,7 @@ from torch import Tensor
 from clip_lens_plugin.ablation.component_sets import Components, paper_components
 from clip_lens_plugin.ablation.data import checked_classes, checked_labels, constants_of, donors
 from clip_lens_plugin.ablation.direct import direct_logits
-from clip_lens_plugin.ablation.total import image_batches, total_logits
+from clip_lens_plugin.ablation.total import image_batches, own_images, total_logits
 from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
@@ -79,7 +79,8 @@ def mean_ablation_curve(
         effect: "direct" or "total".
         constants: of direct effects, "separate" or "shared": then a component is replaced with its share of them, as in
             the paper's code. Those of the data if not given.
-        images: for total effects the preprocessed images of ``data``, or the data set that the store is of.
+        images: for total effects the preprocessed images of ``data``, or the data set that the store is of; if not
+            given, the pictures that were decomposed, or that data set where it is in reach.
         seed: of resampling.
         batch_size: images in a run, for total effects.
         progress: show a bar.
@@ -178,13 +179,10 @@ def _total(
     batch_size: int,
     moved: Callable[[int], None],
 ) -> Iterator[tuple[range, int, Tensor]]:
-    if images is None:
-        raise ValueError(
-            "Total effects run the model: give images, the preprocessed ones of the data or the data set of the store."
-        )
     if isinstance(means_from, Analysed | ComponentSums):
         raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
     refuse_hooks(model, "Total effects are measured on the plain model")
+    images = own_images(data) if images is None else images
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
     scored = image_batches(model, images, batch_size, data.provenance)

@@ -53,6 +53,11 @@ class Place:
     def __str__(self) -> str:
         return self.address
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that it is; None if it is not on this machine."""
+        return Path(self.address) if self.is_local else None
+
     def get(self, key: str) -> bytes | None:
         """The bytes of a key, None where there is none."""
         if self.is_local and not Path(self.address).is_dir():

@@ -149,7 +149,7 @@ class ContributionStore(Data):
     @property
     def folder(self) -> Path | None:
         """Where it lies; None if that is not on this machine."""
-        return Path(self._place.address) if self._place.is_local else None
+        return self._place.folder
 
     @property
     def has_rows(self) -> bool:

@@ -39,6 +39,7 @@ def data_of(given: Any, model: ImageModel | None = None) -> Data:
         told = repr(given) if isinstance(given, str | os.PathLike) else f"a {type(given).__name__}"
         raise ValueError(
             f"Contributions, a store or the path of one are expected, got {told}. Of images, give "
-            f"model.decompose(images), which takes the path of a picture or a folder as well."
+            f"model.decompose(images), which takes the path of a picture or a folder as well; or the path of what "
+            f"collect(model, images, OUT) wrote, which knows the labels of a folder's classes too."
         )
     return decompose_images(model, given)

@@ -13,7 +13,7 @@ from jaxtyping import TypeCheckError
 from clip_lens_plugin import HookedCLIP, collect, mean_ablation_curve
 from clip_lens_plugin.ablation import Components, paper_components
 from clip_lens_plugin.ablation.data import donors
-from clip_lens_plugin.scenes import ScenesDataset
+from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.statistics.intervals import paired_interval
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
@@ -221,6 +221,19 @@ def test_total_mean_ablation_is_that_of_hooks_by_hand(model):
 @pytest.fixture(scope="module")
 def scenes_model():
     return HookedCLIP.from_pretrained("scenes", device="cpu")
+
+
+@pytest.mark.parametrize("ablation", ["zero", "resample"])
+def test_total_effects_run_the_pictures_that_were_decomposed(scenes_model, ablation):
+    """Batches and donors of them as of their pixels."""
+    pictures = [draw(scene) for scene in sample_scenes(5, 3)]
+    classes = torch.nn.functional.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
+    more = {"components": [Components.of_attention(scenes_model, [4])], "ablation": ablation, "effect": "total"}
+    given = classes, torch.tensor([0, 1, 2, 0, 1])
+    found = mean_ablation_curve(scenes_model.decompose(pictures), *given, batch_size=2, **more)
+    pixels = scenes_model.prepare(pictures)
+    expected = mean_ablation_curve(scenes_model.decompose(pixels), *given, images=pixels, batch_size=2, **more)
+    pd.testing.assert_frame_equal(pd.DataFrame(found), pd.DataFrame(expected))
 
 
 def test_a_store_gives_what_its_contributions_give(scenes_model, tmp_path):

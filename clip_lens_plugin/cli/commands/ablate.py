@@ -65,8 +65,8 @@ def ablate(
     images: Annotated[
         str | None,
         typer.Option(
-            help="Data set that SOURCE was collected from, for total effects; 'scenes' for drawn scenes, with the "
-            "--limit and --attribute of its collection."
+            help="Data set that SOURCE was collected from, for total effects, if it is not where it was; 'scenes' for "
+            "drawn scenes, with the --limit and --attribute of its collection."
         ),
     ] = None,
     figure_format: FormatOption = "png",
@@ -99,17 +99,20 @@ def ablate(
                 print_store,
                 store_labels,
             )
+            from clip_lens_plugin.collection.own_pictures import needed_source
+            from clip_lens_plugin.collection.place import Place
             from clip_lens_plugin.labelling.names import notes_of
         told = (labels, label_column, label_order)
         data = data_set_of(source, None if images else limit, None if images else attribute, *told)
+        plan = finished_in(source, with_rows=True) if data is None else None
         pictures = _pictures(data, images, limit, attribute, effect)
+        if pictures is None and plan is not None and effect == "total":
+            pictures = needed_source(plan, Place(str(source)).folder)
         chosen = None if data is None else chosen_classes(classes, data.classes)
         if data is not None and notes_of(data) and notes_of(data)[0].startswith("no labels"):
             raise ValueError(f"There is nothing to measure accuracy by: {notes_of(data)[0]}.")
         address = str(source) if data is None else str(out / COLLECTED)
-        model = ChosenModel.of(
-            choice, precision, finished_in(source, with_rows=True) if data is None else None, address
-        )
+        model = ChosenModel.of(choice, precision, plan, address)
         with console.status("loading the model"):
             loaded = model.load(console)
         if data is not None:
@@ -149,13 +152,13 @@ def ablate(
 def _pictures(
     data: ImageSource | None, images: str | None, limit: int | None, attribute: str | None, effect: Effect
 ) -> ImageSource | None:
-    """The data set that a total effect runs the model on."""
+    """The data set that a total effect runs the model on; None where it is the collection's own."""
     if images is not None and (data is not None or effect == "direct"):
         raise ValueError(f"--images {images} is for total effects on a collection; here nothing would read it.")
     if effect == "direct" or data is not None:
         return data
     if images is None:
-        raise ValueError("Total effects run the model again: give the data set that was collected, --images DATASET.")
+        return None
     return source_of(None if images == "scenes" else images, limit, attribute)
 
 

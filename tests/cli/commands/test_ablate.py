@@ -81,18 +81,25 @@ def test_a_total_effect_on_a_collection_takes_its_images(tmp_path, run, refused,
     folder = save_scenes(tmp_path / "scenes", 24)
     (tmp_path / "classes.txt").write_text("\n".join(f"{path.name}\t{path.name[2:]}" for path in folder.iterdir()))
     assert run("collect", folder, "--out", tmp_path / "store").exit_code == 0
-    arguments = ("ablate", tmp_path / "store", "--out", tmp_path / "out", "--effect", "total")
-    assert "--images DATASET" in refused(*arguments)
-    result = run(*arguments, "--images", folder, "--classes", tmp_path / "classes.txt")
+    arguments = ("ablate", tmp_path / "store", "--out", tmp_path / "out", "--effect", "total", "--ablation", "zero")
+    classes = ("--classes", tmp_path / "classes.txt")
+    result = run(*arguments, *classes)
     assert result.exit_code == 0, result.stderr
+    found = (tmp_path / "out" / "ablation.parquet").read_bytes()
+    moved = folder.rename(tmp_path / "moved")
+    assert "is not in reach" in (line := refused(*arguments))
+    assert line.endswith("--images DATASET.\n")
+    result = run(*arguments, "--images", moved, *classes)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out" / "ablation.parquet").read_bytes() == found
     other = run(*arguments, "--images", save_scenes(tmp_path / "others", 30))
     assert other.exit_code == 2
     assert "Give the same data set" in " ".join(other.stderr.split())
 
 
 def test_a_total_effect_on_collected_scenes_draws_them_again(tmp_path, run, scenes_store, opened):
-    arguments = ("ablate", scenes_store, "--out", tmp_path / "out", "--effect", "total", "--images", "scenes")
-    result = run(*arguments, "--limit", 64, "--ablation", "zero")
+    arguments = ("ablate", scenes_store, "--out", tmp_path / "out", "--effect", "total")
+    result = run(*arguments, "--ablation", "zero")
     assert result.exit_code == 0, result.stderr
     table = pd.read_parquet(tmp_path / "out" / "ablation.parquet").set_index("ablated")
     with torch.no_grad():
@@ -100,7 +107,7 @@ def test_a_total_effect_on_collected_scenes_draws_them_again(tmp_path, run, scen
     right = (opened[:].embedding @ classes.T).argmax(1) == opened.labels
     assert table.loc["nothing", "accuracy"] == pytest.approx(right.double().mean().item())
     assert set(table["effect"]) == {"total"}
-    other = run(*arguments)
+    other = run(*arguments, "--images", "scenes")
     assert other.exit_code == 2
     assert "Give the same data set" in " ".join(other.stderr.split())
 

@@ -42,16 +42,21 @@ class ModelChoice:
     image_size: Annotated[
         str | None, _option("force-image-size", "In pixels: 336, or HEIGHTxWIDTH.", metavar="SIZE")
     ] = None
-    image_mean: Annotated[Channels | None, _option("image-mean", "Of red, green and blue, pixels between 0 and 1.")] = (
-        None
-    )
-    image_std: Annotated[Channels | None, _option("image-std", "Likewise.")] = None
+    image_mean: Annotated[
+        Channels | None, _option("image-mean", "Of red, green and blue, pixels between 0 and 1.", metavar="R G B")
+    ] = None
+    image_std: Annotated[Channels | None, _option("image-std", "Likewise.", metavar="R G B")] = None
     image_interpolation: Annotated[
-        Literal["bicubic", "bilinear"] | None, _option("image-interpolation", "Filter of the resize.")
+        Literal["bicubic", "bilinear"] | None,
+        _option("image-interpolation", "Of the resize: bicubic or bilinear.", metavar="FILTER"),
     ] = None
     image_resize_mode: Annotated[
         Literal["shortest", "longest", "squash"] | None,
-        _option("image-resize-mode", "Shortest edge to size and the centre cut out, longest and padded, or squashed."),
+        _option(
+            "image-resize-mode",
+            "shortest (that edge to size, the centre cut out), longest (padded) or squash.",
+            metavar="MODE",
+        ),
     ] = None
     tokenizer: Annotated[
         Path | None, _option("tokenizer", "Folder of a Hugging Face tokenizer, where the model's own is out of reach.")

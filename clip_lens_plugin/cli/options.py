@@ -17,8 +17,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         show_default=False,
-        help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/REPOSITORY, or in Hugging Face's "
-        "format transformers:FOLDER or transformers:OWNER/REPOSITORY; a collection's own, or scenes, if not given.",
+        help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/NAME, or in Hugging Face's format "
+        "transformers:FOLDER or transformers:OWNER/NAME; a collection's own, or scenes, if not given.",
     ),
 ]
 PretrainedOption = Annotated[
@@ -34,8 +34,10 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
         "--precision",
+        metavar="DTYPE",
         show_default=False,
-        help="Dtype that the model is loaded in; that of a collection's own, or float32, if not given.",
+        help="float32, bfloat16 or float16, that the model is loaded in; that of a collection's own, or float32, if "
+        "not given.",
     ),
 ]
 AttributeOption = Annotated[
@@ -46,7 +48,7 @@ AttributeOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Most samples of the data set, evenly spaced; all if not given."),
+    typer.Option("--limit", min=1, metavar="N", help="Most samples of the data set, evenly spaced; all if not given."),
 ]
 LabelsOption = Annotated[
     str | None,

@@ -57,7 +57,10 @@ def ablate(
     ] = None,
     ablation: Annotated[
         Literal["mean", "zero", "resample"],
-        typer.Option(help="Put the mean, zero, or what another image has in a component's place."),
+        typer.Option(
+            metavar="WHAT",
+            help="mean, zero or resample: put the mean, zero, or what another image has in a component's place.",
+        ),
     ] = "mean",
     effect: Annotated[
         Effect, typer.Option(help="In the sum alone, or in the model, where later layers react.")

@@ -42,17 +42,22 @@ def collect(
     ] = None,
     what: Annotated[
         Literal["moments", "contributions"],
-        typer.Option(help="The moments of the heads, or one compact row per sample as well."),
+        typer.Option(
+            metavar="WHAT", help="moments of the heads, or contributions: one compact row per sample as well."
+        ),
     ] = "contributions",
-    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the rows.")] = "float16",
+    dtype: Annotated[
+        Literal["float16", "float32"], typer.Option(metavar="DTYPE", help="Of the rows: float16 or float32.")
+    ] = "float16",
     precision: PrecisionOption = None,
     autocast: Annotated[
-        Literal["bfloat16", "float16", "none"], typer.Option(help="Dtype of the model's matrix products.")
+        Literal["bfloat16", "float16", "none"],
+        typer.Option(metavar="DTYPE", help="Of the model's matrix products: bfloat16, float16 or none."),
     ] = "none",
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a run of the model.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a run of the model.")] = 32,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that read ahead; 0 on the CPU and 8 on a GPU if not given."),
+        typer.Option(min=0, metavar="N", help="Processes that read ahead; 0 on the CPU and 8 on a GPU if not given."),
     ] = None,
     heads: Annotated[
         Literal["late", "all"] | None,
@@ -72,8 +77,9 @@ def collect(
 ) -> None:
     """Runs a data set of any size once, and keeps what the other commands need.
 
-    More than 5 % of the samples skipped is exit code 3, and the collection stays usable. Without a data set: drawn
-    scenes. On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
+    More than 5 % of the samples skipped is exit code 3, and the collection stays usable.
+
+    On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
     """
     console = Console(stderr=True, highlight=False)
     if is_alone():  # Of several processes, none ends before the others hear why.

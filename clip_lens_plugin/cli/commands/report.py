@@ -64,13 +64,16 @@ def report(
     out: ChosenOut = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=2, help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."),
+        typer.Option(
+            min=2, metavar="N", help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."
+        ),
     ] = None,
 ) -> None:
     """Writes one page, and its numbers as parquet, on what each layer and head of a CLIP does.
 
-    Without arguments: the embedded model on drawn scenes, offline. More than 5 % of the images skipped is exit code 3,
-    and the page is of the others.
+    Without arguments: the embedded model on drawn scenes, offline.
+
+    More than 5 % of the images skipped is exit code 3, and the page is of the others.
     """
     from clip_lens_plugin.files.whole import check_place
 

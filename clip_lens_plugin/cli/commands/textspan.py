@@ -43,7 +43,7 @@ def textspan(
             help="general, words, scenes, or a file of texts, one per line; what fits the model if not given."
         ),
     ] = None,
-    directions: Annotated[int, typer.Option(min=1, help="Most texts per head.")] = 60,
+    directions: Annotated[int, typer.Option(min=1, metavar="N", help="Most texts per head.")] = 60,
     heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
     figure_format: FormatOption = "png",
     limit: LimitOption = None,

@@ -39,8 +39,9 @@ def verify(
 ) -> None:
     """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model.
 
-    Of a collection every file is read first and compared with what was written, which needs no model: a line says what
-    is damaged and what is good, and damage is exit code 4.
+    Of a collection every file is read first and compared with what was written, which needs no model.
+
+    A line says what is damaged and what is good, and damage is exit code 4.
     """
     console = Console(stderr=True, highlight=False)
     with one_line_ends(console, lambda notes: "not all was compared"):

@@ -27,10 +27,17 @@ VIEWS = {
 }
 """The function that draws each kind of result: its first argument is the result, others are options of the view."""
 
+INLINE = {
+    "HeadSpan": "clip_lens_plugin.views.inline:head_texts_table",
+    "TextSpanResult": "clip_lens_plugin.views.inline:text_span_table",
+}
+"""The function that gives the HTML of a notebook's output, where a view is too heavy to stand in every cell."""
+
 TABLES = (".csv", ".parquet")
 """Endings of files that hold a result's table."""
-DRAWN = (".html", ".png", ".svg", ".pdf")
-"""Endings of files that show a result."""
+PICTURES = (".png", ".svg", ".pdf")
+DRAWN = (".html", *PICTURES)
+"""Endings of files that show a result: of pictures, and of a page."""
 MOST_ROWS, WIDEST = 20, 32
 """Of a table that is printed: rows, and letters of a column."""
 
@@ -80,9 +87,10 @@ class Shown:
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """The view; or the table, under the reason why there is none."""
+        """The view, or a light form of it; or the table, under the reason why there is none."""
+        light = INLINE.get(type(self).__name__)
         try:
-            return self.view()._repr_html_()
+            return self.view()._repr_html_() if light is None else str(resolve_name(light)(self))
         except (ValueError, OSError) as error:
             rows = pd.DataFrame(self.to_dataframe()).to_html(max_rows=20, escape=True, index=False)
             return str(Markup("<p>{}</p>").format(str(error))) + rows

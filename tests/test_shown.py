@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pkgutil import resolve_name
 
 import pandas as pd
@@ -19,11 +20,12 @@ from clip_lens_plugin import (  # fmt: skip
     patch_text_map,
     text_span,
 )
+from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
-from clip_lens_plugin.shown import VIEWS, ResultTable
+from clip_lens_plugin.shown import INLINE, VIEWS, ResultTable
 from clip_lens_plugin.views import View
 from clip_lens_plugin.zero_shot.by_names import classifier_by_names
 
@@ -76,6 +78,29 @@ def test_it_draws_saves_and_names_itself(results, kind, tmp_path):
     with pytest.raises(ValueError, match=r"\.html"):
         found.save(tmp_path / "a.docx")
     assert not (tmp_path / "a.docx").exists()
+
+
+@pytest.mark.parametrize("kind", INLINE)
+def test_texts_of_heads_are_plain_tables_in_a_notebook(results, kind):
+    """The script that explores them is in the view alone."""
+    found = results[0][kind]
+    shown = found._repr_html_()
+    assert "<script" not in shown
+    assert len(shown) < 40_000
+    assert "<table" in shown
+    spans = found if kind == "TextSpanResult" else [found]
+    for span in spans:
+        assert all(text in shown for text in span.texts[:3])
+        assert f"{100 * span.explained_variance[:3][-1]:.1f}" in shown
+    assert "circuitsvis" in found.view()._repr_html_()
+
+
+def test_what_a_text_holds_is_text_in_a_plain_table(results):
+    span = replace(results[0]["HeadSpan"], texts=["<img src=x>", "a", "b"], explained_variance=[0.5, 0.6, 0.7])
+    for found in (span, TextSpanResult([span], 6)):
+        assert "&lt;img src=x&gt;" in found._repr_html_()
+        assert "<img" not in found._repr_html_()
+    assert "holds no head" in TextSpanResult([], 6)._repr_html_()
 
 
 def test_rows_have_names_and_pictures_of_a_store_are_found(results):

@@ -55,11 +55,11 @@ def heatmap(
             from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.images.pictures import open_upright
             from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
-            from clip_lens_plugin.views.drawing.view import SUFFIXES
+            from clip_lens_plugin.shown import DRAWN
             from clip_lens_plugin.views.map_figures import named_heads
             from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
-        if out.suffix not in SUFFIXES:
-            raise ValueError(f"--out must end in one of {' '.join(SUFFIXES)}, got {out}.")
+        if out.suffix not in DRAWN:
+            raise ValueError(f"--out must end in one of {' '.join(DRAWN)}, got {out}.")
         check_place(out)
         if out.suffix == ".html" and (head or contrast):
             raise ValueError("--head and --contrast are chosen on the page itself; give them for .png, .svg or .pdf.")

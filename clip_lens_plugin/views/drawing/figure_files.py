@@ -11,9 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.shown import PICTURES
 from clip_lens_plugin.views.drawing.lettering import plain_lettering
-
-FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 DPI = 150
 """Of figures as pictures: as wide as a paper's page they fill a page of views."""
@@ -47,7 +46,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         ValueError: for another suffix.
     """
     suffix = Path(path).suffix
-    if suffix not in FIGURE_SUFFIXES:
-        raise ValueError(f"A figure is saved as one of {' '.join(FIGURE_SUFFIXES)}, got {path}.")
+    if suffix not in PICTURES:
+        raise ValueError(f"A figure is saved as one of {' '.join(PICTURES)}, got {path}.")
     with plain_lettering(), matplotlib.rc_context(EMBEDDED), whole_files() as beside:
         figure.savefig(beside(path), dpi=DPI, facecolor="white", metadata=SAME_EACH_TIME[suffix])

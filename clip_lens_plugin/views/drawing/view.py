@@ -21,8 +21,6 @@ from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = DRAWN
-
 MOST_OF_TITLE = 300
 """Characters."""
 
@@ -61,12 +59,12 @@ class View:
             text = page(self.title, [self])
             with whole_files() as beside:
                 beside(path).write_text(text, encoding="utf-8")
-        elif Path(path).suffix in SUFFIXES:
+        elif Path(path).suffix in DRAWN:
             from clip_lens_plugin.views.drawing.figure_files import save_figure
 
             save_figure(self.figure(), path)
         else:
-            raise ValueError(f"A view is saved as one of {' '.join(SUFFIXES)}, got {path}.")
+            raise ValueError(f"A view is saved as one of {' '.join(DRAWN)}, got {path}.")
         return Path(path)
 
     @cached_property

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.drawing.colours import LINE_STYLES, NEUTRAL, SIGNED
+from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, NEUTRAL, SIGNED, TAKES
 from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, label_grid
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.numbers import signed
@@ -29,9 +29,6 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_width,
     wrapped,
 )
-
-DASHES = ("-", "--", ":", "-.")
-"""Taken in turn where there are more lines than colours."""
 
 CURVE = ("base", "attention")
 """Kinds of ablation that make the curve; others stand beside it."""
@@ -54,6 +51,8 @@ HIGHEST = 8.5
 
 LEFT = 0.5
 """Inches for the numbers and the name of an axis that goes up."""
+
+EACH_LINE = "Each line is a head: orange explained most, purple least."
 
 HANDLE = 0.37
 """Inches of a legend's sign beside its text, with the room to the next."""
@@ -117,6 +116,9 @@ def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def explained_variance_figure(table: pd.DataFrame) -> Figure:
     """Share of a head's variance that its first texts explain, one panel per layer and one line per head.
 
+    Of each layer the heads whose texts explain most and least, on the average over the numbers of texts, are named;
+    lines of the others are grey, since a dozen colours cannot be told apart.
+
     Args:
         table: columns layer, head, rank (from 1), explained_variance (share, cumulative).
     """
@@ -124,45 +126,36 @@ def explained_variance_figure(table: pd.DataFrame) -> Figure:
     columns = max(1, min(MOST_COLUMNS, len(layers)))
     rows = max(1, -(-len(layers) // columns))
     width = PAGE if columns > 2 else COLUMN
-    heads = sorted({int(head) for head in table["head"]})
-    signs = min(8 if width == PAGE else 4, max(1, len(heads)))
-    top, across = _legend_height(len(heads), signs), (width - LEFT - MARGIN) / columns
-    panel, down = min(1.5, across), min(1.5, across) + 0.36
+    top, across = MARGIN + text_height(EACH_LINE, SMALL), (width - LEFT - MARGIN) / columns
+    panel, down = min(1.5, across), min(1.5, across) + 0.5
     sheet = Sheet(width, top + rows * down + 0.24)
+    sheet.text(LEFT, MARGIN, wrapped(EACH_LINE, width - LEFT - MARGIN, SMALL), SMALL)
     first: Axes | None = None
-    named: dict[int, Artist] = {}
     for i, layer in enumerate(layers):
         row, column = divmod(i, columns)
-        axes = sheet.axes(
-            LEFT + column * across, top + 0.18 + row * down, across - 0.12, panel, sharex=first, sharey=first
-        )
+        left, high = LEFT + column * across, top + 0.34 + row * down
+        axes = sheet.axes(left, high, across - 0.12, panel, sharex=first, sharey=first)
         first = first or axes
-        for head, line in table[table["layer"] == layer].groupby("head"):
-            named[int(head)] = _head_line(axes, int(head), line)  # type: ignore[arg-type]
-        axes.set_title(f"layer {layer}", pad=2)
+        own = table[table["layer"] == layer]
+        means = own.groupby("head")["explained_variance"].mean()
+        most, least = int(means.idxmax()), int(means.idxmin())  # type: ignore[arg-type]
+        for head, line in own.groupby("head"):
+            colour = {least: TAKES, most: ADDS}.get(int(head))  # type: ignore[arg-type]
+            x, y = line["rank"], 100 * line["explained_variance"]
+            axes.plot(x, y, color=colour or NEUTRAL, lw=1.3 if colour else 0.6, zorder=3 if colour else 2)
+        sheet.text(left, high - 0.17, f"head {most}", SMALL, color=ADDS, weight="bold")
+        if least != most:
+            sheet.text(
+                left + across - 0.12, high - 0.17, f"head {least}", SMALL, color=TAKES, weight="bold", ha="right"
+            )
+        axes.set_title(f"layer {layer}", pad=13)
         axes.grid(color="0.9")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_ylim(-3, 103)
         axes.tick_params(labelleft=column == 0, labelbottom=i + columns >= len(layers))
     sheet.figure.supxlabel("number of texts", size=TEXT, y=0.04 / sheet.height, va="bottom")
     sheet.figure.supylabel("explained variance (%)", size=TEXT, x=0.04 / width, ha="left")
-    _legend(sheet, [(named[head], f"head {head}") for head in heads], signs)
     return sheet.figure
-
-
-def _head_line(axes: Axes, head: int, line: pd.DataFrame) -> Artist:
-    colour, marker = LINE_STYLES[head % len(LINE_STYLES)]
-    (drawn,) = axes.plot(
-        line["rank"],
-        100 * line["explained_variance"],
-        color=colour,
-        marker=marker,
-        ms=3,
-        markevery=max(1, len(line) // 8),
-        ls=DASHES[head // len(LINE_STYLES) % len(DASHES)],
-        lw=1,
-    )
-    return drawn
 
 
 @plainly_lettered

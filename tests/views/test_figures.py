@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clip_lens_plugin.views.drawing.colours import ADDS, NEUTRAL, TAKES
 from clip_lens_plugin.views.drawing.figure_files import save_figure
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure
 
@@ -41,15 +42,18 @@ def test_the_curve_its_band_and_the_points_beside_it_are_those_of_the_table():
     assert "all MLPs" in [label.get_text() for label in axes.get_xticklabels()]
 
 
-def test_each_layer_has_a_panel_and_each_head_a_line_of_its_own():
-    figure = explained_variance_figure(explained_table(5, 9))
+def test_each_layer_has_a_panel_and_each_head_a_line_of_which_two_are_named():
+    table = explained_table(5, 9)
+    table.loc[(table["layer"] == 4) & (table["head"] == 7), "explained_variance"] /= 10
+    figure = explained_variance_figure(table)
     panels = [axes for axes in figure.axes if axes.get_lines()]
     assert [axes.get_title() for axes in panels] == [f"layer {l}" for l in range(5)]
     lines = panels[4].get_lines()
-    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
-    assert len(lines) == len(looks) == 9
+    assert len(lines) == 9
     np.testing.assert_allclose(lines[1].get_ydata(), [75, 87.5, 93.75])
-    assert len(figure.legends[0].get_texts()) == 9
+    assert [line.get_color() for line in lines] == [*[NEUTRAL] * 7, TAKES, ADDS]
+    named = [(text.get_text(), text.get_color()) for text in figure.texts if text.get_text().startswith("head")]
+    assert named == [("head 8", ADDS), ("head 0", TAKES)] * 4 + [("head 8", ADDS), ("head 7", TAKES)]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

@@ -237,6 +237,17 @@ def test_bad_arguments_are_refused(model, held):
         extreme_images(held, spans, 3, heads=[(0, 3)])
 
 
+def test_four_are_found_where_no_number_is_given(held):
+    assert len(nearest_images(held, 0, 2, 1)) == 4
+    assert set(extreme_images(held, TEXTS[0], heads=[(2, 1)])["place"]) == {1, 2, 3, 4}
+
+
+def test_a_model_that_comes_first_is_named(model, held):
+    for ask in (lambda: extreme_images(model, "water"), lambda: nearest_images(model, held, 0, 2, 1)):
+        with pytest.raises(ValueError, match=r"come first, got a model \(HookedCLIP\): leave it out"):
+            ask()
+
+
 def test_bad_queries_and_contributions_are_refused(model, held):
     with pytest.raises(ValueError, match="of one image of the same model"):
         nearest_images(held, held.select(torch.tensor([0, 1])), 0, 0, 3)

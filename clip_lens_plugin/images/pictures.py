@@ -156,18 +156,22 @@ def upright_pictures(given: Picture | Iterable[Picture]) -> Iterator[Image.Image
 def upright_picture(given: Any, named: str) -> Image.Image:
     """One of :func:`upright_pictures`, which a message calls ``named``; raises as that does."""
     if isinstance(given, str | os.PathLike):
-        path = os.fspath(given)
-        named += f", {path!r},"
-        if "://" in str(path):
-            raise ValueError(f"{named} is an address on the network; expected the path of a file on this machine.")
-        if os.path.isdir(path):
-            raise ValueError(f"{named} is a folder; give its files: sorted(pathlib.Path(folder).glob('*.jpg')).")
+        named += f", {os.fspath(given)!r},"
+        refuse_no_file(given, named)
     elif not isinstance(given, Image.Image | BufferedIOBase | RawIOBase):
         raise TypeError(f"{named}: {_no_pictures(given)}")
     try:
         return upright_rgb(given) if isinstance(given, Image.Image) else open_upright(given)
     except (UnreadableImageError, UnreachableError) as error:
         raise UnreadableImageError(f"{named} cannot be used: {error}.") from error
+
+
+def refuse_no_file(path: str | os.PathLike, named: str) -> None:
+    """Raises ValueError if a path is an address on the network or a folder; the message calls it ``named``."""
+    if "://" in str(path):
+        raise ValueError(f"{named} is an address on the network; expected the path of a file on this machine.")
+    if os.path.isdir(path):
+        raise ValueError(f"{named} is a folder; give its files: sorted(pathlib.Path(folder).glob('*.jpg')).")
 
 
 def _no_pictures(given: Any) -> str:

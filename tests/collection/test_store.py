@@ -11,6 +11,7 @@ import pytest
 import torch
 import zarr
 from open_clip.transform import image_transform
+from PIL import Image
 
 from clip_lens_plugin import HookedCLIP, Moments, ZeroShotClassifier
 from clip_lens_plugin.collection import ContributionStore
@@ -89,6 +90,22 @@ def test_names_and_labels_go_with_the_rows(finished):
     assert finished.names == tuple(f"{i:08d}" for i in KEPT)
     assert finished.positions.tolist() == KEPT
     assert len(finished.labels) == len(finished) == 19
+
+
+def test_a_few_rows_say_how_nearly_they_sum(finished):
+    """Which a store does not keep of each; of many it is not measured for the sake of a line."""
+    few = finished[10:12]
+    error = few.completeness_error()
+    assert 0 < error < 1e-2
+    assert f"completeness_error={error:.1e}" in repr(finished[10:12])
+    assert "completeness_error=not measured" in repr(finished[list(range(19)) * 2])
+
+
+def test_a_folder_of_pictures_is_no_place_to_collect_into(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    with pytest.raises(CollectionNotFoundError) as caught:
+        ContributionStore.open(f"{tmp_path}/")
+    assert f"collect(model, '{tmp_path}/', '{tmp_path}-collected')" in str(caught.value)
 
 
 def test_another_models_weights_are_told(finished, clip):

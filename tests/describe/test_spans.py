@@ -153,8 +153,11 @@ def test_result_is_addressed_by_head_and_tabulated(model):
     frame = result.to_dataframe()
     assert list(frame["rank"]) == [1, 2, 1, 2]
     assert frame.loc[2, "text"] == result[2, 3].texts[0]
-    with pytest.raises(KeyError, match="not run on layer 0"):
+    with pytest.raises(KeyError, match=r"not run on layer 0, head 0; it has 2 .* pairs: \(1, 0\), \(2, 3\)'"):
         result[0, 0]
+    many = text_span(model, moments, ["a dog"], heads=[(l, h) for l in (1, 2) for h in range(4)])
+    with pytest.raises(KeyError, match=r"it has 8 .* pairs: \(1, 0\), \(1, 1\), \(1, 2\), \(1, 3\), \.\.\.'"):
+        many[0, 0]
 
 
 def test_bad_arguments_are_refused(model):

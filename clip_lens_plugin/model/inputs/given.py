@@ -21,7 +21,7 @@ from torch import Tensor
 from clip_lens_plugin.datasets.image_folder import ImageFolderError, find_images
 from clip_lens_plugin.files.given import UnreachableError
 from clip_lens_plugin.images.photographs import Photograph, Photographs
-from clip_lens_plugin.images.pictures import UnreadableImageError, upright_picture
+from clip_lens_plugin.images.pictures import UnreadableImageError, refuse_no_file, upright_picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.model.inputs.pixels import PixelError, check_form, checked, one_image, unlooked
 from clip_lens_plugin.model.protocol import ImageModel
@@ -154,6 +154,7 @@ def _photograph(given: Any, position: int) -> Photograph:
     if not isinstance(given, str | os.PathLike):
         return Photograph(upright_picture(given, f"Image {position}"), f"image {position}")
     path = os.fspath(given)
-    if "://" not in str(path) and not os.path.exists(path):
+    refuse_no_file(given, f"Picture {position}, {path!r},")
+    if not os.path.exists(path):
         raise ImageFolderError(f"There is no picture {str(path)!r}. Give the path of a file, or of a folder of files.")
     return Photograph(str(path), os.path.basename(str(path)))

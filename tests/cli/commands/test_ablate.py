@@ -43,6 +43,7 @@ def test_numbers_are_those_of_open_clip_and_of_replaced_contributions(tmp_path, 
     assert result.stdout.splitlines() == [str(out / name) for name in files]
     with torch.no_grad():
         classes = plain_classes(opened.model, prompts("background"), TEMPLATES)
+    assert result.stderr.splitlines()[-1].startswith("next: in Python, ")
     c, truth = opened[:].normalized(), opened.labels
     found = pd.read_parquet(out / "ablation.parquet")
     embedding = c.embedding.clone()
@@ -74,6 +75,7 @@ def test_a_folder_is_collected_and_its_class_folders_are_the_classes(tmp_path, r
     assert set(table["effect"]) == {"total"}
     assert set(table["ablation"]) == {"zero"}
     assert len(ContributionStore.open(tmp_path / "out" / "collected", scenes_model)) == 24
+    assert result.stderr.splitlines()[-1] == f"next: clip-lens report {tmp_path / 'out' / 'collected'}"
     assert Image.open(tmp_path / "out" / "ablation.png").size[0] > 400
 
 

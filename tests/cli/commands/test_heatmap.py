@@ -28,6 +28,7 @@ def test_a_page_holds_the_texts_and_the_name_as_text(picture, tmp_path):
     result = run(picture, "--text", "red circle", "--text", "blue square", "--out", out)
     assert result.exit_code == 0, result.output
     assert str(out) in result.output
+    assert result.stderr.splitlines()[-1].startswith(f"next: clip-lens collect {tmp_path} --out {tmp_path.name}-collec")
     page = out.read_text()
     assert "red circle" in page
     assert "<b>scene" not in page

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from clip_lens_plugin.cli import app
 from clip_lens_plugin.cli.commands.models import START, _print_start
+from clip_lens_plugin.model.catalogue import catalogue
 
 
 def test_a_part_of_a_name_chooses_and_the_sums_are_told(monkeypatch):
@@ -21,6 +22,15 @@ def test_a_part_of_a_name_chooses_and_the_sums_are_told(monkeypatch):
     assert "ViTamin-S-LTT" in told
     assert "not supported: timm VisionTransformer, ViTamin" in told
     assert "0 of 1 models are supported, and 0 of their" in told
+
+
+def test_where_to_start_comes_first(monkeypatch):
+    listed = catalogue("coca_ViT-L-14", lambda done, total: None)
+    monkeypatch.setattr("clip_lens_plugin.model.catalogue.catalogue", lambda contains, on_progress: listed)
+    lines = CliRunner().invoke(app, ["models"]).stdout.splitlines()
+    assert lines[0].startswith("Where to start")
+    assert sum(line.strip().startswith("--model") for line in lines[:7]) == len(START)
+    assert any(line.startswith("coca_ViT-L-14") for line in lines[7:])
 
 
 def test_no_such_model_ends_in_one_line():

@@ -35,6 +35,7 @@ def test_a_collection_gives_the_tables_of_text_span(tmp_path, run, scenes_store,
     pd.testing.assert_frame_equal(pd.read_csv(out / "text_span.csv"), own)
     assert "a [blue] square" in result.stderr
     assert Image.open(out / "explained_variance.png").size[0] > 400
+    assert result.stderr.splitlines()[-1] == f"next: clip-lens ablate {scenes_store}"
 
 
 def test_a_data_set_is_collected_once(tmp_path, run, texts, monkeypatch):
@@ -42,6 +43,8 @@ def test_a_data_set_is_collected_once(tmp_path, run, texts, monkeypatch):
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "out" / "explained_variance.svg").is_file()
+    last = f"next: in Python, ContributionStore.open('{tmp_path}/out/collected') has every number of it"
+    assert result.stderr.splitlines()[-1] == last
     first = (tmp_path / "out" / "text_span.csv").read_text()
     monkeypatch.setattr(ScenesDataset, "__getitem__", lambda self, position: pytest.fail("read again"))
     assert run(*arguments).exit_code == 0

@@ -158,7 +158,7 @@ def test_source_that_gives_nan():
 
 def test_no_images():
     model = HookedCLIP.from_open_clip(random_clip())
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match="No images"):
         model.verify(torch.zeros(0, 3, 32, 32))
 
 

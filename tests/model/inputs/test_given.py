@@ -102,8 +102,11 @@ def test_damaged_pictures_empty_folders_and_lacking_preprocessing_are_named(scen
     with pytest.raises(ValueError, match="holds no image files"):
         scenes.decompose(tmp_path)
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(UnreadableImageError, match=r"bad\.png' *, cannot be used"):
+    (tmp_path / "a.png").write_bytes((folder / "0.png").read_bytes())
+    with pytest.raises(UnreadableImageError, match=r"^/.*/bad\.png cannot be used: .* collect\(\) skips such files"):
         scenes.decompose(tmp_path)
+    with pytest.raises(UnreadableImageError, match=r"^Image 1 cannot be used: 300 x 1 pixels"):
+        scenes.decompose([Image.open(folder / "0.png"), Image.new("RGB", (300, 1))])
     with pytest.raises(ValueError, match="One image is expected, got 5"):
         given_image(scenes, folder)
     bare = HookedCLIP.from_open_clip(scenes.clip, model_name="bare")

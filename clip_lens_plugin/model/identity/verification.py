@@ -160,9 +160,8 @@ def verified_texts(model: Tower, ids: Tensor, source: Callable[[Tensor], Tensor]
     """
     refuse_hooks(model, "verify compares the plain text tower with its source")
     images = "probe" if probe else "given"
-    return compared(
-        model, ids.split(BATCH), source, Verification(math.nan, allowed(model), _shown(model), len(ids), images, None, "text")
-    )
+    about = Verification(math.nan, allowed(model), _shown(model), len(ids), images, None, "text")
+    return compared(model, ids.split(BATCH), source, about)
 
 
 def allowed(model: Tower) -> float:

@@ -88,12 +88,18 @@ class Shown:
 
     def _repr_html_(self) -> str:
         """The view, or a light form of it; or the table, under the reason why there is none."""
-        light = INLINE.get(type(self).__name__)
+        return str(self._repr_mimebundle_()["text/html"])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+        """HTML; of a view also its picture, for places that show no HTML, or none with scripts."""
+        words, light = {"text/plain": repr(self)}, INLINE.get(type(self).__name__)
         try:
-            return self.view()._repr_html_() if light is None else str(resolve_name(light)(self))
+            if light is None:
+                return {**self.view()._repr_mimebundle_(), **words}
+            return {"text/html": str(resolve_name(light)(self)), **words}
         except (ValueError, OSError) as error:
             rows = pd.DataFrame(self.to_dataframe()).to_html(max_rows=20, escape=True, index=False)
-            return str(Markup("<p>{}</p>").format(str(error))) + rows
+            return {"text/html": str(Markup("<p>{}</p>").format(str(error))) + rows, **words}
 
 
 class ResultTable(Shown, pd.DataFrame):

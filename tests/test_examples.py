@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from clip_lens_plugin.shown import Shown
+
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -45,8 +47,9 @@ def run(path: Path) -> tuple[dict, list[object]]:
             source = re.sub(r"^N_SCENES = \d+", FEW_SCENES, "".join(cell["source"]), flags=re.MULTILINE)
             *_, last = source.rstrip().split("\n")
             exec(compile(source, path.name, "exec"), namespace)
-            if last.isidentifier() or last.startswith("views."):
-                shown.append(eval(last, namespace))
+            if last.isidentifier() or last.startswith("views.") or ".view(" in last:
+                found = eval(last, namespace)
+                shown.append(found.view() if isinstance(found, Shown) else found)
     finally:
         plt.close("all")
         plt.switch_backend(backend)
@@ -81,7 +84,7 @@ def test_what_is_kept_is_static_and_tells_nothing_of_a_machine(path):
 def test_the_tour_shows_each_kind_of_view():
     found, shown = run(EXAMPLES / "tour.ipynb")
     assert found["contributions"].completeness_error() < 1e-5
-    assert len({view.title for view in shown}) == len(shown) == 8
+    assert len({view.title for view in shown}) == len(shown) == 9
     assert found["curve"].query("kind == 'base'")["accuracy"].item() > 0.9
 
 

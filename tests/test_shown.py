@@ -64,7 +64,10 @@ def test_every_kind_is_there(results):
 def test_it_draws_saves_and_names_itself(results, kind, tmp_path):
     found = results[0][kind]
     assert isinstance(found.view(), View)
-    assert "clip-lens" in found._repr_html_()
+    bundle = found._repr_mimebundle_()
+    assert "clip-lens" in bundle["text/html"] == found._repr_html_()
+    assert bundle["text/plain"] == repr(found)
+    assert ("image/png" in bundle) == (kind not in INLINE)
     assert found.save(tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
     assert found.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     table = found.to_dataframe()

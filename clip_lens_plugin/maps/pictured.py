@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from clip_lens_plugin.files.given import UnreachableError
 from clip_lens_plugin.images.photographs import Photograph
-from clip_lens_plugin.images.pictures import upright_rgb
+from clip_lens_plugin.images.pictures import UnreadableImageError, upright_rgb
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
 from clip_lens_plugin.model.inputs.given import GivenImages
@@ -53,9 +54,8 @@ class Pictured:
             picture: the photograph that was prepared, or what the model sees of it; the one that is known if not given.
 
         Raises:
-            NoPicturesError: if none is known.
+            NoPicturesError: a ValueError, if none is known, or it cannot be opened any more.
             ValueError: if the picture cannot be what was prepared, or nobody knows where the input lies on it.
-            UnreadableImageError: a ValueError, if a photograph cannot be opened any more.
         """
         if picture is not None:
             shown = upright_rgb(picture)
@@ -66,14 +66,23 @@ class Pictured:
                 "photographs that were prepared or what the model sees of them."
             )
         if self.as_seen:
-            return self.photograph.open(), None
+            return self._opened(self.photograph), None
         if self.geometry is None:
             raise ValueError(
                 f"Where the model's input lies on {self.photograph.name!r} is not known, since the preprocessing is "
                 f"none of those that can be followed: give what the model sees, maps.view(pictures=[...])."
             )
-        opened = self.photograph.open()
+        opened = self._opened(self.photograph)
         return opened, self.geometry.placement(opened.size)
+
+    def _opened(self, photograph: Photograph) -> Image.Image:
+        try:
+            return photograph.open()
+        except (UnreadableImageError, UnreachableError) as error:
+            raise NoPicturesError(
+                f"The photograph {photograph.source} that this map is of cannot be opened any more: {error}. Give it: "
+                f"maps.view(pictures=[...])."
+            ) from error
 
     def _placement(self, picture: Image.Image, grid_size: tuple[int, int]) -> Placement | None:
         if self.geometry is None:

@@ -101,6 +101,16 @@ def test_a_photograph_is_not_taken_for_the_input_where_nobody_knows_where_that_l
     assert _sizes(seen) == [((56, 56), None)]
 
 
+def test_a_photograph_that_is_gone_is_named(scenes, tmp_path):
+    WIDE.save(tmp_path / "a.png")
+    maps = patch_text_map(scenes, tmp_path / "a.png", TEXTS)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ValueError, match=r"The photograph /.*a\.png that this map is of cannot be opened any more: No"):
+        placed(maps)
+    assert "cannot be opened any more" in maps._repr_html_()
+    assert placed(maps, [WIDE])[0][1] is not None
+
+
 def _sizes(maps: PatchTextMap):
     return [(picture.size, placement) for picture, placement in placed(maps)]
 

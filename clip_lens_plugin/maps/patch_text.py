@@ -19,7 +19,7 @@ from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_n
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import GivenConstants
 from clip_lens_plugin.describe.spans import HeadSpan
-from clip_lens_plugin.maps.pictured import Pictured, pictured_of
+from clip_lens_plugin.maps.pictured import Pictured, followed, pictured_of
 from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -251,7 +251,7 @@ def patch_text_map(
     batch_size = checked_number("batch_size", batch_size)
     refuse_left_hooks(model, "patch_text_map is of the model as it is")
     texts = checked_texts("A patch-text map", [texts] if isinstance(texts, str) else texts)
-    given = given_images(model, images)
+    given = followed(given_images(model, images))
     pairs = None if heads is None else tuple(model.cfg.checked_heads(heads))
     chosen = _head_mask(model, pairs)
     embeddings = model.encode_text(texts)
@@ -297,7 +297,7 @@ def head_text_scores(
     """
     refuse_left_hooks(model, "head_text_scores is of the model as it is")
     texts = checked_texts("head_text_scores", [texts] if isinstance(texts, str) else texts)
-    given = given_image(model, image)
+    given = followed(given_image(model, image))
     batch = given.pixels(slice(None))
     with given.checked():
         embeddings = model.encode_text(texts)
@@ -335,7 +335,7 @@ def extreme_descriptions(
             f"two or more."
         )
     head, constants = (span.layer, span.head), span.constants if constants is None else constants
-    given = given_image(model, image)
+    given = followed(given_image(model, image))
     batch = given.pixels(slice(None))
     with given.checked():
         found = model.decompose(batch, constants=constants).normalized()

@@ -93,22 +93,32 @@ class Pictured:
         return self.geometry.placement(picture.size)
 
 
+def followed(given: GivenImages) -> GivenImages:
+    """The same; prepared at once where nobody knows where the input lies on a photograph, to show what is seen."""
+    if given.photographs is None or len(given) > MOST_REMEMBERED or _geometry(given) is not None:
+        return given
+    return GivenImages(given.model, given.pixels(slice(None)), given.photographs)
+
+
 def pictured_of(given: GivenImages) -> tuple[Pictured, ...]:
     """Of images that were given: the photographs themselves, or what the model sees of its pixels."""
-    model = given.model
-    height, width = model.cfg.image_size
-    geometry = Geometry.of(model.preprocess, (width, height))
-    if given.photographs is not None:
-        return tuple(Pictured(each, geometry) for each in given.photographs)
-    assert given.tensor is not None
-    unknown = (Pictured(None, geometry),) * len(given)
+    model, geometry = given.model, _geometry(given)
+    unknown = tuple(Pictured(each, geometry) for each in given.photographs or (None,) * len(given))
+    if given.tensor is None:
+        return unknown
     if len(given) > MOST_REMEMBERED or model.preprocess is None or not has_values(given.tensor):
         return unknown
     try:
         seen = shown_pictures(given.tensor, model.preprocess)
     except ValueError:  # What it does to colours is not known.
         return unknown
-    return tuple(Pictured(Photograph(each, f"image {i}"), geometry, as_seen=True) for i, each in enumerate(seen))
+    names = [f"image {i}" if each.photograph is None else each.photograph.name for i, each in enumerate(unknown)]
+    return tuple(Pictured(Photograph(*each), geometry, as_seen=True) for each in zip(seen, names, strict=True))
+
+
+def _geometry(given: GivenImages) -> Geometry | None:
+    height, width = given.model.cfg.image_size
+    return Geometry.of(given.model.preprocess, (width, height))
 
 
 def all_placed(

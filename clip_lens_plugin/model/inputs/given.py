@@ -36,7 +36,7 @@ class GivenImages:
 
     Attributes:
         model: that is to take them.
-        tensor: preprocessed pixels [b, 3, height, width], if such were given.
+        tensor: preprocessed pixels [b, 3, height, width], if such were given, or made of the pictures already.
         photographs: the pictures, if such were given.
     """
 

@@ -146,7 +146,7 @@ def _opened(photograph: Photograph) -> Image.Image:
     except (UnreadableImageError, UnreachableError) as error:
         where = photograph.source if isinstance(photograph.source, str) else photograph.name
         raise UnreadableImageError(
-            f"{printable(where)} cannot be used: {error}. Leave it out; collect() skips such files of a folder."
+            f"{printable(where)} cannot be used: {error}. Leave it out, or collect the folder, which skips such."
         ) from error
 
 

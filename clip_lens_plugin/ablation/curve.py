@@ -182,7 +182,7 @@ def _total(
     if isinstance(means_from, Analysed | ComponentSums):
         raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
     refuse_hooks(model, "Total effects are measured on the plain model")
-    images = own_images(data) if images is None else images
+    images = own_images(model, data) if images is None else images
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
     scored = image_batches(model, images, batch_size, data.provenance)

@@ -33,14 +33,14 @@ Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height wi
 """Batches of the images at some rows, or of all in order."""
 
 
-def own_images(data: Data) -> GivenImages | ImageSource:
+def own_images(model: HookedCLIP, data: Data) -> GivenImages | ImageSource:
     """The images that the data are of: the pictures that were decomposed, or the data set of a store.
 
     Raises:
         ValueError: if the data do not know them, or they are not in reach.
     """
     if isinstance(data, Contributions) and data.photographs is not None:
-        return GivenImages(data.readout.model, None, data.photographs)
+        return GivenImages(model, None, data.photographs)
     if not isinstance(data, ContributionStore):
         raise ValueError(
             "Total effects run the model: give images, the preprocessed ones of the data or the data set of the store."

@@ -107,11 +107,11 @@ class Decision(Shown):
         return (
             f"{quoted[0]} ({signed(nearer, 4)}) rather than {quoted[1]} ({signed(farther, 4)}): a gap of "
             f"{signed(abs(self.gap), 4)} in the cosine.",
-            *self._of_removal(quoted[1]),
+            *self._of_removal(),
             f"Removed heads write {self.replaced_by}. This is of this image and these two texts alone.",
         )
 
-    def _of_removal(self, other: str) -> list[str]:
+    def _of_removal(self) -> list[str]:
         if not self.removed:
             return ["No head speaks for the answer, so there is none to remove."]
         sign, found = (1 if self.gap > 0 else -1), []
@@ -119,20 +119,20 @@ class Decision(Shown):
             without = f"without {named(each.heads)} ({len(each.heads)} of {self.n_heads} heads)"
             direct, total = (signed(sign * gap, 4) for gap in (each.direct, each.total))
             if each.found == "table" and each.flips:
-                found.append(
-                    f"It flips {without}: {direct} on the table, where nothing else reacts, and {total} in a run of the "
-                    f"model, which is then nearest to “{one_line(each.nearest, LONGEST_TEXT)}”."
+                told = (
+                    f"It flips {without}: {direct} on the table, where nothing else reacts, and {total} in a run of "
+                    f"the model, which is then nearest to “{one_line(each.nearest, LONGEST_TEXT)}”."
                 )
             elif each.found == "table":
-                found.append(
+                told = (
                     f"On the table it flips to {direct} {without}, but a run of the model without them does not: later "
                     f"layers react, and the gap is {total}."
                 )
             elif each.found == "run":
-                found.append(f"A run flips to {total} {without}; the table says {direct}.")
+                told = f"A run flips to {total} {without}; the table says {direct}."
             else:
-                found.append(f"Nothing flips it: {without}, the most that were tried, a run still has {total}.")
-            found.append(_chance(each))
+                told = f"Nothing flips it: {without}, the most that were tried, a run still has {total}."
+            found.append(f"{told} {_chance(each)}")
         return found
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -42,6 +42,10 @@ N_TEXTS = 3
 """Texts of a head."""
 
 
+class NoGapError(ValueError):
+    """The image is as near to one text as to the other."""
+
+
 @takes_bridges
 @torch.no_grad()
 def explain(
@@ -75,9 +79,9 @@ def explain(
         batch_size: images of ``means`` in a run.
 
     Raises:
-        ValueError: if it is not two different texts or a classifier of two or more, the image is as near to one as to
-            the other, ``means`` are of another model or, for an attention pool, no images, there is nothing to describe
-            heads on, or hooks were left on the model.
+        ValueError: if it is not two different texts or a classifier of two or more, ``means`` are of another model or,
+            for an attention pool, no images, there is nothing to describe heads on, or hooks were left on the model.
+        NoGapError: a ValueError, if the image is as near to one text as to the other.
         PixelError: if the image is neither a picture nor a floating-point tensor of the model's shape, or holds NaN or
             infinity; doubtful pixels are a warning.
         UnreadableImageError: a ValueError, if the picture cannot be used.
@@ -137,9 +141,7 @@ def _choices(model: HookedCLIP, a: Any, b: Any) -> tuple[tuple[str, ...], Float[
     return (a, b), model.encode_text([a, b])
 
 
-def _question(
-    own: Contributions, names: tuple[str, ...], embeddings: Float[Tensor, "t e"], in_order: bool
-) -> Question:
+def _question(own: Contributions, names: tuple[str, ...], embeddings: Float[Tensor, "t e"], in_order: bool) -> Question:
     """The two texts that are compared: in the order given, or of all the nearest first.
 
     Raises:
@@ -153,9 +155,10 @@ def _question(
     model = own.readout.model
     least = stored_noise(rounding(model.cfg.dtype, model.cfg.device))
     if not abs(gap) > least:
-        raise ValueError(
-            f"The image is as near to {names[first]!r:.80} as to {names[second]!r:.80} (cosines {float(near[first]):.6f} "
-            f"and {float(near[second]):.6f} in {model.cfg.dtype}), so there is no gap to explain."
+        both = f"{float(near[first]):.6f} and {float(near[second]):.6f} in {model.cfg.dtype}"
+        raise NoGapError(
+            f"The image is as near to {names[first]!r:.80} as to {names[second]!r:.80} (cosines {both}), so there is "
+            f"no gap to explain."
         )
     return Question(names, texts, (first, second), gap, least)
 

@@ -110,7 +110,9 @@ def removals(
     towards = removed.double().cpu() * (1 if asked.gap > 0 else -1)
     order = [divmod(int(i), removed.shape[1]) for i in towards.flatten().argsort(descending=True, stable=True)]
     speaking = [head for head in order if towards[head] > 0][:MOST_REMOVED]
-    direct = [asked.gap - float(removed.double()[tuple(zip(*speaking[:n], strict=True))].sum()) for n in _counts(speaking)]
+    direct = [
+        asked.gap - float(removed.double()[tuple(zip(*speaking[:n], strict=True))].sum()) for n in _counts(speaking)
+    ]
 
     def measured(n: int, found: Found) -> RemovedHeads:
         heads = tuple(speaking[:n])
@@ -136,9 +138,7 @@ def _counts(heads: Sequence[Head]) -> range:
     return range(1, len(heads) + 1)
 
 
-def random_others(
-    heads: Sequence[Head], n_layers: int, n_heads: int, n_sets: int, seed: int
-) -> list[tuple[Head, ...]]:
+def random_others(heads: Sequence[Head], n_layers: int, n_heads: int, n_sets: int, seed: int) -> list[tuple[Head, ...]]:
     """Random sets of as many other heads: of the same layers as far as these have others, else of the nearest.
 
     None if there are fewer other heads than heads.

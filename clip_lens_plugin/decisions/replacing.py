@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

@@ -30,7 +30,9 @@ def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, 
 
 
 @full_precision()
-def component_scores(contributions: ComponentValues, directions: Float[Tensor, "b e"]) -> dict[str, Float[Tensor, "b ..."]]:
+def component_scores(
+    contributions: ComponentValues, directions: Float[Tensor, "b e"]
+) -> dict[str, Float[Tensor, "b ..."]]:
     """c · d of each component of b images, in float64 on the CPU; they sum to M · d.
 
     A head's is y · (M_{l,h} d), so that nothing of the joint space's width is built for a head.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from clip_lens_plugin.plain_text import signed as signed
 
 

@@ -98,7 +98,7 @@ class Decision(Shown):
             elif str(part).startswith("class token"):
                 beside += gap
         text = f"{self.texts[0]} rather than {self.texts[1]}"
-        return PatchTextMap(values[None, None], torch.tensor([[beside]]).double(), (text,), self.pictured)
+        return PatchTextMap(values[None, None], torch.tensor([[beside]], dtype=torch.float64), (text,), self.pictured)
 
     def sentences(self) -> tuple[str, ...]:
         """What was found, in words: the answer, what flips it, what chance does, and what is claimed."""
@@ -116,12 +116,13 @@ class Decision(Shown):
             return ["No head speaks for the answer, so there is none to remove."]
         sign, found = (1 if self.gap > 0 else -1), []
         for each in self.removed:
+            then = f"which is then nearest to “{one_line(each.nearest, LONGEST_TEXT)}”"
             without = f"without {named(each.heads)} ({len(each.heads)} of {self.n_heads} heads)"
             direct, total = (signed(sign * gap, 4) for gap in (each.direct, each.total))
             if each.found == "table" and each.flips:
                 told = (
                     f"It flips {without}: {direct} on the table, where nothing else reacts, and {total} in a run of "
-                    f"the model, which is then nearest to “{one_line(each.nearest, LONGEST_TEXT)}”."
+                    f"the model, {then}."
                 )
             elif each.found == "table":
                 told = (
@@ -129,10 +130,12 @@ class Decision(Shown):
                     f"layers react, and the gap is {total}."
                 )
             elif each.found == "run":
-                told = f"A run flips to {total} {without}; the table says {direct}."
+                told = f"A run flips to {total} {without}, {then}; the table says {direct}."
             else:
                 told = f"Nothing flips it: {without}, the most that were tried, a run still has {total}."
             found.append(f"{told} {_chance(each)}")
+        if not self.flips and self.removed[-1].found == "table":
+            found.append("No further head was removed, so no run flips.")
         return found
 
     def to_dataframe(self) -> pd.DataFrame:

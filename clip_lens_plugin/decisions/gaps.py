@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -32,9 +33,8 @@ class GapTable:
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame, gap: float) -> GapTable:
         """The table of these rows, in any order, and of the gap that they should sum to."""
-        order = rows["gap"].abs().sort_values(ascending=False, kind="stable").index
-        sorted_rows = rows.loc[order].reset_index(drop=True)
-        return cls(name, sorted_rows, abs(float(rows["gap"].sum()) - gap))
+        largest_first = rows.sort_values("gap", key=abs, ascending=False, kind="stable", ignore_index=True)
+        return cls(name, largest_first, abs(math.fsum(rows["gap"].tolist()) - gap))
 
 
 def head_table(scores: Mapping[str, Tensor], removed: Float[Tensor, "l h"], gap: float) -> GapTable:

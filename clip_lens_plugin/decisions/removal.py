@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -107,17 +108,17 @@ def removals(
         One set if its run flips; two if the sum flips earlier than the run, or the run does not at all; none if no head
         speaks for the answer.
     """
+    n_layers, n_heads = removed.shape
     towards = removed.double().cpu() * (1 if asked.gap > 0 else -1)
-    order = [divmod(int(i), removed.shape[1]) for i in towards.flatten().argsort(descending=True, stable=True)]
+    order = [divmod(int(i), n_heads) for i in towards.flatten().argsort(descending=True, stable=True)]
     speaking = [head for head in order if towards[head] > 0][:MOST_REMOVED]
-    direct = [
-        asked.gap - float(removed.double()[tuple(zip(*speaking[:n], strict=True))].sum()) for n in _counts(speaking)
-    ]
+    taken = [float(removed[head]) for head in speaking]
+    direct = [asked.gap - math.fsum(taken[:n]) for n in _counts(speaking)]
 
     def measured(n: int, found: Found) -> RemovedHeads:
         heads = tuple(speaking[:n])
         gap, nearest = asked.answer(run(heads))
-        sets = random_others(heads, *removed.shape, random_sets, seed)
+        sets = random_others(heads, n_layers, n_heads, random_sets, seed)
         gaps = [asked.answer(run(each))[0] for each in sets]
         flips = sum(asked.is_flipped(each) for each in gaps)
         return RemovedHeads(heads, found, direct[n - 1], gap, asked.is_flipped(gap), nearest, tuple(gaps), flips)

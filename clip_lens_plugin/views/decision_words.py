@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clip_lens_plugin.decisions.decision import Decision, named
 from clip_lens_plugin.decisions.gaps import GapTable
+from clip_lens_plugin.views.charts import records
 from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.summaries import PARTS
 
@@ -77,17 +78,15 @@ class Block:
             part: the kind.
             rest: what the others of that kind are called; "{}" is their number.
         """
-        rows = table.rows
-        others = int((rows["part"] == part).sum()) - len(shown)
-        sums = {str(name): float(gap) for name, gap in rows.groupby("part", sort=False)["gap"].sum().items()}
+        sums: dict[str, float] = {}
+        for row in records(table.rows):
+            sums[row["part"]] = sums.get(row["part"], 0.0) + row["gap"]
         left = sums.pop(part) - sum(line.gap for line in shown)
+        others = sum(row["part"] == part for row in records(table.rows)) - len(shown)
         lines = [*shown, *([Line(rest.format(others), left, alone=False)] if others else [])]
-        lines += [Line(NAMES.get(name, name), gap, alone=False) for name, gap in sorted(sums.items(), key=_size)]
+        beside = sorted(sums.items(), key=lambda each: abs(each[1]), reverse=True)
+        lines += [Line(NAMES.get(name, name), gap, alone=False) for name, gap in beside]
         return cls(title, tuple(lines), max((abs(line.gap) for line in shown), default=0.0) or 1.0, table.error)
-
-
-def _size(pair: tuple[str, float]) -> float:
-    return -abs(pair[1])
 
 
 def blocks(decision: Decision) -> tuple[Block, ...]:
@@ -123,9 +122,8 @@ def patches_block(decision: Decision) -> Block:
     return Block.of("Patches, through all heads", found, decision.patches, "patch", "the other {} patches")
 
 
-def _largest(table: GapTable, part: str, n: int) -> list[Mapping[Any, Any]]:
-    rows = table.rows
-    return rows[rows["part"] == part].head(n).to_dict("records")
+def _largest(table: GapTable, part: str, n: int) -> list[dict[str, Any]]:
+    return [row for row in records(table.rows) if row["part"] == part][:n]
 
 
 @dataclass(frozen=True)

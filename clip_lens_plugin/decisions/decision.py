@@ -144,8 +144,9 @@ class Decision(Shown):
         The gaps of one table sum to the gap.
         """
         found = [each.rows.assign(table=each.name) for each in self.tables]
-        columns = ["table", "part", "layer", "head", "row", "column", "gap", "removed"]
-        return pd.concat(found, ignore_index=True).reindex(columns=columns)
+        every = pd.concat(found, ignore_index=True)
+        first, last = ["table", "part"], ["gap", "removed"]
+        return every[[*first, *(name for name in every.columns if name not in (*first, *last)), *last]]
 
     def __repr__(self) -> str:
         return f"Decision({self.name}: {' '.join(self.sentences())})"

@@ -15,6 +15,9 @@ from clip_lens_plugin.views.summaries import PARTS
 N_HEADS, N_PATCHES = 8, 5
 """Of the largest heads and patches, which are shown one by one."""
 
+N_TEXTS = 3
+"""Of a head."""
+
 NAMES = {**PARTS, "mlp": "MLPs", "attn_bias": "attention biases", "edits": "hooks' edits"}
 """Parts that come from no head, several of a kind together."""
 
@@ -105,7 +108,7 @@ def heads_block(decision: Decision) -> Block:
         line = Line(
             f"layer {head[0]}, head {head[1]}",
             float(row["gap"]),
-            texts="; ".join(described.get(head, [])),
+            texts="; ".join(described.get(head, [])[:N_TEXTS]),
             removed_gap=float(row["removed"]) if by_mean else None,
             flipping=len(flipping) if head in flipping else 0,
         )

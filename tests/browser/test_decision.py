@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 def page_file(tmp_path_factory):
     model = HookedCLIP.from_pretrained("scenes", device="cpu")
     pictures = [picture for picture, _ in ScenesDataset(30, 21, "colour")]
-    asked = ("a very long text about a purple shape on no background at all", "yellow shape")
+    asked = ("one large purple checkered shape on a black ground", "yellow shape")
     texts = TextPool.from_strings(["purple shape", "yellow shape", "a circle"])
     wide = pictures[0].resize((150, 90))
     found = explain(model, wide, *asked, means=model.decompose(pictures), texts=texts, random_sets=5)

@@ -97,7 +97,7 @@ def test_a_head_that_was_made_to_lie_is_found_in_the_embedded_model() -> None:
     layer, head, width = 5, 4, model.cfg.d_head
     z = cache[f"blocks.{layer}.attn.hook_z"][0, 0, head]
     red, other = model.encode_text(texts)
-    assert float(embedding[0] @ (red - other)) < 0
+    assert float(embedding[0].detach() @ (red - other)) < 0
     towards = model.ln_final.w * (model.W_P @ (red - other))
     with torch.no_grad():
         weight = model.source_blocks[layer].attn.out_proj.weight

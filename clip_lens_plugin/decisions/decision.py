@@ -91,14 +91,14 @@ class Decision(Shown):
         """The gap over patches as a patch-text map, "A rather than B"."""
         height, width = self.grid_size
         rows = self.patches.rows
-        values, beside = torch.zeros(height, width, dtype=torch.float64), 0.0
+        values, beside = torch.zeros(height, width, dtype=torch.float64, device="cpu"), 0.0
         for part, row, column, gap in rows[["part", "row", "column", "gap"]].itertuples(index=False):
             if part == "patch":
                 values[int(row), int(column)] = gap
             elif str(part).startswith("class token"):
                 beside += gap
         text = f"{self.texts[0]} rather than {self.texts[1]}"
-        return PatchTextMap(values[None, None], torch.tensor([[beside]], dtype=torch.float64), (text,), self.pictured)
+        return PatchTextMap(values[None, None], values.new_tensor([[beside]]), (text,), self.pictured)
 
     def sentences(self) -> tuple[str, ...]:
         """What was found, in words: the answer, what flips it, what chance does, and what is claimed."""
@@ -146,7 +146,8 @@ class Decision(Shown):
         found = [each.rows.assign(table=each.name) for each in self.tables]
         every = pd.concat(found, ignore_index=True)
         first, last = ["table", "part"], ["gap", "removed"]
-        return every[[*first, *(name for name in every.columns if name not in (*first, *last)), *last]]
+        beside = [name for name in every.columns if name not in (*first, *last)]
+        return every.reindex(columns=[*first, *beside, *last])
 
     def __repr__(self) -> str:
         return f"Decision({self.name}: {' '.join(self.sentences())})"

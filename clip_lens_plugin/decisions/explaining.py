@@ -102,7 +102,7 @@ def explain(
         own = decompose_images(model, pixels, tokens=True).normalized()
         asked = _question(own, names, embeddings, in_order=isinstance(a, str))
         replacement = Replacement.of(model, means, own, batch_size)
-        heads, patches, change = _tables(own, asked, replacement)
+        heads, patches, change = _tables(own, asked, replacement, model.cfg.grid_size)
         run = runs_without(model, pixels, asked.embeddings, replacement)
         found = removals(asked, change, run, random_sets, seed)
     near = cosines(own.embedding, asked.embeddings)[0]
@@ -151,7 +151,8 @@ def _question(own: Contributions, names: tuple[str, ...], embeddings: Float[Tens
     near = cosines(own.embedding, texts)[0]
     first, second = (0, 1) if in_order else near.topk(2).indices.tolist()
     with full_precision():
-        gap = float(equations.towards(own.embedding.double(), (texts[first] - texts[second])[None].double()))
+        apart = (texts[first] - texts[second]).cpu().double()
+        gap = float(equations.towards(own.embedding.cpu().double(), apart[None]))
     model = own.readout.model
     least = stored_noise(rounding(model.cfg.dtype, model.cfg.device))
     if not abs(gap) > least:
@@ -165,17 +166,17 @@ def _question(own: Contributions, names: tuple[str, ...], embeddings: Float[Tens
 
 @full_precision()
 def _tables(
-    own: Contributions, asked: Question, replacement: Replacement
+    own: Contributions, asked: Question, replacement: Replacement, grid_size: tuple[int, int]
 ) -> tuple[GapTable, GapTable, Float[Tensor, "l h"]]:
     """The gap over heads and over patches, and what replacing each head in the sum takes from it."""
     direction = asked.direction
     change = replacement.change(own)
     taken = equations.head_scores(change, own.readout.directions(direction))[0, :, :, 0]
     scores = {name: each[0] for name, each in component_scores(own, direction).items()}
-    by_token = own.towards(direction, per_token=True)[0].double().cpu()
+    by_token = own.towards(direction, per_token=True)[0].cpu().double()
     patches = equations.over_heads(by_token, torch.ones_like(by_token[:, :, 0, 0]))[:, 0]
     heads = head_table(scores, taken, asked.gap)
-    return heads, patch_table(scores, patches, own.readout.model.cfg.grid_size, asked.gap), taken
+    return heads, patch_table(scores, patches, grid_size, asked.gap), taken
 
 
 def _described(

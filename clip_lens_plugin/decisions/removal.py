@@ -109,7 +109,7 @@ def removals(
         speaks for the answer.
     """
     n_layers, n_heads = removed.shape
-    towards = removed.double().cpu() * (1 if asked.gap > 0 else -1)
+    towards = removed.cpu().double() * (1 if asked.gap > 0 else -1)
     order = [divmod(int(i), n_heads) for i in towards.flatten().argsort(descending=True, stable=True)]
     speaking = [head for head in order if towards[head] > 0][:MOST_REMOVED]
     taken = [float(removed[head]) for head in speaking]

@@ -116,13 +116,13 @@ class Decision(Shown):
             return ["No head speaks for the answer, so there is none to remove."]
         sign, found = (1 if self.gap > 0 else -1), []
         for each in self.removed:
-            then = f"which is then nearest to “{one_line(each.nearest, LONGEST_TEXT)}”"
+            then = f"then nearest to “{one_line(each.nearest, LONGEST_TEXT)}”"
             without = f"without {named(each.heads)} ({len(each.heads)} of {self.n_heads} heads)"
             direct, total = (signed(sign * gap, 4) for gap in (each.direct, each.total))
             if each.found == "table" and each.flips:
                 told = (
                     f"It flips {without}: {direct} on the table, where nothing else reacts, and {total} in a run of "
-                    f"the model, {then}."
+                    f"the model, which is {then}."
                 )
             elif each.found == "table":
                 told = (
@@ -130,7 +130,7 @@ class Decision(Shown):
                     f"layers react, and the gap is {total}."
                 )
             elif each.found == "run":
-                told = f"A run flips to {total} {without}, {then}; the table says {direct}."
+                told = f"A run flips to {total} {without} and is {then}; the table says {direct}."
             else:
                 told = f"Nothing flips it: {without}, the most that were tried, a run still has {total}."
             found.append(f"{told} {_chance(each)}")

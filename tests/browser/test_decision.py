@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     model = HookedCLIP.from_pretrained("scenes", device="cpu")
-    pictures = [picture for picture, _ in ScenesDataset(30, 21, "colour")]
+    pictures = [picture for picture, _ in ScenesDataset(12, 21, "colour")]
     asked = ("one large purple checkered shape on a black ground", "yellow shape")
     texts = TextPool.from_strings(["purple shape", "yellow shape", "a circle"])
     wide = pictures[0].resize((150, 90))

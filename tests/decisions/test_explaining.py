@@ -12,7 +12,7 @@ from tests.conftest import random_images
 from tests.decisions.conftest import AGAINST, PLANTED, classifier, planted, unit, without
 from tests.families import FAMILIES
 
-TOWERS = ("norm_then_mean", "coca", "custom", "SigLIP", "EVA-02", "registers")
+TOWERS = ("norm_then_mean", "coca", "SigLIP", "EVA-02")
 
 
 @pytest.mark.parametrize("name", TOWERS)

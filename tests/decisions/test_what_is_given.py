@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jaxtyping
 import pytest
 import torch
@@ -101,9 +103,9 @@ def test_means_of_another_model_are_refused(plain) -> None:
     other = HookedCLIP.from_open_clip(random_clip(dtype=torch.float64, seed=5))
     with pytest.raises(ValueError, match="means are of another model"):
         explain(plain, image, *TEXTS, means=other.decompose(others))
-    narrow = HookedCLIP.from_open_clip(random_clip({"vision_cfg": {"head_width": 24}}, torch.float64))
-    with pytest.raises(ValueError, match="means are of another model"):
-        explain(plain, image, *TEXTS, means=narrow.decompose(others))
+    narrow = replace(ComponentSums.of(plain.decompose(others)), coordinates=torch.zeros(3, 4, 11))
+    with pytest.raises(ValueError, match=r"is \[3, 4, 11\] there and \[3, 4, 12\] here"):
+        explain(plain, image, *TEXTS, means=narrow)
     in_other_units = ComponentSums.from_contributions(plain.decompose(others))
     with pytest.raises(ValueError, match="expected 'cosine'"):
         explain(plain, image, *TEXTS, means=in_other_units)

@@ -36,7 +36,8 @@ def test_a_page_and_what_it_says(run, picture, scenes_model):
 
 
 def test_a_store_gives_means_texts_classes_and_the_model(run, picture, scenes_store):
-    result = run("explain", picture, "--means", scenes_store, "--out", "why.csv")
+    (picture.parent / "words.txt").write_text("white background\na circle\na red shape\n")
+    result = run("explain", picture, "--means", scenes_store, "--texts", "words.txt", "--out", "why.csv")
     assert result.exit_code == 0, result.output
     assert "their mean over 64 images, the same at every token" in result.stderr
     assert " background” (" in result.stderr

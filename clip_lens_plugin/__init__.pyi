@@ -10,6 +10,8 @@ from .ablation.curve import mean_ablation_curve as mean_ablation_curve
 from .bridge.model import as_hooked_clip as as_hooked_clip
 from .collection.collecting import collect as collect
 from .collection.store import ContributionStore as ContributionStore
+from .decisions.decision import Decision as Decision
+from .decisions.explaining import explain as explain
 from .decomposition.contributions import Contributions as Contributions
 from .decomposition.runs import decompose as decompose
 from .decomposition.text_contributions import TextContributions as TextContributions

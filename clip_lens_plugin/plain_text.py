@@ -56,6 +56,12 @@ def one_line(text: str, most: int | None = None) -> str:
     return printable(" ".join(text[: None if most is None else 4 * most].split()), most)
 
 
+def signed(value: float, places: int) -> str:
+    """The number with its sign and so many places after the point; what rounds to nothing is 0 without a sign."""
+    told = f"{value:+.{places}f}"
+    return told[1:] if float(told) == 0 else told.replace("-", "−")
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Writes a table whose texts no spreadsheet runs: those that begin like a formula get a "'", numbers stay numbers.
 

@@ -17,6 +17,7 @@ from clip_lens_plugin.files.whole import whole_files
 
 VIEWS = {
     "AblationCurve": "clip_lens_plugin.views.results:ablation",
+    "Decision": "clip_lens_plugin.views.results:decision",
     "ExtremeImages": "clip_lens_plugin.views.results:extreme",
     "HeadSpan": "clip_lens_plugin.views.results:head_span",
     "HeadTextScores": "clip_lens_plugin.views.results:head_scores",

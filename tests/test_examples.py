@@ -100,12 +100,12 @@ def test_own_hooks_do_what_they_say():
 
 def test_a_decision_adds_up():
     found, _ = run(EXAMPLES / "decision.ipynb")
-    gap = float(found["c"].embedding[0] @ found["difference"])
-    assert found["parts"].sum() == pytest.approx(gap, abs=1e-5)
-    assert gap > 0
-    label, runner_up = found["model"].encode_text(found["names"])
-    expected = found["c"].heads[0].sum((0, 1)) @ (label - runner_up)
-    assert found["joined"].scores[0, 0].item() == pytest.approx(expected.item(), abs=1e-5)
+    decision = found["decision"]
+    assert max(table.error for table in decision.tables) < 1e-5
+    label, runner_up = found["classifier"].cosines(found["usual"].embedding)[found["asked"]].topk(2).values
+    assert decision.heads.rows["gap"].sum() == pytest.approx(float(label - runner_up), abs=1e-5)
+    assert decision.gap > 0
+    assert decision.removed
 
 
 def test_the_papers_tables():

@@ -16,6 +16,7 @@ from clip_lens_plugin import (  # fmt: skip
     Moments,
     TextPool,
     collect,
+    explain,
     mean_ablation_curve,
     patch_text_map,
     text_span,
@@ -50,6 +51,7 @@ def results(tmp_path_factory):
         extreme_images(held, spans, 2),
         mean_ablation_curve(store),
         held.shares(),
+        explain(model, PICTURES[0], *TEXTS[:2], means=store, texts=TEXTS),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

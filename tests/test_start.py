@@ -14,7 +14,7 @@ import clip_lens_plugin
 pytestmark = pytest.mark.slow
 
 HEAVY = ("torch", "transformer_lens", "open_clip", "transformers", "timm", "pandas", "matplotlib", "scipy", "numpy")
-COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "verify", "models")
+COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "explain", "verify", "models")
 
 
 def loaded_by(code: str) -> set[str]:

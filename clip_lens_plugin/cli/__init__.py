@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clip_lens_plugin import __version__
-from clip_lens_plugin.cli.commands import ablate, collect, heatmap, models, report, textspan, verify
+from clip_lens_plugin.cli.commands import ablate, collect, explain, heatmap, models, report, textspan, verify
 from clip_lens_plugin.scenes.seeds import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ for command in (
     textspan.textspan,
     ablate.ablate,
     heatmap.heatmap,
+    explain.explain,
     verify.verify,
     models.models,
 ):

@@ -23,21 +23,31 @@ Component = tuple[str, int | None, int | None, str, tuple[int, ...]]
 """Part, layer and head as tables have them; and the name of its tensor and where it stands in that."""
 
 
-@full_precision()
 def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, "b ..."]]:
-    """s = c · M / ‖M‖² of each component of b images, in float64 on the CPU.
+    """s = c · M / ‖M‖² of each component of b images, by part as :func:`component_scores` gives them."""
+    embedding = contributions.embedding
+    return component_scores(contributions, embedding / embedding.square().sum(-1, keepdim=True))
 
-    A head's is y · (M_{l,h} M) / ‖M‖², so that nothing of the joint space's width is built for a head.
+
+@full_precision()
+def component_scores(
+    contributions: ComponentValues, directions: Float[Tensor, "b e"]
+) -> dict[str, Float[Tensor, "b ..."]]:
+    """c · d of each component of b images, in float64 on the CPU; they sum to M · d.
+
+    A head's is y · (M_{l,h} d), so that nothing of the joint space's width is built for a head.
+
+    Args:
+        directions: d of each image.
 
     Returns:
         By part: "heads" [b, l, h]; "attn_bias" and "mlp" [b, l]; "embed" and "ln_bias" [b]; and, where there are such,
         "edits" [b, l], "pool_bias" and "pool_mlp" [b].
     """
-    c, embedding = contributions, contributions.embedding
-    towards = embedding / embedding.square().sum(-1, keepdim=True)
-    heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, c.readout.directions(towards, c.constants))
+    c = contributions
+    heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, c.readout.directions(directions, c.constants))
     for layer, edit in c.head_edits.items():
-        heads[:, layer] += equations.share(edit, embedding)
+        heads[:, layer] += equations.along(edit, directions)
     wide = {
         "embed": c.embed,
         "attn_bias": c.attn_bias,
@@ -47,8 +57,8 @@ def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, 
         "pool_bias": c.pool_bias,
         "pool_mlp": c.pool_mlp,
     }
-    shares = {name: equations.share(part, embedding) for name, part in wide.items() if part is not None}
-    return {name: each.double().cpu() for name, each in {**shares, "heads": heads}.items()}
+    scores = {name: equations.along(part, directions) for name, part in wide.items() if part is not None}
+    return {name: each.double().cpu() for name, each in {**scores, "heads": heads}.items()}
 
 
 class Shares(ResultTable):
@@ -93,15 +103,15 @@ class ShareStatistics:
 
     def by_component(self) -> Shares:
         """One row per component: part, layer, head, share_mean, share_std; the means sum to 1."""
-        return Shares(self._table(_components(self.mean, together=False)))
+        return Shares(self._table(each_component(self.mean, together=False)))
 
     def by_layer(self) -> pd.DataFrame:
         """One row per part of a layer, its heads together: part, layer, share_mean, share_std; the means sum to 1."""
-        return self._table(_components(self.mean, together=True)).drop(columns="head")
+        return self._table(each_component(self.mean, together=True)).drop(columns="head")
 
     def by_head(self) -> pd.DataFrame:
         """One row per head: layer, head, share_mean, share_std."""
-        table = self._table(each for each in _components(self.mean, together=False) if each[0] == "head")
+        table = self._table(each for each in each_component(self.mean, together=False) if each[0] == "head")
         return table.drop(columns="part").astype({"layer": "int64", "head": "int64"})
 
     def _table(self, rows: Iterable[Component]) -> pd.DataFrame:
@@ -120,7 +130,7 @@ def shares_by_image(blocks: Iterable[ComponentValues]) -> pd.DataFrame:
         shares, rows = component_shares(block), range(n, n + len(block))
         n = rows.stop
         one = {name: each[0] for name, each in shares.items()}
-        components = list(_components(one, together=False))
+        components = list(each_component(one, together=False))
         values = torch.stack([shares[name][(slice(None), *at)] for *_, name, at in components], dim=1)
         found = [(row, *each[:3]) for row in rows for each in components]
         tables.append(pd.DataFrame(found, columns=columns[:-1]).assign(share=values.flatten().numpy()))
@@ -129,8 +139,13 @@ def shares_by_image(blocks: Iterable[ComponentValues]) -> pd.DataFrame:
     )
 
 
-def _components(shares: Mapping[str, Tensor], together: bool) -> Iterator[Component]:
-    """Each component in the order of the model, a layer's heads one by one or together."""
+def each_component(shares: Mapping[str, Tensor], together: bool) -> Iterator[Component]:
+    """Each component in the order of the model, a layer's heads one by one or together.
+
+    Args:
+        shares: of one image or a mean, by part as :func:`component_scores` gives them of an image.
+        together: a layer's heads as one, under the name "together".
+    """
     yield "embed", None, None, "embed", ()
     n_layers, n_heads = shares["heads"].shape
     for layer in range(n_layers):

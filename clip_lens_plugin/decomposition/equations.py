@@ -281,13 +281,13 @@ def share_directions(
 # ---------------------------------------------------------------------- shares, moments and TextSpan
 
 
-def share(contributions: Float[Tensor, "b *rest e"], embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b *rest"]:
-    """``c · M / ‖M‖²``: what part of the embedding's squared length a component is; they sum to 1, some below 0.
+def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "b e"]) -> Float[Tensor, "b *rest"]:
+    """``c · d`` with a direction of each image's own, in the unit of the contributions times that of the directions.
 
-    Args:
-        contributions, embedding: in one unit, whichever.
+    With d the difference of two texts, what a component adds to their gap. With d = M / ‖M‖², its share: what part of
+    the embedding's squared length it is; shares sum to 1, some below 0.
     """
-    return torch.einsum("b...e,be->b...", contributions, embedding / embedding.square().sum(-1, keepdim=True))
+    return torch.einsum("b...e,be->b...", contributions, directions)
 
 
 def second_moments(y: Float[Tensor, "b h k"]) -> Float[Tensor, "h k k"]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
+from clip_lens_plugin.decisions.explaining import NoGapError, explain
 from clip_lens_plugin.decomposition.component_shares import ShareStatistics
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
@@ -33,6 +34,7 @@ from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.report.clearest import clarity
 from clip_lens_plugin.report.pictures import Pictures, PixelsInMemory, other_rows
 from clip_lens_plugin.report.provenance import ReportProvenance
+from clip_lens_plugin.report.results import Decided
 from clip_lens_plugin.report.results import Heatmap as Heatmap
 from clip_lens_plugin.report.results import Report as Report
 from clip_lens_plugin.retrieval import extreme_images
@@ -46,6 +48,7 @@ TEXTS_WITH_IMAGES = 3
 IMAGES_PER_TEXT = 4
 N_HEATMAPS = 4
 TEXTS_A_MAP = 3
+N_DECISIONS, RANDOM_SETS = 2, 10
 HELD_BYTES = 2**27
 """Most of the contributions that are held in memory; more are read again for each analysis."""
 
@@ -249,6 +252,7 @@ def report_on(
         heatmaps=tuple(heatmaps),
         skipped=pd.DataFrame([(each.name, each.reason) for each in skipped], columns=["name", "reason"]),
         pictures={} if pictures is None else pictures.shown(order, model.preprocess),
+        decisions=tuple(_decided(model, data, questions, spans, heatmaps, [pixels for pixels, _ in taken.values()])),
     )
 
 
@@ -311,6 +315,29 @@ def _mapped(model: HookedCLIP, n: int) -> list[int]:
     cfg = model.cfg
     bytes_each = 4 * cfg.n_layers * cfg.n_heads * cfg.n_ctx * TEXTS_A_MAP
     return evenly_spaced(range(n), min(N_HEATMAPS, max(1, HEATMAP_BYTES // bytes_each)))
+
+
+def _decided(
+    model: HookedCLIP,
+    data: Data,
+    questions: Sequence[Question],
+    spans: TextSpanResult,
+    shown: Sequence[Heatmap],
+    pixels: Sequence[Float[Tensor, "3 height width"]],
+) -> Iterator[Decided]:
+    """The first question's two nearest classes, of the first images with maps that have a gap between them."""
+    question = next((each for each in questions if len(each.classes) > 1), None)
+    if question is None or not shown:
+        return
+    # Through the heads of an attention pool, means of contributions do not say what a head writes.
+    means = data if model.pooling.n_heads == 1 else None
+    classifier = ZeroShotClassifier.from_labels(model, question.classes, question.templates)
+    for mapped, image in zip(shown[:N_DECISIONS], pixels, strict=False):
+        try:
+            found = explain(model, image, classifier, means=means, texts=spans, random_sets=RANDOM_SETS)
+        except NoGapError:
+            continue
+        yield Decided(mapped.image, question.name, found, mapped.picture, mapped.placement)
 
 
 def _nearest(pool: TextPool, cosines: Float[Tensor, " t"]) -> list[str]:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.report.provenance import ReportProvenance
 
-TABLES = {"layers", "heads", "text_span", "clarity", "top_images", "ablation", "heatmaps", "skipped"}
+TABLES = {"layers", "heads", "text_span", "clarity", "top_images", "ablation", "heatmaps", "decisions", "skipped"}
 """Names of the files, less ".parquet"."""
 
 
@@ -32,6 +33,24 @@ class Heatmap:
 
     image: int
     scores: HeadTextScores
+    picture: Image.Image
+    placement: Placement | None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Why one image is taken for a class rather than for the next.
+
+    Attributes:
+        image: position of the image.
+        question: what was asked.
+        decision: between its two nearest classes.
+        picture, placement: see :class:`Heatmap`.
+    """
+
+    image: int
+    question: str
+    decision: Decision
     picture: Image.Image
     placement: Placement | None
 
@@ -59,6 +78,7 @@ class Report:
         heatmaps: a few images' patch-text maps.
         skipped: name, reason.
         pictures: position of an image to the picture the model sees, for all images shown that there are pictures of.
+        decisions: a few images' two nearest classes; none without classes or pictures.
     """
 
     provenance: ReportProvenance
@@ -75,6 +95,7 @@ class Report:
     heatmaps: tuple[Heatmap, ...]
     skipped: pd.DataFrame
     pictures: dict[int, Image.Image]
+    decisions: tuple[Decided, ...] = ()
 
     @property
     def n_without_picture(self) -> int:
@@ -83,9 +104,13 @@ class Report:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables that hold something, by the name of their file; maps as image, name, text, row, column, value."""
-        every = {name: getattr(self, name) for name in TABLES if name != "heatmaps"}
-        every["heatmaps"] = self._maps()
+        """The tables that hold something, by the name of their file.
+
+        Maps as image, name, text, row, column, value; decisions as image, name, question, class, other and the columns
+        of :meth:`Decision.to_dataframe`.
+        """
+        every = {name: getattr(self, name) for name in TABLES - {"heatmaps", "decisions"}}
+        every |= {"heatmaps": self._maps(), "decisions": self._decisions()}
         return {name: table for name, table in every.items() if len(table)}
 
     def save_tables(self, out: Path) -> None:
@@ -118,6 +143,14 @@ class Report:
             for column, value in enumerate(line)
         ]
         return pd.DataFrame(maps, columns=["image", "name", "text", "row", "column", "value"])
+
+    def _decisions(self) -> pd.DataFrame:
+        found = []
+        for each in self.decisions:
+            (first, second), table = each.decision.texts, each.decision.to_dataframe()
+            told = {"name": self.names[each.image], "question": each.question, "class": first, "other": second}
+            found.append(table.assign(image=each.image, **told)[["image", *told, *table.columns]])
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     def __repr__(self) -> str:
         about = self.provenance

@@ -40,7 +40,7 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float
         Markup(
             '<figure><div class="cl-photo {}" style="{}"><div class="cl-crop" style="{}">'
             '<img class="cl-map" alt="Map for {}" src="{}"></div></div><figcaption>{}<br>{}</figcaption></figure>'
-        ).format(name, shape, place, text, png_uri(_painted(each / limit)), text, _told(maps, t))
+        ).format(name, shape, place, text, png_uri(painted(each / limit)), text, _told(maps, t))
         for t, (text, each) in enumerate(zip(map(one_line, maps.texts), values, strict=True))
     ]
     style = Markup("<style>.{} {{ background: url({}) 0 0 / 100% 100%; }}</style>").format(name, photograph)
@@ -60,7 +60,7 @@ def _told(maps: PatchTextMap, t: int) -> Markup:
     return Markup("<b>cosine {}</b><br>of which by {} {}").format(whole, named_heads(maps.heads), added)
 
 
-def _painted(relative: Float[np.ndarray, "rows columns"]) -> bytes:
+def painted(relative: Float[np.ndarray, "rows columns"]) -> bytes:
     """A PNG of one pixel a patch, as opaque as its value is great."""
     adds, takes = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (ADDS, TAKES))
     painted = np.empty((*relative.shape, 4), dtype=np.uint8)

@@ -12,6 +12,7 @@ from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.report.results import Report
 from clip_lens_plugin.views.answers import answers
 from clip_lens_plugin.views.charts import accuracy_chart, head_grid, records
+from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
@@ -31,6 +32,7 @@ FILES = {
     "top_images": "images of each text; score in cosine, mean over the images removed",
     "ablation": "accuracy from 0 to 1 and its difference from that of the whole model, with intervals",
     "heatmaps": "value of each patch through all heads, in cosine",
+    "decisions": "what each head and patch adds to the gap between an image's two nearest classes, in cosine",
     "skipped": "files that were not used",
 }
 
@@ -95,6 +97,13 @@ def _sections(report: Report, thumbnails: Thumbnails) -> list[Section]:
     )
     if maps:
         found.append(Section("heatmaps", "Patch-text maps", tuple((view.title, view.body) for view in maps)))
+    decided = tuple(
+        decision_view(each.decision, each.picture, each.placement, name=report.names[each.image])
+        for each in report.decisions
+    )
+    if decided:
+        parts = tuple((view.title, view.body) for view in decided)
+        found.append(Section("decisions", "Why this class and not the next", parts))
     return found
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from clip_lens_plugin.ablation.curve import AblationCurve
 from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
@@ -19,6 +20,7 @@ from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach
 from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
+from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
@@ -37,6 +39,11 @@ def maps(result: PatchTextMap, **options: Any) -> View:
 def head_scores(result: HeadTextScores, **options: Any) -> View:
     """See :func:`~clip_lens_plugin.views.patch_text.head_text_view`."""
     return head_text_view(result, **options)
+
+
+def decision(result: Decision, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.decision.decision_view`."""
+    return decision_view(result, **options)
 
 
 def text_span(result: TextSpanResult, **options: Any) -> View:

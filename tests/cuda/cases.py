@@ -167,6 +167,15 @@ def mapping(given: Given) -> Any:
 
 
 @case
+def explaining(given: Given) -> Any:
+    model, image = given.model, given.images[2]
+    found = [lens.explain(model, image, *TEXTS[:2], means=given.parts, random_sets=1)]
+    found.append(lens.explain(model, image, given.classes, means=given.others, texts=given.pool, random_sets=0))
+    assert all(isinstance(each, lens.Decision) for each in found)
+    return [(each.gap, each.to_dataframe(), each.removed[0].total, each.map().values) for each in found]
+
+
+@case
 def collecting(given: Given) -> Any:
     store = given.collected()
     if given.collected("sums", what="moments").has_rows:
@@ -215,6 +224,7 @@ def drawing(given: Given) -> Any:
     maps = lens.patch_text_map(model, images[:1], TEXTS[:2])
     scores = patch_text.head_text_scores(model, images[0], TEXTS[:2])
     drawn = [views.patch_text_view(maps, pictures[:1]), views.head_text_view(scores, pictures[0])]
+    drawn.append(views.decision_view(lens.explain(model, images[0], *TEXTS[:2], random_sets=0), pictures[0]))
     cache = model.run_with_cache(images)[1]
     drawn.append(views.attention_view(model, cache, 1, pictures[0]))
     if given.by_class_token:

@@ -101,8 +101,8 @@ PLACED = [
     ("mean", "model and default"),
     ("attention pool", "model and default"),
 ]
-DRAWN = ("drawing", "reporting")
-"""Cases that draw what others have computed on every tower: one placement says it all, and takes long."""
+DRAWN = ("drawing", "reporting", "explaining")
+"""Cases that draw or combine what others have computed on every tower: one placement says it all, and takes long."""
 
 
 @pytest.mark.parametrize(

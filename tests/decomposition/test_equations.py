@@ -328,16 +328,14 @@ def test_shared_constants_are_all_of_them() -> None:
 # ---------------------------------------------------------------------- shares, moments and TextSpan
 
 
-def test_share() -> None:
+def test_along() -> None:
     contributions, embedding = numbers(B, L, E), numbers(B, E)
     c, m = contributions.numpy(), embedding.numpy()
-
-    def value(b: int, l: int) -> float:
-        return sum(c[b, l, e] * m[b, e] for e in range(E)) / sum(m[b, e] ** 2 for e in range(E))
-
-    check(equations.share(contributions, embedding), (B, L), value)
+    found = equations.along(contributions, embedding)
+    check(found, (B, L), lambda b, l: sum(c[b, l, e] * m[b, e] for e in range(E)))
     rest = torch.cat([contributions, (embedding - contributions.sum(1))[:, None]], dim=1)
-    torch.testing.assert_close(equations.share(rest, embedding).sum(1), torch.ones(B, dtype=torch.float64))
+    shares = equations.along(rest, embedding / embedding.square().sum(-1, keepdim=True))
+    torch.testing.assert_close(shares.sum(1), torch.ones(B, dtype=torch.float64))
 
 
 def test_second_moments() -> None:

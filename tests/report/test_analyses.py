@@ -10,10 +10,10 @@ from open_clip.transform import image_transform
 from PIL import Image
 from torchvision.transforms import ColorJitter, Compose
 
-from clip_lens_plugin import HookedCLIP, TextPool
+from clip_lens_plugin import HookedCLIP, TextPool, ZeroShotClassifier, explain
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.report.analyses import Question, analyse
-from clip_lens_plugin.views.report import write_report
+from clip_lens_plugin.views.report import render, write_report
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 
@@ -113,6 +113,23 @@ def test_heatmaps_use_the_nearest_texts_and_sum_to_what_heads_add(clip, images, 
         assert each.picture.size == (32, 32)
 
 
+def test_decisions_are_between_the_two_nearest_classes_of_the_first_images(clip, images, report):
+    classifier = ZeroShotClassifier.from_labels(clip, ("a car", "a dog", "a cup"))
+    assert [each.image for each in report.decisions] == [0, 3]
+    for each in report.decisions:
+        found = explain(clip, images[each.image], classifier, means=clip.decompose(images), random_sets=10)
+        assert (each.decision.texts, each.question) == (found.texts, "thing")
+        assert each.decision.gap == pytest.approx(found.gap, abs=1e-6)
+        assert [one.heads for one in each.decision.removed] == [one.heads for one in found.removed]
+        assert "the same at every token" in each.decision.replaced_by
+    page = " ".join(render(report).split())
+    assert page.count('class="cl-decision"') == 2
+    assert "one class of “thing” than to the next" in page
+    table = report.tables["decisions"]
+    sums = table.groupby(["image", "table"])["gap"].sum()
+    assert sums[3, "patches"] == pytest.approx(report.decisions[1].decision.gap, abs=1e-6)
+
+
 def test_a_caption_an_image_comes_before_the_nearest_texts(clip, images):
     captions = [f"picture {i}" for i in range(N)]
     pool = TextPool.from_strings(TEXTS)
@@ -170,6 +187,7 @@ def test_tables_on_disk_are_those_of_the_page(clip, images, report, tmp_path):
 def test_identical_images_are_no_error(clip, images, tmp_path):
     same = images[:1].expand(4, -1, -1, -1)
     report = analyse(clip, same, names=["a", "b", "c", "d"], pool=TextPool.from_strings(TEXTS))
+    assert report.decisions == ()  # Without classes.
     assert write_report(report, tmp_path).is_file()
 
 

@@ -17,7 +17,7 @@ from clip_lens_plugin.upstream.of_circuitsvis import bundle
 COMPONENTS = ("runtime.js", "patch_text.js", "attention.js")
 """The runtime, which finds and draws views, then what it draws."""
 
-STYLES = ("style.css", "patch_text.css", "attention.css", "gallery.css", "still.css")
+STYLES = ("style.css", "patch_text.css", "attention.css", "gallery.css", "still.css", "decision.css")
 
 CIRCUITSVIS_ID = "clip-lens-circuitsvis"
 

@@ -114,13 +114,13 @@ def maps_figure(
     sheet.heading(title)
     limit = greatest(maps)
     for (row, t), cell in places.items():
-        axes = _panel(sheet, cell, aspects[row])
+        axes = panel_in(sheet, cell, aspects[row])
         if t < 0:
             _show_photograph(axes, photographs[row], boxes[row])
             axes.set_title(captions[row], pad=2.5)
             continue
         values = maps.values[row, t].detach().double().cpu().numpy()
-        _show_map(axes, photographs[row], boxes[row], values / limit, interpolation)
+        show_map(axes, photographs[row], boxes[row], values / limit, interpolation)
         axes.set_title(texts[t] if row == 0 or lines > 1 else "", pad=2.5)
         _tell(axes, below[row][t])
         if marks and marks[t]:
@@ -170,7 +170,7 @@ def _below(
     return found
 
 
-def _panel(sheet: Sheet, cell: Cell, aspect: float) -> Axes:
+def panel_in(sheet: Sheet, cell: Cell, aspect: float) -> Axes:
     """Axes as large as the photograph is in the room it has, in its middle."""
     wide, high = cell.size
     width, height = min(wide, high * aspect), min(high, wide / aspect)
@@ -205,7 +205,7 @@ def _show_photograph(axes: Axes, picture: Image.Image, box: Box) -> None:
         _fade_unseen(axes, picture, box)
 
 
-def _show_map(axes: Axes, picture: Image.Image, box: Box, relative: np.ndarray, how: Interpolation) -> None:
+def show_map(axes: Axes, picture: Image.Image, box: Box, relative: np.ndarray, how: Interpolation) -> None:
     width, height = picture.size
     grey = 0.3 + 0.6 * np.asarray(_small(picture).convert("L"), dtype=float) / 255
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=_whole(picture), aspect="auto")

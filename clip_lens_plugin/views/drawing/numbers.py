@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def signed(value: float, places: int) -> str:
     """The number with its sign and so many places after the point; what rounds to nothing is 0 without a sign."""
@@ -12,3 +14,8 @@ def signed(value: float, places: int) -> str:
 def tick_label(value: float, with_sign: bool) -> str:
     """The number to two digits."""
     return f"{value:{'+' if with_sign and value else ''}.2g}".replace("-", "−")
+
+
+def places_for(greatest: float) -> int:
+    """So many places that the greatest of some numbers shows three digits; four at least, as of a cosine."""
+    return min(9, max(4, 2 - math.floor(math.log10(greatest)))) if greatest > 0 else 4

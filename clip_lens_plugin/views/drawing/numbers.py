@@ -17,5 +17,5 @@ def tick_label(value: float, with_sign: bool) -> str:
 
 
 def places_for(greatest: float) -> int:
-    """So many places that the greatest of some numbers shows three digits; four at least, as of a cosine."""
-    return min(9, max(4, 2 - math.floor(math.log10(greatest)))) if greatest > 0 else 4
+    """So many places that the greatest of some numbers shows two digits; four at least, as of a cosine."""
+    return min(8, max(4, 1 - math.floor(math.log10(greatest)))) if greatest > 0 else 4

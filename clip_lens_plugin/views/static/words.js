@@ -31,7 +31,7 @@ drawers.words = (place, data) => {
   const list = element("div", { class: "cl-spelt", role: "group",
     "aria-label": "The words of the text. Arrow keys move over them, Enter keeps one, Escape lets it go." });
   const scale = scaleBar(scaleColours(-1, 1, data.colours), "");
-  const title = element("span");
+  const title = element("span", { class: "cl-spelt-of" });
   let buttons = [];
   function spell() {
     const t = choice.chosen();
@@ -63,8 +63,8 @@ drawers.words = (place, data) => {
 
   // ---------------------------------------------------------------- what is shown
   const readout = element("p", { class: "cl-readout", role: "status" });
-  /** So many places that the greatest shows three digits; four at least, as of a cosine. */
-  const places = (greatest) => Math.min(9, Math.max(4, 2 - Math.floor(Math.log10(greatest))));
+  /** So many places that the greatest shows two digits; four at least, as of a cosine. */
+  const places = (greatest) => Math.min(8, Math.max(4, 1 - Math.floor(Math.log10(greatest))));
   const spelt = (w) => `“${data.words[choice.chosen()][w]}”`;
 
   function colourWords(byWord) {

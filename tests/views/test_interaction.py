@@ -12,7 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 
-from clip_lens_plugin import HookedCLIP, interaction
+from clip_lens_plugin import HookedCLIP, decompose, interaction
 from clip_lens_plugin.decomposition.runs import decompose_images
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.maps.crop_geometry import Placement
@@ -165,6 +165,11 @@ def test_what_is_not_known_is_said(found, scenes, monkeypatch):
         whole.view()
     assert "<table" in whole._repr_html_()
     assert "cosine" in whole.view(of="layers").body
+    _, cache = scenes.text.run_with_cache(TEXTS)
+    nameless = interaction(scenes, found.images, decompose(scenes.text, cache))
+    with pytest.raises(ValueError, match="not known of a cache"):
+        nameless.view()
+    assert "text 1" in nameless._repr_html_()
     pool = ["red circle", "blue star"]
     centred = interaction(scenes, found.images, found.texts, centred=(found.images, pool))
     assert "Words and patches are not centred." in centred.view().body

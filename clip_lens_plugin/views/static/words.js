@@ -64,7 +64,7 @@ drawers.words = (place, data) => {
   // ---------------------------------------------------------------- what is shown
   const readout = element("p", { class: "cl-readout", role: "status" });
   /** So many places that the greatest shows two digits; four at least, as of a cosine. */
-  const places = (greatest) => Math.min(8, Math.max(4, 1 - Math.floor(Math.log10(greatest))));
+  const places = (greatest) => greatest <= 1e-9 ? 4 : Math.min(8, Math.max(4, 1 - Math.floor(Math.log10(greatest))));
   const spelt = (w) => `“${data.words[choice.chosen()][w]}”`;
 
   function colourWords(byWord) {

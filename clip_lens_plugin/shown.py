@@ -21,6 +21,7 @@ VIEWS = {
     "ExtremeImages": "clip_lens_plugin.views.results:extreme",
     "HeadSpan": "clip_lens_plugin.views.results:head_span",
     "HeadTextScores": "clip_lens_plugin.views.results:head_scores",
+    "Interaction": "clip_lens_plugin.views.results:interaction",
     "NearestImages": "clip_lens_plugin.views.results:nearest",
     "PatchTextMap": "clip_lens_plugin.views.results:maps",
     "Shares": "clip_lens_plugin.views.results:shares",

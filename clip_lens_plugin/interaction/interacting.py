@@ -30,6 +30,9 @@ TERMS = ("mean · mean", "mean · deviation", "deviation · mean", "deviation ·
 class Interaction(Shown):
     """The cosines of b images with t texts, taken apart on both sides. All numbers are parts of a cosine.
 
+    In a notebook it draws itself, words and patches on the pictures that it was made of; ``save("words.html")`` writes
+    that, and ``save("layers.pdf", of="layers")`` a heat map: see :func:`~clip_lens_plugin.views.interaction_view`.
+
     Attributes:
         images, texts: contributions in cosine units, of tokens as well.
         centred: mean parts of images and of texts, taken from both sides of :meth:`heads` and :meth:`layers`; None if
@@ -143,8 +146,8 @@ class Interaction(Shown):
 
     @property
     def text_names(self) -> Sequence[str]:
-        """The texts."""
-        return [each.name for each in self.texts.spelt]
+        """The texts, or "text 0" and so on."""
+        return self.texts.names or [f"text {t}" for t in range(len(self.texts))]
 
     def __repr__(self) -> str:
         means = self.centred or ()

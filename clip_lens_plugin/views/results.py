@@ -15,6 +15,7 @@ from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
+from clip_lens_plugin.interaction.interacting import Interaction
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach
@@ -23,6 +24,7 @@ from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
+from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
@@ -44,6 +46,11 @@ def head_scores(result: HeadTextScores, **options: Any) -> View:
 def decision(result: Decision, **options: Any) -> View:
     """See :func:`~clip_lens_plugin.views.decision.decision_view`."""
     return decision_view(result, **options)
+
+
+def interaction(result: Interaction, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.interaction.interaction_view`."""
+    return interaction_view(result, **options)
 
 
 def text_span(result: TextSpanResult, **options: Any) -> View:

@@ -45,3 +45,10 @@ def over_photograph() -> dict[str, object]:
 def rgb(colour: str) -> list[int]:
     """Red, green and blue of 0 to 255, of a colour such as "#e66101"."""
     return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+
+
+def on_white(relative: float) -> str:
+    """What a value over a photograph has for a colour on white, as "#e66101"; its size is at most 1."""
+    part = OPACITY * abs(relative)
+    mixed = (round(255 + part * (each - 255)) for each in rgb(TAKES if relative < 0 else ADDS))
+    return "#" + "".join(f"{each:02x}" for each in mixed)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from clip_lens_plugin.plain_text import signed as signed
 
 
 def tick_label(value: float, with_sign: bool) -> str:
     """The number to two digits."""
     return f"{value:{'+' if with_sign and value else ''}.2g}".replace("-", "−")
+
+
+def places_for(greatest: float) -> int:
+    """So many places that the greatest of some numbers shows two digits; four at least, as of a cosine."""
+    return min(8, max(4, 1 - math.floor(math.log10(greatest)))) if greatest > 0 else 4

@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from clip_lens_plugin.upstream.of_circuitsvis import bundle
 
-COMPONENTS = ("runtime.js", "patch_text.js", "attention.js")
+COMPONENTS = ("runtime.js", "photo_map.js", "text_choice.js", "patch_text.js", "words.js", "attention.js")
 """The runtime, which finds and draws views, then what it draws."""
 
-STYLES = ("style.css", "patch_text.css", "attention.css", "gallery.css", "still.css", "decision.css")
+STYLES = ("style.css", "patch_text.css", "words.css", "attention.css", "gallery.css", "still.css", "decision.css")
 
 CIRCUITSVIS_ID = "clip-lens-circuitsvis"
 

@@ -5,15 +5,15 @@ drawers["patch-text"] = (place, data) => {
   const [rows, columns] = data.grid;
   const patches = rows * columns;
   const before = tokens - patches; // the class token
-  const state = { text: 0, chosen: new Set(), patch: null, contrast: false, smooth: data.smooth };
-  const shown = { head: null, patch: null }; // under the pointer or the focus, over what is chosen
+  const state = { chosen: new Set(), contrast: false };
+  const shown = { head: null }; // under the pointer, over what is chosen
 
   const score = (l, h, n, t) => values[((l * heads + h) * tokens + n) * texts + t];
   const towards = (l, h, n) => {
-    const own = score(l, h, n, state.text);
+    const own = score(l, h, n, choice.chosen());
     if (!state.contrast) return own;
     let others = 0;
-    for (let t = 0; t < texts; t++) if (t !== state.text) others += score(l, h, n, t);
+    for (let t = 0; t < texts; t++) if (t !== choice.chosen()) others += score(l, h, n, t);
     return own - others / (texts - 1);
   };
   const every = [];
@@ -25,12 +25,14 @@ drawers["patch-text"] = (place, data) => {
     return Array.from(byText, (value) => value - (sum - value) / (texts - 1));
   };
   const selected = () => shown.head !== null ? [shown.head] : state.chosen.size ? [...state.chosen] : every;
-  const currentPatch = () => shown.patch ?? state.patch;
+  const map = photoMap(data, () => update());
+  const choice = textChoice(data.texts, () => update());
+  const parts = partsTable();
 
   /** Sums over the selected heads: by token for the text, and by text. */
   function sums() {
     const byToken = new Float64Array(tokens), byText = new Float64Array(texts);
-    const patch = currentPatch();
+    const patch = map.patch();
     for (const head of selected()) {
       const l = Math.floor(head / heads), h = head % heads;
       for (let n = 0; n < tokens; n++) {
@@ -40,46 +42,6 @@ drawers["patch-text"] = (place, data) => {
     }
     return { byToken, byText };
   }
-
-  // ---------------------------------------------------------------- the picture and its map
-  const canvas = element("canvas", { width: columns, height: rows, class: "cl-map" });
-  const mark = element("i", { class: "cl-mark", hidden: "" });
-  const crop = element("div", { class: "cl-crop" }, canvas, mark);
-  const [left, top, width, height] = data.crop;
-  crop.style.cssText = `left:${left * 100}%;top:${top * 100}%;width:${width * 100}%;height:${height * 100}%`;
-  const photo = element("div", {
-    class: "cl-photo", tabindex: "0", role: "application",
-    "aria-label": "The image and its map. Arrow keys move over the patches, Enter keeps one, Escape lets it go.",
-  }, element("img", { src: data.picture, alt: data.name }), crop);
-  if (data.unseen) photo.classList.add("cl-unseen");
-  const mapScale = scaleBar(scaleColours(-1, 1, data.colours), "added by a patch (cosine), on a scale of this map’s own");
-  const smooth = element("input", { type: "checkbox" });
-  smooth.checked = state.smooth;
-  const mapped = element("input", { type: "checkbox", checked: "" });
-  const legend = element("div", { class: "cl-legend" }, mapScale.node,
-    element("label", {}, smooth, " smooth"), element("label", {}, mapped, " map"));
-  if (data.unseen) legend.append(element("span", {}, "Faded: cropped away, not seen by the model."));
-
-  // ---------------------------------------------------------------- texts
-  const contrast = element("input", { type: "checkbox" });
-  const list = element("div", { class: "cl-texts", role: "radiogroup", "aria-label": "Text" });
-  const textButtons = data.texts.map((text, t) => {
-    const button = element("button", { type: "button", role: "radio", class: "cl-text" },
-      element("span", { class: "cl-name" }, text), element("b", { class: "cl-number" }),
-      element("span", { class: "cl-of" }), element("span", { class: "cl-number cl-added" }),
-      element("span", { class: "cl-track", "aria-hidden": "true" }, element("i")));
-    button.addEventListener("click", () => { state.text = t; update(); });
-    list.append(button);
-    return button;
-  });
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    state.text = (state.text + step + texts) % texts;
-    update();
-    textButtons[state.text].focus();
-  });
 
   // ---------------------------------------------------------------- heads
   const grid = element("div", { class: "cl-heads", role: "grid", "aria-label": "Heads, one row per layer",
@@ -146,64 +108,14 @@ drawers["patch-text"] = (place, data) => {
   });
   reachable();
 
-  // ---------------------------------------------------------------- patches
-  function patchUnder(event) {
-    const box = crop.getBoundingClientRect();
-    const c = Math.floor((event.clientX - box.left) / box.width * columns);
-    const r = Math.floor((event.clientY - box.top) / box.height * rows);
-    return r >= 0 && r < rows && c >= 0 && c < columns ? r * columns + c : null;
-  }
-  photo.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "mouse") return;
-    const patch = patchUnder(event);
-    if (patch !== shown.patch) { shown.patch = patch; update(); }
-  });
-  photo.addEventListener("pointerleave", () => { shown.patch = null; update(); });
-  photo.addEventListener("click", (event) => {
-    const patch = patchUnder(event);
-    state.patch = patch === state.patch ? null : patch;
-    shown.patch = null;
-    update();
-  });
-  photo.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (step) {
-      event.preventDefault();
-      const from = currentPatch();
-      const [r, c] = from === null ? [0, 0] : [Math.floor(from / columns) + step[0], from % columns + step[1]];
-      shown.patch = Math.min(rows - 1, Math.max(0, r)) * columns + Math.min(columns - 1, Math.max(0, c));
-    } else if (event.key === "Enter") state.patch = shown.patch;
-    else if (event.key === "Escape") state.patch = shown.patch = null;
-    else return;
-    update();
-  });
-  photo.addEventListener("focusout", () => { shown.patch = null; update(); });
+  const contrast = element("input", { type: "checkbox" });
   contrast.addEventListener("change", () => { state.contrast = contrast.checked; update(); });
-  mapped.addEventListener("change", () => photo.classList.toggle("cl-plain", !mapped.checked));
-  smooth.addEventListener("change", () => { state.smooth = smooth.checked; update(); });
 
   // ---------------------------------------------------------------- what is shown
   const readout = element("p", { class: "cl-readout", role: "status" });
-  const parts = element("table", { class: "cl-table cl-parts" });
-  const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-  const greatestOf = (array) => array.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1e-9;
-  const short = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + Number(Math.abs(value).toPrecision(2));
-
-  function paint(byToken) {
-    // Patches that add next to nothing beside the class token stay pale.
-    const limit = Math.max(greatestOf(byToken.subarray(before)), greatestOf(byToken.subarray(0, before)) / patches);
-    const context = canvas.getContext("2d");
-    const image = context.createImageData(columns, rows);
-    for (let i = 0; i < patches; i++) {
-      image.data.set(overPhotograph(byToken[before + i] / limit, data.colours), 4 * i);
-    }
-    context.putImageData(image, 0, 0);
-    canvas.style.imageRendering = state.smooth ? "auto" : "pixelated";
-    mapScale.show([short(-limit), "0", short(limit)]);
-  }
 
   function colourCells() {
-    const patch = currentPatch();
+    const patch = map.patch();
     const scores = every.map((head) => {
       const l = Math.floor(head / heads), h = head % heads;
       if (patch !== null) return towards(l, h, before + patch);
@@ -228,19 +140,7 @@ drawers["patch-text"] = (place, data) => {
 
   function nameTexts(byText) {
     const added = contrasted(byText), cosine = contrasted(data.cosine);
-    const limit = greatestOf(added);
-    const through = `of which by ${currentPatch() === null ? "" : "this patch through "}${named().toLowerCase()}`;
-    textButtons.forEach((button, t) => {
-      button.setAttribute("aria-checked", String(t === state.text));
-      button.tabIndex = t === state.text ? 0 : -1;
-      button.querySelector("b").textContent = signed(cosine[t]);
-      button.querySelector(".cl-of").textContent = through;
-      button.querySelector(".cl-added").textContent = signed(added[t]);
-      const fill = button.querySelector("i");
-      const length = 50 * Math.abs(added[t]) / limit;
-      fill.style.cssText = `width:${length}%;left:${added[t] < 0 ? 50 - length : 50}%;` +
-        `background:var(${added[t] < 0 ? "--minus" : "--plus"})`;
-    });
+    choice.show(cosine, `of which by ${map.patch() === null ? "" : "this patch through "}${named().toLowerCase()}`, added);
   }
 
   function named() {
@@ -259,53 +159,42 @@ drawers["patch-text"] = (place, data) => {
     for (const head of every) {
       for (let n = 0; n < tokens; n++) ofAll += towards(Math.floor(head / heads), head % heads, n);
     }
-    const cosine = contrasted(data.cosine)[state.text];
+    const cosine = contrasted(data.cosine)[choice.chosen()];
     const rows_ = [[`of which by ${named().toLowerCase()}, patches`, ofPatches]];
     if (before) rows_.push([`by ${named().toLowerCase()}, ${before > 1 ? "class token and registers" : "class token"}`, ofOthers]);
     if (selected().length < every.length) rows_.push(["by other heads", ofAll - ofPatches - ofOthers]);
     rows_.push(["by MLPs and constants", cosine - ofAll]);
-    const row = (cell, [name, value]) => element("tr", {}, element(cell, { scope: cell === "th" ? "row" : null }, name),
-      element(cell, {}, signed(value)));
-    parts.replaceChildren(element("caption", {}, about()),
-      element("thead", {}, row("th", ["cosine", cosine])), element("tbody", {}, ...rows_.map((each) => row("td", each))));
+    parts.show(about(), cosine, rows_);
   }
 
-  const about = () => `“${data.texts[state.text]}”${state.contrast ? " minus the mean of the others" : ""}`;
-  const where = (i) => `row ${Math.floor(i / columns)}, column ${i % columns}`;
+  const about = () => `“${data.texts[choice.chosen()]}”${state.contrast ? " minus the mean of the others" : ""}`;
 
   function tell(byToken) {
-    const patch = currentPatch(), of = byToken.subarray(before);
+    const patch = map.patch(), of = byToken.subarray(before);
     const least = of.indexOf(of.reduce((a, b) => Math.min(a, b))), most = of.indexOf(of.reduce((a, b) => Math.max(a, b)));
     readout.textContent = `${named()}, ${about()}: ` + (patch === null
-      ? `patches add from ${signed(of[least])} (${where(least)}) to ${signed(of[most])} (${where(most)})`
-      : `the patch in ${where(patch)} adds ${signed(of[patch])} (cosine)`);
+      ? `patches add from ${signed(of[least])} (${map.where(least)}) to ${signed(of[most])} (${map.where(most)})`
+      : `the patch in ${map.where(patch)} adds ${signed(of[patch])} (cosine)`);
   }
 
   function update() {
     const { byToken, byText } = sums();
-    paint(byToken);
+    map.paint(byToken);
     colourCells();
     nameTexts(byText);
     addUp(byToken);
     tell(byToken);
     all.setAttribute("aria-pressed", String(state.chosen.size === 0));
-    const patch = currentPatch();
-    mark.hidden = patch === null;
-    if (patch !== null) {
-      mark.style.cssText = `left:${100 * (patch % columns) / columns}%;top:${100 * Math.floor(patch / columns) / rows}%;` +
-        `width:${100 / columns}%;height:${100 / rows}%`;
-    }
   }
 
   const help = element("p", { class: "cl-soft" },
     "Point at a patch, a head or a text, and the others follow; click keeps it. Shift and click, or the space bar, adds a head. ",
     "Orange adds to the cosine with the text, purple takes away from it; what adds nothing is clear.");
-  const side = element("div", { class: "cl-side" },
-    element("div", { class: "cl-texts-title" }, element("span", {}, "text"), element("span", {}, "cosine")), list);
+  const side = element("div", { class: "cl-side" }, ...choice.nodes);
   if (texts > 1) side.append(element("label", { class: "cl-contrast" }, contrast, " minus the mean of the other texts"));
   side.append(element("div", { class: "cl-heads-title" }, element("span", {}, "heads"), all), grid, headScale.node);
   place.classList.add("cl-patch-text");
-  const left_ = element("div", { class: "cl-left" }, photo, legend, parts);
+  const left_ = element("div", { class: "cl-left" }, map.node, map.legend, parts.node);
   place.append(element("div", { class: "cl-columns" }, left_, side), readout, help);
   update();
 };

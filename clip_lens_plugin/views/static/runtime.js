@@ -32,6 +32,12 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A number with its sign and so many places after the point. */
+const signed = (value, places = 4) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(places)}`;
+/** A number with its sign, to two digits. */
+const short = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + Number(Math.abs(value).toPrecision(2));
+const greatestOf = (array) => array.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1e-9;
+
 /** A bar of colours over numbers, which `show` sets from the left end to the right, and what they are. */
 function scaleBar(background, label) {
   const bar = element("div", { class: "cl-scale", "aria-hidden": "true" });

@@ -59,8 +59,9 @@ class CachingModel(Tower):
         return_cache_object: bool = True,
         remove_batch_dim: bool = False,
         **kwargs: Any,
-    ) -> tuple[Float[Tensor, "b e"], ActivationCache | dict[str, Tensor]]:
-        """As in TransformerLens: the embedding and an ``ActivationCache``, of ``names_filter``'s activations.
+    ) -> tuple[Float[Tensor, "b *rest"] | None, ActivationCache | dict[str, Tensor]]:
+        """As in TransformerLens: what the run gives (the embedding [b, e], if nothing else is asked for) and an
+        ``ActivationCache``, of ``names_filter``'s activations.
 
         Without ``names_filter`` that is all but ``hook_result``, see :meth:`set_use_attn_result`. Slices that
         ``pos_slice`` takes are copied, so that they do not keep the whole activations in memory.
@@ -69,11 +70,11 @@ class CachingModel(Tower):
             HookNotFoundError: if a name, or all that ``names_filter`` chooses, stands for no hook point.
         """
         model_args = tuple(map(pixels_of, model_args))
-        embedding, cached = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
+        output, cached = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
         if not return_cache_object:
-            return embedding, cached
+            return output, cached
         kept = ByHookName(cached, "The cache does not hold", self.hook_dict)
-        return embedding, ActivationCache(kept, self, has_batch_dim=not remove_batch_dim)
+        return output, ActivationCache(kept, self, has_batch_dim=not remove_batch_dim)
 
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, pos_slice: Any = None, **kwargs: Any):
         """As in TransformerLens, except that what ``pos_slice`` takes is a copy; an attention pool's query is whole.

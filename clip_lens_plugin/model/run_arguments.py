@@ -49,8 +49,8 @@ def checked_output(return_type: Any) -> str | None:
     if return_type is None or (isinstance(return_type, str) and return_type in OUTPUTS):
         return return_type
     raise ValueError(
-        f"return_type must be 'embedding', 'logits' (dot products with the labels) or None for a model of images, got "
-        f"{return_type!r}: there is no next token to predict."
+        f"Models of images do not support return_type={return_type!r}, as there is no next token: it is 'embedding', "
+        f"'logits' (dot products with the labels) or None."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -73,8 +74,8 @@ class SwitchedInputs(nn.Module):
         """See :func:`head_inputs`; None where nobody listens."""
         if not self._switched_on:
             return None
-        norm = self._modules.get("ln1")
-        return head_inputs(self._modules, pre, read, None if norm is None else norm.norm, n_heads)  # type: ignore[arg-type]
+        ln1: Any = self._modules.get("ln1")
+        return head_inputs(self._modules, pre, read, None if ln1 is None else ln1.norm, n_heads)
 
     def mlp_input(self, mid: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """What the MLP's LayerNorm reads: the stream, or a copy that a hook may change for the MLP alone."""

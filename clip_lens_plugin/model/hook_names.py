@@ -67,7 +67,7 @@ def off(name: str, switch: str) -> SwitchedOffError:
     return SwitchedOffError(f"{name!r} is off, so no hook on it would run. Call model.set_{switch}(True) first.")
 
 
-def switched_off(cfg: Any, chosen: Callable[[str], bool]) -> SwitchedOffError | None:
+def switched_off(cfg: Any, chosen: Callable[[str], object]) -> SwitchedOffError | None:
     """The error for the first hook point that a function chooses and whose switch is off, if there is one."""
     layers = range(cfg.n_layers)
     for switch in (switch for switch in SWITCHES if not getattr(cfg, switch)):

@@ -246,12 +246,12 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
         stop = checked_stop(stop_at_layer, self.cfg.n_layers)
         if with_labels:
             self.refuse_without_labels()
-        images = pixels_of(images)
-        check_batch(self, images)
+        pixels = pixels_of(images)
+        check_batch(self, pixels)
         with self._run_lock:
             self.check_source()
             try:
-                x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
+                x = self.hook_embed(self._parts.embed(pixels.to(self.cfg.device, self.cfg.dtype)))
                 for layer, block in enumerate(self.blocks):
                     if layer == stop:
                         return x

@@ -45,8 +45,8 @@ class Hooking(CachingModel):
             SwitchedOffError: if a hook is for a point whose switch is off; the message names the switch.
         """
         with self._run_lock:
-            each = [self._each_point_once(given) for given in (fwd_hooks, bwd_hooks)]
-            with super().hooks(*each, *args, **kwargs):
+            forward, backward = self._each_point_once(fwd_hooks), self._each_point_once(bwd_hooks)
+            with super().hooks(forward, backward, *args, **kwargs):
                 yield self
 
     def add_hook(self, name: Any, hook: Any, *args: Any, **kwargs: Any) -> None:

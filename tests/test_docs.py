@@ -33,6 +33,7 @@ def test_code_on_a_page_runs(page):
 def test_there_are_pages_with_code():
     with_code = {page.stem for page in PAGES.rglob("*.md") if snippets(page)}
     assert {"index", "units", "model", "data", "words", "ablation", "maps", "retrieval", "hooks", "bridge"} <= with_code
+    assert "transformer-lens" in with_code
 
 
 def test_the_reference_lacks_no_public_name():

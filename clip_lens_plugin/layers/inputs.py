@@ -81,5 +81,5 @@ class SwitchedInputs(nn.Module):
         """What the MLP's LayerNorm reads: the stream, or a copy that a hook may change for the MLP alone."""
         if not self._switched_on:
             return mid
-        point = self._modules.get("hook_mlp_in")
+        point: Any = self._modules.get("hook_mlp_in")
         return point(mid.clone()) if point is not None and point.has_hooks() else mid

@@ -15,4 +15,5 @@ def describe(parts: TowerParts, source: Any) -> None:
     cfg.eps = parts.ln_final.norm.module.eps
     cfg.gated_mlp = first.mlp.gate is not None
     cfg.positional_embedding_type = "rotary" if first.attn.turns else "standard"
-    cfg.attention_dir = "causal" if getattr(parts.embed, "is_causal", False) else "bidirectional"
+    embed = vars(parts)["embed"]
+    cfg.attention_dir = "causal" if getattr(embed, "is_causal", False) else "bidirectional"

@@ -22,6 +22,7 @@ from .interaction.interacting import interaction as interaction
 from .maps.patch_text import PatchTextMap as PatchTextMap
 from .maps.patch_text import patch_text_map as patch_text_map
 from .model.hooked_clip import HookedCLIP as HookedCLIP
+from .model.inputs.image_tokens import image_tokens as image_tokens
 from .model.text.hooked_text import HookedText as HookedText
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool

@@ -44,6 +44,7 @@ def test_there_are_pages_with_code():
         "retrieval",
         "hooks",
         "bridge",
+        "transformer-lens",
     } <= with_code
 
 

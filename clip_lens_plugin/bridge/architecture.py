@@ -6,6 +6,7 @@ images [b, 3, height, width] and returns their embeddings [b, e].
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any, ClassVar
 
@@ -52,6 +53,11 @@ class CLIPBridgeAdapter(ArchitectureAdapter):
             cfg.eps, cfg.act_fn = vision.layer_norm_eps, vision.hidden_act
         cfg.d_head = cfg.d_model // cfg.n_heads
         cfg.n_key_value_heads = None
+        cfg.attn_scale = math.sqrt(cfg.d_head)
+        cfg.n_params = cfg.n_layers * (4 * cfg.d_model * cfg.d_head * cfg.n_heads + 2 * cfg.d_model * cfg.d_mlp)
+        cfg.original_architecture = cfg.architecture
+        cfg.d_vocab = cfg.d_vocab_out = 0  # Labels, of which none are set.
+        cfg.default_prepend_bos = False
         cfg.is_visual_model = True
         cfg.normalization_type = "LN"
         cfg.positional_embedding_type = "standard"

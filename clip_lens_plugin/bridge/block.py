@@ -16,11 +16,14 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from clip_lens_plugin.layers.circuits import Circuits
 from clip_lens_plugin.layers.editable import editable
 from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.inputs import OF_HEADS, SWITCHES, Inputs, head_inputs
 from clip_lens_plugin.layers.layer_norm import LayerNorm
+from clip_lens_plugin.layers.qkv import SplitQKV, by_head
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
-from clip_lens_plugin.layers.weight_refs import Norm
+from clip_lens_plugin.layers.weight_refs import Affine, Norm
 from clip_lens_plugin.upstream.of_transformer_lens import reads_mlp_in, stop_before
 
 
@@ -38,6 +41,11 @@ class LiveNormBridge(NormalizationBridge):
         norm = LayerNorm(Norm(original_component))
         self.hook_scale, self.hook_normalized = norm.hook_scale, norm.hook_normalized
         object.__setattr__(self, "_norm", norm)  # Not as a child: its hook points have one owner.
+
+    @property
+    def plain(self) -> Norm:
+        """The same without hook points."""
+        return self._norm.norm
 
     @property
     def w(self) -> Float[Tensor, " d"]:
@@ -67,13 +75,14 @@ class LiveMLPBridge(MLPBridge):
         return self.out.bias
 
 
-class LiveAttentionBridge(AttentionBridge):
+class LiveAttentionBridge(Circuits, AttentionBridge):
     """The attention of CLIP's and SigLIP's image towers, computed step by step.
 
     TransformerLens's own runs Hugging Face's module and shows the pattern afterwards, when an edit no longer counts.
     """
 
     supports_split_qkv_fork: bool = False
+    """Tells TransformerLens not to make the hook points that this class makes itself."""
     supports_attn_result: bool = True
     property_aliases: ClassVar[dict[str, str]] = {}
     hook_pattern: HookPoint
@@ -81,12 +90,24 @@ class LiveAttentionBridge(AttentionBridge):
     def __init__(self, name: str, config: Any, submodules: dict[str, GeneralizedComponent]) -> None:
         super().__init__(name, config, submodules, is_causal=False)
         self._width: int = config.d_head
-        self.hook_attn_scores, self.hook_pattern, self.hook_result = HookPoint(), HookPoint(), HookPoint()
+        for point in ("hook_attn_scores", "hook_pattern", "hook_result", *OF_HEADS):
+            setattr(self, point, HookPoint())
 
     def forward(
-        self, hidden_states: Float[Tensor, "b n d"], attention_mask: Tensor | None = None, **_: Any
+        self,
+        hidden_states: Float[Tensor, "b n d"],
+        attention_mask: Tensor | None = None,
+        stream: Float[Tensor, "b n d"] | None = None,
+        norm: Norm | None = None,
+        **_: Any,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b h n n"]]:
         """The attention's output, and its pattern.
+
+        Args:
+            hidden_states: the normalised stream.
+            attention_mask: one that keeps every token.
+            stream: as it is before the block's norm.
+            norm: that norm.
 
         Raises:
             ValueError: if some tokens are masked, which no tower of these has at its own image size.
@@ -99,7 +120,8 @@ class LiveAttentionBridge(AttentionBridge):
                 "size, of which every patch counts."
             )
         x = self.hook_in(hidden_states)
-        q, k, v = (part(x).unflatten(-1, (-1, self._width)) for part in (self.q, self.k, self.v))
+        inputs = None if stream is None else self._head_inputs(stream, x, norm)
+        q, k, v = (self._part(number, x, own) for number, own in enumerate(inputs or (None, None, None)))
         pattern = attention_pattern(self.hook_attn_scores(attention_scores(q, k)))
         pattern = self.hook_pattern(editable(pattern, self.hook_pattern))
         source: Any = self.original_component
@@ -108,6 +130,23 @@ class LiveAttentionBridge(AttentionBridge):
         config: Any = self.config
         with_results = config.use_attn_result and self.hook_result.has_hooks()
         return self.hook_out(self._through_results(z) if with_results else self.o(z)), pattern
+
+    def _head_inputs(
+        self, stream: Float[Tensor, "b n d"], x: Float[Tensor, "b n d"], norm: Norm | None
+    ) -> Inputs | None:
+        switches = [name for name in SWITCHES if getattr(self.config, name, False)]
+        points = {point: getattr(self, point) for name in switches for point in SWITCHES[name] if point in OF_HEADS}
+        return head_inputs(points, stream, x, norm, stream.shape[-1] // self._width) if points else None
+
+    def _part(self, number: int, x: Float[Tensor, "b n d"], own: Tensor | None) -> Float[Tensor, "b n h k"]:
+        """Queries (0), keys (1) or values (2), of what all heads read or of each head's own."""
+        parts: Any = (self.q, self.k, self.v)
+        if own is None:
+            flat = parts[number](x)
+        else:
+            qkv = SplitQKV(*(Affine(part.original_component) for part in parts))
+            flat = parts[number].hook_out(by_head(qkv, number, own).flatten(2))
+        return flat.unflatten(-1, (-1, self._width))
 
     def _setup_qkv_hook_reshaping(self) -> None:
         """Shows what belongs to the heads by head. TransformerLens's own cannot be pickled."""
@@ -121,20 +160,15 @@ class LiveAttentionBridge(AttentionBridge):
 
 
 class VisionBlockBridge(BlockBridge):
-    """A pre-norm block. An edit of ``hook_resid_mid`` moves the stream, and not only what the MLP reads of it.
-
-    It has no inputs by head, which TransformerLens's language models can have.
-    """
+    """A pre-norm block. An edit of ``hook_resid_mid`` moves the stream, and not only what the MLP reads of it."""
 
     hook_aliases: ClassVar[dict[str, Any]] = {
-        name: at
-        for name, at in BlockBridge.hook_aliases.items()
-        if name not in ("hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input", "hook_resid_mid")
+        name: at for name, at in BlockBridge.hook_aliases.items() if name != "hook_resid_mid"
     }
 
     def __init__(self, name: str, submodules: dict[str, GeneralizedComponent]) -> None:
         super().__init__(name, submodules=submodules)
-        self.hook_resid_mid = HookPoint()
+        self.hook_resid_mid, self.hook_mlp_in = HookPoint(), HookPoint()
 
     def forward(
         self, hidden_states: Float[Tensor, "b n d"], attention_mask: Tensor | None = None, **_: Any
@@ -146,8 +180,9 @@ class VisionBlockBridge(BlockBridge):
         """
         stop_before(self, hidden_states)
         pre = self.hook_in(hidden_states)
-        mid = self.hook_resid_mid(pre + self.attn(self.ln1(pre), attention_mask=attention_mask)[0])
-        read = self.hook_mlp_in(mid) if reads_mlp_in(self) else mid
+        attended = self.attn(self.ln1(pre), attention_mask=attention_mask, stream=pre, norm=self.ln1.plain)
+        mid = self.hook_resid_mid(pre + attended[0])
+        read = self.hook_mlp_in(mid.clone()) if reads_mlp_in(self) else mid
         return self.hook_out(mid + self.mlp(self.ln2(read)))
 
 

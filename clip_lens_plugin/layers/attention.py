@@ -5,14 +5,16 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clip_lens_plugin.layers.circuits import Circuits
 from clip_lens_plugin.layers.editable import editable
 from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.inputs import Inputs
 from clip_lens_plugin.layers.output_projection import AttentionOutput
-from clip_lens_plugin.layers.qkv import QKV, Prepare
+from clip_lens_plugin.layers.qkv import QKV, Prepare, Rotary, by_head
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 
 
-class Attention(nn.Module):
+class Attention(Circuits, nn.Module):
     """``Σ_h softmax(Q_h K_hᵀ / √k) V_h W_O[h] + b_O``.
 
     Scores of a token that a query must not see are minus infinity, by a mask that is added to them: a text tower's.
@@ -64,6 +66,11 @@ class Attention(nn.Module):
         return ("hook_q", "hook_k") if self._prepare_q is None else ("hook_rot_q", "hook_rot_k")
 
     @property
+    def turns(self) -> bool:
+        """Whether queries and keys are turned by rotary positions."""
+        return isinstance(self._prepare_q, Rotary)
+
+    @property
     def W_Q(self) -> Float[Tensor, "h d k"]:
         return self._split_weight(0)
 
@@ -107,9 +114,24 @@ class Attention(nn.Module):
         return by_head.unflatten(1, z.shape[:2]).permute(1, 2, 0, 3)
 
     def forward(
-        self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
+        self,
+        x: Float[Tensor, "b n d"],
+        mask: Float[Tensor, "#b #h n n"] | None = None,
+        inputs: Inputs | None = None,
     ) -> Float[Tensor, "b n d"]:
+        """What the heads write.
+
+        Args:
+            x: the normalised stream.
+            mask: is added to the scores.
+            inputs: what each head reads in the stream's place for its queries, keys and values.
+        """
         q, key, v = self.qkv(x, self.n_heads)
+        if inputs is not None:
+            q, key, v = (
+                same if own is None else by_head(self.qkv, number, own)
+                for number, (own, same) in enumerate(zip(inputs, (q, key, v), strict=True))
+            )
         q, key, v = self.hook_q(q), self.hook_k(key), self.hook_v(v)
         if self._prepare_q is not None and self._prepare_k is not None:
             q, key = self.hook_rot_q(self._prepare_q(q)), self.hook_rot_k(self._prepare_k(key))

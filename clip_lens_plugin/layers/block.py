@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip_lens_plugin.layers.attention import Attention
 from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.inputs import SwitchedInputs
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
 
 
-class Block(nn.Module):
+class Block(SwitchedInputs):
     """``mid = pre + attn(ln1(pre))``, ``post = mid + mlp(ln2(mid))``; no ln1 and ln2 where the source has none."""
 
     hook_out_is_single_residual_stream = True
@@ -36,6 +37,10 @@ class Block(nn.Module):
         self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
     ) -> Float[Tensor, "b n d"]:
         pre = self.hook_resid_pre(x)
-        attended = self.attn(self.ln1(pre) if self._has_norms[0] else pre, mask)
-        mid = self.hook_resid_mid(pre + self.hook_attn_out(attended))
-        return self.hook_resid_post(mid + self.hook_mlp_out(self.mlp(self.ln2(mid) if self._has_norms[1] else mid)))
+        mid = self.hook_resid_mid(pre + self.hook_attn_out(self._attended(pre, mask)))
+        read = self.mlp_input(mid)
+        return self.hook_resid_post(mid + self.hook_mlp_out(self.mlp(self.ln2(read) if self._has_norms[1] else read)))
+
+    def _attended(self, pre: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None) -> Float[Tensor, "b n d"]:
+        read = self.ln1(pre) if self._has_norms[0] else pre
+        return self.attn(read, mask, self.head_inputs(pre, read, self.attn.n_heads))

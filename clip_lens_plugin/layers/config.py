@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,15 @@ class TowerConfig:
             token ids there are.
         device, dtype: where the weights lie; kept up to date by ``HookedCLIP.to``.
         use_attn_result: whether a full cache holds ``hook_result``; see ``HookedCLIP.set_use_attn_result``.
-        normalization_type, attn_only, final_rms, n_key_value_heads: read by TransformerLens; the same for
-            every tower.
+        use_attn_in, use_split_qkv_input, use_hook_mlp_in: whether blocks have hook points of their inputs; see
+            ``HookedCLIP.set_use_split_qkv_input``.
+        eps: what the last LayerNorm adds to the variance.
+        original_architecture: the source model's class.
+        gated_mlp: whether MLPs have a gate.
+        positional_embedding_type: "rotary" where queries and keys are turned, else "standard".
+        attention_dir: "causal" where a token does not see those after it, else "bidirectional".
+        normalization_type, attn_only, final_rms, n_key_value_heads, parallel_attn_mlp, use_attn_scale,
+            default_prepend_bos: read by TransformerLens; the same for every tower.
     """
 
     model_name: str
@@ -47,6 +55,37 @@ class TowerConfig:
     attn_only: bool = False
     final_rms: bool = False
     n_key_value_heads: int | None = None
+    use_attn_in: bool = False
+    use_split_qkv_input: bool = False
+    use_hook_mlp_in: bool = False
+    eps: float = 1e-5
+    original_architecture: str = ""
+    gated_mlp: bool = False
+    positional_embedding_type: str = "standard"
+    attention_dir: str = "bidirectional"
+    parallel_attn_mlp: bool = False
+    use_attn_scale: bool = True
+    default_prepend_bos: bool = False
+
+    @property
+    def attn_scale(self) -> float:
+        """What the products of queries and keys are divided by."""
+        return math.sqrt(self.d_head)
+
+    @property
+    def d_vocab_out(self) -> int:
+        """The same as ``d_vocab``."""
+        return self.d_vocab
+
+    @property
+    def n_params(self) -> int:
+        """Weights of the blocks as TransformerLens counts them: no biases, norms or embeddings."""
+        attention = 4 * self.d_model * self.d_head * self.n_heads
+        return self.n_layers * (attention + (3 if self.gated_mlp else 2) * self.d_model * self.d_mlp)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every entry by its name, those that follow from others too."""
+        return {**vars(self), **{name: getattr(self, name) for name in ("attn_scale", "d_vocab_out", "n_params")}}
 
     def checked_head(self, layer: Any, head: Any) -> tuple[int, int]:
         """The same (layer, head), counted from the start where a number is negative.
@@ -85,12 +124,14 @@ class HookedCLIPConfig(TowerConfig):
         patch_size: (height, width) of a patch in pixels.
         n_prefix_tokens: tokens before the patches: the class token, where there is one, and registers.
         n_registers: how many of them are registers, the last ones.
+        is_visual_model: read by TransformerLens.
     """
 
     image_size: tuple[int, int]
     patch_size: tuple[int, int]
     n_prefix_tokens: int = 1
     n_registers: int = 0
+    is_visual_model: bool = True
 
     @property
     def prefix_names(self) -> tuple[str, ...]:

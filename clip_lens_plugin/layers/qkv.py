@@ -67,6 +67,12 @@ class SplitQKV:
         return affine.weight, affine.bias_or_zeros()
 
 
+def by_head(qkv: QKV, number: int, x: Float[Tensor, "b n h d"]) -> Float[Tensor, "b n h k"]:
+    """Queries (0), keys (1) or values (2) of what each head reads by itself."""
+    weight, bias = (each.unflatten(0, (x.shape[2], -1)) for each in qkv.part(number))
+    return torch.einsum("bnhd,hkd->bnhk", x, weight) + bias
+
+
 @dataclass(frozen=True)
 class BiasInParts(Affine):
     """A packed projection whose bias is kept in parts, as EVA's, which has none for the keys."""

@@ -16,10 +16,13 @@ class TextEmbed(Protocol):
 
     Attributes:
         tokens: the embedding of token ids, whose weight tells the tower's device and dtype.
+        is_causal: whether a token sees only those before it and itself.
     """
 
     @property
     def tokens(self) -> nn.Embedding: ...
+    @property
+    def is_causal(self) -> bool: ...
 
     def __call__(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "#b #h m m"] | None]: ...
 
@@ -38,6 +41,11 @@ class OpenCLIPTextEmbed:
     def tokens(self) -> nn.Embedding:
         return self.holder.token_embedding
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it and itself."""
+        return self.holder.attn_mask is not None
+
     def __call__(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "#b #h n n"] | None]:
         dtype = self.holder.transformer.get_cast_dtype()
         x = self.tokens(ids).to(dtype) + self.holder.positional_embedding.to(dtype)
@@ -54,6 +62,11 @@ class TextTransformerEmbed:
     @property
     def tokens(self) -> nn.Embedding:
         return self.holder.token_embedding
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it and itself."""
+        return self.holder.attn_mask is not None
 
     def __call__(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "#b #h m m"] | None]:
         x, mask = self.holder._embeds(ids)

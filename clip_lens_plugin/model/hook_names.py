@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+
+from clip_lens_plugin.layers.inputs import SWITCHES
 
 V = TypeVar("V")
 
@@ -15,6 +17,13 @@ class HookNotFoundError(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class SwitchedOffError(HookNotFoundError, ValueError, AssertionError):
+    """The hook point is there only while a switch is on; the message names the switch.
+
+    TransformerLens's bridges raise a ValueError, its older models an AssertionError.
+    """
 
 
 class ByHookName(dict[str, V]):
@@ -41,6 +50,9 @@ def no_such_hook(name: object, what: str, known: Iterable[str]) -> HookNotFoundE
     names = list(known)
     blocks = [int(found.group(1)) for found in (re.match(r"blocks\.(\d+)\.", each) for each in names) if found]
     asked = re.match(r"blocks\.(\d+)\.", str(name))
+    switch = next((switch for switch, points in SWITCHES.items() if str(name).rpartition(".")[2] in points), None)
+    if switch and asked and int(asked.group(1)) in blocks and str(name) not in names:
+        return off(str(name), switch)
     if str(name) in names:
         rest = "It was not asked for, or its activation was dropped: name it in names_filter."
     elif blocks and asked and int(asked.group(1)) > max(blocks):
@@ -48,6 +60,30 @@ def no_such_hook(name: object, what: str, known: Iterable[str]) -> HookNotFoundE
     else:
         rest = f"The nearest of {len(names)} are {nearest(str(name), names, 3)}."
     return HookNotFoundError(f"{what} {str(name)!r}. {rest}")
+
+
+def off(name: str, switch: str) -> SwitchedOffError:
+    """The error for a hook point whose switch is off."""
+    return SwitchedOffError(f"{name!r} is off, so no hook on it would run. Call model.set_{switch}(True) first.")
+
+
+def switched_off(cfg: Any, chosen: Callable[[str], object]) -> SwitchedOffError | None:
+    """The error for the first hook point that a function chooses and whose switch is off, if there is one."""
+    layers = range(cfg.n_layers)
+    for switch in (switch for switch in SWITCHES if not getattr(cfg, switch)):
+        for point in SWITCHES[switch]:
+            for name in (f"blocks.{l}.{part}{point}" for l in layers for part in ("", "attn.")):
+                if chosen(name):
+                    return off(name, switch)
+    return None
+
+
+def nothing_chosen(model_name: str, n_points: int) -> HookNotFoundError:
+    """The error for a ``names_filter`` that chooses none of a model's hook points: its cache would be empty."""
+    return HookNotFoundError(
+        f"names_filter chooses none of {model_name}'s {n_points} hook points, which are hook_embed, "
+        f"blocks.0.attn.hook_z and so on: model.hook_dict has them all."
+    )
 
 
 def nearest(name: str, known: Iterable[object], n: int) -> list[str]:

@@ -19,8 +19,10 @@ from clip_lens_plugin.images.pictures import Picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
+from clip_lens_plugin.model.inputs.image_tokens import ImageTokens, pixels_of
 from clip_lens_plugin.model.inputs.pixels import check_batch
 from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.run_arguments import checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.text_side import TextSide
@@ -48,6 +50,11 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
         blocks.{l}.mlp.hook_{pre,post}                [b, n, d_mlp]
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_scale         [b, n, 1]
         {blocks.{l}.ln1, blocks.{l}.ln2, ln_final}.hook_normalized    [b, n, d]
+
+    after :meth:`set_use_split_qkv_input`, :meth:`set_use_attn_in` or :meth:`set_use_hook_mlp_in`::
+
+        blocks.{l}.hook_{q,k,v}_input, blocks.{l}.hook_attn_in        [b, n, h, d]    also under blocks.{l}.attn
+        blocks.{l}.hook_mlp_in                        [b, n, d]
 
     and, in towers that have them (p pool heads, k_p their width)::
 
@@ -222,30 +229,56 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
 
     # ------------------------------------------------------------------ running
 
-    def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
-        """The embedding M(I), not normalised, equal to open_clip's ``encode_image``.
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 height width"] | ImageTokens,
+        return_type: str | None = "embedding",
+        stop_at_layer: int | None = None,
+        **for_text: Any,
+    ) -> Float[Tensor, "b *rest"] | None:
+        """The embedding M(I) [b, e], not normalised, equal to open_clip's ``encode_image``.
 
         A warning says where pixels are hardly those of the model's own preprocessing (see
         :mod:`clip_lens_plugin.model.inputs.pixels`), or are NaN or infinite.
 
         Args:
             images: preprocessed images, of any floating-point dtype; they are cast to the weights' dtype and moved to
-                their device.
+                their device. Or what :func:`~clip_lens_plugin.model.inputs.image_tokens.image_tokens` made of them.
+            return_type: "logits" for M(I) · e_t of each label [b, t], None for nothing.
+            stop_at_layer: gives the stream [b, n, d] that enters this block instead, and runs nothing after it;
+                ``n_layers`` gives the last stream.
+            for_text: other arguments of TransformerLens's models; all are refused.
 
         Raises:
             PixelError: a ValueError and TypeError, if they are no floating-point tensor [b, 3, *cfg.image_size].
+            NotAvailableError: a ValueError and AttributeError, if logits are asked for and no labels are set.
+            ValueError, IndexError: for another ``return_type``, or a layer that there is not.
+            TypeError: for an argument that makes sense for text alone.
         """
-        check_batch(self, images)
+        refuse_text_arguments(self.cfg.model_name, for_text)
+        with_labels = checked_output(return_type) == "logits"
+        stop = checked_stop(stop_at_layer, self.cfg.n_layers)
+        if with_labels:
+            self.refuse_without_labels()
+        pixels = pixels_of(images)
+        check_batch(self, pixels)
         with self._run_lock:
             self.check_source()
             try:
-                x = self.hook_embed(self._parts.embed(images.to(self.cfg.device, self.cfg.dtype)))
-                for block in self.blocks:
+                x = self.hook_embed(self._parts.embed(pixels.to(self.cfg.device, self.cfg.dtype)))
+                for layer, block in enumerate(self.blocks):
+                    if layer == stop:
+                        return x
                     x = block(x)
-                return self.project(self._parts.pooling(x, self.ln_final))
+                if stop is not None:
+                    return x
+                embedding = self.project(self._parts.pooling(x, self.ln_final))
             except RuntimeError:
                 refuse_mixed_dtypes(self.clip.visual, self.cfg.model_name)
                 raise
+        if with_labels:
+            return self.logits(embedding)
+        return None if return_type is None else embedding
 
     @property
     def text(self) -> HookedText:

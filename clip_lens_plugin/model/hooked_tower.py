@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,16 +12,15 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 from clip_lens_plugin.adapters.tower import TowerParts
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.hook_point import HookPoint
-from clip_lens_plugin.model.caching import CachingModel
 from clip_lens_plugin.model.copies import Copies
+from clip_lens_plugin.model.described import describe
+from clip_lens_plugin.model.hooking import Hooking
 from clip_lens_plugin.model.property_errors import PropertyErrors
 from clip_lens_plugin.model.run_lock import RunLock
 from clip_lens_plugin.model.stacked_weights import StackedWeights
 
-Self = TypeVar("Self", bound="HookedTower")
 
-
-class HookedTower(PropertyErrors, StackedWeights, Copies, CachingModel):
+class HookedTower(PropertyErrors, StackedWeights, Copies, Hooking):
     """A tower's layers with their hooks, weights and projection, on the source's parameters.
 
     Args:
@@ -40,29 +37,10 @@ class HookedTower(PropertyErrors, StackedWeights, Copies, CachingModel):
         self.hook_embed = HookPoint()
         self.blocks = TypedModuleList(parts.blocks)
         self.ln_final = parts.ln_final
+        describe(parts, clip)
         if isinstance(parts.pooling, AttentionPool):
             self.pool = parts.pooling
         self._run_lock = RunLock()
-
-    @contextmanager
-    def hooks(self: Self, *args: Any, **kwargs: Any) -> Iterator[Self]:
-        """As in TransformerLens. Other threads' runs wait until the context ends: hooks are the model's."""
-        with self._run_lock, super().hooks(*args, **kwargs):
-            yield self
-
-    def alone(self) -> RunLock:
-        """What a thread holds, with ``with``, while it runs the model or looks at its hooks."""
-        return self._run_lock
-
-    def add_hook(self, *args: Any, **kwargs: Any) -> None:
-        """As in TransformerLens; waits until no other thread runs the model."""
-        with self._run_lock:
-            super().add_hook(*args, **kwargs)
-
-    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """As in TransformerLens; waits until no other thread runs the model."""
-        with self._run_lock:
-            super().reset_hooks(*args, **kwargs)
 
     # ------------------------------------------------------------------ weights
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import FactoredMatrix
 from transformer_lens.utilities.matrix import composition_scores
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.layers.block import Block
+from clip_lens_plugin.layers.circuits import Circuits
 from clip_lens_plugin.layers.config import TowerConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.model.tl_parameters import NamedWeights, block_weights
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge.composition_scores import CompositionScores
 
 
-class StackedWeights:
+class StackedWeights(Circuits):
     """Weights of a model with ``blocks``. Each access stacks copies; ``model.blocks[l].attn.W_O`` is a view.
 
     l layers, h heads, k head width, d model width. A LayerScale is part of ``W_O``, ``b_O``, ``W_out`` and ``b_out``.
@@ -88,16 +88,6 @@ class StackedWeights:
     @property
     def b_gate(self) -> Float[Tensor, "l d_mlp"] | None:
         return None if self.blocks[0].mlp.gate is None else self._stacked("mlp", "b_gate")
-
-    @property
-    def QK(self) -> FactoredMatrix:
-        """W_Q W_Kᵀ [l, h, d, d], as TransformerLens's factored matrix."""
-        return FactoredMatrix(self.W_Q, self.W_K.transpose(-2, -1))
-
-    @property
-    def OV(self) -> FactoredMatrix:
-        """W_V W_O [l, h, d, d], as TransformerLens's factored matrix."""
-        return FactoredMatrix(self.W_V, self.W_O)
 
     @property
     def all_head_labels(self) -> list[str]:

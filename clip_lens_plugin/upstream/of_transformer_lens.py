@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from inspect import unwrap
 from typing import Any
 
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
-from transformer_lens.model_bridge import TransformerBridge
 
 NAMES = (
     "transformer_lens.model_bridge:TransformerBridge._pos_slice_dim",
     "transformer_lens.model_bridge:TransformerBridge._gated_hook_reason",
     "transformer_lens.model_bridge:TransformerBridge._register_aliases",
+    "transformer_lens.model_bridge:TransformerBridge._validate_attention_fork_supported",
+    "transformer_lens.patching:generic_activation_patch",
     "transformer_lens.model_bridge.generalized_components:BlockBridge._check_stop_at_layer",
     "transformer_lens.model_bridge.generalized_components:BlockBridge._read_use_hook_mlp_in",
     "transformer_lens.model_bridge.generalized_components.base:GeneralizedComponent._fired_hook_out",
     "transformer_lens.model_bridge.generalized_components.base:GeneralizedComponent._suppress_next_hook_in",
 )
+
+PATCHING = "transformer_lens.patching", "generic_activation_patch"
+"""Module and name of what runs a model for all of TransformerLens's patching functions over indices."""
+
+POSITIONS = frozenset({"pos", "src_pos", "dest_pos"})
+"""What such a function calls its axes over positions."""
 
 OF_A_BRIDGE = ("_driver", "_hook_registry", "_hook_alias_registry")
 """Attributes that a bridge gets when it is made."""
@@ -39,13 +48,15 @@ def adopt_hooks(bridge: Any, aliases: dict[str, Any]) -> None:
         bridge._hook_registry[name] = getattr(bridge, name)
 
 
-def fires(bridge: Any, name: str) -> bool:
-    """Whether a hook point is run at all with the bridge's settings."""
-    return bridge._gated_hook_reason(name) is None
+def gate(bridge: Any, name: str) -> str | None:
+    """The switch that keeps a hook point from being run with the bridge's settings; None where none does."""
+    return bridge._gated_hook_reason(name)
 
 
 def sliced_dimension(name: str, point: HookPoint | None) -> int | None:
     """The dimension of positions, as TransformerLens takes it from a hook point's name."""
+    from transformer_lens.model_bridge import TransformerBridge  # Takes long, and a model without a bridge needs none.
+
     return TransformerBridge._pos_slice_dim(name, point)
 
 
@@ -72,3 +83,17 @@ def wrapped_by(component: nn.Module) -> nn.Module | None:
 def plain_name(name: str) -> str:
     """The name that a weight or module has without the bridge."""
     return name.replace(f".{ORIGINAL}", "")
+
+
+def counts_positions() -> bool:
+    """Whether the call comes from a patching function over positions that was given no indices, and so counts them."""
+    patching = sys.modules.get(PATCHING[0])
+    if patching is None:
+        return False
+    code = unwrap(getattr(patching, PATCHING[1])).__code__
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is code:
+            return not POSITIONS.isdisjoint(frame.f_locals.get("index_axis_names") or ())
+        frame = frame.f_back
+    return False

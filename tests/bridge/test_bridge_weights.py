@@ -41,6 +41,7 @@ def test_weights_are_the_same(pair: Pair):
     for part, name in [("ln1", "w"), ("ln2", "b"), ("attn", "W_O"), ("mlp", "b_in"), ("mlp", "W_out")]:
         assert_same(*pair.both(lambda m, x, p=part, n=name: getattr(getattr(m.blocks[1], p), n)), f"{part}.{name}")
     assert_same(*pair.both(lambda m, x: [m.ln_final.w, m.ln_final.b]), "ln_final")
+    assert_same(*pair.both(lambda m, x: [m.blocks[1].attn.OV.AB, m.blocks[1].attn.QK.AB]), "circuits of a layer")
     assert_same(*pair.both(lambda m, x: [m.OV.AB, m.QK.AB, m.OV.svd()[1], m.all_head_labels]), "circuits")
     for mode in "QKV":
         found, expected = pair.both(lambda m, x, mode=mode: m.all_composition_scores(mode))
@@ -105,7 +106,8 @@ def readings(positions: Any) -> dict[str, Callable[[Any, Tensor], Any]]:
     return {
         "W_U": lambda m, x: m.W_U,
         "b_U": lambda m, x: m.b_U,
-        "unembed": lambda m, x: m.unembed(cached(m, x)["resid_post", -1]),
+        "unembed": lambda m, x: m.unembed(m.ln_final(cached(m, x)["resid_post", -1])),
+        "unembed's weights": lambda m, x: [m.unembed.W_U, m.unembed.b_U],
         "directions": lambda m, x: m.tokens_to_residual_directions(torch.tensor([0, 2])),
         "direction": lambda m, x: m.tokens_to_residual_directions("the sea"),
         "logit_attrs name": lambda m, x: attrs(m, x, "a cat"),
@@ -129,6 +131,8 @@ def test_labels_are_the_vocabulary(pair: Pair, positions: Any):
         else:
             assert_same(*pair.both(call), what)
     assert_same(*pair.both(lambda m, x: [m.to_single_token("the sea"), m.to_tokens(LABELS[1:]).tolist()]), "names")
+    assert_same(*pair.both(lambda m, x: [m.to_string(2), m.to_str_tokens([3, 0]), m.to_single_str_token(1)]), "strings")
+    assert_same(*pair.both(lambda m, x: m(x, return_type="logits")), "logits")
 
 
 def test_the_last_reading_is_the_models_own_output(pair: Pair):
@@ -143,9 +147,8 @@ def test_what_labels_cannot_answer_is_refused(pair: Pair):
     for model in (pair.bridge, pair.hooked):
         with pytest.raises(ValueError, match="'dog' is not among the labels"):
             model.to_single_token("dog")
-    for method in ("to_string", "to_str_tokens", "to_single_str_token", "get_token_position"):
-        with pytest.raises(NotImplementedError, match=r"no tokens to show.*labels.names"):
-            getattr(pair.bridge, method)(torch.tensor([1]))
+    with pytest.raises(NotImplementedError, match=r"no tokens to show.*labels.names"):
+        pair.bridge.get_token_position(torch.tensor([1]))
     with pytest.raises(AttributeError, match="no token embeddings W_E"):
         _ = pair.bridge.W_E
     with pytest.raises(AttributeError, match="W_pos is only defined for"):
@@ -156,8 +159,11 @@ def test_without_labels_the_first_step_is_named(tmp_path):
     bridge = boot(tmp_path / "model", KINDS["CLIPModel"]())
     hooked = as_hooked_clip(bridge)
     for model in (bridge, hooked):
+        assert not hasattr(model, "W_U")
         with pytest.raises(ValueError, match=r"No text labels are set. Call model.set_labels"):
             _ = model.W_U
+        with pytest.raises(AttributeError, match=r"No text labels are set. Call model.set_labels"):
+            model(torch.zeros(1, 3, 32, 32), return_type="logits")
         with pytest.raises(ValueError, match="No text labels are set"):
             SVDInterpreter(model).get_singular_vectors("w_in", 0)
     with pytest.raises(ValueError, match="without a tokenizer"):
@@ -181,12 +187,13 @@ def test_labels_can_be_the_bridges_own_texts(with_texts):
         (lambda b, x: b("a text"), ValueError, "Visual models require tensor input"),
         (lambda b, x: b.run_with_cache("a text"), AssertionError, "Tokenizer must be set"),
         (lambda b, x: b(x, return_type="loss"), ValueError, "do not support return_type='loss'"),
-        (lambda b, x: b(x, return_type="predictions"), AssertionError, "Tokenizer required"),
+        (lambda b, x: b(x, return_type="predictions"), ValueError, "do not support return_type='predictions'"),
+        (lambda b, x: b(x, prepend_bos=True), TypeError, "prepend_bos is for language models"),
+        (lambda b, x: b.run_with_hooks(x, attention_mask=x[:, 0, 0]), ValueError, "attention_mask is for language"),
+        (lambda b, x: b(x, stop_at_layer=4), IndexError, "stop_at_layer must be -3 to 3, got 4"),
         (lambda b, x: b.generate("a text"), NotImplementedError, "generation is not supported"),
         (lambda b, x: b(x[..., :-8]), ValueError, r"takes images of shape \[batch, 3, 32, 32\], got \[3, 3, 32, 24\]"),
         (lambda b, x: b(x[0]), ValueError, r"takes images of shape \[batch, 3, 32, 32\], got \[3, 32, 32\]"),
-        (lambda b, x: b.set_use_split_qkv_input(True), NotImplementedError, "use_split_qkv_input"),
-        (lambda b, x: b.set_use_attn_in(True), NotImplementedError, "use_attn_in"),
         (lambda b, x: cached(b, x).compute_ssm_state(0), TypeError, "has no state-reconstructing SSM"),
         (lambda b, x: cached(b, x).compute_ssm_effective_attention(0), TypeError, "has no SSM mixer"),
         (lambda b, x: direct_logit_attribution(b, x, "a cat"), ValueError, "requires compatibility mode"),

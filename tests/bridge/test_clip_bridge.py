@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformer_lens import ActivationCache, patching
 
+from clip_lens_plugin import as_hooked_clip
 from clip_lens_plugin.layers.attention_pool import is_of_query
 from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Pair
@@ -176,6 +177,15 @@ def test_a_run_stops_at_a_layer(pair: Pair):
         assert_same(stopped, expected["resid_pre", 2], "run_with_cache")
         assert "blocks.2.hook_resid_pre" not in cache
         assert_same(pair.bridge(pair.images, stop_at_layer=-1), expected["resid_pre", 2], "forward")
+        for stop in range(N_LAYERS + 1):
+            edit = [("blocks.1.hook_resid_post", returned)]
+            assert_same(*pair.both(lambda m, x, s=stop: m(x, stop_at_layer=s)), f"before {stop}")
+            calls = pair.both(lambda m, x, s=stop, e=edit: m.run_with_hooks(x, fwd_hooks=e, stop_at_layer=s))
+            assert_same(*calls, f"hooked, before {stop}")
+            found, kept = zip(*pair.both(lambda m, x, s=stop: m.run_with_cache(x, stop_at_layer=s)), strict=True)
+            assert_same(*found, f"cached, before {stop}")
+            assert set(kept[1]) <= set(kept[0])
+            assert not any(name.startswith(("ln_final", "pool", f"blocks.{stop}.")) for cache in kept for name in cache)
         with pytest.raises(NotImplementedError, match="start_at_layer is not supported for vision"):
             pair.bridge(expected["resid_pre", 1], start_at_layer=1)
 
@@ -232,6 +242,76 @@ def test_hooks_stay_until_they_are_reset(pair: Pair):
     found, expected = pair.both(run)
     assert_same(found, expected, "hooks")
     assert min(distance(found[0], found[1]), distance(found[1], found[2])) > 1e-4
+
+
+# ---------------------------------------------------------------------- switches
+
+SWITCHED = {
+    "set_use_split_qkv_input": ("hook_q_input", "attn.hook_k_input", "hook_v_input"),
+    "set_use_attn_in": ("hook_attn_in", "attn.hook_attn_in"),
+    "set_use_hook_mlp_in": ("hook_mlp_in",),
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHED)
+def test_switched_inputs_are_the_same(pair: Pair, switch: str):
+    plain = pair.bridge(pair.images)
+    for point in SWITCHED[switch]:
+        name = f"blocks.1.{point}"
+        for call in (
+            lambda m, x, name=name: m.run_with_hooks(x, fwd_hooks=[(name, returned)]),
+            lambda m, x, name=name: m.add_hook(name, returned),
+            lambda m, x, name=name: cached(m, x, names_filter=name),
+            lambda m, x, name=name: cached(m, x, names_filter=lambda each: each == name),
+        ):
+            for model in (pair.bridge, pair.hooked):
+                with pytest.raises(ValueError, match=rf"{switch}\(True\)"):
+                    call(model, pair.images)
+        for model in (pair.bridge, pair.hooked):
+            getattr(model, switch)(True)
+        try:
+            assert_same(*pair.both(lambda m, x, n=name: cached(m, x, names_filter=[n])[n]), name)
+            for edit in (in_place, returned):
+                hooks = [(name, edit), ("blocks.1.ln1.hook_scale", returned)]
+                found, expected = pair.both(lambda m, x, h=hooks: m.run_with_hooks(x, fwd_hooks=h))
+                assert_same(found, expected, name)
+                assert distance(found, pair.hooked.run_with_hooks(pair.images, fwd_hooks=hooks[1:])) > 1e-5
+            assert as_hooked_clip(pair.bridge).labels is not None, "the bridge is still known"
+        finally:
+            for model in (pair.bridge, pair.hooked):
+                getattr(model, switch)(False)
+    assert torch.equal(pair.bridge(pair.images), plain)
+
+
+def test_a_filter_that_chooses_nothing_is_an_error(pair: Pair):
+    for model in (pair.bridge, pair.hooked):
+        with pytest.raises(KeyError, match="names_filter chooses none of"):
+            model.run_with_cache(pair.images, names_filter=lambda name: name.endswith("hook_zz"))
+
+
+def test_a_hook_is_put_before_others(pair: Pair):
+    def run(model: Any, images: Tensor) -> Tensor:
+        model.add_hook("blocks.1.hook_resid_post", returned)
+        model.add_hook("blocks.1.hook_resid_post", lambda x, hook: x.cos(), prepend=True)
+        model.add_hook(lambda name: name == "blocks.0.hook_resid_post", returned, prepend=True)
+        return model(images)
+
+    assert_same(*pair.both(run), "prepended")
+
+
+FIELDS = (
+    *("n_layers", "n_heads", "d_model", "d_head", "d_mlp", "n_ctx", "d_vocab", "d_vocab_out", "eps", "attn_scale"),
+    *("n_params", "positional_embedding_type", "attention_dir", "normalization_type", "n_key_value_heads"),
+    *("gated_mlp", "attn_only", "final_rms", "parallel_attn_mlp", "original_architecture", "default_prepend_bos"),
+    *("use_attn_result", "use_attn_in", "use_split_qkv_input", "use_hook_mlp_in", "is_visual_model"),
+)
+
+
+def test_what_tools_read_of_the_config_is_the_same(pair: Pair):
+    for name in FIELDS:
+        assert getattr(pair.bridge.cfg, name) == getattr(pair.hooked.cfg, name), name
+    assert set(FIELDS) <= set(pair.hooked.cfg.to_dict())
+    assert set(FIELDS) <= set(pair.bridge.cfg.to_dict())
 
 
 # ---------------------------------------------------------------------- patching

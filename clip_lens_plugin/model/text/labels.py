@@ -86,7 +86,7 @@ class Labels:
             raise ValueError(f"{name!r} is not among the labels.{hint} Set them with set_labels.")
         return self._positions[name]
 
-    def indices(self, tokens: str | int | list[str] | Int[Tensor, "..."]) -> int | Int[Tensor, "..."]:
+    def indices(self, tokens: Any) -> int | Int[Tensor, "..."]:
         """Positions of labels that are given by name or already by position.
 
         Args:

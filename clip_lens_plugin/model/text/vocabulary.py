@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_texts
+from clip_lens_plugin.arguments import checked_index, checked_texts
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from clip_lens_plugin.model.text.labels import Labels
+from clip_lens_plugin.model.text.unembed import Unembed
 
 
 class Vocabulary:
@@ -29,6 +30,7 @@ class Vocabulary:
         ln_final: Any
         pooling: Any
         W_P: Any
+        b_P: Any
         encode_text: Any
         text_probe: Any
         text_state: Any
@@ -106,14 +108,30 @@ class Vocabulary:
 
     @property
     def b_U(self) -> Float[Tensor, " t"]:
-        """Zeros: a CLIP's dot products have no bias. Raises NotAvailableError as :attr:`W_U`."""
+        """E b_P: what the projection's own bias adds; zeros where it has none. Raises as :attr:`W_U`."""
         self._refuse_attention_pool()
-        embeddings = self._required_labels().embeddings
-        return embeddings.new_zeros(len(embeddings))
+        if self.b_P is None:
+            embeddings = self._required_labels().embeddings
+            return embeddings.new_zeros(len(embeddings))
+        return self.logits(self.b_P.to(self.cfg.dtype))
 
-    def unembed(self, normalized: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch t"]:
-        """Dot products with the labels' embeddings, from ``ln_final``'s output."""
-        return normalized @ self.W_U + self.b_U
+    @property
+    def unembed(self) -> Unembed:
+        """From ``ln_final``'s output to the labels: an object with ``W_U`` and ``b_U`` that is called."""
+        return Unembed(self)
+
+    def refuse_without_labels(self) -> None:
+        """Raises NotAvailableError if no labels are set; ValueError if the text tower was changed since."""
+        self._current_labels()
+
+    def logits(self, embedding: Float[Tensor, "*b e"]) -> Float[Tensor, "*b t"]:
+        """M(I) · e_t for each label, from the embedding. CLIP's logit, with norm, scale and bias, is a classifier's.
+
+        Raises:
+            NotAvailableError: if no labels are set.
+            ValueError: if the text tower was changed since it embedded the labels.
+        """
+        return embedding @ self._current_labels().embeddings.T
 
     def to_single_token(self, label: str) -> int:
         """Position of a label. Raises ValueError for an unknown one."""
@@ -123,6 +141,38 @@ class Vocabulary:
         """Positions of labels. Raises ValueError for an unknown one."""
         labels = [labels] if isinstance(labels, str) else labels
         return torch.tensor([self.to_single_token(label) for label in labels], device=self.cfg.device)
+
+    def to_string(self, tokens: Any) -> str | list[Any]:
+        """The label at a position; a list of them where there are several, shaped as the positions are.
+
+        Args:
+            tokens: a position, or positions in a list, array or tensor.
+
+        Raises:
+            NotAvailableError: if no labels are set.
+            ValueError: if they are no whole numbers.
+            IndexError: for a position outside the labels.
+        """
+        labels = self._required_labels()
+        found = labels.indices(tokens)
+        if isinstance(found, Tensor) and found.numel() != 1:
+            return _named(found.tolist(), labels.names)
+        return labels.names[int(found)]
+
+    def to_str_tokens(self, input: Any) -> list[Any]:
+        """The labels at positions, as a list. A label stands for itself; a list of labels gives a list of lists.
+
+        Raises as :meth:`to_string`, and ValueError for an unknown label.
+        """
+        if isinstance(input, list | tuple) and any(isinstance(each, str) for each in input):
+            return [self.to_str_tokens(each) for each in input]
+        found = self.to_string(input)
+        return [found] if isinstance(found, str) else found
+
+    def to_single_str_token(self, int_token: int) -> str:
+        """The label at one position. Raises as :meth:`to_string`."""
+        labels = self._required_labels()
+        return labels.names[checked_index("label", int_token, len(labels.names))]
 
     def tokens_to_residual_directions(
         self, tokens: str | int | list[str] | Int[Tensor, "..."]
@@ -141,3 +191,7 @@ class Vocabulary:
         labels = self._current_labels()
         chosen = labels.embeddings[labels.indices(tokens)]
         return (chosen @ self.W_P.to(chosen.dtype).T) * self.ln_final.w
+
+
+def _named(positions: Any, names: tuple[str, ...]) -> Any:
+    return [_named(each, names) if isinstance(each, list) else names[each] for each in positions]

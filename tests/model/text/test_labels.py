@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.text.labels import Labels
 from tests.conftest import random_images
+from tests.families import FAMILIES
 
 NAMES = ["a dog", "a cat", "the sea"]
 
@@ -69,6 +73,66 @@ def test_labels_are_the_models_vocabulary(model: HookedCLIP, tokenizer) -> None:
     assert torch.equal(model.b_U, torch.zeros(3, dtype=torch.float64))
     assert model.to_single_token("a cat") == 1
     assert torch.equal(model.to_tokens(["the sea", "a dog"]), torch.tensor([2, 0]))
+
+
+def test_unembed_is_an_object_of_the_model(model: HookedCLIP) -> None:
+    assert hasattr(model, "unembed")
+    with pytest.raises(ValueError, match="No text labels are set"):
+        model.unembed(torch.zeros(1, 48, dtype=torch.float64))
+    assert not hasattr(model.unembed, "W_U")
+    kept = model.unembed
+    model.set_labels(NAMES)
+    assert torch.equal(kept.W_U, model.W_U)
+    assert torch.equal(kept.b_U, model.b_U)
+    model.set_labels(NAMES[:2])
+    assert kept.W_U.shape == (48, 2)
+
+
+@pytest.mark.parametrize("kind", ["plain", "norm_then_mean", "clipa", "projection with a bias", "SigLIP"])
+def test_unembedding_the_normalised_stream_gives_the_logits(kind: str) -> None:
+    """M(I) · e_t, at the class token, or in the mean over what is pooled."""
+    clip: Any = FAMILIES["registers" if kind == "projection with a bias" else kind]()
+    if kind == "projection with a bias":
+        clip.visual.head[0].bias = torch.nn.Parameter(torch.randn(24, generator=torch.Generator().manual_seed(5)))
+    model = HookedCLIP.from_open_clip(clip.double().requires_grad_(False))
+    rows = torch.randn(3, model.cfg.d_embed, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    images, embeddings = random_images(model), torch.nn.functional.normalize(rows, dim=-1)
+    model.set_labels(NAMES, embeddings)
+    expected = clip.encode_image(images) @ embeddings.T
+    torch.testing.assert_close(model(images, return_type="logits"), expected, rtol=1e-10, atol=1e-10)
+    if kind == "SigLIP":
+        with pytest.raises(AttributeError, match="pools by attention"):
+            model.unembed(torch.zeros(1, 48, dtype=torch.float64))
+        return
+    stream = model(images, stop_at_layer=model.cfg.n_layers)
+    if kind == "clipa":
+        stream = stream[:, 1:].mean(1, keepdim=True)
+    read = model.unembed(model.ln_final(stream))
+    read = read[:, 1:].mean(1) if kind == "norm_then_mean" else read[:, 0]
+    torch.testing.assert_close(read, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_labels_at_positions(model: HookedCLIP) -> None:
+    with pytest.raises(ValueError, match="No text labels are set"):
+        model.to_string(0)
+    model.set_labels(NAMES)
+    assert [model.to_string(each) for each in (1, -1, torch.tensor(2), torch.tensor([0]), [1])] == [
+        *("a cat", "the sea", "the sea", "a dog", "a cat")
+    ]
+    assert model.to_string(torch.tensor([[2, 0], [1, 1]])) == [["the sea", "a dog"], ["a cat", "a cat"]]
+    assert model.to_str_tokens("a cat") == model.to_str_tokens(1) == model.to_str_tokens(np.array([1])) == ["a cat"]
+    assert model.to_str_tokens(torch.tensor([2, 0])) == model.to_str_tokens([2, 0]) == ["the sea", "a dog"]
+    assert model.to_str_tokens(["a cat", "the sea"]) == [["a cat"], ["the sea"]]
+    assert [model.to_single_str_token(model.to_single_token(name)) for name in NAMES] == NAMES
+    with pytest.raises(ValueError, match="whole numbers"):
+        model.to_string(torch.tensor([1.5, 2.0]))
+    for wrong, error in [(3, IndexError), (True, ValueError)]:
+        with pytest.raises(error):
+            model.to_string(wrong)
+        with pytest.raises(error):
+            model.to_single_str_token(wrong)
+    with pytest.raises(ValueError, match="'a cow' is not among the labels"):
+        model.to_str_tokens(["a cow"])
 
 
 def test_residual_directions(model: HookedCLIP) -> None:

@@ -20,6 +20,9 @@ from clip_lens_plugin.shown import Shown
 MOST_NAMED = 6
 """Heads that are named in a sentence; of more the number of the others is told."""
 
+WORDS_NAMED = 3
+"""Words that are named in a sentence."""
+
 LONGEST_TEXT = 120
 """Characters of a text in a sentence."""
 
@@ -38,6 +41,8 @@ class Decision(Shown):
         heads: the gap over heads, MLPs and constants: part, layer, head, gap, and removed (what is taken from the gap
             if the head is replaced in the sum).
         patches: the gap over source patches, all heads summed, and what comes from no head: part, row, column, gap.
+        words: the gap over the words of both texts and what comes from no head of the text tower: part, text, word,
+            gap; None for a classifier's classes, and where the text tower cannot be taken apart.
         removed: heads without which the answer flips, see :func:`~clip_lens_plugin.decisions.removal.removals`; none if
             no head speaks for the answer.
         ablation: "mean" or "zero".
@@ -60,11 +65,12 @@ class Decision(Shown):
     grid_size: tuple[int, int]
     pictured: Pictured | None = None
     spans: TextSpanResult | None = None
+    words: GapTable | None = None
 
     @property
     def tables(self) -> tuple[GapTable, ...]:
         """Each of them sums to the gap."""
-        return self.heads, self.patches
+        return (self.heads, self.patches, *([] if self.words is None else [self.words]))
 
     @property
     def answer(self) -> str:
@@ -84,8 +90,8 @@ class Decision(Shown):
     @property
     def name(self) -> str:
         """Of the image: its file's, or "image 0"."""
-        known = None if self.pictured is None else self.pictured.photographs
-        return "image 0" if known is None else known[0].name
+        known = None if self.pictured is None else self.pictured.photograph
+        return "image 0" if known is None else known.name
 
     def map(self) -> PatchTextMap:
         """The gap over patches as a patch-text map, "A rather than B"."""
@@ -98,7 +104,7 @@ class Decision(Shown):
             elif str(part).startswith("class token"):
                 beside += gap
         text = f"{self.texts[0]} rather than {self.texts[1]}"
-        return PatchTextMap(values[None, None], values.new_tensor([[beside]]), (text,), self.pictured)
+        return PatchTextMap(values[None, None], values.new_tensor([[beside]]), (text,), (self.pictured or Pictured(),))
 
     def sentences(self) -> tuple[str, ...]:
         """What was found, in words: the answer, what flips it, what chance does, and what is claimed."""
@@ -107,9 +113,21 @@ class Decision(Shown):
         return (
             f"{quoted[0]} ({signed(nearer, 4)}) rather than {quoted[1]} ({signed(farther, 4)}): a gap of "
             f"{signed(abs(self.gap), 4)} in the cosine.",
+            *self._of_words(),
             *self._of_removal(),
             f"Removed heads write {self.replaced_by}. This is of this image and these two texts alone.",
         )
+
+    def _of_words(self) -> list[str]:
+        if self.words is None:
+            return []
+        columns = (self.words.rows[name] for name in ("part", "text", "word", "gap"))
+        told = [
+            f"“{one_line(str(word), LONGEST_TEXT)}” of “{one_line(str(text), LONGEST_TEXT)}” ({signed(float(gap), 4)})"
+            for part, text, word, gap in zip(*columns, strict=True)
+            if part == "word"
+        ][:WORDS_NAMED]
+        return [f"The words that add most to or take most from the first cosine less the second: {', '.join(told)}."]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:
@@ -139,7 +157,7 @@ class Decision(Shown):
         return found
 
     def to_dataframe(self) -> pd.DataFrame:
-        """The tables one under the other: table, part, layer, head, row, column, gap, removed.
+        """The tables one under the other: table, part, layer, head, row, column, text, word, gap, removed.
 
         The gaps of one table sum to the gap.
         """

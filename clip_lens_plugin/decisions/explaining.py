@@ -18,13 +18,14 @@ from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decisions.gaps import GapTable, head_table, patch_table
 from clip_lens_plugin.decisions.removal import Question, RemovedHeads, cosines, removals, runs_without
 from clip_lens_plugin.decisions.replacing import Replacement
+from clip_lens_plugin.decisions.words import word_table
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.component_shares import component_scores
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.runs import decompose_images
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.hints import given_as
-from clip_lens_plugin.maps.pictured import Pictured
+from clip_lens_plugin.maps.pictured import followed, pictured_of
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_image
@@ -62,7 +63,8 @@ def explain(
 ) -> Decision:
     """Why the image is nearer to one text than to another.
 
-    The gap between the two cosines is taken apart exactly, over heads and over patches. Then heads that speak for the
+    The gap between the two cosines is taken apart exactly: over heads, over patches and, of two texts, over their
+    words. Then heads that speak for the
     answer are removed, the one that speaks most for it first: in the sum (direct), and in runs of the model, where
     later layers react (total).
 
@@ -96,7 +98,7 @@ def explain(
         raise ValueError(
             f"Texts describe what heads write over many images: give {given_as('means')} as well, images or a store."
         )
-    given = given_image(model, image)
+    given = followed(given_image(model, image))
     with given.checked():
         pixels = given.pixels(slice(None))
         own = decompose_images(model, pixels, tokens=True).normalized()
@@ -117,7 +119,8 @@ def explain(
         replaced_by=replacement.told,
         n_heads=model.cfg.n_layers * model.cfg.n_heads,
         grid_size=model.cfg.grid_size,
-        pictured=Pictured.of(given),
+        pictured=pictured_of(given)[0],
+        words=word_table(model, own.embedding, (names[0], names[1]), asked.gap) if isinstance(a, str) else None,
         spans=_described(model, texts, replacement, heads, found),
     )
 

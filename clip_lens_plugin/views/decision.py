@@ -54,8 +54,7 @@ def decision_view(
             of another size.
     """
     if placement is None:
-        pictured = decision.pictured or Pictured(None, None)
-        picture, placement = pictured.placed(decision.grid_size, None if picture is None else [picture])[0]
+        picture, placement = (decision.pictured or Pictured()).placed(decision.grid_size, picture)
     elif picture is None:
         raise ValueError("The placement is of a photograph: give the picture as well.")
     picture = upright_rgb(picture)

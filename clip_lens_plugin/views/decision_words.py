@@ -8,15 +8,19 @@ from typing import Any
 
 from clip_lens_plugin.decisions.decision import Decision, named
 from clip_lens_plugin.decisions.gaps import GapTable
+from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.charts import records
 from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.summaries import PARTS
 
-N_HEADS, N_PATCHES = 8, 5
-"""Of the largest heads and patches, which are shown one by one."""
+N_HEADS, N_PATCHES, N_WORDS = 8, 5, 8
+"""Of the largest heads, patches and words, which are shown one by one."""
 
 N_TEXTS = 3
 """Of a head."""
+
+LONGEST = 60
+"""Characters of a text."""
 
 NAMES = {**PARTS, "mlp": "MLPs", "attn_bias": "attention biases", "edits": "hooks' edits"}
 """Parts that come from no head, several of a kind together."""
@@ -94,7 +98,8 @@ class Block:
 
 def blocks(decision: Decision) -> tuple[Block, ...]:
     """A block for each table."""
-    return heads_block(decision), patches_block(decision)
+    words = [] if decision.words is None else [words_block(decision.words)]
+    return (heads_block(decision), patches_block(decision), *words)
 
 
 def heads_block(decision: Decision) -> Block:
@@ -123,6 +128,15 @@ def patches_block(decision: Decision) -> Block:
         place = int(row["row"]), int(row["column"])
         found.append(Line(f"row {place[0]}, column {place[1]}", float(row["gap"]), mark=mark, place=place))
     return Block.of("Patches, through all heads", found, decision.patches, "patch", "the other {} patches")
+
+
+def words_block(table: GapTable) -> Block:
+    """The largest words, and what comes from no head of the text tower."""
+    found = [
+        Line(f"{one_line(row['word'], LONGEST)} in “{one_line(row['text'], LONGEST)}”", float(row["gap"]))
+        for row in _largest(table, "word", N_WORDS)
+    ]
+    return Block.of("Words, through the text tower's heads", found, table, "word", "the other {} words")
 
 
 def _largest(table: GapTable, part: str, n: int) -> list[dict[str, Any]]:

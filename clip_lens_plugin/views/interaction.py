@@ -13,7 +13,7 @@ from clip_lens_plugin.arguments import checked_choice, checked_indices
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.interaction.interacting import Interaction
 from clip_lens_plugin.maps.crop_geometry import Geometry, Interpolation, Placement
-from clip_lens_plugin.maps.pictured import Pictured
+from clip_lens_plugin.maps.pictured import Pictured, all_placed
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
@@ -146,8 +146,9 @@ def _placed(
     if pictures is None and found.images.photographs is None:
         return [(None, None)] * len(found.images)
     height, width = model.cfg.image_size
-    pictured = Pictured(found.images.photographs, Geometry.of(model.preprocess, (width, height)))
-    return list(pictured.placed(model.cfg.grid_size, pictures))
+    geometry = Geometry.of(model.preprocess, (width, height))
+    known = found.images.photographs or (None,) * len(found.images)
+    return list(all_placed([Pictured(each, geometry) for each in known], model.cfg.grid_size, pictures))
 
 
 # ---------------------------------------------------------------- layers and heads

@@ -48,7 +48,7 @@ def decision(spans) -> Decision:
     random = (0.2, 0.3, -0.01)
     first = RemovedHeads(((3, 3),), "table", -0.05, 0.125, False, "a dog", random, 1)
     second = RemovedHeads(((3, 3), (3, 0)), "run", -0.11, -0.0625, True, EVIL_TEXT, random, 0)
-    pictured = Pictured((Photograph(PHOTO, EVIL),), None, as_seen=True)
+    pictured = Pictured(Photograph(PHOTO, EVIL), None, as_seen=True)
     return Decision(
         texts=("a dog", EVIL_TEXT),
         cosines=(0.5, 0.25),

@@ -226,6 +226,7 @@ def drawing(given: Given) -> Any:
     drawn = [views.patch_text_view(maps, pictures[:1]), views.head_text_view(scores, pictures[0])]
     drawn.append(views.decision_view(lens.explain(model, images[0], *TEXTS[:2], random_sets=0), pictures[0]))
     cache = model.run_with_cache(images)[1]
+    drawn.append(views.interaction_view(lens.interaction(model, images[:1], TEXTS[:1]), pictures[:1]))
     drawn.append(views.attention_view(model, cache, 1, pictures[0]))
     if given.by_class_token:
         rows = torch.stack([cache["pattern", layer][0, :, 0] for layer in range(3)])

@@ -20,7 +20,8 @@ def running(given: Given) -> Any:
     found, cache = model.run_with_cache(images)
     kept, _ = model.run_with_cache(images, names_filter=["blocks.0.attn.hook_z"], pos_slice=0)
     model.get_caching_hooks("blocks.0.hook_resid_post", pos_slice=0)
-    return model.forward(images), found, kept, dict(cache.cache_dict), model.project(found[:, :0].new_ones(2, 48))
+    tokens = model(lens.image_tokens(model, images))
+    return model.forward(images), tokens, found, kept, dict(cache.cache_dict), model.project(found[:, :0].new_ones(2, 48))
 
 
 @case
@@ -53,6 +54,22 @@ def verifying(given: Given) -> Any:
     model.check_source()
     assert model.verify(given.images[:2]).holds
     return model.verify().images, len(model.source_blocks)
+
+
+@case
+def texts(given: Given) -> Any:
+    model, text = given.model, given.model.text
+    assert isinstance(text, lens.HookedText)
+    assert text.verify().holds
+    assert model.verify(given.images[:1]).text is not None
+    found = lens.decompose_text(model, TEXTS[:3])
+    assert isinstance(found, lens.TextContributions)
+    whole = lens.decompose(text, text.run_with_cache(TEXTS[:2])[1]).embedding, text(text.to_tokens(TEXTS[:2]))
+    both = lens.interaction(model, given.images[:2], found, centred=(given.others, TEXTS))
+    assert isinstance(both, lens.Interaction)
+    assert given.parts.photographs is None
+    parts = found.by_token(), found.by_word(), found.words(0, 1), [each.tokens for each in found.spelt]
+    return whole, parts, both.heads(), both.layers(), both.terms(), both.words(), both.tokens()
 
 
 @case

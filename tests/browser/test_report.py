@@ -126,3 +126,16 @@ def test_its_maps_can_be_explored(report, open_offline):
     page.mouse.move(0, 0)
     assert explorer.locator(".cl-readout").inner_text().startswith("Layer 5, head 0")
     assert page.locator("[data-kind='patch-text']").nth(0).locator(".cl-readout").inner_text().startswith("All heads")
+
+
+def test_numbers_of_an_axis_lie_over_no_bar(report, open_offline):
+    page = open_offline(report, 390)
+    edges = """(selector) => [...document.querySelectorAll(selector)].map((each) => {
+      const box = each.getBoundingClientRect();
+      return [box.left, box.right];
+    })"""
+    numbers = page.evaluate(edges, ".chart .plot > span")
+    bars = page.evaluate(edges, ".chart .plot > i.heads, .chart .plot > i.mlp")
+    assert len(numbers) >= 2
+    assert max(right for _, right in numbers) <= min(left for left, _ in bars)
+    assert min(left for left, _ in numbers) >= 0

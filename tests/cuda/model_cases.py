@@ -25,6 +25,20 @@ def running(given: Given) -> Any:
 
 
 @case
+def running_by_switches(given: Given) -> Any:
+    model, tokens = given.model, lens.image_tokens(given.model, given.images)
+    model.set_use_split_qkv_input(True)
+    model.set_use_hook_mlp_in(True)
+    edits = [("blocks.1.attn.hook_k_input", lambda x, hook: x * 1.5), ("blocks.1.hook_mlp_in", lambda x, hook: x + 1)]
+    edited = model.run_with_hooks(tokens, fwd_hooks=edits)
+    found = model.run_with_cache(tokens, pos_slice=0)[1]["blocks.0.hook_q_input"]
+    model.set_use_split_qkv_input(False)
+    model.set_use_hook_mlp_in(False)
+    model.set_labels(["a", "b"], torch.eye(2, model.cfg.d_embed))
+    return edited, found, model(tokens, stop_at_layer=1), model(tokens, return_type="logits")
+
+
+@case
 def pictures_and_texts(given: Given) -> Any:
     model = given.model
     prepared = model.prepare([Image.new("RGB", (50, 40), "red"), Image.new("RGB", (32, 32), "blue")])

@@ -11,6 +11,7 @@ import jaxtyping
 import numpy as np
 import open_clip
 import pytest
+from torchvision.transforms import Compose, GaussianBlur
 
 from clip_lens_plugin import HookedCLIP, decompose, interaction
 from clip_lens_plugin.decomposition.runs import decompose_images
@@ -109,6 +110,11 @@ def test_pixels_have_no_photograph_and_one_can_be_given(scenes):
     (data,) = data_of(interaction_view(plain, PHOTOS[:1]))
     assert data["picture"].startswith("data:image/jpeg")
     assert data["unseen"]
+    blurred = HookedCLIP.from_open_clip(
+        scenes.clip, tokenizer=scenes.tokenizer, preprocess=Compose([GaussianBlur(3), scenes.preprocess])
+    )
+    (data,) = data_of(interaction(blurred, PHOTOS[:1], TEXTS[:1]).view())
+    assert data["picture"] is None
     with pytest.raises(ValueError, match="1 images need as many pictures, got 2"):
         plain.view(pictures=PHOTOS)
 
@@ -142,9 +148,9 @@ def test_padding_is_greyed_where_it_carries_nothing(name, carries):
 def test_of_many_the_first_are_shown_and_others_chosen(found, scenes):
     many = interaction(scenes, found.images.select([0, 1] * 5), [f"text {i}" for i in range(9)])
     view = many.view()
-    assert len(data_of(view)) == 8
-    assert "The first 8 of 10 images; view(images=[...]) shows others." in view.body
-    assert "The first 8 of 9 texts; view(texts=[...]) shows others." in view.body
+    assert len(data_of(view)) == 4
+    assert "The first 4 of 10 images; view(images=[...]) shows others." in view.body
+    assert "The first 4 of 9 texts; view(texts=[...]) shows others." in view.body
     chosen = many.view(images=[9], texts=[8, 2])
     (data,) = data_of(chosen)
     assert (data["name"], data["texts"]) == ("second.png", ["text 8", "text 2"])

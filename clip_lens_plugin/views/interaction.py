@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 Of = Literal["words", "layers", "heads"]
 
-MOST = 8
-"""Images, and texts, that are shown together; of more, which are is said."""
+FIRST, MOST = 4, 8
+"""Images, and texts, that are shown where none are chosen, which is said; and that can be chosen."""
 
 GREATEST = 12
 """Pairs of parts that are listed with their numbers."""
@@ -57,9 +57,10 @@ def interaction_view(
     Args:
         found: see :func:`~clip_lens_plugin.interaction.interacting.interaction`.
         pictures: the photograph of each image, or what the model sees of it; those that were given to ``interaction``
-            if not given. Pixels have none, and are shown without.
+            if not given. Pixels have none, and are shown without; so is what a preprocessing made that is none of
+            those that can be followed.
         of: what is shown: "words", with patches; "layers" or "heads", a heat map of the image's by the text's.
-        images, texts: positions of those to show, at most 8 of each; the first if not given.
+        images, texts: positions of those to show, at most 8 of each; the first four if not given.
         interpolation: of the maps of patches as they are shown.
 
     Raises:
@@ -90,7 +91,7 @@ def interaction_view(
 
 def _shown(what: str, given: Any, n: int) -> list[int]:
     """Positions of what is shown: the first if not given."""
-    chosen = list(range(min(n, MOST))) if given is None else checked_indices(what, given, n).tolist()
+    chosen = list(range(min(n, FIRST))) if given is None else checked_indices(what, given, n).tolist()
     if not 0 < len(chosen) <= MOST:
         raise ValueError(f"A view shows 1 to {MOST} {what}s, got {len(chosen)} of {n}: view({what}s=[0, 1, ...]).")
     return chosen
@@ -143,10 +144,10 @@ def _placed(
 ) -> list[tuple[Image.Image | None, Placement | None]]:
     """Each image's picture, and where the model's input lies on it; None of pixels."""
     model = resolved(found.images.readout.model)
-    if pictures is None and found.images.photographs is None:
-        return [(None, None)] * len(found.images)
     height, width = model.cfg.image_size
     geometry = Geometry.of(model.preprocess, (width, height))
+    if pictures is None and (found.images.photographs is None or geometry is None):
+        return [(None, None)] * len(found.images)
     known = found.images.photographs or (None,) * len(found.images)
     return list(all_placed([Pictured(each, geometry) for each in known], model.cfg.grid_size, pictures))
 

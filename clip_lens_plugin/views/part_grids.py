@@ -68,17 +68,13 @@ def part_grid(found: Interaction, names: Sequence[str], of: str) -> PartGrid:
     if of == "layers":
         values = found.layers()
         rows, columns = found.image_parts, found.text_parts
-        blocks = (_layer_blocks(found.images.n_layers), _layer_blocks(found.texts.n_layers))
-        title, summed = (
-            "Layers of the image with layers of the text: attention, then MLP, of each",
-            "by all parts together",
-        )
+        blocks = (layer_blocks(found.images.n_layers), layer_blocks(found.texts.n_layers))
+        title, summed = "Layers of the image with layers of the text, attention before MLP", "by all parts together"
     else:
         values = found.heads().flatten(-2).flatten(2, 3)
         sides = [(each.n_layers, each.readout.n_heads) for each in (found.images, found.texts)]
         rows, columns = (tuple(f"L{l}H{h}" for l in range(layers) for h in range(heads)) for layers, heads in sides)
-        row_blocks, column_blocks = (tuple((str(l), heads) for l in range(layers)) for layers, heads in sides)
-        blocks = (row_blocks, column_blocks)
+        blocks = (head_blocks(*sides[0]), head_blocks(*sides[1]))
         title, summed = "Heads of the image with heads of the text, layer by layer", "of which by the heads of both"
     if found.centred is not None:
         summed = "of which by the deviations from the means"
@@ -86,5 +82,11 @@ def part_grid(found: Interaction, names: Sequence[str], of: str) -> PartGrid:
     return PartGrid(title, *known, values.detach().double().cpu(), rows, columns, *blocks, summed)
 
 
-def _layer_blocks(n_layers: int) -> Blocks:
+def layer_blocks(n_layers: int) -> Blocks:
+    """Of the parts of :func:`~clip_lens_plugin.interaction.layer_parts.part_names`."""
     return (("embed", 1), *((str(layer), 2) for layer in range(n_layers)), ("rest", 1))
+
+
+def head_blocks(n_layers: int, n_heads: int) -> Blocks:
+    """Of the heads of all layers."""
+    return tuple((str(layer), n_heads) for layer in range(n_layers))

@@ -29,7 +29,6 @@ class WordMap:
         cosine: of the two.
         values: of the tokens before the patches, then of the patches, in the rows; of the words in the columns.
         letters: the words, in letters that can be shown.
-        added: whether each word is no part of the text, such as "[start]".
         prefix: what the tokens before the patches are called; "" where there are none.
         grid_size: (rows, columns) of patches.
     """
@@ -39,7 +38,6 @@ class WordMap:
     cosine: float
     values: Float[Tensor, "n w"]
     letters: tuple[str, ...]
-    added: tuple[bool, ...]
     prefix: str
     grid_size: tuple[int, int]
 
@@ -95,10 +93,9 @@ def word_maps(found: Interaction, names: Sequence[str]) -> list[list[WordMap]]:
     values = [each.detach().double().cpu() for each in found.words()]
     cosine = found.cosine.tolist()
     letters = [tuple(one_line(word.text, LONGEST).strip() or "␣" for word in text.words) for text in found.texts.spelt]
-    added = [tuple(word.is_added for word in text.words) for text in found.texts.spelt]
     return [
         [
-            WordMap(name, text, cosine[i][t], values[t][i], letters[t], added[t], prefix, cfg.grid_size)
+            WordMap(name, text, cosine[i][t], values[t][i], letters[t], prefix, cfg.grid_size)
             for t, text in enumerate(found.text_names)
         ]
         for i, name in enumerate(names)

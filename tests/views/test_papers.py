@@ -21,7 +21,11 @@ from clip_lens_plugin.views.drawing.sheet import COLUMN, PAGE, SMALL
 from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
 from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_figure
 from clip_lens_plugin.views.map_figures import maps_figure
+from clip_lens_plugin.views.part_figures import parts_figure
+from clip_lens_plugin.views.part_grids import Blocks, PartGrid, head_blocks, layer_blocks
 from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
+from clip_lens_plugin.views.word_figures import words_figure
+from clip_lens_plugin.views.word_maps import WordMap
 from tests.views.conftest import span
 
 LONG = (
@@ -92,6 +96,27 @@ def neighbours(n: int) -> Figure:
     return neighbours_figure(PHOTO, LONG, found, PICTURES, f"Nearest to {LONG} by layer 22, head 11")
 
 
+def words(*texts: str, photograph: Image.Image | None = PHOTO) -> Figure:
+    found = []
+    for text in texts:
+        letters = ("[start]", *text.split(), "[padding]")
+        values = torch.linspace(-1, 1, 17 * len(letters)).double().unflatten(0, (17, -1)) / 1e4
+        values[:, -1] = 0
+        prefix = "the class token and registers"
+        found.append(WordMap(LONG, text, -0.25, values, letters, prefix, (4, 4)))
+    placement = None if photograph is None else Placement((150, 100), (100, 100), 1.0, 1.0, -25.0, 0.0)
+    return words_figure([found], [(photograph, placement)], "nearest", title=LONG)
+
+
+def parts(rows: Blocks, columns: Blocks, *texts: str) -> Figure:
+    names = [tuple(f"part {i}" for i in range(sum(n for _, n in blocks))) for blocks in (rows, columns)]
+    values = torch.linspace(-1, 1, len(texts) * len(names[0]) * len(names[1])).double() / 1e4
+    values = values.reshape(1, len(texts), len(names[0]), -1)
+    cosine = torch.full((1, len(texts)), -0.25).double()
+    summed = "of which by the deviations from the means"
+    return parts_figure(PartGrid(LONG, (LONG,), texts, cosine, values, *names, rows, columns, summed), title=LONG)
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "layers of a small model": lambda: layer_figure(layers(4)),
     "layers of a large model": lambda: layer_figure(layers(48)),
@@ -104,6 +129,13 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "one map": lambda: maps(1, LONG),
     "maps of one image": lambda: maps(1, LONG, WIDE, "a dog", "a cat", "an ox", cosine=True),
     "maps of several images": lambda: maps(2, LONG, WIDE, cosine=True),
+    "words": lambda: words(LONG),
+    "words of several texts": lambda: words("a dog", WIDE, LONG),
+    "words without a photograph": lambda: words("a dog", photograph=None),
+    "layers with layers": lambda: parts(layer_blocks(24), layer_blocks(12), LONG),
+    "layers with layers of small towers": lambda: parts(layer_blocks(6), layer_blocks(2), LONG, WIDE, "a dog"),
+    "layers with layers of a small text tower": lambda: parts(layer_blocks(48), layer_blocks(2), "a dog", LONG),
+    "heads with heads": lambda: parts(head_blocks(32, 16), head_blocks(24, 16), LONG, "a dog"),
     "texts of heads": lambda: heads_figure(
         [f"layer 23, head {i}" for i in range(30)], [[LONG]] * 30, [[0.5]] * 30, [1.0] * 30
     ),

@@ -23,6 +23,9 @@ MOST_NAMED = 6
 WORDS_NAMED = 3
 """Words that are named in a sentence."""
 
+LONGEST_WORD = 40
+"""Characters of a word in a sentence."""
+
 LONGEST_TEXT = 120
 """Characters of a text in a sentence."""
 
@@ -123,11 +126,13 @@ class Decision(Shown):
             return []
         columns = (self.words.rows[name] for name in ("part", "text", "word", "gap"))
         told = [
-            f"“{one_line(str(word), LONGEST_TEXT)}” of “{one_line(str(text), LONGEST_TEXT)}” ({signed(float(gap), 4)})"
+            f"“{one_line(str(word), LONGEST_WORD)}” {signed(float(gap), 4)} ({'AB'[text != self.texts[0]]})"
             for part, text, word, gap in zip(*columns, strict=True)
             if part == "word"
-        ][:WORDS_NAMED]
-        return [f"The words that add most to or take most from the first cosine less the second: {', '.join(told)}."]
+        ]
+        return [
+            f"Words with the largest parts of the first cosine (A) less the second (B): {', '.join(told[:WORDS_NAMED])}."
+        ]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:

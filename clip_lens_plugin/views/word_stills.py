@@ -27,9 +27,9 @@ def still_words(of_image: Sequence[WordMap], picture: Image.Image, box: Box) -> 
     """
     maps = PatchTextMap(
         values=torch.stack([each.by_patch for each in of_image])[None],
-        class_token=torch.tensor([[each.of_prefix for each in of_image]], dtype=torch.float64),
+        class_token=torch.tensor([[each.of_prefix for each in of_image]], dtype=torch.float64, device="cpu"),
         texts=tuple(each.text for each in of_image),
-        cosine=torch.tensor([[each.cosine for each in of_image]], dtype=torch.float64),
+        cosine=torch.tensor([[each.cosine for each in of_image]], dtype=torch.float64, device="cpu"),
     )
     limit = max((abs(value) for each in of_image for value in each.by_word), default=0.0) or 1.0
     lines = [_line(each, limit) for each in of_image]

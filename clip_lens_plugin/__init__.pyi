@@ -17,8 +17,8 @@ from .decomposition.runs import decompose as decompose
 from .decomposition.text_contributions import TextContributions as TextContributions
 from .decomposition.text_runs import decompose_text as decompose_text
 from .describe.spans import text_span as text_span
-from .interaction.interacting import Interaction as Interaction
-from .interaction.interacting import interaction as interaction
+from .interactions.interacting import Interaction as Interaction
+from .interactions.interacting import interaction as interaction
 from .maps.patch_text import PatchTextMap as PatchTextMap
 from .maps.patch_text import patch_text_map as patch_text_map
 from .model.hooked_clip import HookedCLIP as HookedCLIP

@@ -130,9 +130,8 @@ class Decision(Shown):
             for part, text, word, gap in zip(*columns, strict=True)
             if part == "word"
         ]
-        return [
-            f"Words with the largest parts of the first cosine (A) less the second (B): {', '.join(told[:WORDS_NAMED])}."
-        ]
+        largest = ", ".join(told[:WORDS_NAMED])
+        return [f"Words with the largest parts of the first cosine (A) less the second (B): {largest}."]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:

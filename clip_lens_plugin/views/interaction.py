@@ -11,7 +11,7 @@ from PIL import Image
 
 from clip_lens_plugin.arguments import checked_choice, checked_indices
 from clip_lens_plugin.images.pictures import upright_rgb
-from clip_lens_plugin.interaction.interacting import Interaction
+from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.maps.crop_geometry import Geometry, Interpolation, Placement
 from clip_lens_plugin.maps.pictured import Pictured, all_placed
 from clip_lens_plugin.model.bridged import resolved
@@ -55,7 +55,7 @@ def interaction_view(
     image with each text, on one scale.
 
     Args:
-        found: see :func:`~clip_lens_plugin.interaction.interacting.interaction`.
+        found: see :func:`~clip_lens_plugin.interactions.interacting.interaction`.
         pictures: the photograph of each image, or what the model sees of it; those that were given to ``interaction``
             if not given. Pixels have none, and are shown without; so is what a preprocessing made that is none of
             those that can be followed.

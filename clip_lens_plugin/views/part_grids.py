@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.interaction.interacting import Interaction
+from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.views.drawing.numbers import signed
 
 Blocks = tuple[tuple[str, int], ...]
@@ -83,7 +83,7 @@ def part_grid(found: Interaction, names: Sequence[str], of: str) -> PartGrid:
 
 
 def layer_blocks(n_layers: int) -> Blocks:
-    """Of the parts of :func:`~clip_lens_plugin.interaction.layer_parts.part_names`."""
+    """Of the parts of :func:`~clip_lens_plugin.interactions.layer_parts.part_names`."""
     return (("embed", 1), *((str(layer), 2) for layer in range(n_layers)), ("rest", 1))
 
 

@@ -15,7 +15,7 @@ from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
-from clip_lens_plugin.interaction.interacting import Interaction
+from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach

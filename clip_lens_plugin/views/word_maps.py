@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from clip_lens_plugin.interaction.interacting import Interaction
+from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.plain_text import one_line
 

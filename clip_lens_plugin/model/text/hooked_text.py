@@ -21,6 +21,7 @@ from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verified_texts
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from clip_lens_plugin.model.protocol import TextModel
+from clip_lens_plugin.model.run_arguments import checked_stop
 from clip_lens_plugin.model.text.spelling import Spelt, spelt
 
 if TYPE_CHECKING:
@@ -76,29 +77,48 @@ class HookedText(HookedTower, TextModel):
 
     # ------------------------------------------------------------------ running
 
-    def forward(self, texts: str | Sequence[str] | Int[Tensor, "t n"]) -> Float[Tensor, "t e"]:
-        """The embeddings of texts, not normalised, equal to the source's ``encode_text``.
+    def forward(
+        self,
+        texts: str | Sequence[str] | Int[Tensor, "t n"],
+        return_type: str | None = "embedding",
+        stop_at_layer: int | None = None,
+    ) -> Float[Tensor, "t *rest"] | None:
+        """The embeddings of texts [t, e], not normalised, equal to the source's ``encode_text``.
 
         Args:
             texts: one or more; or token ids, padded to ``cfg.context_length``.
+            return_type: None for nothing.
+            stop_at_layer: gives the stream [t, n, d] that enters this block instead, and runs nothing after it;
+                ``n_layers`` gives the last stream.
 
         Raises:
-            ValueError: if there is no text, or no tokenizer for one; or if token ids are of another length, or are
-                none of the vocabulary's.
+            ValueError: if there is no text, or no tokenizer for one; if token ids are of another length, or are none of
+                the vocabulary's; or for another ``return_type``.
+            IndexError: for a layer that there is not.
         """
-        ids = self.to_tokens(texts)
+        if return_type not in ("embedding", None):
+            raise ValueError(
+                f"A text tower gives its embedding, or nothing (None), got return_type={return_type!r:.40}: it has no "
+                f"next token, and labels are the image tower's."
+            )
+        ids, stop = self.to_tokens(texts), checked_stop(stop_at_layer, self.cfg.n_layers)
         with self._run_lock:
             self.check_source()
             try:
                 x, mask = self._parts.embed(ids)
                 pooling = self.pooling.bound({POSITION: self.hook_position(self._parts.position(ids))})
                 x = self.hook_embed(x)
-                for block in self.blocks:
+                for layer, block in enumerate(self.blocks):
+                    if layer == stop:
+                        return x
                     x = block(x, mask)
-                return self.project(pooling(x, self.ln_final))
+                if stop is not None:
+                    return x
+                embedding = self.project(pooling(x, self.ln_final))
             except RuntimeError:
                 refuse_mixed_dtypes(self.clip, self.cfg.model_name, "text")
                 raise
+        return None if return_type is None else embedding
 
     def verify(self, texts: str | Sequence[str] | Int[Tensor, "t n"] | None = None) -> Verification:
         """The embeddings' difference from the source's own ``encode_text``, which is at most rounding.

@@ -210,6 +210,18 @@ def test_what_is_no_text_is_refused(monkeypatch, given, told):
         HookedText(own())(given)
 
 
+def test_a_run_stops_where_it_is_asked_to():
+    text, ids = HookedText(own().double()), some_ids(2)
+    _, cache = text.run_with_cache(ids)
+    torch.testing.assert_close(text(ids, stop_at_layer=1), cache["blocks.1.hook_resid_pre"])
+    torch.testing.assert_close(text(ids, stop_at_layer=3), cache["blocks.2.hook_resid_post"])
+    assert text(ids, return_type=None) is None
+    with pytest.raises(ValueError, match="return_type='logits'"):
+        text(ids, return_type="logits")
+    with pytest.raises(IndexError, match="-3 to 3"):
+        text(ids, stop_at_layer=4)
+
+
 def test_tokens_and_weights_have_transformer_lens_names(tokenizer):
     text = HookedText(random_clip(), tokenizer)
     assert text.to_str_tokens("a hippopotamus")[:6] == ["[start]", "a", "hippo", "potam", "us", "[end]"]

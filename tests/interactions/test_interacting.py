@@ -8,7 +8,7 @@ from torch import nn
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, collect, decompose_text, interaction
 from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.interaction.interacting import TERMS
+from clip_lens_plugin.interactions.interacting import TERMS
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images

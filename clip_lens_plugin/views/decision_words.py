@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ LONGEST = 60
 
 NAMES = {**PARTS, "mlp": "MLPs", "attn_bias": "attention biases", "edits": "hooks' edits"}
 """Parts that come from no head, several of a kind together."""
+
+OF_TEXTS = {**NAMES, "embed": "token embedding"}
+"""The same of a text tower."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,15 @@ class Block:
     error: float
 
     @classmethod
-    def of(cls, title: str, shown: Sequence[Line], table: GapTable, part: str, rest: str) -> Block:
+    def of(
+        cls,
+        title: str,
+        shown: Sequence[Line],
+        table: GapTable,
+        part: str,
+        rest: str,
+        names: Mapping[str, str] = NAMES,
+    ) -> Block:
         """The block of a table whose largest parts of one kind are shown.
 
         Args:
@@ -84,6 +95,7 @@ class Block:
             table: of all.
             part: the kind.
             rest: what the others of that kind are called; "{}" is their number.
+            names: of parts of other kinds.
         """
         sums: dict[str, float] = {}
         for row in records(table.rows):
@@ -92,7 +104,7 @@ class Block:
         others = sum(row["part"] == part for row in records(table.rows)) - len(shown)
         lines = [*shown, *([Line(rest.format(others), left, alone=False)] if others else [])]
         beside = sorted(sums.items(), key=lambda each: abs(each[1]), reverse=True)
-        lines += [Line(NAMES.get(name, name), gap, alone=False) for name, gap in beside]
+        lines += [Line(names.get(name, name), gap, alone=False) for name, gap in beside]
         return cls(title, tuple(lines), max((abs(line.gap) for line in shown), default=0.0) or 1.0, table.error)
 
 
@@ -136,7 +148,7 @@ def words_block(table: GapTable) -> Block:
         Line(f"{one_line(row['word'], LONGEST)} in “{one_line(row['text'], LONGEST)}”", float(row["gap"]))
         for row in _largest(table, "word", N_WORDS)
     ]
-    return Block.of("Words, through the text tower's heads", found, table, "word", "the other {} words")
+    return Block.of("Words, through the text tower's heads", found, table, "word", "the other {} words", OF_TEXTS)
 
 
 def _largest(table: GapTable, part: str, n: int) -> list[dict[str, Any]]:

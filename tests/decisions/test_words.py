@@ -53,6 +53,8 @@ def test_words_are_named_in_print_table_and_page(scenes, picture) -> None:
     page = found.view()._repr_html_()
     assert "Words, through the text tower" in page.replace("&#39;", "'")
     assert "in “a red circle”" in page
+    assert page.count("patch embedding") == 2  # Of heads and of patches.
+    assert page.count("token embedding") == 1
 
 
 def test_classes_have_no_words(scenes, picture) -> None:

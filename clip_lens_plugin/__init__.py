@@ -1,4 +1,4 @@
-"""CLIP image encoders as TransformerLens models, decomposed exactly into heads, tokens, MLPs and constants.
+"""CLIP encoders as TransformerLens models, decomposed exactly into heads, tokens, MLPs and constants.
 
 Names are loaded when first used, from where ``__init__.pyi`` says.
 """

@@ -11,7 +11,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, decompose, mean_ablation_curve, patch_text_map
 from clip_lens_plugin.ablation import Components, direct
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import MOST_MEASURED_TO_SHOW, Contributions
 from clip_lens_plugin.maps.scoring import token_scores
 from tests.conftest import EXTENDED, random_clip, random_images
 from tests.families import FAMILIES
@@ -163,8 +163,11 @@ def test_repr_shows_the_measured_error_and_sums_nothing(model, monkeypatch):
     for each in (stored, stored.normalized(), stored.select(torch.tensor([1, 0]))):
         assert "completeness_error=" in repr(each)
     assert f"completeness_error={measured_again:.1e}" in repr(contributions)
-    by_hand = Contributions(stored.readout, stored._parts)
+    many = torch.zeros(MOST_MEASURED_TO_SHOW + 1, dtype=torch.long)
+    by_hand = Contributions(stored.readout, stored._parts.select(many))
     assert "completeness_error=not measured" in repr(by_hand)
+    with pytest.raises(AssertionError, match="the sum was taken"):  # Of few rows it is.
+        repr(Contributions(stored.readout, stored._parts))
 
 
 def test_the_error_is_that_of_the_chosen_images(model):

@@ -124,14 +124,15 @@ class Decision(Shown):
     def _of_words(self) -> list[str]:
         if self.words is None:
             return []
+        sign = 1 if self.gap > 0 else -1
         columns = (self.words.rows[name] for name in ("part", "text", "word", "gap"))
         told = [
-            f"“{one_line(str(word), LONGEST_WORD)}” {signed(float(gap), 4)} ({'AB'[text != self.texts[0]]})"
+            f"“{one_line(str(word), LONGEST_WORD)}” {signed(sign * float(gap), 4)}"
+            f" ({'answer' if text == self.answer else 'other'})"
             for part, text, word, gap in zip(*columns, strict=True)
             if part == "word"
         ]
-        largest = ", ".join(told[:WORDS_NAMED])
-        return [f"Words with the largest parts of the first cosine (A) less the second (B): {largest}."]
+        return [f"Of the words of both texts, these make most of it: {', '.join(told[:WORDS_NAMED])}."]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:

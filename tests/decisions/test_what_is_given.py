@@ -46,7 +46,7 @@ def test_patches_are_a_map(plain) -> None:
     assert maps.values[0, 0, 3, 1].item() == by_place[3, 1]
     assert maps.class_token.item() == rows.query("part == 'class token'")["gap"].item()
     table = found.to_dataframe()
-    assert list(table.groupby("table")["gap"].sum()) == pytest.approx([found.gap] * 2, abs=1e-12)
+    assert list(table.groupby("table")["gap"].sum()) == pytest.approx([found.gap] * 3, abs=1e-12)
 
 
 def test_heads_are_described_on_the_images_of_the_means(plain) -> None:

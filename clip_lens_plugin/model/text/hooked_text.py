@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -160,10 +160,11 @@ class HookedText(HookedTower, TextModel):
         cfg = self.cfg
         takes = f"{cfg.model_name}'s text tower takes texts, or token ids of shape [texts, {cfg.context_length}]"
         if not isinstance(texts, Tensor):
-            texts = [texts] if isinstance(texts, str) else list(texts)
-            wrong = next((each for each in texts if not isinstance(each, str)), None)
-            if wrong is not None or not texts:
-                raise ValueError(f"{takes}, got {f'{wrong!r:.60}' if texts else 'none'}.")
+            several: Any = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else texts
+            texts = list(several)
+            wrong = [each for each in texts if not isinstance(each, str)]
+            if wrong or not texts:
+                raise ValueError(f"{takes}, got {f'{wrong[0]!r:.60}' if texts else 'none'}.")
             refuse_half_characters("the text tower", texts)
             if self.tokenizer is None:
                 raise ValueError(

@@ -197,6 +197,8 @@ def test_verify_covers_it_once_it_is_used(tokenizer):
     [
         ([], "got none"),
         (["a", 3], "got 3"),
+        (5, "got 5"),
+        (None, "got None"),
         (torch.zeros(2, 5, dtype=torch.long), rf"\[texts, {CONTEXT}\]"),
         (torch.zeros(2, CONTEXT), "float32"),
         (torch.full((1, CONTEXT), 100), "from 0 to 99, got 100"),

@@ -54,9 +54,9 @@ def checked_texts(name: str, given: Any) -> list[str]:
         alone = "the one string " if isinstance(given, str) else ""
         raise ValueError(f"{name} takes a list of one or more texts, got {alone}{given!r:.80}.")
     texts = list(given)
-    wrong = next((each for each in texts if not isinstance(each, str)), None)
-    if not texts or wrong is not None:
-        what = "none" if not texts else f"{wrong!r:.60} of type {type(wrong).__name__} among them"
+    wrong = [each for each in texts if not isinstance(each, str)]
+    if wrong or not texts:
+        what = f"{wrong[0]!r:.60} of type {type(wrong[0]).__name__} among them" if wrong else "none"
         raise ValueError(f"{name} takes a list of one or more texts, got {what}.")
     refuse_half_characters(name, texts)
     return [str(each) for each in texts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -29,12 +30,19 @@ def test_texts_in_any_list(given) -> None:
     assert all(type(each) is str for each in found)
 
 
-@pytest.mark.parametrize("given", ["a dog", b"a dog", [], ["a", 5], 5, None, [b"a"], ["a\udcff"], ["\ud800"]])
+@pytest.mark.parametrize("given", ["a dog", b"a dog", [], ["a", 5], 5, None, [None], [b"a"], ["a\udcff"], ["\ud800"]])
 def test_what_is_no_list_of_texts(given) -> None:
     with pytest.raises(ValueError, match="labels") as caught:
         checked_texts("labels", given)
     assert type(caught.value) is ValueError
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_text_is_refused_by_name(model, monkeypatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of the tests.
+    for given, told in (([None], "None of type NoneType"), (["a", 5], "5 of type int")):
+        with pytest.raises(ValueError, match=f"encode_text takes texts, got {told}"):
+            model.encode_text(given)
 
 
 def test_no_tokenizer_is_given_half_a_character(model) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from rich.progress import track
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.readout import Readout
@@ -55,7 +55,8 @@ def decompose_text(
     """
     constants = checked_constants(constants)
     text = model if isinstance(model, TextModel) else resolved(model).text
-    ids, spelt = text.to_tokens(texts), text.spelt(texts)
+    given = texts if isinstance(texts, str | Tensor) else checked_texts("decompose_text", texts)
+    ids, spelt = text.to_tokens(given), text.spelt(given)
     size = IN_RUN if batch_size is None else checked_number("batch_size", batch_size)
     with torch.no_grad():
         made = _runs(text, ids, size, tokens, neurons, constants, strict, progress)

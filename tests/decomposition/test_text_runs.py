@@ -97,6 +97,7 @@ def test_rows_units_and_batches(scenes):
     whole = decompose_text(scenes, texts)
     parts = decompose_text(scenes.text, texts, batch_size=1)
     torch.testing.assert_close(whole.heads, parts.heads)
+    torch.testing.assert_close(decompose_text(scenes, (each for each in texts)).heads, whole.heads)
     some = whole.normalized().select([2, 0])
     assert some.names == (texts[2], texts[0])
     assert [each.text for each in some.spelt] == [texts[2], texts[0]]

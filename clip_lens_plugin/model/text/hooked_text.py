@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clip_lens_plugin.adapters.choose import text_parts, text_tower
 from clip_lens_plugin.adapters.source_check import SourceCheck
 from clip_lens_plugin.adapters.structure import refuse_mixed_dtypes
-from clip_lens_plugin.arguments import refuse_half_characters
+from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.layers.config import HookedTextConfig
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.token_pooling import POSITION, FirstOf
@@ -160,12 +160,7 @@ class HookedText(HookedTower, TextModel):
         cfg = self.cfg
         takes = f"{cfg.model_name}'s text tower takes texts, or token ids of shape [texts, {cfg.context_length}]"
         if not isinstance(texts, Tensor):
-            several: Any = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else texts
-            texts = list(several)
-            wrong = [each for each in texts if not isinstance(each, str)]
-            if wrong or not texts:
-                raise ValueError(f"{takes}, got {f'{wrong[0]!r:.60}' if texts else 'none'}.")
-            refuse_half_characters("the text tower", texts)
+            texts = checked_texts("The text tower", [texts] if isinstance(texts, str) else texts)
             if self.tokenizer is None:
                 raise ValueError(
                     f"{cfg.model_name} was wrapped without a tokenizer, so it cannot read text. Give one, "

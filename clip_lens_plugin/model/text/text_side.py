@@ -62,9 +62,9 @@ class TextSide:
         tokenizer = self._required_tokenizer()
         if not texts:
             raise ValueError("encode_text was given no text; give one or more.")
-        wrong = next((each for each in texts if not isinstance(each, str)), None)
-        if wrong is not None:
-            raise ValueError(f"encode_text takes texts, got {wrong!r:.60} of type {type(wrong).__name__}.")
+        wrong = [each for each in texts if not isinstance(each, str)]
+        if wrong:
+            raise ValueError(f"encode_text takes texts, got {wrong[0]!r:.60} of type {type(wrong[0]).__name__}.")
         refuse_half_characters("encode_text", texts)
         parts, found = [], UnseenTexts()
         with torch.no_grad():

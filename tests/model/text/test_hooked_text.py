@@ -196,7 +196,7 @@ def test_verify_covers_it_once_it_is_used(tokenizer):
     ("given", "told"),
     [
         ([], "got none"),
-        (["a", 3], "got 3"),
+        (["a", 3], "got 3 of type int"),
         (5, "got 5"),
         (None, "got None"),
         (torch.zeros(2, 5, dtype=torch.long), rf"\[texts, {CONTEXT}\]"),

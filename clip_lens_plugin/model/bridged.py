@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from transformer_lens import ActivationCache
 
-from clip_lens_plugin.model.protocol import ImageModel, Tower
+from clip_lens_plugin.model.protocol import ImageModel, TextModel, Tower
 from clip_lens_plugin.model.resolvers import Resolver, resolver
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,6 +32,11 @@ def resolved_with(model: Any, cache: ActivationCache) -> tuple[Tower, Activation
 
 
 def _resolver_of(model: Any) -> Resolver:
+    if isinstance(model, TextModel):
+        raise TypeError(
+            f"This needs a model of images, got the text tower of {model.cfg.model_name}. Give the HookedCLIP that it "
+            f"is the text tower of; decompose_text and model.text take texts."
+        )
     from transformer_lens.model_bridge import TransformerBridge
 
     if not isinstance(model, TransformerBridge):

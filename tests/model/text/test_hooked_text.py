@@ -16,7 +16,7 @@ from open_clip.hf_model import HFTextEncoder
 from torch import nn
 from transformer_lens import ActivationCache
 
-from clip_lens_plugin import HookedCLIP, HookedText, decompose
+from clip_lens_plugin import HookedCLIP, HookedText, decompose, patch_text_map
 from clip_lens_plugin.adapters.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.model.property_errors import NotAvailableError
@@ -210,6 +210,11 @@ def test_what_is_no_text_is_refused(monkeypatch, given, told):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
     with pytest.raises(ValueError, match=told):
         HookedText(own())(given)
+
+
+def test_an_analysis_of_images_refuses_it():
+    with pytest.raises(TypeError, match="model of images, got the text tower of open_clip model"):
+        patch_text_map(HookedText(own()), torch.zeros(1, 3, 32, 32), torch.zeros(1, 40))  # type: ignore[arg-type]
 
 
 def test_a_run_stops_where_it_is_asked_to():

@@ -11,9 +11,9 @@ from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.decisions.gaps import REST, GapTable
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.component_shares import component_scores
-from clip_lens_plugin.decomposition.text_contributions import TextContributions
 from clip_lens_plugin.decomposition.text_runs import decompose_text
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.text.spelling import Spelt
 from clip_lens_plugin.numerics.precision import full_precision
 
 
@@ -42,7 +42,8 @@ def word_table(model: HookedCLIP, image: Float[Tensor, "1 e"], texts: tuple[str,
         raise
     except UnsupportedTowerError:
         return None
-    rows = [row for position, sign in enumerate((1.0, -1.0)) for row in _words(found, position, sign, image)]
+    by_text = zip((1.0, -1.0), found.spelt, found.by_word(), strict=True)
+    rows = [row for sign, text, by_word in by_text for row in _words(text, by_word, sign, image)]
     scores = component_scores(found, image.to(found.embedding).expand(2, -1))
     first, second = ({name: float(each[i].sum()) for name, each in scores.items()} for i in range(2))
     rows += [(part, None, None, first[part] - second[part]) for part in REST if part in scores]
@@ -50,8 +51,7 @@ def word_table(model: HookedCLIP, image: Float[Tensor, "1 e"], texts: tuple[str,
 
 
 def _words(
-    found: TextContributions, position: int, sign: float, image: Float[Tensor, "1 e"]
+    text: Spelt, by_word: Float[Tensor, "w e"], sign: float, image: Float[Tensor, "1 e"]
 ) -> list[tuple[str, str | None, str | None, float]]:
-    text, by_word = found.spelt[position], found.select([position]).by_word()[0]
     along = equations.towards(by_word, image.to(by_word))[:, 0].double().tolist()
     return [("word", text.name, word.text, sign * value) for word, value in zip(text.words, along, strict=True)]

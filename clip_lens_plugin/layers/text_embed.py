@@ -28,8 +28,8 @@ class TextEmbed(Protocol):
 
 
 @dataclass(frozen=True)
-class OpenCLIPTextEmbed:
-    """Token and position, as open_clip's ``CLIP`` has them; its causal mask where there is one.
+class _OfOpenCLIP:
+    """What open_clip's text towers share.
 
     Args:
         holder: source module with ``token_embedding``, ``positional_embedding`` [n, d] and ``attn_mask``.
@@ -46,6 +46,10 @@ class OpenCLIPTextEmbed:
         """Whether a token sees only those before it and itself."""
         return self.holder.attn_mask is not None
 
+
+class OpenCLIPTextEmbed(_OfOpenCLIP):
+    """Token and position, as open_clip's ``CLIP`` has them; its causal mask where there is one."""
+
     def __call__(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "#b #h n n"] | None]:
         dtype = self.holder.transformer.get_cast_dtype()
         x = self.tokens(ids).to(dtype) + self.holder.positional_embedding.to(dtype)
@@ -53,20 +57,8 @@ class OpenCLIPTextEmbed:
         return x, None if mask is None else mask[None, None].to(dtype)
 
 
-@dataclass(frozen=True)
-class TextTransformerEmbed:
+class TextTransformerEmbed(_OfOpenCLIP):
     """open_clip's own embedding of a ``TextTransformer``: a class token after the text, and masks of padding."""
-
-    holder: Any
-
-    @property
-    def tokens(self) -> nn.Embedding:
-        return self.holder.token_embedding
-
-    @property
-    def is_causal(self) -> bool:
-        """Whether a token sees only those before it and itself."""
-        return self.holder.attn_mask is not None
 
     def __call__(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "#b #h m m"] | None]:
         x, mask = self.holder._embeds(ids)

@@ -184,14 +184,15 @@ def probe_image(model: ImageModel) -> Float[Tensor, "1 3 height width"]:
 
 def source_embedding(model: ImageModel, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
     """What the source itself gives, not normalised: ``encode_image``, or the forward of an image tower alone."""
-    images, clip = images.to(model.cfg.device, model.cfg.dtype), model.clip
-    if not hasattr(clip, "encode_image"):
-        given = clip.visual(images)
-    elif "normalize" in inspect.signature(clip.encode_image).parameters:
-        given = clip.encode_image(images, normalize=False)  # CoCa's own default is to normalise.
-    else:
-        given = clip.encode_image(images)
-    return given[0] if isinstance(given, tuple) else given
+    clip = model.clip
+    return unnormalised(getattr(clip, "encode_image", clip.visual), images.to(model.cfg.device, model.cfg.dtype))
+
+
+def unnormalised(encode: Callable[..., Any], given: Tensor) -> Float[Tensor, "b e"]:
+    """What a source's method gives before it is made a unit vector."""
+    normalises = "normalize" in inspect.signature(encode).parameters  # CoCa does unless it is told not to.
+    found = encode(given, **({"normalize": False} if normalises else {}))
+    return found[0] if isinstance(found, tuple) else found
 
 
 def first_parting(model: Tower, image: Tensor, blocks: Sequence[nn.Module], run: Callable[[], object]) -> str:

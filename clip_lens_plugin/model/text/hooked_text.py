@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +17,7 @@ from clip_lens_plugin.layers.config import HookedTextConfig
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.token_pooling import POSITION, FirstOf
 from clip_lens_plugin.model.hooked_tower import HookedTower
-from clip_lens_plugin.model.identity.verification import Verification, can_verify, verified_texts
+from clip_lens_plugin.model.identity.verification import Verification, can_verify, unnormalised, verified_texts
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from clip_lens_plugin.model.protocol import TextModel
 from clip_lens_plugin.model.run_arguments import checked_stop
@@ -227,11 +226,7 @@ class HookedText(HookedTower, TextModel):
         if original is not None:
             found = original[0].get_text_features(input_ids=ids)
             return found if isinstance(found, Tensor) else found.pooler_output
-        if "normalize" in inspect.signature(clip.encode_text).parameters:
-            found = clip.encode_text(ids, normalize=False)  # CoCa's own default is to normalise.
-        else:
-            found = clip.encode_text(ids)
-        return found[0] if isinstance(found, tuple) else found
+        return unnormalised(clip.encode_text, ids)
 
     def _probe(self) -> Int[Tensor, "2 n"]:
         """Two rows of ids drawn from a seed, one that ends in the middle and one at the last place."""

@@ -16,8 +16,8 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
+from clip_lens_plugin.decomposition.pattern_rows import pattern_hooks
 from clip_lens_plugin.layers.pooling import Pooling
-from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.token_pooling import POSITION
 from clip_lens_plugin.model.interventions import layers_with_hooked_heads, refuse_rewritten_output, stream_is_edited
 from clip_lens_plugin.model.protocol import Tower
@@ -159,8 +159,7 @@ def factors_from_images(
 ) -> Factors:
     """Runs the model once and keeps copies of the needed slices only.
 
-    Where few rows of the pattern are read, they are computed from ``hook_q`` and ``hook_k`` beside the fused kernel,
-    without the n × n pattern, unless somebody else listens to the pattern and so makes the model compute it.
+    Of the pattern, the rows that are read: see :func:`~clip_lens_plugin.decomposition.pattern_rows.pattern_hooks`.
 
     Args:
         images: or texts, whatever the model takes.
@@ -220,17 +219,8 @@ def factors_from_images(
     def attention_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
         name = f"blocks.{l}.attn.hook_"
 
-        def take_queries(q: Tensor, hook: HookPoint) -> None:
-            passing["q"] = q.detach()[:, positions]
-
-        def compute_pattern(key: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = attention_pattern(attention_scores(passing.pop("q"), key.detach()))
-
-        def take_pattern(pattern: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = pattern.detach()[:, :, positions]
-
-        def take_scale(scale: Tensor, hook: HookPoint) -> None:
-            passing["pattern"] = passing["pattern"] / scale.detach()[:, None, positions]
+        def take_pattern(pattern: Tensor) -> None:
+            passing["pattern"] = pattern
 
         def take_values(v: Tensor, hook: HookPoint) -> None:
             passing["v"] = v.detach()
@@ -248,14 +238,7 @@ def factors_from_images(
             messages.append(_self_message(pooling, pattern, passing.pop("v"), given))
 
         yield name + "v", take_values
-        if reads_all or block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks():
-            yield name + "pattern", take_pattern
-        else:
-            queries, keys = block.attn.compared
-            yield f"blocks.{l}.attn.{queries}", take_queries
-            yield f"blocks.{l}.attn.{keys}", compute_pattern
-        if block.attn.out.has_scale:
-            yield name + "z_scale", take_scale
+        yield from pattern_hooks(block, l, positions, take_pattern)
         yield name + "z", finish
 
     with model.hooks(fwd_hooks=list(hooks())):

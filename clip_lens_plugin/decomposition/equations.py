@@ -106,6 +106,26 @@ def by_layer(coordinates: Float[Tensor, "b l s"], weights: Float[Tensor, "l s w"
     return torch.einsum("bls,lsw->blw", coordinates, weights)
 
 
+def value_fold(gamma: Float[Tensor, " d"] | None, W_V: Float[Tensor, "h d k"]) -> Float[Tensor, "h d k"]:
+    """``C diag(γ) W_V``: from the stream, over its LayerNorm's scale, to the values of a layer's heads.
+
+    Args:
+        gamma: of the LayerNorm before the heads; None where the block has none, and W_V is the whole map.
+    """
+    return W_V if gamma is None else fold(gamma, W_V)
+
+
+def value_constant(
+    beta: Float[Tensor, " d"] | None, W_V: Float[Tensor, "h d k"], b_V: Float[Tensor, "h k"]
+) -> Float[Tensor, "h k"]:
+    """``β W_V + b_V``: what every token's value has whatever the stream is.
+
+    Args:
+        beta: of the LayerNorm before the heads; None where the block has none.
+    """
+    return b_V if beta is None else through_each(beta, W_V) + b_V
+
+
 # ---------------------------------------------------------------------- from components to the joint space
 
 

@@ -33,6 +33,11 @@ class Block(SwitchedInputs):
         self.hook_resid_post = HookPoint()
         self._has_norms = ln1 is not None, ln2 is not None
 
+    @property
+    def first_norm(self) -> LayerNorm | None:
+        """``ln1``, which the heads read through; None where the source has none."""
+        return self.ln1 if self._has_norms[0] else None
+
     def forward(
         self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
     ) -> Float[Tensor, "b n d"]:

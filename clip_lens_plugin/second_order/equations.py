@@ -1,0 +1,77 @@
+"""The formulas of second order: what feeds a head, and what a neuron adds through later heads.
+
+Patterns and the scales of LayerNorms are frozen, and so is the norm of the embedding. Then a head reads the stream as
+the pooling reads the last one, with ω = ā / σ over all tokens and with its values' fold as the map:
+
+    ``y[b,g] = Σ_u Σ_i (ā[b,g,i] / σ[b,i]) u[b,i] V_g  +  (Σ_i ā[b,g,i]) (β W_V + b_V)``
+
+over the terms u of the stream that it reads: the embedding, earlier heads, b_O, neurons and the biases of MLPs. V_g is
+:func:`~clip_lens_plugin.decomposition.equations.value_fold`, and y M_{l,g} the head's contribution (equation 4 of
+Gandelsman, Efros and Steinhardt, ICLR 2024). This is one hop: what u changes in patterns and scales is not counted.
+
+Letters are those of :mod:`clip_lens_plugin.decomposition.equations`, and: g heads of one layer, which read; h heads of
+an earlier one; j the width of those that read; m neurons; q readers of a neuron, counted over layers, heads and p.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def reading(attended: Float[Tensor, "b h p n"], scale: Float[Tensor, "b n"] | None) -> Float[Tensor, "b h p n"]:
+    """``ā[b,h,i] / σ[b,i]``: the weight with which a head's contribution reads the stream at each token.
+
+    Args:
+        attended: :func:`effective_attention`.
+        scale: σ of the LayerNorm before the heads; None where the block has none.
+    """
+    return attended if scale is None else attended / scale[:, None, None]
+
+
+def read_by_heads(stream: Float[Tensor, "*batch g p d"], values: Float[Tensor, "g d j"]) -> Float[Tensor, "*batch g p j"]:
+    """``x[g] V_g``: coordinates that each head has of the part of the stream that it read."""
+    return torch.einsum("...gpd,gdj->...gpj", stream, values)
+
+
+def neuron_scalars(post: Float[Tensor, "b n m"], reads: Float[Tensor, "b n q"]) -> Float[Tensor, "b m q"]:
+    """``s[b,m,q] = Σ_i (ā[b,i,q] / σ[b,i,q]) act[b,i,m]``: how much of a neuron's direction each reader has.
+
+    Args:
+        post: ``mlp.hook_post``.
+        reads: :func:`reading` of later heads, q counting layers, heads and the p of an attention pool.
+    """
+    return post.transpose(1, 2) @ reads
+
+
+def neuron_effects(scalars: Float[Tensor, "b m q"], directions: Float[Tensor, "m q w"]) -> Float[Tensor, "b m w"]:
+    """``φ[b,m] = Σ_q s[b,m,q] D[m,q]``: what a neuron adds through all later heads, in the joint space or towards texts.
+
+    Args:
+        directions: ``W_out[m] V_g M_{l',g}`` of each neuron and reader; or their products with texts.
+    """
+    return torch.einsum("bmq,mqw->bmw", scalars, directions)
+
+
+def written_by_neurons(scalars: Float[Tensor, "b m q"], W_out: Float[Tensor, "m d"]) -> Float[Tensor, "b q d"]:
+    """``Σ_m s[b,m,q] W_out[m]``: what each reader has read of all of a layer's neurons together."""
+    return scalars.transpose(1, 2) @ W_out
+
+
+def neuron_directions(
+    W_out: Float[Tensor, "m d"], values: Float[Tensor, "g d j"], maps: Float[Tensor, "g p j w"]
+) -> Float[Tensor, "m g p w"]:
+    """``D[m,g,p] = W_out[m] V_g M_g[p]``: what a scalar of 1 adds; in two steps, by the head's width.
+
+    Args:
+        maps: the heads' maps to the joint space, or their products with texts.
+    """
+    return torch.einsum("mgj,gpjw->mgpw", torch.einsum("md,gdj->mgj", W_out, values), maps)
+
+
+def through_a_head(
+    reads: Float[Tensor, "b p n"], pattern: Float[Tensor, "b h n m"]
+) -> Float[Tensor, "b h p m"]:
+    """``Σ_q w[b,p,q] A[b,h,q,i]``: weights of what earlier heads attend to, in what a head reads of them: the next hop."""
+    return torch.einsum("bpn,bhnm->bhpm", reads, pattern)

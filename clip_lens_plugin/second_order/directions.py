@@ -1,0 +1,66 @@
+"""The fixed directions of a layer's neurons through every later head: weights alone, the same for all images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.second_order import equations
+from clip_lens_plugin.second_order.head_maps import HeadMaps
+from clip_lens_plugin.second_order.scalars import later_layers
+
+
+@dataclass(frozen=True)
+class NeuronDirections:
+    """``D[m,q] = W_out[m] V_g M_{l',g}[p]`` of chosen neurons m; q counts later layers l', their heads g, and p.
+
+    Made for a few neurons at a time: those of all of a layer take m · q · e numbers.
+
+    Attributes:
+        readout: the folded weights of a tower.
+        layer: of the neurons.
+        neurons: their positions in the layer.
+    """
+
+    readout: Readout
+    layer: int
+    neurons: Int[Tensor, " m"]
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+    @cached_property
+    def _maps(self) -> list[HeadMaps]:
+        return [HeadMaps.of(self.readout, layer) for layer in later_layers(self.readout.model, self.layer)]
+
+    @property
+    def n_readers(self) -> int:
+        """q."""
+        return len(self._maps) * self.readout.n_heads * self.readout.pooling.n_heads
+
+    @full_precision()
+    def of(self, some: slice | Int[Tensor, " s"]) -> Float[Tensor, "s q e"]:
+        """The directions of some of the neurons, by their place among :attr:`neurons`."""
+        return self._through(some, [maps.joint for maps in self._maps])
+
+    @full_precision()
+    def towards(self, some: slice | Int[Tensor, " s"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "s q t"]:
+        """Their dot products with texts, or other directions of the joint space, without anything of width e."""
+        return self._through(some, [maps.joint @ texts.T for maps in self._maps])
+
+    def gram(self, some: slice | Int[Tensor, " s"]) -> Float[Tensor, "s q q"]:
+        """``D Dᵀ`` of each neuron in float64: dot products of effects are ``s (D Dᵀ) s'ᵀ``."""
+        directions = self.of(some).double()
+        return directions @ directions.transpose(1, 2)
+
+    def _through(self, some: slice | Tensor, maps: list[Float[Tensor, "g p k w"]]) -> Float[Tensor, "s q w"]:
+        W_out = self.readout.W_out(self.layer)[self.neurons.to(self.readout.P.device)][some]
+        each = zip(self._maps, maps, strict=True)
+        by_layer = [equations.neuron_directions(W_out, own.values, onto).flatten(1, 2) for own, onto in each]
+        return torch.cat(by_layer, dim=1)

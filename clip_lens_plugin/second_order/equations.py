@@ -30,7 +30,9 @@ def reading(attended: Float[Tensor, "b h p n"], scale: Float[Tensor, "b n"] | No
     return attended if scale is None else attended / scale[:, None, None]
 
 
-def read_by_heads(stream: Float[Tensor, "*batch g p d"], values: Float[Tensor, "g d j"]) -> Float[Tensor, "*batch g p j"]:
+def read_by_heads(
+    stream: Float[Tensor, "*batch g p d"], values: Float[Tensor, "g d j"]
+) -> Float[Tensor, "*batch g p j"]:
     """``x[g] V_g``: coordinates that each head has of the part of the stream that it read."""
     return torch.einsum("...gpd,gdj->...gpj", stream, values)
 
@@ -46,7 +48,7 @@ def neuron_scalars(post: Float[Tensor, "b n m"], reads: Float[Tensor, "b n q"]) 
 
 
 def neuron_effects(scalars: Float[Tensor, "b m q"], directions: Float[Tensor, "m q w"]) -> Float[Tensor, "b m w"]:
-    """``φ[b,m] = Σ_q s[b,m,q] D[m,q]``: what a neuron adds through all later heads, in the joint space or towards texts.
+    """``φ[b,m] = Σ_q s[b,m,q] D[m,q]``: what a neuron adds through all its readers, in the joint space or to scores.
 
     Args:
         directions: ``W_out[m] V_g M_{l',g}`` of each neuron and reader; or their products with texts.
@@ -70,8 +72,6 @@ def neuron_directions(
     return torch.einsum("mgj,gpjw->mgpw", torch.einsum("md,gdj->mgj", W_out, values), maps)
 
 
-def through_a_head(
-    reads: Float[Tensor, "b p n"], pattern: Float[Tensor, "b h n m"]
-) -> Float[Tensor, "b h p m"]:
-    """``Σ_q w[b,p,q] A[b,h,q,i]``: weights of what earlier heads attend to, in what a head reads of them: the next hop."""
+def through_a_head(reads: Float[Tensor, "b p n"], pattern: Float[Tensor, "b h n m"]) -> Float[Tensor, "b h p m"]:
+    """``Σ_q w[b,p,q] A[b,h,q,i]``: the next hop: weights of the tokens that earlier heads attend to, in what is read."""
     return torch.einsum("bpn,bhnm->bhpm", reads, pattern)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,12 +12,14 @@ from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices, checked_number
-from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.inputs.given import given_images
-from clip_lens_plugin.model.protocol import ImageModel, Tower
+from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.second_order import equations
 from clip_lens_plugin.second_order.frozen_run import FrozenRun, frozen_run, refuse_unseen_hooks
+from clip_lens_plugin.second_order.given import given_to
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 ChosenNeurons = Mapping[int, Int[Tensor, " m"]]
 """Layer to positions of its neurons."""
@@ -108,9 +110,51 @@ class ScalarWatch:
             yield layer, equations.neuron_scalars(post, later.transpose(1, 2))
 
 
-@takes_bridges
+@dataclass(frozen=True)
+class Scalars:
+    """Scalars of chosen neurons of b images, in units of the embedding.
+
+    Attributes:
+        tower, chosen: whose neurons.
+        names: of the images.
+        scalars: by layer [b, m, l, h, p]; l counts later layers.
+        norms: ‖M(I)‖ [b].
+    """
+
+    tower: Tower
+    chosen: ChosenNeurons
+    names: tuple[str, ...]
+    scalars: Mapping[int, Float[Tensor, "b m l h p"]]
+    norms: Float[Tensor, " b"]
+
+
+def scalars_and_norms(
+    model: Any, images: Any, neurons: Callable[[Tower], Any], batch_size: int | None, progress: bool
+) -> Scalars:
+    """Scalars of the neurons that are given for the tower, see :func:`neuron_scalars`."""
+    tower, given, names = given_to(model, images)
+    chosen = checked_neurons(tower, neurons(tower))
+    watch = ScalarWatch(tower, chosen)
+    refuse_unseen_hooks(tower, watch.readers)
+    n, cfg = len(given), tower.cfg
+    size = images_at_once(tower, n, chosen) if batch_size is None else checked_number("batch_size", batch_size)
+    wide: dict[str, Any] = {"dtype": torch.promote_types(cfg.dtype, torch.float32), "device": cfg.device}
+    readers = cfg.n_heads, tower.pooling.n_heads
+    made = {l: torch.empty(n, len(m), len(later_layers(tower, l)), *readers, **wide) for l, m in chosen.items()}
+    norms = torch.empty(n, **wide)
+    with torch.no_grad(), given.checked():
+        for start in track(range(0, n, size), "neurons", disable=not progress):
+            rows = slice(start, start + size)
+            run = frozen_run(tower, given.pixels(rows), watch.readers, watch.keep())
+            norms[rows] = run.embedding.norm(dim=-1)
+            for layer, scalars in watch.scalars(run):
+                made[layer][rows] = scalars.view(-1, *made[layer].shape[1:])
+            del run  # Not to be held while the next is made.
+    return Scalars(tower, chosen, names, made, norms)
+
+
 def neuron_scalars(
-    model: ImageModel,
+    model: Tower | TransformerBridge,
     images: Any,
     neurons: Any = None,
     *,
@@ -120,43 +164,18 @@ def neuron_scalars(
     """Layer to the scalars of its neurons through every later head: second order, patterns and statistics frozen.
 
     A neuron adds its scalar times a direction that is the same for all images: see :func:`second_order`, which has
-    both. The m are the chosen neurons of the layer, the l the layers after it, and p counts the heads of an attention
-    pool (1 for other poolings). In units of the embedding M(I).
+    both, of one layer. The m are the chosen neurons of the layer, the l the layers after it, and p counts the heads of
+    an attention pool (1 for other poolings). In units of the embedding M(I).
 
     Args:
-        images: see :func:`~clip_lens_plugin.decomposition.runs.decompose_images`.
+        model, images, batch_size, progress: see :func:`second_order`.
         neurons: layers in a list; or layer to its neurons (None for all of them): a slice, a range, positions or a
             mask. Of every layer but the last if not given.
-        batch_size: images in each run of the model; as many as take about the memory of a plain forward if not given.
-        progress: show a progress bar.
 
     Raises:
-        ValueError: if a layer's MLP normalises what it writes, or no head comes after it; if there are hooks on the
-            model that second order does not see.
-        IndexError: if there is no such layer or neuron.
-        PixelError: if the images are neither pictures nor pixels of the model's shape.
+        ValueError, IndexError, PixelError: see :func:`second_order`.
     """
-    chosen = checked_neurons(model, neurons)
-    watch = ScalarWatch(model, chosen)
-    refuse_unseen_hooks(model, watch.readers)
-    given = given_images(model, images)
-    n, cfg = len(given), model.cfg
-    size = images_at_once(model, n, chosen) if batch_size is None else checked_number("batch_size", batch_size)
-    dtype = torch.promote_types(cfg.dtype, torch.float32)
-    made = {
-        layer: torch.empty(
-            n, len(rows), len(later_layers(model, layer)), cfg.n_heads, model.pooling.n_heads, dtype=dtype
-        ).to(cfg.device)
-        for layer, rows in chosen.items()
-    }
-    with torch.no_grad(), given.checked():
-        for start in track(range(0, n, size), "neurons", disable=not progress):
-            rows = slice(start, start + size)
-            run = frozen_run(model, given.pixels(rows), watch.readers, watch.keep())
-            for layer, scalars in watch.scalars(run):
-                made[layer][rows] = scalars.view(-1, *made[layer].shape[1:])
-            del run  # Not to be held while the next is made.
-    return made
+    return dict(scalars_and_norms(model, images, lambda tower: neurons, batch_size, progress).scalars)
 
 
 def images_at_once(model: Tower, n: int, chosen: ChosenNeurons) -> int:

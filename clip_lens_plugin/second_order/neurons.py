@@ -1,0 +1,226 @@
+"""What neurons add through later heads: scalars of each image times directions that are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.model.protocol import Tower
+from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.second_order import equations
+from clip_lens_plugin.second_order.directions import NeuronDirections
+from clip_lens_plugin.second_order.frozen_run import FROZEN
+from clip_lens_plugin.second_order.scalars import checked_neurons, later_layers, scalars_and_norms
+from clip_lens_plugin.second_order.texts import given_texts
+from clip_lens_plugin.shown import Shown
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+PIECE_NUMBERS = 2**25
+"""About how many numbers of directions are made at once."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SecondOrder(Shown):
+    """What neurons of a layer add to the embeddings of b images through every later head: one hop of attention.
+
+    φ[b, m] = Σ s[b, m, l, h, p] D[m, l, h, p]: a scalar of each image times a direction that is the same for all. The m
+    are the chosen neurons, l the layers after theirs, h their heads, p the heads of an attention pool (1 for other
+    poolings). Patterns, the scales of LayerNorms and the norm of the embedding are as they were in the run.
+
+    Attributes:
+        readout: the model's folded weights.
+        layer: of the neurons.
+        neurons: their positions in the layer [m].
+        names: of the images (or texts).
+        scalars: s, float32, or float64 for a float64 model.
+        unit: "embedding", or "cosine" after :meth:`normalized`.
+    """
+
+    readout: Readout
+    layer: int
+    neurons: Int[Tensor, " m"]
+    names: tuple[str, ...]
+    scalars: Float[Tensor, "b m l h p"]
+    unit: str
+    _norm: Float[Tensor, " b"]
+
+    def __len__(self) -> int:
+        return len(self.scalars)
+
+    @property
+    def later_layers(self) -> range:
+        """Numbers of the l layers whose heads read the neurons."""
+        return later_layers(self.readout.model, self.layer)
+
+    def directions(self, neurons: Any = None) -> Float[Tensor, "m l h p e"]:
+        """D: what a scalar of 1 adds, ``W_out[m] C diag(γ) W_V M``; of all chosen neurons l · h · p · e numbers each.
+
+        Args:
+            neurons: positions in the layer of some of the chosen neurons; all if not given.
+
+        Raises:
+            ValueError: if one was not chosen, or they are no positions.
+            IndexError: if there is no such neuron.
+        """
+        return self._directions.of(self._among(neurons)).unflatten(1, self.scalars.shape[2:])
+
+    @full_precision()
+    def effects(self, neurons: Any = None) -> Float[Tensor, "b m e"]:
+        """φ: what each neuron adds to each embedding through all later heads together; see :meth:`directions`."""
+        some = self._among(neurons)
+        return equations.neuron_effects(self._joined[:, some], self._directions.of(some))
+
+    @full_precision()
+    def towards(self, texts: Any) -> Float[Tensor, "b m t"]:
+        """φ · e_t: dot products of the neurons' effects with texts; nothing of width e is built.
+
+        Args:
+            texts: one or more; or embeddings, or any directions of the joint space, [t, e].
+
+        Raises:
+            ValueError: if the width is not e, a value is not finite, or there is no text, or no tokenizer for one.
+        """
+        embeddings = given_texts(self.readout, texts)[1]
+        made = [
+            equations.neuron_effects(self._joined[:, some], self._directions.towards(some, embeddings))
+            for some in self._pieces(len(embeddings))
+        ]
+        return torch.cat(made, dim=1)
+
+    @full_precision()
+    def total(self) -> Float[Tensor, "b e"]:
+        """What the chosen neurons add together."""
+        width = self.readout.P.shape[1]
+        made = self.scalars.new_zeros(len(self), width)
+        for some in self._pieces(width):
+            made += equations.neuron_effects(self._joined[:, some], self._directions.of(some)).sum(1)
+        return made
+
+    @full_precision()
+    def lengths(self) -> Float[Tensor, "b m"]:
+        """‖φ‖ in float64: how much each neuron matters to each image."""
+        made = [
+            torch.einsum("bmq,mqr,bmr->bm", own, self._directions.gram(some), own).clamp(min=0).sqrt()
+            for some in self._pieces(self._directions.n_readers + self.readout.P.shape[1])
+            for own in [self._joined[:, some].double()]
+        ]
+        return torch.cat(made, dim=1)
+
+    def strongest(self, neuron: int, count: int = 8) -> pd.DataFrame:
+        """The images where a neuron matters most: one row per image, by length: image, row, length.
+
+        Raises:
+            ValueError: if the neuron was not chosen, or ``count`` is no whole number of at least 1.
+            IndexError: if there is no such neuron.
+        """
+        place = self._among([neuron])
+        count = checked_number("count", count)
+        one = replace(self, neurons=self.neurons[place], scalars=self.scalars[:, place])
+        found = one.lengths()[:, 0].sort(descending=True, stable=True)
+        rows = found.indices[:count].tolist()
+        names = [self.names[row] for row in rows]
+        return pd.DataFrame({"image": names, "row": rows, "length": found.values[:count].cpu().numpy()})
+
+    def normalized(self) -> SecondOrder:
+        """The same divided by ‖M(I)‖, so that dot products with unit text embeddings are parts of a cosine."""
+        if self.unit == "cosine":
+            return self
+        return replace(self, unit="cosine", scalars=self.scalars / self._norm.reshape(-1, 1, 1, 1, 1))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per neuron: layer, neuron, length_mean, length_max, and the image where it matters most."""
+        lengths = self.lengths().cpu()
+        most = lengths.max(0)
+        return pd.DataFrame(
+            {
+                "layer": self.layer,
+                "neuron": self.neurons.tolist(),
+                "length_mean": lengths.mean(0).numpy(),
+                "length_max": most.values.numpy(),
+                "image": [self.names[row] for row in most.indices.tolist()],
+            }
+        )
+
+    def __repr__(self) -> str:
+        counted = f"images={len(self)}, neurons={len(self.neurons)}"
+        return f"SecondOrder(layer {self.layer}, {counted}, unit={self.unit!r}; {FROZEN})"
+
+    @property
+    def _joined(self) -> Float[Tensor, "b m q"]:
+        return self.scalars.flatten(2)
+
+    @property
+    def _directions(self) -> NeuronDirections:
+        return NeuronDirections(self.readout, self.layer, self.neurons)
+
+    def _pieces(self, width: int) -> Iterator[slice]:
+        step = max(1, PIECE_NUMBERS // (self._directions.n_readers * width))
+        return (slice(start, start + step) for start in range(0, len(self.neurons), step))
+
+    def _among(self, neurons: Any) -> Int[Tensor, " s"]:
+        """Places among the chosen neurons."""
+        if neurons is None:
+            return torch.arange(len(self.neurons))
+        asked = checked_neurons(self.readout.model, {self.layer: neurons})[self.layer].tolist()
+        places = {neuron: place for place, neuron in enumerate(self.neurons.tolist())}
+        missing = [neuron for neuron in asked if neuron not in places]
+        if missing:
+            raise ValueError(
+                f"Neuron {missing[0]} of layer {self.layer} is not among the {len(places)} that were chosen: "
+                f"second_order(model, images, {self.layer}, neurons=[{missing[0]}])."
+            )
+        return torch.tensor([places[neuron] for neuron in asked])
+
+
+def second_order(
+    model: Tower | TransformerBridge,
+    images: Any,
+    layer: int,
+    neurons: Any = None,
+    *,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> SecondOrder:
+    """What each neuron of a layer adds to the embeddings through every later head, exact for frozen patterns.
+
+    Neuron m adds ``s D`` through head h of layer l' (and head p of an attention pool), with ā the effective attention
+    (equation 4 of Gandelsman, Efros and Steinhardt, ICLR 2024), σ and γ of the LayerNorm before it, and M its map:
+
+        ``s = Σ_i (ā_{i,p} / σ_i) act[i, m]``,   ``D = W_out[m] C diag(γ) W_V M_p``
+
+    The scalars are taken while the model runs, and nothing of images, tokens, neurons and d is built. Patterns,
+    statistics and norm are frozen; what a neuron changes in MLPs between is not counted. The idea of second-order
+    effects of neurons is of Gandelsman, Efros and Steinhardt, "Interpreting the Second-Order Effects of Neurons in
+    CLIP", ICLR 2025.
+
+    Args:
+        model: a ``HookedCLIP``, a ``TransformerBridge``, or a text tower ``model.text``.
+        images: see :func:`~clip_lens_plugin.decomposition.runs.decompose_images`; texts for a text tower.
+        layer: of the neurons; not the last, whose neurons no head reads.
+        neurons: their positions: a slice, a range, whole numbers or a mask; all if not given.
+        batch_size: images in each run of the model; by the memory that a run takes if not given.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: if the layer's MLP normalises what it writes, or is the last; or if there are hooks on the model that
+            second order does not see; the message names them.
+        IndexError: if there is no such layer or neuron.
+        PixelError: if the images are neither pictures nor pixels of the model's shape.
+    """
+    found = scalars_and_norms(
+        model, images, lambda tower: {tower.cfg.checked_layer(layer): neurons}, batch_size, progress
+    )
+    (number, rows), *_ = found.chosen.items()
+    return SecondOrder(
+        Readout.of(found.tower), number, rows, found.names, found.scalars[number], "embedding", found.norms
+    )

@@ -73,5 +73,5 @@ def neuron_directions(
 
 
 def through_a_head(reads: Float[Tensor, "b p n"], pattern: Float[Tensor, "b h n m"]) -> Float[Tensor, "b h p m"]:
-    """``Σ_q w[b,p,q] A[b,h,q,i]``: the next hop: weights of the tokens that earlier heads attend to, in what is read."""
+    """``Σ_q w[b,p,q] A[b,h,q,i]``: the next hop: weights of the tokens that earlier heads attend to."""
     return torch.einsum("bpn,bhnm->bhpm", reads, pattern)

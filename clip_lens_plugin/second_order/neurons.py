@@ -212,14 +212,12 @@ def second_order(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if the layer's MLP normalises what it writes, or is the last; or if there are hooks on the model that
-            second order does not see; the message names them.
+        ValueError: if the layer's MLP normalises what it writes, or is the last; or if there are hooks on the model
+            that second order does not see; the message names them.
         IndexError: if there is no such layer or neuron.
         PixelError: if the images are neither pictures nor pixels of the model's shape.
     """
-    found = scalars_and_norms(
-        model, images, lambda tower: {tower.cfg.checked_layer(layer): neurons}, batch_size, progress
-    )
+    found = scalars_and_norms(model, images, {layer: neurons}, batch_size, progress)
     (number, rows), *_ = found.chosen.items()
     return SecondOrder(
         Readout.of(found.tower), number, rows, found.names, found.scalars[number], "embedding", found.norms

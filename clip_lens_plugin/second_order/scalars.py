@@ -1,4 +1,4 @@
-"""Every neuron's scalar through every later head, while the model runs: never anything of images, tokens, neurons and d."""
+"""Every neuron's scalar through every later head, taken while the model runs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def checked_neurons(model: Tower, given: Any) -> ChosenNeurons:
     """Positions of neurons by layer, counted from the start.
 
     Args:
-        given: layers, in a list; or layer to its neurons (None for all): a slice, a range, positions or a mask. None for
-            all of every layer but the last, whose neurons no head reads.
+        given: layers, in a list; or layer to its neurons (None for all): a slice, a range, positions or a mask. None
+            for all of every layer but the last, whose neurons no head reads.
 
     Raises:
         ValueError: if it is none of these; or a layer's MLP normalises what it writes, so that neurons are no terms of
@@ -63,8 +63,8 @@ def checked_neurons(model: Tower, given: Any) -> ChosenNeurons:
             )
         if model.blocks[number].mlp.normalises_output:
             raise ValueError(
-                f"The MLP of layer {number} of {cfg.model_name} normalises what it writes, so that no neuron has a term "
-                f"of its own there. Ask upstream(...) for what whole MLPs add to a head."
+                f"The MLP of layer {number} of {cfg.model_name} normalises what it writes, so that no neuron has a "
+                f"term of its own there. Ask upstream(...) for what whole MLPs add to a head."
             )
         every = slice(None) if positions is None else positions
         found[number] = checked_indices("neuron", every, cfg.d_mlp)
@@ -128,12 +128,10 @@ class Scalars:
     norms: Float[Tensor, " b"]
 
 
-def scalars_and_norms(
-    model: Any, images: Any, neurons: Callable[[Tower], Any], batch_size: int | None, progress: bool
-) -> Scalars:
-    """Scalars of the neurons that are given for the tower, see :func:`neuron_scalars`."""
+def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | None, progress: bool) -> Scalars:
+    """Scalars, and what else there is to know of the run; see :func:`neuron_scalars`."""
     tower, given, names = given_to(model, images)
-    chosen = checked_neurons(tower, neurons(tower))
+    chosen = checked_neurons(tower, neurons)
     watch = ScalarWatch(tower, chosen)
     refuse_unseen_hooks(tower, watch.readers)
     n, cfg = len(given), tower.cfg
@@ -175,7 +173,7 @@ def neuron_scalars(
     Raises:
         ValueError, IndexError, PixelError: see :func:`second_order`.
     """
-    return dict(scalars_and_norms(model, images, lambda tower: neurons, batch_size, progress).scalars)
+    return dict(scalars_and_norms(model, images, neurons, batch_size, progress).scalars)
 
 
 def images_at_once(model: Tower, n: int, chosen: ChosenNeurons) -> int:

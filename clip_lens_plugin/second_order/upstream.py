@@ -125,7 +125,7 @@ class Upstream(Shown):
         return by_head[0] if self.head is not None else torch.stack(by_head, dim=1)
 
     def stack(self) -> tuple[Float[Tensor, "b *g c w"], list[str]]:
-        """Every term and its label: embed, each head, each layer's bias, MLP and the MLP's bias, the head's constant."""
+        """Every term and its label: embed, heads, each layer's bias, MLP and the MLP's bias, the head's constant."""
         return self._through(self._terms.coordinates), self.labels
 
     @property
@@ -262,8 +262,8 @@ def upstream(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if ``layer`` or ``head`` is no whole number; or there are hooks on the model that change what no term
-            says; the message names them.
+        ValueError: if ``layer`` or ``head`` is no whole number; or there are hooks on the model that change what no
+            term says; the message names them.
         IndexError: if there is no such layer or head.
         PixelError: if the images are neither pictures nor pixels of the model's shape.
         CompletenessError: if the terms do not sum to the head's contribution within rounding.

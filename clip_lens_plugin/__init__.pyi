@@ -17,6 +17,10 @@ from .decomposition.runs import decompose as decompose
 from .decomposition.text_contributions import TextContributions as TextContributions
 from .decomposition.text_runs import decompose_text as decompose_text
 from .describe.spans import text_span as text_span
+from .higher_order.neurons import second_order as second_order
+from .higher_order.scalars import neuron_scalars as neuron_scalars
+from .higher_order.tree import upstream_tree as upstream_tree
+from .higher_order.upstream import upstream as upstream
 from .interactions.interacting import Interaction as Interaction
 from .interactions.interacting import interaction as interaction
 from .maps.patch_text import PatchTextMap as PatchTextMap
@@ -24,10 +28,6 @@ from .maps.patch_text import patch_text_map as patch_text_map
 from .model.hooked_clip import HookedCLIP as HookedCLIP
 from .model.inputs.image_tokens import image_tokens as image_tokens
 from .model.text.hooked_text import HookedText as HookedText
-from .second_order.neurons import second_order as second_order
-from .second_order.scalars import neuron_scalars as neuron_scalars
-from .second_order.tree import upstream_tree as upstream_tree
-from .second_order.upstream import upstream as upstream
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

@@ -14,14 +14,14 @@ import pytest
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.datasets.streams import steps
-from clip_lens_plugin.upstream import of_circuitsvis, of_open_clip, of_timm, of_transformer_lens, of_transformers
+from clip_lens_plugin.dependencies import of_circuitsvis, of_open_clip, of_timm, of_transformer_lens, of_transformers
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip
 from tests.families import FAMILIES
 
 PACKAGE = Path(__file__).parent.parent / "clip_lens_plugin"
-HERE = sorted(path.stem for path in (PACKAGE / "upstream").glob("of_*.py"))
+HERE = sorted(path.stem for path in (PACKAGE / "dependencies").glob("of_*.py"))
 
 
 def missing(names: Iterable[str]) -> list[str]:
@@ -42,7 +42,7 @@ def _is_there(name: str) -> bool:
 
 @pytest.mark.parametrize("module", [name for name in HERE if name != "of_circuitsvis"])
 def test_the_installed_library_has_each_name(module: str) -> None:
-    names = import_module(f"clip_lens_plugin.upstream.{module}").NAMES
+    names = import_module(f"clip_lens_plugin.dependencies.{module}").NAMES
     assert names
     assert missing(names) == []
 
@@ -123,7 +123,7 @@ PRIVATE = {name.rpartition(".")[2].rpartition(":")[2] for name in (*of_open_clip
 def test_no_other_module_reaches_into_them() -> None:
     found = []
     for path in PACKAGE.rglob("*.py"):
-        if path.parent.name == "upstream" or path == Path(steps.__file__):
+        if path.parent.name == "dependencies" or path == Path(steps.__file__):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None)

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from clip_lens_plugin.upstream.of_transformers import ATTENTION_SETTINGS
+from clip_lens_plugin.dependencies.of_transformers import ATTENTION_SETTINGS
 
 WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 

@@ -17,7 +17,7 @@ from clip_lens_plugin.adapters.timm_tower import timm_parts
 from clip_lens_plugin.adapters.tower import ImageParts, TextParts, TowerParts, UnsupportedTowerError, refusal
 from clip_lens_plugin.adapters.transformers_text import transformers_text_parts
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceText, HuggingFaceVision, transformers_parts
-from clip_lens_plugin.upstream.names import renamed
+from clip_lens_plugin.dependencies.names import renamed
 
 READERS: dict[type, Callable[[Any, str], ImageParts]] = {
     VisionTransformer: open_clip_parts,

@@ -13,7 +13,7 @@ from clip_lens_plugin.adapters.expected import CHILDREN, DROP, FAMILIES, LINEAR,
 from clip_lens_plugin.adapters.seen import AGAIN, Held, Seen, functions_of, refuse_other_functions
 from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_global_hooks
 from clip_lens_plugin.after_import import after_import
-from clip_lens_plugin.upstream.of_transformers import KERNEL_SETTING
+from clip_lens_plugin.dependencies.of_transformers import KERNEL_SETTING
 
 KNOWN = {*CHILDREN, *LINEAR.classes, *NORM.classes, *SCALE.classes, *DROP.classes, CLIP, CustomTextCLIP, CoCa}
 FUNCTIONS = functions_of(KNOWN)

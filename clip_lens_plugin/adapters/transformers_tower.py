@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from clip_lens_plugin.adapters.open_clip_tower import multi_head_parts
 from clip_lens_plugin.adapters.structure import refuse_other_structure, title, way_out
 from clip_lens_plugin.adapters.tower import ImageParts, UnsupportedTowerError, activation_name, refusal
+from clip_lens_plugin.dependencies.names import attribute
+from clip_lens_plugin.dependencies.of_transformers import attention_kernel
 from clip_lens_plugin.layers.attention import Attention
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.block import Block
@@ -25,8 +27,6 @@ from clip_lens_plugin.layers.patch_embed import Embed, HuggingFaceEmbed, NaflexE
 from clip_lens_plugin.layers.pooling import ClassTokenPooling, Pooling
 from clip_lens_plugin.layers.qkv import SplitQKV
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
-from clip_lens_plugin.upstream.names import attribute
-from clip_lens_plugin.upstream.of_transformers import attention_kernel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -16,6 +16,7 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from clip_lens_plugin.dependencies.of_transformer_lens import reads_mlp_in, stop_before
 from clip_lens_plugin.layers.circuits import Circuits
 from clip_lens_plugin.layers.editable import editable
 from clip_lens_plugin.layers.hook_point import HookPoint
@@ -24,7 +25,6 @@ from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.qkv import SplitQKV, by_head
 from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.weight_refs import Affine, Norm
-from clip_lens_plugin.upstream.of_transformer_lens import reads_mlp_in, stop_before
 
 
 class LiveNormBridge(NormalizationBridge):

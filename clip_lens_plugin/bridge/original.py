@@ -20,8 +20,8 @@ from clip_lens_plugin.adapters.structure import (
 )
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, supported_classes
-from clip_lens_plugin.upstream.of_transformer_lens import plain_name, wrapped_by
-from clip_lens_plugin.upstream.of_transformers import set_attention_kernel
+from clip_lens_plugin.dependencies.of_transformer_lens import plain_name, wrapped_by
+from clip_lens_plugin.dependencies.of_transformers import set_attention_kernel
 
 
 @dataclass(frozen=True)

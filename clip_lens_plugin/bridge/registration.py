@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from clip_lens_plugin.after_import import after_import
+from clip_lens_plugin.dependencies.names import attribute
 from clip_lens_plugin.model.resolvers import Resolver, resolve_by
-from clip_lens_plugin.upstream.names import attribute
 
 ARCHITECTURES = ("CLIPModel", "CLIPVisionModelWithProjection", "SiglipModel", "Siglip2Model")
 WANTED = ("transformer_lens", __name__)

@@ -29,11 +29,11 @@ from clip_lens_plugin.bridge.block import LiveAttentionBridge, LiveMLPBridge, Li
 from clip_lens_plugin.bridge.forward import image_features
 from clip_lens_plugin.bridge.original import Structure, changed, modules_of
 from clip_lens_plugin.bridge.pool import AlreadyNormalised, LivePoolBridge
+from clip_lens_plugin.dependencies.of_transformer_lens import OF_A_RUN, STATE_ALONE, driver_of, plain_name
 from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
-from clip_lens_plugin.upstream.of_transformer_lens import OF_A_RUN, STATE_ALONE, driver_of, plain_name
 
 COMPONENTS = (
     *(GeneralizedComponent, LinearBridge, VisionBlockBridge, LiveAttentionBridge, LiveMLPBridge, LiveNormBridge),

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from zarr.storage import FsspecStore, LocalStore
 
 from clip_lens_plugin.collection.checks.guard import GuardedStore, Refusal, refuse_stray
-from clip_lens_plugin.upstream.of_zarr import default_buffer_prototype, path_of, sync
+from clip_lens_plugin.dependencies.of_zarr import default_buffer_prototype, path_of, sync
 
 LOCK = "collect.lock"
 LOCK_SECONDS = 8.0

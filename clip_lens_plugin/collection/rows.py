@@ -19,7 +19,7 @@ from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.parts import Parts
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.upstream.of_zarr import ArrayV3Metadata, GroupMetadata
+from clip_lens_plugin.dependencies.of_zarr import ArrayV3Metadata, GroupMetadata
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 MOST_ROWS = 2**40

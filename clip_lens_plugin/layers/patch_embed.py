@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clip_lens_plugin.upstream.of_timm import with_positions
+from clip_lens_plugin.dependencies.of_timm import with_positions
 
 
 @runtime_checkable

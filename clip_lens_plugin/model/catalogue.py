@@ -13,8 +13,8 @@ import pandas as pd
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+from clip_lens_plugin.dependencies.of_open_clip import vision_tower
 from clip_lens_plugin.numerics.without_values import without_values
-from clip_lens_plugin.upstream.of_open_clip import vision_tower
 
 POOLINGS = {
     "class_token": "class token",

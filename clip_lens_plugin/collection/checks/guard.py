@@ -13,7 +13,7 @@ from zarr.storage import WrapperStore
 
 from clip_lens_plugin.collection.checks.chunks import crc_at_end
 from clip_lens_plugin.collection.errors import CollectionDamagedError
-from clip_lens_plugin.upstream.of_zarr import GET_MANY, SET_MANY, Buffer, BufferPrototype
+from clip_lens_plugin.dependencies.of_zarr import GET_MANY, SET_MANY, Buffer, BufferPrototype
 
 Refusal = Callable[[str, bytes | None], None]
 """Raises CollectionDamagedError if a key holds something else than it should; None is for a file that is not there."""

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.dependencies.of_transformer_lens import counts_positions
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.inputs.given import given_images
-from clip_lens_plugin.upstream.of_transformer_lens import counts_positions
 
 
 @dataclass(frozen=True)

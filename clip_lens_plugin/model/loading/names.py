@@ -11,12 +11,12 @@ from typing import Any
 import open_clip
 from open_clip import factory
 
+from clip_lens_plugin.dependencies.of_open_clip import checkpoint_in
 from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 from clip_lens_plugin.model.loading.foreign import json_of, links_out
 from clip_lens_plugin.model.loading.options import Options
 from clip_lens_plugin.model.loading.settings import Settings, file_settings, tag_settings
-from clip_lens_plugin.upstream.of_open_clip import checkpoint_in
 
 SCENES_FOLDER = Path(__file__).parents[2] / "scenes" / "weights"
 MOST_TAGS = 5

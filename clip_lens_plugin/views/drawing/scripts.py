@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from clip_lens_plugin.upstream.of_circuitsvis import bundle
+from clip_lens_plugin.dependencies.of_circuitsvis import bundle
 
 COMPONENTS = ("runtime.js", "photo_map.js", "text_choice.js", "patch_text.js", "words.js", "attention.js")
 """The runtime, which finds and draws views, then what it draws."""

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 
 from clip_lens_plugin.model.bridged import resolved
-from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.protocol import ImageModel, TextModel, Tower
-
-
-class Given(Protocol):
-    """b images or texts."""
-
-    def __len__(self) -> int: ...
-
-    def pixels(self, rows: slice) -> Tensor:
-        """What the tower takes of some of them."""
-        ...
-
-    def checked(self) -> AbstractContextManager[None]:
-        """Inside, runs do not look at pixels again."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +29,10 @@ class GivenTexts:
 
     def checked(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+Given = GivenImages | GivenTexts
+"""b images or texts."""
 
 
 def given_to(model: Any, inputs: Any) -> tuple[Tower, Given, tuple[str, ...]]:

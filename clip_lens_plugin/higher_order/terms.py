@@ -11,9 +11,9 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition.equations import pooled, pooled_constant, written_by_heads
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.higher_order.equations import neuron_scalars, read_by_heads, written_by_neurons
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.second_order.equations import neuron_scalars, read_by_heads, written_by_neurons
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def read_terms(
 
     Args:
         kept: the run's activations at :func:`kept_for_terms`.
-        values, constant: of the heads that read, see :class:`~clip_lens_plugin.second_order.head_maps.HeadMaps`.
+        values, constant: of the heads that read, see :class:`~clip_lens_plugin.higher_order.head_maps.HeadMaps`.
         reads: the weight of each token.
         attended: the weight of the heads' constant: ``reads`` without the scale, summed over tokens.
     """

@@ -12,11 +12,11 @@ from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices, checked_number
+from clip_lens_plugin.higher_order import equations
+from clip_lens_plugin.higher_order.frozen_run import FrozenRun, frozen_run, refuse_unseen_hooks
+from clip_lens_plugin.higher_order.given import given_to
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.second_order import equations
-from clip_lens_plugin.second_order.frozen_run import FrozenRun, frozen_run, refuse_unseen_hooks
-from clip_lens_plugin.second_order.given import given_to
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -90,7 +90,7 @@ class ScalarWatch:
         self.readers = later_layers(self.model, min(self.chosen))
 
     def keep(self) -> dict[str, Callable[[Tensor], Tensor] | None]:
-        """Hook points to keep of a run, see :class:`~clip_lens_plugin.second_order.frozen_run.FrozenWatch`."""
+        """Hook points to keep of a run, see :class:`~clip_lens_plugin.higher_order.frozen_run.FrozenWatch`."""
         return {f"blocks.{layer}.mlp.hook_post": self._part(rows) for layer, rows in self.chosen.items()}
 
     def _part(self, rows: Int[Tensor, " m"]) -> Callable[[Tensor], Tensor] | None:

@@ -15,16 +15,16 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.completeness import CompletenessError
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.higher_order import equations
+from clip_lens_plugin.higher_order.frozen_run import FROZEN, FrozenRun, frozen_run, refuse_unseen_hooks
+from clip_lens_plugin.higher_order.given import given_to
+from clip_lens_plugin.higher_order.head_maps import HeadMaps
+from clip_lens_plugin.higher_order.scalars import images_at_once
+from clip_lens_plugin.higher_order.terms import Terms, kept_for_terms, labels, read_terms
+from clip_lens_plugin.higher_order.texts import given_texts
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.noise import TOLERANCE
 from clip_lens_plugin.numerics.precision import full_precision, rounding
-from clip_lens_plugin.second_order import equations
-from clip_lens_plugin.second_order.frozen_run import FROZEN, FrozenRun, frozen_run, refuse_unseen_hooks
-from clip_lens_plugin.second_order.given import given_to
-from clip_lens_plugin.second_order.head_maps import HeadMaps
-from clip_lens_plugin.second_order.scalars import images_at_once
-from clip_lens_plugin.second_order.terms import Terms, kept_for_terms, labels, read_terms
-from clip_lens_plugin.second_order.texts import given_texts
 from clip_lens_plugin.shown import Shown
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition.equations import effective_attention, head_coordinates
 from clip_lens_plugin.decomposition.pattern_rows import pattern_hooks
+from clip_lens_plugin.higher_order.equations import reading
 from clip_lens_plugin.layers.pooling import NORMALIZED
 from clip_lens_plugin.layers.token_pooling import POSITION
 from clip_lens_plugin.model.interventions import WRITERS, hooked_modules
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.second_order.equations import reading
 
 FROZEN = "second order, patterns and statistics frozen"
 """What every table and picture of second order says of itself."""

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.higher_order import equations
+from clip_lens_plugin.higher_order.head_maps import HeadMaps
+from clip_lens_plugin.higher_order.scalars import later_layers
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.second_order import equations
-from clip_lens_plugin.second_order.head_maps import HeadMaps
-from clip_lens_plugin.second_order.scalars import later_layers
 
 
 @dataclass(frozen=True)

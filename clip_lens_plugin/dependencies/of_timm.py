@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clip_lens_plugin.upstream.names import attribute
+from clip_lens_plugin.dependencies.names import attribute
 
 NAMES = ("timm.models.vision_transformer:VisionTransformer._pos_embed", "timm.models.eva:Eva._pos_embed")
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.higher_order import equations
+from clip_lens_plugin.higher_order.directions import NeuronDirections
+from clip_lens_plugin.higher_order.frozen_run import FROZEN
+from clip_lens_plugin.higher_order.scalars import checked_neurons, later_layers, scalars_and_norms
+from clip_lens_plugin.higher_order.texts import given_texts
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.second_order import equations
-from clip_lens_plugin.second_order.directions import NeuronDirections
-from clip_lens_plugin.second_order.frozen_run import FROZEN
-from clip_lens_plugin.second_order.scalars import checked_neurons, later_layers, scalars_and_norms
-from clip_lens_plugin.second_order.texts import given_texts
 from clip_lens_plugin.shown import Shown
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from open_clip import factory
 from open_clip import model as open_clip_model
 from torch import nn
 
-from clip_lens_plugin.upstream.names import attribute
+from clip_lens_plugin.dependencies.names import attribute
 
 NAMES = ("open_clip.factory:_find_checkpoint_in_dir", "open_clip.model:_build_vision_tower")
 

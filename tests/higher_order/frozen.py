@@ -47,7 +47,5 @@ def added_through(
     names += ["ln_final.hook_scale"]
     names += [n for n in model.hook_dict if n.startswith("pool.") and n.rpartition(".")[2] in STATISTICS]
     hooks = [(name, as_it_was) for name in names if name in model.hook_dict]
-    frozen = model.run_with_hooks(
-        images, fwd_hooks=[(f"blocks.{layer}.attn.hook_v", other_values), *hooks]
-    )
+    frozen = model.run_with_hooks(images, fwd_hooks=[(f"blocks.{layer}.attn.hook_v", other_values), *hooks])
     return model(images) - frozen

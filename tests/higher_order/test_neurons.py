@@ -1,0 +1,148 @@
+"""Effects of neurons: scalars times directions are what the terms of heads say, and what a frozen run loses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clip_lens_plugin import HookedCLIP, neuron_scalars, second_order, upstream
+from tests.conftest import random_clip, random_images
+from tests.families import FAMILIES
+from tests.higher_order.frozen import added_through
+
+NORMALISED = "EVA-02, post-norm"
+
+
+@pytest.fixture(params=[name for name in FAMILIES if name != NORMALISED])
+def tower(request: pytest.FixtureRequest) -> HookedCLIP:
+    return HookedCLIP.from_open_clip(FAMILIES[request.param]().double())
+
+
+def test_effects_sum_to_the_terms_of_later_heads(tower):
+    images = random_images(tower)
+    found = second_order(tower, images, 0, batch_size=2)
+    terms = [upstream(tower, images, layer).mlps[:, :, 0].sum(1) for layer in found.later_layers]
+    torch.testing.assert_close(found.total(), sum(terms), rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(found.effects().sum(1), sum(terms), rtol=1e-11, atol=1e-13)
+
+
+def test_a_neuron_through_a_head_is_what_a_frozen_run_loses_without_it(tower):
+    images, layer, head, neuron = random_images(tower), 2, 3, 11
+    found = second_order(tower, images, 0, [5, neuron])
+    effect = torch.einsum("bp,pe->be", found.scalars[:, 1, 1, head], found.directions([neuron])[0, 1, head])
+    _, cache = tower.run_with_cache(images)
+    written = cache["blocks.0.mlp.hook_post"][:, :, neuron : neuron + 1] * tower.blocks[0].mlp.W_out[neuron]
+    lost = added_through(tower, images, cache, layer, head, written)
+    assert float((effect - lost).norm() / lost.norm()) < 1e-10
+
+
+@pytest.fixture
+def plain(model: HookedCLIP) -> HookedCLIP:
+    return model
+
+
+def test_scalars_restate_their_formula(plain):
+    """``s = Σ_i ω A[0, i] act_i / σ_i`` of the class token's row, written out from the cache."""
+    images = random_images(plain)
+    _, cache = plain.run_with_cache(images)
+    found = neuron_scalars(plain, images)
+    assert {layer: tuple(s.shape) for layer, s in found.items()} == {0: (3, 192, 2, 4, 1), 1: (3, 192, 1, 4, 1)}
+    omega = 1 / cache["ln_final.hook_scale"][:, 0, 0]
+    for layer in (0, 1):
+        for later in range(layer + 1, 3):
+            row = cache["pattern", later][:, :, 0] / cache[f"blocks.{later}.ln1.hook_scale"][:, None, :, 0]
+            expected = torch.einsum("b,bhi,bim->bmh", omega, row, cache["post", layer, "mlp"])
+            torch.testing.assert_close(found[layer][:, :, later - layer - 1, :, 0], expected)
+
+
+def test_lengths_and_scores_are_those_of_the_effects(plain):
+    images, texts = random_images(plain), ["a b", "c"]
+    found = second_order(plain, images, 1, range(0, 190, 9)).normalized()
+    effects, embeddings = found.effects(), plain.encode_text(texts)
+    torch.testing.assert_close(found.lengths(), effects.norm(dim=-1).double())
+    torch.testing.assert_close(found.towards(texts), effects @ embeddings.T)
+    norm = plain(images).norm(dim=-1)
+    raw = second_order(plain, images, 1, range(0, 190, 9))
+    torch.testing.assert_close(effects, raw.effects() / norm[:, None, None])
+    table = found.to_dataframe()
+    assert table["neuron"].tolist() == list(range(0, 190, 9))
+    torch.testing.assert_close(torch.tensor(table["length_max"]), found.lengths().max(0).values)
+
+
+def test_strongest_images_come_by_length(plain):
+    found = second_order(plain, random_images(plain, 5), 0, [3, 70])
+    strongest = found.strongest(70, 4)
+    lengths = found.effects([70])[:, 0].norm(dim=-1)
+    assert strongest["row"].tolist() == lengths.sort(descending=True).indices[:4].tolist()
+    torch.testing.assert_close(torch.tensor(strongest["length"]), lengths.sort(descending=True).values[:4].double())
+
+
+def test_pieces_do_not_change_scores(plain, monkeypatch):
+    images, texts = random_images(plain), plain.encode_text(["a b", "c"])
+    whole = second_order(plain, images, 0).towards(texts)
+    monkeypatch.setattr("clip_lens_plugin.higher_order.neurons.PIECE_NUMBERS", 300)
+    torch.testing.assert_close(second_order(plain, images, 0).towards(texts), whole)
+
+
+def test_runs_of_any_size_give_the_same(plain):
+    images = random_images(plain, 5)
+    whole = neuron_scalars(plain, images, {0: [1, 2], 1: None}, batch_size=5)
+    for size in (1, 2):
+        parts = neuron_scalars(plain, images, {0: [1, 2], 1: None}, batch_size=size)
+        for layer in (0, 1):
+            torch.testing.assert_close(parts[layer], whole[layer], rtol=1e-12, atol=1e-14)
+
+
+def test_ablated_neurons_have_no_effect(plain):
+    def without(post, hook):
+        return post.index_fill(-1, torch.tensor([8]), 0.0)
+
+    with plain.hooks(fwd_hooks=[("blocks.0.mlp.hook_post", without)]):
+        found = second_order(plain, random_images(plain), 0, [8, 9])
+    assert float(found.lengths()[:, 0].max()) == 0.0
+    assert float(found.lengths()[:, 1].min()) > 0.0
+
+
+def test_neurons_that_are_normalised_together_are_refused_by_name():
+    model = HookedCLIP.from_open_clip(FAMILIES[NORMALISED](), model_name="EVA02-X")
+    with pytest.raises(ValueError, match="layer 0 of EVA02-X normalises"):
+        second_order(model, random_images(model), 0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "neurons", "error", "message"),
+    [
+        (2, None, ValueError, "Layer 2 is the last"),
+        (-1, None, ValueError, "Layer 2 is the last"),
+        (7, None, IndexError, "no layer 7"),
+        (0, [192], IndexError, "no neuron 192"),
+        (0, [], ValueError, "at least one"),
+        (0, "all", ValueError, "neurons"),
+    ],
+)
+def test_neurons_that_are_not_there_are_named(plain, layer, neurons, error, message):
+    with pytest.raises(error, match=message):
+        second_order(plain, random_images(plain), layer, neurons)
+
+
+def test_neurons_that_were_not_chosen_are_named(plain):
+    found = second_order(plain, random_images(plain), 0, [3, 4])
+    with pytest.raises(ValueError, match="Neuron 5 of layer 0"):
+        found.effects([3, 5])
+    with pytest.raises(ValueError, match="count"):
+        found.strongest(3, 0)
+
+
+@pytest.mark.parametrize("given", [3, "4,5", [], 1.5])
+def test_layers_are_given_in_a_list(plain, given):
+    with pytest.raises(ValueError, match="by layers in a list"):
+        neuron_scalars(plain, random_images(plain), given)
+
+
+def test_half_precision_is_read_in_float32():
+    model = HookedCLIP.from_open_clip(random_clip(dtype=torch.bfloat16))
+    found = second_order(model, random_images(model), 0, [1])
+    assert found.scalars.dtype == torch.float32
+    wide = HookedCLIP.from_open_clip(random_clip(dtype=torch.bfloat16).double())
+    expected = second_order(wide, random_images(model).double(), 0, [1]).scalars
+    assert float((found.scalars - expected).norm() / expected.norm()) < 0.05

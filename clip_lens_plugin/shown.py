@@ -26,6 +26,8 @@ VIEWS = {
     "PatchTextMap": "clip_lens_plugin.views.results:maps",
     "Shares": "clip_lens_plugin.views.results:shares",
     "TextSpanResult": "clip_lens_plugin.views.results:text_span",
+    "Upstream": "clip_lens_plugin.views.results:upstream",
+    "UpstreamTree": "clip_lens_plugin.views.results:upstream_tree",
 }
 """The function that draws each kind of result: its first argument is the result, others are options of the view."""
 

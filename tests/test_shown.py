@@ -21,6 +21,8 @@ from clip_lens_plugin import (  # fmt: skip
     mean_ablation_curve,
     patch_text_map,
     text_span,
+    upstream,
+    upstream_tree,
 )
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.maps.patch_text import head_text_scores
@@ -54,6 +56,8 @@ def results(tmp_path_factory):
         mean_ablation_curve(store),
         held.shares(),
         explain(model, PICTURES[0], *TEXTS[:2], means=store, texts=TEXTS),
+        upstream(model, PICTURES[:2], 3, 1),
+        upstream_tree(model, PICTURES[0], 3, 1, TEXTS[0]),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

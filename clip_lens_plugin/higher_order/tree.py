@@ -72,6 +72,12 @@ class UpstreamTree(Shown):
         return pd.DataFrame(rows, columns=["depth", "parent", "source", "value"])
 
     def __repr__(self) -> str:
+        rows = self.to_dataframe()
+        told = f"{len(rows)} nodes, depth {int(rows['depth'].max())}, sums up to {self.error:.0e}"
+        return f"UpstreamTree({self.root.label} in {self.name}, {self.direction}: {told}; {FROZEN})"
+
+    def __str__(self) -> str:
+        """The tree in lines, as ``print`` shows it."""
         lines = [f"{self.name}: what feeds {self.root.label}, {self.direction} ({FROZEN})"]
         lines += [f"{'  ' * depth}{node.label} {node.value:+.3g}" for depth, _, node in self.root.walk()]
         return "\n".join(lines)

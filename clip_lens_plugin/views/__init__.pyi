@@ -15,3 +15,5 @@ from .summaries import layer_view as layer_view
 from .tables import head_texts_view as head_texts_view
 from .tables import samples_view as samples_view
 from .tables import text_span_view as text_span_view
+from .upstream import tree_view as tree_view
+from .upstream import upstream_view as upstream_view

@@ -15,6 +15,8 @@ from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
+from clip_lens_plugin.higher_order.tree import UpstreamTree
+from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
@@ -28,6 +30,7 @@ from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
+from clip_lens_plugin.views.upstream import tree_view, upstream_view
 
 NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
 """In the place of one that is not in reach."""
@@ -71,6 +74,16 @@ def ablation(result: AblationCurve) -> View:
 def shares(result: Shares) -> View:
     """Those of the heads, see :func:`~clip_lens_plugin.views.summaries.head_view`."""
     return head_view(pd.DataFrame(result[result["part"] == "head"]))
+
+
+def upstream(result: Upstream, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.upstream.upstream_view`."""
+    return upstream_view(result, **options)
+
+
+def upstream_tree(result: UpstreamTree) -> View:
+    """See :func:`~clip_lens_plugin.views.upstream.tree_view`."""
+    return tree_view(result)
 
 
 def nearest(result: NearestImages, images: Any = None) -> View:

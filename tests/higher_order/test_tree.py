@@ -75,7 +75,7 @@ def test_the_table_and_the_words_have_every_node(model):
     tree = upstream_tree(model, random_images(model, 1), 1, 2, ["a b", "c"], depth=2, widest=2)
     table = tree.to_dataframe()
     assert list(table.columns) == ["depth", "parent", "source", "value"]
-    assert len(table) == len(repr(tree).splitlines()) - 1
+    assert len(table) == len(str(tree).splitlines()) - 1
     assert "“a b” rather than “c”" in repr(tree)
     assert "patterns and statistics frozen" in repr(tree)
 

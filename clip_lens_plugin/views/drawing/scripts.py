@@ -17,7 +17,16 @@ from clip_lens_plugin.dependencies.of_circuitsvis import bundle
 COMPONENTS = ("runtime.js", "photo_map.js", "text_choice.js", "patch_text.js", "words.js", "attention.js")
 """The runtime, which finds and draws views, then what it draws."""
 
-STYLES = ("style.css", "patch_text.css", "words.css", "attention.css", "gallery.css", "still.css", "decision.css")
+STYLES = (
+    "style.css",
+    "patch_text.css",
+    "words.css",
+    "attention.css",
+    "gallery.css",
+    "still.css",
+    "decision.css",
+    "tree.css",
+)
 
 CIRCUITSVIS_ID = "clip-lens-circuitsvis"
 

@@ -106,10 +106,12 @@ class TextPool:
         vocabulary. The order is by the sum of two places: that of this token among the merges, and that of the word in
         SCOWL's sizes and WordNet's counts.
 
-        3,209 have a theme, such as "animal", "food" or "colour": that of all their meanings in WordNet, or of nine in
-        ten of at least ten tagged occurrences there. Of 200 drawn at random, four are of another theme in everyday use
-        ("verdict" as an action). The theme of all others is "". COMMON_WORDS_LICENSES.txt, beside the list, has the
-        licences of the sources; docs/generate/words.py makes the list.
+        3,221 have a theme, such as "animal", "food" or "colour": that of all their meanings in WordNet, or of nine in
+        ten of at least ten tagged occurrences there. Of 200 drawn at random, seven are of another in everyday use
+        ("thumbnail", as a part of the body). The theme of all others is "".
+
+        COMMON_WORDS_LICENSES.txt, beside the list, has the licences of the sources; docs/generate/words.py in the
+        repository makes the list.
 
         Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figure 3, compares descriptions with as many common words:
         there n is 3,498.

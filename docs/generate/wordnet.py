@@ -92,7 +92,7 @@ class WordNet:
         pairs: set[tuple[str, str]] = set()
         for part, endings in ENDINGS.items():
             found = set(self.exceptions[part].get(form, ()))
-            if not found:
+            if not found and not (part == "n" and form.endswith("ss")):
                 cut = [form[: -len(end)] + put for end, put in endings if form.endswith(end)]
                 found = {*cut, *(each[:-1] for each in cut if part != "n" and re.search(r"([^aeiou])\1$", each))}
             pairs |= {(base, part) for base in found if part in self.parts(base) and base != form}

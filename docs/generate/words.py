@@ -54,7 +54,7 @@ NATURE = {5, 13, 20, 27}
 
 OWN = 0.1
 """How often a form must be tagged as a word of its own, as a share of what it may be a form of."""
-PLURALS = ("glasses",)  # For the eyes; WordNet tags them less often than glass.
+PLURALS = ("briefs", "clothes", "glasses", "pants", "shorts", "tights")  # Their singular says something else.
 
 LARGEST, LARGEST_SHORT, LARGEST_NAME = 60, 40, 50
 """Sizes of SCOWL's lists: of words, of short ones, and of names."""
@@ -151,10 +151,10 @@ def stands_alone(form: str, bases: set[tuple[str, str]], wordnet: WordNet) -> bo
     if form in wordnet.exceptions["a"] or form in PLURALS:
         return form in PLURALS
     count = wordnet.tagged(form).total()
-    most = max(wordnet.tagged(base).total() for base, _ in bases)
-    if any(part == "n" and wordnet.is_mainly_noun(base) for base, part in bases):
-        return count > most
-    is_common = count >= 3 and count >= OWN * most
+    is_common = count >= 3 and count >= OWN * max(wordnet.tagged(base).total() for base, _ in bases)
+    nouns = [base for base, part in bases if part == "n"]
+    if nouns:
+        return is_common and not any(map(wordnet.is_mainly_noun, nouns))
     is_agent = {part for _, part in bases} == {"a"}
     is_thing = wordnet.first_noun(form) in THINGS and form not in wordnet.exceptions["v"]
     return is_common or is_agent or is_thing

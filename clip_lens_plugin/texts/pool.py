@@ -12,11 +12,13 @@ from jaxtyping import Float
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_texts
+from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import fill
+
+N_COMMON_WORDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,32 @@ class TextPool:
         return cls.from_file(_shipped("general.tsv"))
 
     @classmethod
-    def common_words(cls) -> TextPool:
-        """3,498 common English words, commonest first: the control for a pool of descriptions.
+    def common_words(cls, n: int = N_COMMON_WORDS) -> TextPool:
+        """The n commonest of 10,000 English words, commonest first: a vocabulary for sparse codes, and a control.
 
-        They are the whole-word tokens of open_clip's byte-pair vocabulary in the order in which they were merged,
-        so far as they have three ASCII letters or more and stand in lower case in the word list of Debian's package
-        wamerican (SCOWL); three profane ones are left out.
+        They are nouns, verbs and adjectives that WordNet 3.0 knows in lower case, one form of each: not "the", "dogs"
+        or "quickly", no names, no fragments, nothing profane. Each, or a form of it, is one token of open_clip's
+        vocabulary. The order is by the sum of two places: that of this token among the merges, and that of the word in
+        SCOWL's sizes and WordNet's counts.
 
-        Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figure 3, compares such a pool, of as many words.
+        3,221 have a theme, such as "animal", "food" or "colour": that of all their meanings in WordNet, or of nine in
+        ten of at least ten tagged occurrences there. Of 200 drawn at random, seven are of another in everyday use
+        ("thumbnail", as a part of the body). The theme of all others is "".
+
+        COMMON_WORDS_LICENSES.txt, beside the list, has the licences of the sources; docs/generate/words.py in the
+        repository makes the list.
+
+        Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figure 3, compares descriptions with as many common words:
+        there n is 3,498.
+
+        Raises:
+            ValueError: if n is no whole number from 1 to 10,000.
         """
-        return cls.from_file(_shipped("common_words.txt"))
+        n = checked_number("n", n)
+        if n > N_COMMON_WORDS:
+            raise ValueError(f"n must be at most {N_COMMON_WORDS:,}, as many common words as there are, got {n:,}.")
+        pool = cls.from_file(_shipped("common_words.tsv"))
+        return cls(pool.texts[:n], pool.themes[:n])
 
     @classmethod
     def scenes(cls) -> TextPool:

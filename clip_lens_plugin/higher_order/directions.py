@@ -47,19 +47,21 @@ class NeuronDirections:
     @full_precision()
     def of(self, some: slice | Int[Tensor, " s"]) -> Float[Tensor, "s q e"]:
         """The directions of some of the neurons, by their place among :attr:`neurons`."""
-        return self._through(some, [maps.joint for maps in self._maps])
+        return self.through(some, [maps.joint for maps in self._maps])
 
     @full_precision()
-    def towards(self, some: slice | Int[Tensor, " s"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "s q t"]:
-        """Their dot products with texts, or other directions of the joint space, without anything of width e."""
-        return self._through(some, [maps.joint @ texts.T for maps in self._maps])
+    def onto(self, texts: Float[Tensor, "t e"]) -> list[Float[Tensor, "g p k t"]]:
+        """``M e_t`` of each later layer's heads, for :meth:`through`."""
+        return [maps.joint @ texts.T for maps in self._maps]
 
     def gram(self, some: slice | Int[Tensor, " s"]) -> Float[Tensor, "s q q"]:
         """``D Dᵀ`` of each neuron in float64: dot products of effects are ``s (D Dᵀ) s'ᵀ``."""
         directions = self.of(some).double()
         return directions @ directions.transpose(1, 2)
 
-    def _through(self, some: slice | Tensor, maps: list[Float[Tensor, "g p k w"]]) -> Float[Tensor, "s q w"]:
+    @full_precision()
+    def through(self, some: slice | Int[Tensor, " s"], maps: list[Float[Tensor, "g p k w"]]) -> Float[Tensor, "s q w"]:
+        """Directions by way of other maps: with :meth:`onto`, dot products with texts, and nothing of width e."""
         W_out = self.readout.W_out(self.layer)[self.neurons.to(self.readout.P.device)][some]
         each = zip(self._maps, maps, strict=True)
         by_layer = [equations.neuron_directions(W_out, own.values, onto).flatten(1, 2) for own, onto in each]

@@ -44,7 +44,8 @@ def neuron_scalars(post: Float[Tensor, "b n m"], reads: Float[Tensor, "b n q"]) 
         post: ``mlp.hook_post``.
         reads: :func:`reading` of later heads, q counting layers, heads and the p of an attention pool.
     """
-    return post.transpose(1, 2) @ reads
+    # With the neurons last in memory, which is the faster product by half.
+    return (reads.transpose(1, 2) @ post).transpose(1, 2)
 
 
 def neuron_effects(scalars: Float[Tensor, "b m q"], directions: Float[Tensor, "m q w"]) -> Float[Tensor, "b m w"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -91,8 +92,9 @@ class SecondOrder(Shown):
             ValueError: if the width is not e, a value is not finite, or there is no text, or no tokenizer for one.
         """
         embeddings = given_texts(self.readout, texts)[1]
+        onto = self._directions.onto(embeddings)
         made = [
-            equations.neuron_effects(self._joined[:, some], self._directions.towards(some, embeddings))
+            equations.neuron_effects(self._joined[:, some], self._directions.through(some, onto))
             for some in self._pieces(len(embeddings))
         ]
         return torch.cat(made, dim=1)
@@ -159,7 +161,7 @@ class SecondOrder(Shown):
     def _joined(self) -> Float[Tensor, "b m q"]:
         return self.scalars.flatten(2)
 
-    @property
+    @cached_property
     def _directions(self) -> NeuronDirections:
         return NeuronDirections(self.readout, self.layer, self.neurons)
 

@@ -138,7 +138,8 @@ def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | N
     size = images_at_once(tower, n, chosen) if batch_size is None else checked_number("batch_size", batch_size)
     wide: dict[str, Any] = {"dtype": torch.promote_types(cfg.dtype, torch.float32), "device": cfg.device}
     readers = cfg.n_heads, tower.pooling.n_heads
-    made = {l: torch.empty(n, len(m), len(later_layers(tower, l)), *readers, **wide) for l, m in chosen.items()}
+    shapes = {l: (n, len(later_layers(tower, l)), *readers, len(m)) for l, m in chosen.items()}
+    made = {l: torch.empty(*shape, **wide).movedim(-1, 1) for l, shape in shapes.items()}
     norms = torch.empty(n, **wide)
     with torch.no_grad(), given.checked():
         for start in track(range(0, n, size), "neurons", disable=not progress):
@@ -146,7 +147,7 @@ def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | N
             run = frozen_run(tower, given.pixels(rows), watch.readers, watch.keep())
             norms[rows] = run.embedding.norm(dim=-1)
             for layer, scalars in watch.scalars(run):
-                made[layer][rows] = scalars.view(-1, *made[layer].shape[1:])
+                made[layer][rows] = scalars.unflatten(2, made[layer].shape[2:])
             del run  # Not to be held while the next is made.
     return Scalars(tower, chosen, names, made, norms)
 

@@ -228,6 +228,8 @@ def drawing(given: Given) -> Any:
     cache = model.run_with_cache(images)[1]
     drawn.append(views.interaction_view(lens.interaction(model, images[:1], TEXTS[:1]), pictures[:1]))
     drawn.append(views.attention_view(model, cache, 1, pictures[0]))
+    drawn.append(views.upstream_view(lens.upstream(model, images[:2], 1, 0)))
+    drawn.append(views.tree_view(lens.upstream_tree(model, images[:1], 2, 0, depth=1)))
     if given.by_class_token:
         rows = torch.stack([cache["pattern", layer][0, :, 0] for layer in range(3)])
         drawn.append(views.class_attention_view(rows, pictures[0], model.cfg.grid_size))

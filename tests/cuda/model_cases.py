@@ -86,6 +86,19 @@ def texts(given: Given) -> Any:
 
 
 @case
+def second_orders(given: Given) -> Any:
+    model, images = given.model, given.images[:3]
+    every = lens.upstream(model, images, 2, batch_size=2).normalized()
+    one = lens.upstream(model, images, -1, 1).towards(TEXTS[:2])
+    tree = lens.upstream_tree(model, images[:1], 2, 1, TEXTS[:2])
+    found = lens.second_order(model, images, 0, [1, 4])
+    scalars = lens.neuron_scalars(model, images, {1: torch.tensor([3, 0]).to(images.device)})
+    effects = found.effects(), found.total(), found.lengths(), found.towards(TEXTS[:2]), found.strongest(4, 2)
+    terms = every.stack()[0], every.shares(), one.neurons(1), one.contribution, one.to_dataframe()
+    return terms, tree.to_dataframe(), effects, scalars[1], found.normalized().directions([4])
+
+
+@case
 def vocabulary(given: Given) -> Any:
     model = given.model
     model.set_labels(TEXTS[:3])

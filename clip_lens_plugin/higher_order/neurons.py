@@ -172,7 +172,7 @@ class SecondOrder(Shown):
     def _among(self, neurons: Any) -> Int[Tensor, " s"]:
         """Places among the chosen neurons."""
         if neurons is None:
-            return torch.arange(len(self.neurons))
+            return torch.arange(len(self.neurons), device="cpu")
         asked = checked_neurons(self.readout.model, {self.layer: neurons})[self.layer].tolist()
         places = {neuron: place for place, neuron in enumerate(self.neurons.tolist())}
         missing = [neuron for neuron in asked if neuron not in places]
@@ -181,7 +181,7 @@ class SecondOrder(Shown):
                 f"Neuron {missing[0]} of layer {self.layer} is not among the {len(places)} that were chosen: "
                 f"second_order(model, images, {self.layer}, neurons=[{missing[0]}])."
             )
-        return torch.tensor([places[neuron] for neuron in asked])
+        return torch.tensor([places[neuron] for neuron in asked], device="cpu")
 
 
 def second_order(

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float
 from markupsafe import Markup
 from torch import Tensor
@@ -121,7 +122,7 @@ def _grid(found: Upstream, text: int) -> tuple[SourceGrid, dict[str, float]]:
         [*(terms[f"L{l}H{h}"] for h in heads), *(terms[label.format(l)] for label in kinds.values())] for l in layers
     ]
     columns = (*(str(h) for h in heads), *kinds)
-    by_layer = values.new_tensor(rows).reshape(len(layers), len(columns))
+    by_layer = torch.tensor(rows, dtype=torch.float64, device="cpu").reshape(len(layers), len(columns))
     beside = {told(label): terms[label] for label in ("embed", "constant")}
     places = 2 if found.texts is None else places_for(max(abs(value) for value in terms.values()))
     return SourceGrid(title, unit, columns, by_layer, beside, places), terms

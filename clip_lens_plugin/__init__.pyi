@@ -28,6 +28,10 @@ from .maps.patch_text import patch_text_map as patch_text_map
 from .model.hooked_clip import HookedCLIP as HookedCLIP
 from .model.inputs.image_tokens import image_tokens as image_tokens
 from .model.text.hooked_text import HookedText as HookedText
+from .patching.attributed import AttributionPatching as AttributionPatching
+from .patching.attribution import attribution_patching as attribution_patching
+from .patching.heads import HeadPatching as HeadPatching
+from .patching.heads import patch_heads as patch_heads
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

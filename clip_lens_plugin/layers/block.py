@@ -41,8 +41,17 @@ class Block(SwitchedInputs):
     def forward(
         self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
     ) -> Float[Tensor, "b n d"]:
+        return self.after_attention(self.through_attention(x, mask))
+
+    def through_attention(
+        self, x: Float[Tensor, "b n d"], mask: Float[Tensor, "#b #h n n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """The stream between attention and MLP."""
         pre = self.hook_resid_pre(x)
-        mid = self.hook_resid_mid(pre + self.hook_attn_out(self._attended(pre, mask)))
+        return self.hook_resid_mid(pre + self.hook_attn_out(self._attended(pre, mask)))
+
+    def after_attention(self, mid: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The stream after the block, from that between attention and MLP: of each token by itself."""
         read = self.mlp_input(mid)
         return self.hook_resid_post(mid + self.hook_mlp_out(self.mlp(self.ln2(read) if self._has_norms[1] else read)))
 

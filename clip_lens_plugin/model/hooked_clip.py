@@ -21,7 +21,7 @@ from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
 from clip_lens_plugin.model.inputs.image_tokens import ImageTokens, pixels_of
 from clip_lens_plugin.model.inputs.pixels import check_batch
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.protocol import Begun, ImageModel
 from clip_lens_plugin.model.run_arguments import checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
@@ -260,25 +260,32 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
         stop = checked_stop(stop_at_layer, self.cfg.n_layers)
         if with_labels:
             self.refuse_without_labels()
-        pixels = pixels_of(images)
-        check_batch(self, pixels)
         with self._run_lock:
-            self.check_source()
             try:
-                x = self.hook_embed(self._parts.embed(pixels.to(self.cfg.device, self.cfg.dtype)))
+                begun = self.begin(images)
+                x = begun.stream
                 for layer, block in enumerate(self.blocks):
                     if layer == stop:
                         return x
                     x = block(x)
                 if stop is not None:
                     return x
-                embedding = self.project(self._parts.pooling(x, self.ln_final))
+                embedding = self.finish(x, begun.read)
             except RuntimeError:
                 refuse_mixed_dtypes(self.clip.visual, self.cfg.model_name)
                 raise
         if with_labels:
             return self.logits(embedding)
         return None if return_type is None else embedding
+
+    def begin(self, images: Float[Tensor, "b 3 height width"] | ImageTokens) -> Begun:
+        """A run on images, as far as block 0. Raises PixelError and SourceMismatchError as the whole run."""
+        pixels = pixels_of(images)
+        check_batch(self, pixels)
+        with self._run_lock:
+            self.check_source()
+            embedded = self._parts.embed(pixels.to(self.cfg.device, self.cfg.dtype))
+            return Begun(self.hook_embed(embedded), None, {})
 
     @property
     def text(self) -> HookedText:

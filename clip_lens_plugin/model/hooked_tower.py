@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
@@ -63,6 +64,10 @@ class HookedTower(PropertyErrors, StackedWeights, Copies, Hooking):
     def b_P(self) -> Float[Tensor, " e"] | None:
         """The projection's bias, None where the source has none."""
         return self._parts.b_P()
+
+    def finish(self, stream: Float[Tensor, "b n d"], read: Mapping[str, Tensor]) -> Float[Tensor, "b e"]:
+        """The embedding, from the last stream of a run and what ``begin`` read of its input."""
+        return self.project(self.pooling.bound(read)(stream, self.ln_final))
 
     def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """The pooled, normalised stream in the joint space."""

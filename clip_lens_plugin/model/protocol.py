@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, Int
@@ -17,6 +18,21 @@ from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.pooling import Pooling
 from clip_lens_plugin.model.run_lock import RunLock
 from clip_lens_plugin.model.text.spelling import Spelt
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that has come as far as block 0.
+
+    Attributes:
+        stream: what enters it.
+        mask: is added to the scores of attention in every block; None for nothing.
+        read: what the pooling needs of the input, by its hook points.
+    """
+
+    stream: Float[Tensor, "b n d"]
+    mask: Float[Tensor, "#b #h n n"] | None
+    read: Mapping[str, Tensor]
 
 
 class Tower(HookedRootModule, ABC):
@@ -63,6 +79,14 @@ class Tower(HookedRootModule, ABC):
     @abstractmethod
     def b_O(self) -> Float[Tensor, "l d"]:
         """The bias of each layer's heads."""
+
+    @abstractmethod
+    def begin(self, given: Any) -> Begun:
+        """A run on what the model takes, as far as block 0."""
+
+    @abstractmethod
+    def finish(self, stream: Float[Tensor, "b n d"], read: Mapping[str, Tensor]) -> Float[Tensor, "b e"]:
+        """The embedding, from the last stream of a run and what :meth:`begin` read of its input."""
 
     @abstractmethod
     def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:

@@ -19,7 +19,7 @@ from clip_lens_plugin.layers.token_pooling import POSITION, FirstOf
 from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, unnormalised, verified_texts
 from clip_lens_plugin.model.property_errors import NotAvailableError
-from clip_lens_plugin.model.protocol import TextModel
+from clip_lens_plugin.model.protocol import Begun, TextModel
 from clip_lens_plugin.model.run_arguments import checked_stop
 from clip_lens_plugin.model.text.spelling import Spelt, spelt
 
@@ -102,22 +102,29 @@ class HookedText(HookedTower, TextModel):
             )
         ids, stop = self.to_tokens(texts), checked_stop(stop_at_layer, self.cfg.n_layers)
         with self._run_lock:
-            self.check_source()
             try:
-                x, mask = self._parts.embed(ids)
-                pooling = self.pooling.bound({POSITION: self.hook_position(self._parts.position(ids))})
-                x = self.hook_embed(x)
+                begun = self.begin(ids)
+                x = begun.stream
                 for layer, block in enumerate(self.blocks):
                     if layer == stop:
                         return x
-                    x = block(x, mask)
+                    x = block(x, begun.mask)
                 if stop is not None:
                     return x
-                embedding = self.project(pooling(x, self.ln_final))
+                embedding = self.finish(x, begun.read)
             except RuntimeError:
                 refuse_mixed_dtypes(self.clip, self.cfg.model_name, "text")
                 raise
         return None if return_type is None else embedding
+
+    def begin(self, texts: str | Sequence[str] | Int[Tensor, "t n"]) -> Begun:
+        """A run on texts, as far as block 0. Raises ValueError and SourceMismatchError as the whole run."""
+        ids = self.to_tokens(texts)
+        with self._run_lock:
+            self.check_source()
+            x, mask = self._parts.embed(ids)
+            position = self.hook_position(self._parts.position(ids))
+            return Begun(self.hook_embed(x), mask, {POSITION: position})
 
     def verify(self, texts: str | Sequence[str] | Int[Tensor, "t n"] | None = None) -> Verification:
         """The embeddings' difference from the source's own ``encode_text``, which is at most rounding.

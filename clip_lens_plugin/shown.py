@@ -17,8 +17,10 @@ from clip_lens_plugin.files.whole import whole_files
 
 VIEWS = {
     "AblationCurve": "clip_lens_plugin.views.results:ablation",
+    "AttributionPatching": "clip_lens_plugin.views.results:attribution_patching",
     "Decision": "clip_lens_plugin.views.results:decision",
     "ExtremeImages": "clip_lens_plugin.views.results:extreme",
+    "HeadPatching": "clip_lens_plugin.views.results:head_patching",
     "HeadSpan": "clip_lens_plugin.views.results:head_span",
     "HeadTextScores": "clip_lens_plugin.views.results:head_scores",
     "Interaction": "clip_lens_plugin.views.results:interaction",

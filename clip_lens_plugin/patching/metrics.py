@@ -88,7 +88,7 @@ def gradient(metric: Metric, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "
             torch.autograd.grad(each, given, retain_graph=True, allow_unused=True)[0]
             for each in (values.sum(), values[0])
         )
-    if first is not None and bool((first[1:] != 0).any()):
+    if first is not None and bool((first[1:].nan_to_num() != 0).any()):
         raise ValueError(
             "The metric of a pair depends on other pairs' embeddings (a mean or softmax over the pairs?), so no pair "
             "has an effect of its own. Give a metric that takes each embedding by itself."

@@ -208,25 +208,48 @@ def head_figure(heads: pd.DataFrame) -> Figure:
         heads: columns layer, head, share_mean.
     """
     grid = 100 * heads.pivot(index="layer", columns="head", values="share_mean").to_numpy()
+    sheet = Sheet(grid_width(grid), MARGIN + grid_height(grid))
+    draw_grid(sheet, MARGIN, grid, "mean share of ‖M‖² that a head adds (%)", places=1)
+    return sheet.figure
+
+
+def grid_width(grid: np.ndarray) -> float:
+    """Inches of a figure with a grid of layers by heads."""
+    return PAGE if grid.shape[1] > 6 else COLUMN
+
+
+def grid_height(grid: np.ndarray) -> float:
+    """Inches that :func:`draw_grid` takes."""
+    return _rows_height(grid) + 0.4 + BAR
+
+
+def draw_grid(sheet: Sheet, top: float, grid: np.ndarray, label: str, places: int) -> Axes:
+    """Layers by heads with a number in each cell of a tenth of the greatest or more, over a bar of the colours.
+
+    Args:
+        sheet: as wide as :func:`grid_width`.
+        top: inches from its upper edge.
+        grid: [l, h].
+        label: what its numbers are.
+        places: of the numbers, after the point.
+    """
     n_layers, n_heads = grid.shape
-    width = PAGE if n_heads > 6 else COLUMN
-    wide = width - LEFT - MARGIN
-    high = min(0.24 * n_layers, HIGHEST)
-    sheet = Sheet(width, MARGIN + high + 0.4 + BAR)
-    axes = sheet.axes(LEFT, MARGIN, wide, high)
+    wide, high = sheet.width - LEFT - MARGIN, _rows_height(grid)
+    axes = sheet.axes(LEFT, top, wide, high)
     limit = float(np.abs(grid).max(initial=0.0)) or 1.0
     axes.imshow(grid, cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
     numbered = np.argwhere(np.abs(grid) >= LEAST_NUMBERED * limit) if n_heads <= MOST_NUMBERED_HEADS else ()
     for layer, head in numbered:
-        share = float(grid[layer, head])
-        dark = abs(share) > 0.65 * limit
-        axes.text(
-            head, layer, signed(share, 1).lstrip("+"), ha="center", va="center", size=SMALL, color="w" if dark else "k"
-        )
+        value = float(grid[layer, head])
+        ink = "w" if abs(value) > 0.65 * limit else "k"
+        axes.text(head, layer, signed(value, places).lstrip("+"), ha="center", va="center", size=SMALL, color=ink)
     label_grid(axes, n_layers, n_heads)
-    label = "mean share of ‖M‖² that a head adds (%)"
-    sheet.colour_bar(LEFT, MARGIN + high + 0.4, min(wide, 2.6), SIGNED, (-limit, limit), label)
-    return sheet.figure
+    sheet.colour_bar(LEFT, top + high + 0.4, min(wide, 2.6), SIGNED, (-limit, limit), label)
+    return axes
+
+
+def _rows_height(grid: np.ndarray) -> float:
+    return min(0.24 * len(grid), HIGHEST)
 
 
 def _legend_height(entries: int, columns: int) -> float:

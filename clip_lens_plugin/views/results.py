@@ -20,6 +20,8 @@ from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.patching.attributed import AttributionPatching
+from clip_lens_plugin.patching.heads import HeadPatching
 from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach
 from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
@@ -28,6 +30,7 @@ from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
 from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
 from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
 from clip_lens_plugin.views.upstream import tree_view, upstream_view
@@ -69,6 +72,16 @@ def head_span(result: HeadSpan) -> View:
 def ablation(result: AblationCurve) -> View:
     """See :func:`~clip_lens_plugin.views.summaries.ablation_view`."""
     return ablation_view(result)
+
+
+def head_patching(result: HeadPatching) -> View:
+    """See :func:`~clip_lens_plugin.views.patching.head_patching_view`."""
+    return head_patching_view(result)
+
+
+def attribution_patching(result: AttributionPatching) -> View:
+    """See :func:`~clip_lens_plugin.views.patching.attribution_patching_view`."""
+    return attribution_patching_view(result)
 
 
 def shares(result: Shares) -> View:

@@ -15,10 +15,12 @@ from clip_lens_plugin import (  # fmt: skip
     HookedCLIP,
     Moments,
     TextPool,
+    attribution_patching,
     collect,
     explain,
     interaction,
     mean_ablation_curve,
+    patch_heads,
     patch_text_map,
     text_span,
     upstream,
@@ -58,6 +60,8 @@ def results(tmp_path_factory):
         explain(model, PICTURES[0], *TEXTS[:2], means=store, texts=TEXTS),
         upstream(model, PICTURES[:2], 3, 1),
         upstream_tree(model, PICTURES[0], 3, 1, TEXTS[0]),
+        patch_heads(model, PICTURES[:1], PICTURES[1:2], lambda embedding: embedding[:, 0]),
+        attribution_patching(model, PICTURES[:1], PICTURES[1:2], lambda embedding: embedding[:, 0], check=3),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

@@ -7,12 +7,15 @@ Here are those of analyses, of stores and of pages.
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Tensor
 
 import clip_lens_plugin as lens
 from clip_lens_plugin import ablation, retrieval, views
 from clip_lens_plugin.maps import patch_text, scoring
+from clip_lens_plugin.patching.kinds import KINDS
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -176,6 +179,33 @@ def explaining(given: Given) -> Any:
 
 
 @case
+def patching(given: Given) -> Any:
+    model, pairs = given.model, (given.images[:1], given.others[:1])
+    direction = given.classes.embeddings[0]
+
+    def metric(embedding: Tensor) -> Tensor:
+        return embedding @ direction.to(embedding)
+
+    found = lens.patch_heads(model, *pairs, metric)
+    of_texts = lens.patch_heads(model.text, TEXTS[:1], TEXTS[1:2], metric)
+    assert isinstance(found, lens.HeadPatching)
+    with patch("torch.autograd.grad", _no_gradients):
+        estimated = [lens.attribution_patching(model, *pairs, metric, check=1, kind=each) for each in KINDS]
+    assert all(isinstance(each, lens.AttributionPatching) for each in estimated)
+    return found.effects, found.clean, of_texts.effects, [(each.estimates, each.exact.shape) for each in estimated]
+
+
+def _no_gradients(outputs: Tensor, inputs: Any, *_: Any, **__: Any) -> list[Tensor]:
+    """In the place of gradients, which a fake GPU has none of: those of the first pair alone, all of them one."""
+    given = [inputs] if isinstance(inputs, Tensor) else inputs
+    assert {each.device for each in given} == {outputs.device}
+    return [
+        torch.ones_like(each) * (torch.arange(len(each)).to(each).view(-1, *[1] * (each.ndim - 1)) == 0)
+        for each in given
+    ]
+
+
+@case
 def collecting(given: Given) -> Any:
     store = given.collected()
     if given.collected("sums", what="moments").has_rows:
@@ -242,6 +272,11 @@ def drawing(given: Given) -> Any:
     drawn.append(views.explained_variance_view(given.spans.to_dataframe()))
     drawn.append(views.samples_view(found, list(named.values())))
     drawn.append(views.ablation_view(lens.mean_ablation_curve(given.parts, given.classes, given.labels)))
+    patched = (images[:1], images[1:2], lambda embedding: embedding[:, 0])
+    heads = lens.patch_heads(model, *patched)
+    some = heads.effects, heads.corrupted, heads.clean, ((0, 1),), frozenset({(0, 1)}), heads.effects[:, 0, 1:2]
+    drawn.append(views.head_patching_view(heads))
+    drawn.append(views.attribution_patching_view(lens.AttributionPatching("heads", *some, noise=0.0)))
     report = analyse(model, images, names=list(named.values()), pool=given.pool)
     drawn += [views.layer_view(report.layers), views.head_view(report.heads)]
     assert all(isinstance(each, views.View) for each in drawn)

@@ -20,7 +20,15 @@ def running(given: Given) -> Any:
     found, cache = model.run_with_cache(images)
     kept, _ = model.run_with_cache(images, names_filter=["blocks.0.attn.hook_z"], pos_slice=0)
     model.get_caching_hooks("blocks.0.hook_resid_post", pos_slice=0)
-    return model.forward(images), found, kept, dict(cache.cache_dict), model.project(found[:, :0].new_ones(2, 48))
+    begun = model.begin(images).stream
+    return (
+        begun,
+        model.forward(images),
+        found,
+        kept,
+        dict(cache.cache_dict),
+        model.project(found[:, :0].new_ones(2, 48)),
+    )
 
 
 @case

@@ -14,7 +14,16 @@ import torch.multiprocessing as processes
 from open_clip.transform import image_transform
 from torch import Tensor
 
-from clip_lens_plugin import HookedCLIP, Moments, TextPool, collect, mean_ablation_curve, patch_text_map, text_span
+from clip_lens_plugin import (
+    HookedCLIP,
+    Moments,
+    TextPool,
+    attribution_patching,
+    collect,
+    mean_ablation_curve,
+    patch_text_map,
+    text_span,
+)
 from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes.dataset import ScenesDataset
@@ -74,6 +83,17 @@ def test_a_decomposition_is_that_of_float64_on_the_cpu(device: str, tower: str) 
     assert near(found.heads, exact.heads)
     assert near(found.mlps, exact.mlps)
     assert found.heads.device.type == device
+
+
+def test_estimates_of_patching_are_those_of_float64_on_the_cpu(device: str) -> None:
+    """A fake GPU has no gradients."""
+    pairs = noise()[:2], noise()[2:4]
+    exact = attribution_patching(model_on("cpu").double(), *pairs, lambda embedding: embedding.norm(dim=-1), check=2)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found = attribution_patching(model_on(device), *pairs, lambda embedding: embedding.norm(dim=-1), check=2)
+    assert near(found.estimates, exact.estimates, 1e-3)
+    assert found.checked == exact.checked
+    assert near(found.exact, exact.exact, 1e-3)
 
 
 @pytest.mark.parametrize("tower", TOWERS)

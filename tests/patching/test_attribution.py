@@ -47,8 +47,16 @@ def slope(model: Any, corrupted: Tensor, clean: Tensor, metric: Any, name: str, 
     return (stepped(1e-5) - stepped(-1e-5)) / 2e-5
 
 
-@pytest.mark.parametrize("kind", POINTS)
-@pytest.mark.parametrize("name", ["custom", "SigLIP", "EVA-02, post-norm", "text"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("custom", "heads"),
+        ("SigLIP", "heads"),
+        ("text", "heads"),
+        ("EVA-02, post-norm", "neurons"),
+        ("text", "neurons"),
+    ],
+)
 def test_an_estimate_is_the_slope_towards_the_clean_run(name, kind):
     model: Any
     if name == "text":
@@ -82,7 +90,7 @@ def test_the_greatest_and_as_many_others_are_measured(model, pairs):
     again = attribution_patching(model, *pairs, metric, check=3, seed=4, batch_size=1)
     assert again.checked == found.checked
     torch.testing.assert_close(again.estimates, found.estimates, rtol=0, atol=1e-12)
-    others = {attribution_patching(model, *pairs, metric, check=3, seed=seed).checked for seed in range(4)}
+    others = {attribution_patching(model, *pairs, metric, check=3, seed=seed).checked for seed in range(3)}
     assert len(others) > 1
     every = attribution_patching(model, *pairs, metric)
     assert every.checked == tuple((l, h) for l in range(3) for h in range(4))

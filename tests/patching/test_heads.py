@@ -25,12 +25,13 @@ from tests.text_families import TEXT_FAMILIES, some_ids
 pytestmark = pytest.mark.slow
 
 OF_IMAGES = [
-    *("plain", "clipa", "coca", "custom", "SigLIP with registers", "registers, mean"),
+    *("plain", "custom", "SigLIP with registers", "registers, mean"),
     *("EVA-02", "EVA-02, post-norm", "PE, no class token"),
 ]
 """Among them LayerScale, norms after the heads and after W_O, attention pools, means, registers, rotary positions."""
 
-OF_TEXTS = ["OpenAI's", "end of the text", "SigLIP", "CoCa"]
+OF_TEXTS = ["OpenAI's", "CoCa"]
+"""With a mask for all texts, and with one for each."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_transformer_lens_gives_the_same(model):
     torch.testing.assert_close(whole, loop.values.double().movedim(-1, 0), rtol=0, atol=1e-6)  # It stores float32.
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+@pytest.mark.parametrize("batch_size", [1, 5])
 def test_runs_of_any_size_give_the_same(model, batch_size):
     corrupted, clean = random_images(model, 3), random_images(model, 3, seed=1)
     metric = toward_own(model, 3)
@@ -140,9 +141,9 @@ def test_nothing_is_left_where_the_metric_raises(model):
 
 def test_pictures_and_numbers_in_a_table():
     model = HookedCLIP.from_pretrained("scenes", device="cpu")
-    scenes = [replace(each, colour="red") for each in sample_scenes(3, seed=2)]
+    scenes = [replace(each, colour="red") for each in sample_scenes(2, seed=2)]
     red, blue = ([draw(replace(each, colour=colour)) for each in scenes] for colour in ("red", "blue"))
-    found = patch_heads(model, red, blue, lambda e: e[:, 0], batch_size=2, progress=True)
+    found = patch_heads(model, red, blue, lambda e: e[:, 0], batch_size=8, progress=True)
     same = patch_heads(model, model.prepare(red), image_tokens(model, model.prepare(blue)), lambda e: e[:, 0])
     torch.testing.assert_close(found.effects, same.effects, atol=1e-4, rtol=0)
     table = found.to_dataframe()

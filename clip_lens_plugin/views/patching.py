@@ -38,7 +38,7 @@ def head_patching_view(found: HeadPatching) -> View:
         return head_patching_figure(effects)
 
     greatest = effects.sort_values("effect_mean", key=lambda each: each.abs(), ascending=False).head(ROWS_LISTED)
-    places = places_for(float(greatest["effect_mean"].abs().max()))
+    places = places_for(float(found.effects.mean(0).abs().max()))
     rows = [
         (
             f"{row['layer']:.0f}",

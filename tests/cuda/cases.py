@@ -15,7 +15,6 @@ from torch import Tensor
 import clip_lens_plugin as lens
 from clip_lens_plugin import ablation, retrieval, views
 from clip_lens_plugin.maps import patch_text, scoring
-from clip_lens_plugin.patching.kinds import KINDS
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -190,9 +189,9 @@ def patching(given: Given) -> Any:
     of_texts = lens.patch_heads(model.text, TEXTS[:1], TEXTS[1:2], metric)
     assert isinstance(found, lens.HeadPatching)
     with patch("torch.autograd.grad", _no_gradients):
-        estimated = [lens.attribution_patching(model, *pairs, metric, check=1, kind=each) for each in KINDS]
-    assert all(isinstance(each, lens.AttributionPatching) for each in estimated)
-    return found.effects, found.clean, of_texts.effects, [(each.estimates, each.exact.shape) for each in estimated]
+        estimated = lens.attribution_patching(model, *pairs, metric, check=1, kind="neurons")
+    assert isinstance(estimated, lens.AttributionPatching)
+    return found.effects, found.clean, of_texts.effects, estimated.estimates, estimated.exact.shape
 
 
 def _no_gradients(outputs: Tensor, inputs: Any, *_: Any, **__: Any) -> list[Tensor]:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 ChosenNeurons = Mapping[int, Int[Tensor, " m"]]
 """Layer to positions of its neurons."""
 
-AT_ONCE = 32
-"""Most images in a run."""
+AT_ONCE, MEMORY = 32, 1.25
+"""Most images in a run; and of the memory of a plain forward of all images, what a run may take."""
 
 
 def later_layers(model: Tower, layer: int) -> range:
@@ -178,10 +178,10 @@ def neuron_scalars(
 
 
 def images_at_once(model: Tower, n: int, chosen: ChosenNeurons) -> int:
-    """How many of n images to run at once, so that what is held of a run takes about what a forward of all n takes."""
+    """How many of n images to run at once, so that a run takes about :data:`MEMORY` of a forward of all n."""
     cfg = model.cfg
     rows = model.pooling.n_rows(cfg.n_ctx) if model.pooling.positions.stop is None else 1
     patterns = (cfg.n_layers - min(chosen)) * cfg.n_heads * cfg.n_ctx * (rows + 2 * model.pooling.n_heads)
     held = patterns + cfg.n_ctx * sum(len(each) for each in chosen.values())
     forward = cfg.n_ctx * (2 * cfg.d_mlp + 4 * cfg.d_model)
-    return max(1, min(AT_ONCE, n, int(n * forward / (held + forward))))
+    return max(1, min(AT_ONCE, n, int(MEMORY * n * forward / (held + forward))))

@@ -14,7 +14,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_indices, checked_number
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FrozenRun, frozen_run, refuse_unseen_hooks
-from clip_lens_plugin.higher_order.given import given_to
+from clip_lens_plugin.model.inputs.of_tower import given_to
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 

@@ -17,11 +17,11 @@ from clip_lens_plugin.decomposition.completeness import CompletenessError
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FROZEN, FrozenRun, frozen_run, refuse_unseen_hooks
-from clip_lens_plugin.higher_order.given import given_to
 from clip_lens_plugin.higher_order.head_maps import HeadMaps
 from clip_lens_plugin.higher_order.scalars import images_at_once
 from clip_lens_plugin.higher_order.terms import Terms, kept_for_terms, labels, read_terms
 from clip_lens_plugin.higher_order.texts import given_texts
+from clip_lens_plugin.model.inputs.of_tower import given_to
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.noise import TOLERANCE
 from clip_lens_plugin.numerics.precision import full_precision, rounding

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.model.bridged import resolved
-from clip_lens_plugin.model.inputs.given import GivenImages, given_images
-from clip_lens_plugin.model.inputs.image_tokens import pixels_of
+from clip_lens_plugin.model.inputs.given import GivenImages
+from clip_lens_plugin.model.inputs.of_tower import Given, given_to
 from clip_lens_plugin.model.inputs.pixels import look, once_a_call, unlooked
 from clip_lens_plugin.model.interventions import refuse_left_hooks
-from clip_lens_plugin.model.protocol import TextModel, Tower
+from clip_lens_plugin.model.protocol import Tower
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Pairs:
     """b pairs of inputs.
 
     Attributes:
-        corrupted, clean: images, or token ids [b, n].
+        corrupted, clean: images, or texts.
     """
 
-    corrupted: GivenImages | Tensor
-    clean: GivenImages | Tensor
+    corrupted: Given
+    clean: Given
 
     def __len__(self) -> int:
         return len(self.corrupted)
 
     def rows(self, rows: slice) -> tuple[Tensor, Tensor]:
         """What the model takes of some pairs: corrupted and clean."""
-        return _taken(self.corrupted, rows), _taken(self.clean, rows)
+        return self.corrupted.pixels(rows), self.clean.pixels(rows)
 
     def parts(self, size: int) -> list[slice]:
         """All rows, so many at a time."""
@@ -74,20 +74,10 @@ def given_pairs(model: Any, corrupted: Any, clean: Any) -> tuple[Tower, Pairs]:
     """
     tower: Tower = model if isinstance(model, Tower) else resolved(model)
     refuse_left_hooks(tower, "Patching is of the model as it is")
-    pairs = Pairs(*(_given(tower, each) for each in (corrupted, clean)))
+    pairs = Pairs(*(given_to(tower, each)[1] for each in (corrupted, clean)))
     if len(pairs.corrupted) != len(pairs.clean):
         raise ValueError(
             f"Each corrupted input is patched from the clean one at the same place, got {len(pairs.corrupted)} "
             f"corrupted and {len(pairs.clean)} clean: give as many of both."
         )
     return tower, pairs
-
-
-def _given(model: Tower, inputs: Any) -> GivenImages | Tensor:
-    if isinstance(model, TextModel):
-        return model.to_tokens(inputs)
-    return given_images(model, pixels_of(inputs))  # type: ignore[arg-type]
-
-
-def _taken(inputs: GivenImages | Tensor, rows: slice) -> Tensor:
-    return inputs.pixels(rows) if isinstance(inputs, GivenImages) else inputs[rows]

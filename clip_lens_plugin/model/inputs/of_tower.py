@@ -11,12 +11,18 @@ from torch import Tensor
 
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.inputs.given import GivenImages, given_images
+from clip_lens_plugin.model.inputs.image_tokens import pixels_of
 from clip_lens_plugin.model.protocol import ImageModel, TextModel, Tower
 
 
 @dataclass(frozen=True)
 class GivenTexts:
-    """Texts as token ids."""
+    """Texts as token ids.
+
+    Attributes:
+        ids: of the texts.
+        names: the texts themselves, or their words.
+    """
 
     ids: Int[Tensor, "b n"]
     names: tuple[str, ...]
@@ -49,7 +55,7 @@ def given_to(model: Any, inputs: Any) -> tuple[Tower, Given, tuple[str, ...]]:
         texts = tuple(each.name for each in model.spelt(inputs))
         return model, GivenTexts(model.to_tokens(inputs), texts), texts
     tower: ImageModel = resolved(model)
-    given = given_images(tower, inputs)
+    given = given_images(tower, pixels_of(inputs))
     if given.photographs is None:
         return tower, given, tuple(f"image {row}" for row in range(len(given)))
     return tower, given, tuple(each.name for each in given.photographs)

@@ -84,7 +84,7 @@ def sparse_text(
             not greater than 0, ``k`` is less than 1, or both are given.
         NotSolvedError: a ValueError, if a minimum was not found to 1e-6; see :mod:`clip_lens_plugin.numerics.lasso`.
     """
-    penalty, k = _checked_aim(penalty, k)
+    penalty, k = checked_aim(penalty, k)
     if directions and mean is not None:
         raise ValueError("Directions are not centred: give mean= of images alone, or leave out directions=True.")
     readout = Readout.of(model)
@@ -168,7 +168,7 @@ def checked_vectors(given: Any, readout: Readout) -> Vectors:
     return given.detach().double().to(readout.P.device)
 
 
-def _checked_aim(penalty: float | None, k: int | None) -> tuple[float, int | None]:
+def checked_aim(penalty: float | None, k: int | None) -> tuple[float, int | None]:
     if k is not None and penalty is not None:
         raise ValueError("Give penalty= or a number of words k=, not both.")
     if k is not None:

@@ -18,7 +18,7 @@ MOST_SHOWN, WORDS_SHOWN, LONGEST = 4, 3, 24
 """Of the words of a result: vectors, words of each, and letters of a name or a word."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SparseText(Shown):
     """The words and weights of b vectors over a vocabulary of v texts; all tensors are in float64 on the CPU.
 

@@ -34,7 +34,7 @@ from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.texts.pool import TextPool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class HeadSingularTexts(SparseText):
     """The words of the directions in which heads write most: a row for each axis, as :class:`SparseText` has them.
 

@@ -90,7 +90,7 @@ def somp(
             along = partial(_along, axes=frame.axes, form=form)
             found = pursued(texts.embeddings, along, float(form.trace()), frame.least, n)
         span = HeadSpan.of_picks(layer, head, found, texts.pool.texts, moments.constants)
-        spans.append(replace(span, method=METHOD, projected_norms=norms[found.indices].tolist()))
+        spans.append(replace(span, method=METHOD, centred=centred, projected_norms=norms[found.indices].tolist()))
     warn_of_constant([(span.layer, span.head) for span in spans if span.total_variance == 0.0], moments.n)
     return TextSpanResult(spans, model.cfg.n_layers, moments.constants, model.cfg.n_heads, METHOD)
 

@@ -58,6 +58,7 @@ class HeadSpan(Shown):
         directions: orthonormal directions in the joint space, in which the picks are spelled [m, e], float64: the
             first j span what the first j texts say of what the head writes.
         method: that picked them, "TextSpan" or "SOMP".
+        centred: whether that is the variance over the images, or the mean square.
         projected_norms: of SOMP, how much of each text's unit embedding lies in the span of what the head writes [m],
             from 0 to 1; None of others.
     """
@@ -71,6 +72,7 @@ class HeadSpan(Shown):
     directions: Float[Tensor, "m e"]
     constants: Constants = "separate"
     method: str = "TextSpan"
+    centred: bool = True
     projected_norms: list[float] | None = None
 
     @classmethod
@@ -95,7 +97,8 @@ class HeadSpan(Shown):
 
     def __repr__(self) -> str:
         rest = f", and {len(self.texts) - 3} more" if len(self.texts) > 3 else ""
-        explained = f"; they explain {self.explained_variance[-1]:.1%} of its variance" if self.texts else ""
+        whole = "variance" if self.centred else "mean square"
+        explained = f"; they explain {self.explained_variance[-1]:.1%} of its {whole}" if self.texts else ""
         listed = ", ".join(map(repr, self.texts[:3])) or "no text"
         by = "" if self.method == "TextSpan" else f", by {self.method}"
         return f"HeadSpan(layer {self.layer}, head {self.head}{by}: {listed}{rest}{explained})"

@@ -106,8 +106,6 @@ def _in_span(
     return found._replace(indices=kept[found.indices].tolist(), directions=found.directions @ frame.axes.T)
 
 
-def _along(
-    texts: Float[Tensor, "*t e"], axes: Float[Tensor, "e r"], form: Float[Tensor, "r r"]
-) -> Float[Tensor, "*t"]:
+def _along(texts: Float[Tensor, "*t e"], axes: Float[Tensor, "e r"], form: Float[Tensor, "r r"]) -> Float[Tensor, "*t"]:
     """``(D F)ᵀ S (D F)``: the part of the variance that lies along each text, of which most may lie elsewhere."""
     return equations.quadratic(texts @ axes, form)

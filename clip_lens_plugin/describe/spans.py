@@ -135,7 +135,8 @@ class TextSpanResult(Shown):
         if (layer, head) not in self._spans:
             some = ", ".join(map(str, self.heads[:MOST_NAMED])) + (", ..." if len(self) > MOST_NAMED else "")
             raise KeyError(
-                f"{self.method} was not run on layer {layer}, head {head}; it has {len(self)} (layer, head) pairs: {some}"
+                f"{self.method} was not run on layer {layer}, head {head}; it has {len(self)} (layer, head) pairs: "
+                f"{some}"
             )
         return self._spans[layer, head]
 

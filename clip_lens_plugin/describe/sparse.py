@@ -27,6 +27,7 @@ from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.embedded import EmbeddedTexts, embedded
 from clip_lens_plugin.describe.sparse_result import SparseText
+from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.interactions.means import image_means
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -169,13 +170,18 @@ def checked_vectors(given: Any, readout: Readout) -> Vectors:
 
 
 def checked_aim(penalty: float | None, k: int | None) -> tuple[float, int | None]:
+    """λ, 0 where a number of words is asked for, and that number.
+
+    Raises:
+        ValueError: if both are given, λ is not greater than 0, or the number is less than 1.
+    """
     if k is not None and penalty is not None:
-        raise ValueError("Give penalty= or a number of words k=, not both.")
+        raise ValueError(f"Give {given_as('penalty')} or a number of words, {given_as('k')}, not both.")
     if k is not None:
         return 0.0, checked_number("k", k)
     penalty = PENALTY if penalty is None else penalty
     if not isinstance(penalty, Real) or isinstance(penalty, bool) or not 0 < penalty < float("inf"):
-        raise ValueError(f"penalty must be a number greater than 0, such as {PENALTY}, got {penalty!r}.")
+        raise ValueError(f"{given_as('penalty')} must be a number greater than 0, such as {PENALTY}, got {penalty!r}.")
     return float(penalty), None
 
 
@@ -200,10 +206,14 @@ def _centre(mean: Any, data: Data | None, model: HookedCLIP, readout: Readout) -
         return mean.detach().double().to(readout.P.device), "a mean that was given"
     if mean is None and (data is None or len(data) < 2):
         what = "embeddings alone" if data is None else "one image"
+        python = (
+            "mean= of what collect wrote, contributions of more images, a folder, or the mean of the unit embeddings "
+            "[e]. Directions, which are not centred, are coded with directions=True"
+        )
+        command = "--mean STORE of what collect wrote, or --mean FOLDER of pictures"
         raise ValueError(
-            f"Images are centred by a mean of images, and {what} do not say it: give mean=STORE of what collect wrote, "
-            f"contributions of more images, a folder, or the mean of the unit embeddings [e]. Directions, which are "
-            f"not centred, are coded with directions=True."
+            f"Images are centred by a mean of images, and {what} {'do' if data is None else 'does'} not say it: give "
+            f"{hint(python, command)}."
         )
     found = image_means(data if mean is None else mean, model)
     return found.embedding.double().to(readout.P.device), found.of[:1].lower() + found.of[1:]

@@ -16,7 +16,7 @@ from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, TEXT, Shee
 MOST_PANELS, MOST_BARS = 12, 8
 """A picture larger than this is not read; the page holds the rest."""
 
-PICTURE, NAMES, NUMBERS = 0.95, 1.15, 0.36
+PICTURE, NAMES, NUMBERS = 0.85, 1.3, 0.36
 """Inches of a picture's longer side, of the words, and of their weights."""
 
 STEP, PIXELS = 0.17, 320

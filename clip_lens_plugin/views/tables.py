@@ -81,8 +81,8 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
     )
     about = _paragraph(
         f"Texts that {result.method} picked for each head, the first on top, and the share of the head's variance over "
-        "the images that each explains: white is 0, blue 1. “Sample” chooses between the share of each text and that of "
-        f"all texts down to it. {NOTHING} stands where there is no such head or text; “bottomk” is empty, because "
+        "the images that each explains: white is 0, blue 1. “Sample” chooses between the share of each text and that "
+        f"of all texts down to it. {NOTHING} stands where there is no such head or text; “bottomk” is empty, because "
         f"{result.method} knows no least text."
     )
     return _view("Texts of heads", about, "TopkTokens", props, figure, "The first texts of heads and their shares.")

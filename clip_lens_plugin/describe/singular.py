@@ -23,12 +23,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.asked import Heads, chosen_heads
 from clip_lens_plugin.describe.embedded import embedded
 from clip_lens_plugin.describe.sparse import checked_aim, coded
 from clip_lens_plugin.describe.sparse_result import SparseText
+from clip_lens_plugin.higher_order.head_maps import HeadMaps
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.texts.pool import TextPool
@@ -112,7 +112,7 @@ def head_singular_texts(
     readout = Readout.of(model)
     rows, kept, values, shares, reads, writes = [], [], [], [], [], []
     for layer, head in chosen:
-        found = singular_vectors(readout, model, layer, head)
+        found = singular_vectors(readout, layer, head)
         n = min(n_axes, int((found.values > 0).sum()))
         rows += [(layer, head)] * n
         kept += range(n)
@@ -135,15 +135,12 @@ def head_singular_texts(
     )
 
 
-def singular_vectors(readout: Readout, model: HookedCLIP, layer: int, head: int) -> SingularVectors:
+def singular_vectors(readout: Readout, layer: int, head: int) -> SingularVectors:
     """Those of a head's map, in float64, without building the map."""
-    block = model.blocks[layer]
-    gamma = block.ln1.w.detach().double() if hasattr(block, "ln1") else None
-    own = equations.value_fold(gamma, block.attn.W_V.detach()[head][None].double())[0]
-    to_span, reduced = torch.linalg.qr(own)
-    maps = readout.head_map(layer, head).double().unflatten(0, (readout.pooling.n_heads, -1))
+    weights = HeadMaps.of(readout, layer, range(head, head + 1))
+    to_span, reduced = torch.linalg.qr(weights.values[0].double())
     # Of an attention pool, what is read is told apart by the pool's head that it goes through.
-    in_joint, small = torch.linalg.qr((reduced @ maps).flatten(0, 1).T)
+    in_joint, small = torch.linalg.qr((reduced @ weights.joint[0].double()).flatten(0, 1).T)
     left, values, right = torch.linalg.svd(small.T, full_matrices=False)
     reads = to_span @ left.unflatten(0, (readout.pooling.n_heads, -1))
     return SingularVectors(reads.flatten(0, 1), values, right @ in_joint.T)

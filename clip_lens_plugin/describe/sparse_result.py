@@ -68,7 +68,8 @@ class SparseText(Shown):
         """The weight of every text, as a sparse tensor; ``codes.to_dense()`` has the zeros too."""
         used = self.weights != 0
         places = torch.stack([used.nonzero()[:, 0], self.indices[used]])
-        return torch.sparse_coo_tensor(places, self.weights[used], (len(self), len(self.texts))).coalesce()
+        size = len(self), len(self.texts)
+        return torch.sparse_coo_tensor(places, self.weights[used], size, device="cpu", check_invariants=True).coalesce()
 
     def words(self, row: int) -> list[tuple[str, float]]:
         """Each word of a vector with its weight, the greatest first.

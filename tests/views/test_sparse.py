@@ -67,8 +67,9 @@ def test_more_words_are_folded_and_more_vectors_left_out() -> None:
     assert "and 1 more" in body
     assert "3 words" in body
     one = result()
-    tensors = {"indices": one.indices.repeat(20, 1), "weights": one.weights.repeat(20, 1)}
-    long = replace(one, names=one.names * 20, cosine=one.cosine.repeat(20), **tensors)
+    flat = {name: getattr(one, name).repeat(20) for name in ("objective", "kkt", "cosine", "lengths")}
+    tensors = {"indices": one.indices.repeat(20, 1), "weights": one.weights.repeat(20, 1), **flat}
+    long = replace(one, names=one.names * 20, **tensors)
     view = sparse_view(long)
     assert view.body.count("<article") == 48
     assert "And 12 more" in view.body

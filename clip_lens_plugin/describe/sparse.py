@@ -132,7 +132,7 @@ def coded(
     near = vectors - found.residual
     return SparseText(
         names=names,
-        texts=texts.pool.texts,
+        texts=tuple(texts.pool.texts),
         indices=found.indices.cpu(),
         weights=found.weights.cpu(),
         objective=found.objective.cpu(),

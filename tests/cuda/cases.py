@@ -51,13 +51,14 @@ def describing(given: Given) -> Any:
 @case
 def sparse_codes(given: Given) -> Any:
     model, vectors = given.model, given.pool.embed(given.model)
-    images = lens.sparse_text(model, given.parts, given.pool, 0.1, text_embeddings=vectors)
     own = lens.sparse_text(model, given.parts.embedding[:2], given.pool, k=2, mean=given.parts, text_embeddings=vectors)
-    axes = lens.head_singular_texts(model, given.pool, [(0, 1)], 2, 0.1, text_embeddings=vectors)
-    picked = lens.somp(model, given.parts, given.pool, 2, [(0, 1)], text_embeddings=vectors)
-    published = lens.somp(model, given.parts, given.pool, 2, [(0, 1)], centred=False, project=False)
-    tables = [each.to_dataframe() for each in (images, own, picked, published)]
-    return tables, images.codes.to_dense(), images.cosine, axes.singular_values, lens.SparseText.__name__
+    axes = lens.head_singular_texts(model, given.pool, [(0, 1)], 1, 0.1, text_embeddings=vectors)
+    options = {"heads": [(0, 1)], "text_embeddings": vectors}
+    picked = lens.somp(model, given.parts, given.pool, 2, **options)
+    published = lens.somp(model, given.parts, given.pool, 1, **options, centred=False, project=False)
+    assert isinstance(own, lens.SparseText)
+    tables = [each.to_dataframe() for each in (own, picked, published)]
+    return tables, own.codes.to_dense(), own.cosine, axes.singular_values
 
 
 @case

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 def page_file(tmp_path_factory):
     model = HookedCLIP.from_pretrained("scenes", device="cpu")
     images = model.decompose([picture for picture, _ in ScenesDataset(12, 21, "colour")])
-    pool = TextPool([*TextPool.scenes().texts[:30], "a" * 80])
+    pool = TextPool([*TextPool.scenes().texts[:30], "shapes and nothing else but shapes in it"])
     return sparse_text(model, images, pool, 0.1).save(tmp_path_factory.mktemp("sparse") / "words.html")
 
 

@@ -91,7 +91,12 @@ def sparse_text(
     readout = Readout.of(model)
     data = None if directions or _are_embeddings(vectors) else data_of(vectors, model)
     rows = checked_vectors(vectors if data is None else _embeddings(data), readout)
-    centre, told = (None, "") if directions else _centre(mean, data, model, readout)
+    if directions:
+        centre, told = None, ""
+    elif mean is None and data is not None and len(data) > 1:
+        centre, told = torch.nn.functional.normalize(rows, dim=1).mean(0), f"the mean of these {len(rows):,} images"
+    else:
+        centre, told = _centre(mean, data, model, readout)
     texts = embedded(model, readout, pool, text_embeddings)
     return coded(rows, texts, penalty, k, _names(names, data, len(rows), directions), centre, told, data)
 
@@ -197,14 +202,14 @@ def _embeddings(data: Data) -> Float[Tensor, "b e"]:
 
 
 def _centre(mean: Any, data: Data | None, model: HookedCLIP, readout: Readout) -> tuple[Float[Tensor, " e"], str]:
-    """The mean that images are centred by, and what it is of."""
+    """The mean that was given for images to be centred by, and what it is of."""
     if isinstance(mean, Tensor) and mean.ndim < 3:
         width = readout.P.shape[1]
         if mean.shape != (width,):
             raise ValueError(f"mean must be of shape [{width}], as the embedding, got {list(mean.shape)}.")
         checked_finite(mean[None], "mean", "finite")
         return mean.detach().double().to(readout.P.device), "a mean that was given"
-    if mean is None and (data is None or len(data) < 2):
+    if mean is None:
         what = "embeddings alone" if data is None else "one image"
         python = (
             "mean= of what collect wrote, contributions of more images, a folder, or the mean of the unit embeddings "
@@ -215,7 +220,7 @@ def _centre(mean: Any, data: Data | None, model: HookedCLIP, readout: Readout) -
             f"Images are centred by a mean of images, and {what} {'do' if data is None else 'does'} not say it: give "
             f"{hint(python, command)}."
         )
-    found = image_means(data if mean is None else mean, model)
+    found = image_means(mean, model)
     return found.embedding.double().to(readout.P.device), found.of[:1].lower() + found.of[1:]
 
 

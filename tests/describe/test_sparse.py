@@ -105,7 +105,7 @@ def test_what_a_scene_shows_is_said_of_it() -> None:
     assert right >= 55
     expected = torch.nn.functional.normalize(data.embedding.double(), dim=1).mean(0)
     assert torch.allclose(found.image_mean, expected, atol=1e-6)
-    assert found.mean_of == "means of 60 images"
+    assert found.mean_of == "the mean of these 60 images"
     alone = sparse_text(scenes, data.embedding[:3], pool, 0.1, mean=data)
     assert torch.allclose(alone.codes.to_dense(), found.codes.to_dense()[:3], atol=1e-6)
 

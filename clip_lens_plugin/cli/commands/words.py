@@ -101,7 +101,12 @@ def words(
             found = sparse_text(loaded, given, pool, penalty, k=k, mean=opened.get(mean or "", mean))
         _print_words(console, found)
         print_path(found.save(out))
-        say_next(console, "report", images, *([] if images in plans else chosen.choice.typed()))
+        typed = [] if images in plans else chosen.choice.typed()
+        if of_images == images and images not in plans:
+            seen = [word for text, _ in found.words(0)[:2] for word in ("--text", text)]
+            say_next(console, "heatmap", images, *(seen or ("--text", pool.texts[0])), *typed)
+        else:
+            say_next(console, "report", images, *typed)
 
 
 def vocabulary(texts: str | None, model: str) -> TextPool:

@@ -29,7 +29,7 @@ def test_a_folder_is_its_own_mean(run, pictures, scenes_model):
     pd.testing.assert_frame_equal(table, found.to_dataframe(), check_exact=False, atol=1e-5)
     said = " ".join(result.stderr.split())
     assert all(found.words(row)[0][0] in said for row in range(3))
-    assert "488 texts, centred by their own mean; penalty 0.25; centred by means of 3 images." in said
+    assert "488 texts, centred by their own mean; penalty 0.25; centred by the mean of these 3 images." in said
     assert "next: clip-lens report" in said
 
 
@@ -40,6 +40,7 @@ def test_one_picture_and_the_mean_of_a_store(run, pictures, scenes_store):
     assert result.exit_code == 0, result.output
     page = pictures.parent / result.stdout.strip()
     assert page.name == "b-1-words.html"
+    assert "next: clip-lens heatmap" in result.stderr
     assert "2 words each; centred by means of 64 images" in page.read_text()
     assert "<b>1" not in page.read_text()
 
@@ -70,4 +71,4 @@ def test_what_it_cannot_use(refused, pictures, arguments, told):
 def test_a_limit_is_for_folders(refused, run, pictures, scenes_store):
     assert "--limit is for a folder" in refused("words", scenes_store, "--limit", 2)
     result = run("words", pictures, "--limit", 2, "--out", "two.csv")
-    assert "means of 2 images" in " ".join(result.stderr.split())
+    assert "the mean of these 2 images" in " ".join(result.stderr.split())

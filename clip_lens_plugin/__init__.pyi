@@ -16,7 +16,11 @@ from .decomposition.contributions import Contributions as Contributions
 from .decomposition.runs import decompose as decompose
 from .decomposition.text_contributions import TextContributions as TextContributions
 from .decomposition.text_runs import decompose_text as decompose_text
+from .describe.singular import head_singular_texts as head_singular_texts
+from .describe.somp import somp as somp
 from .describe.spans import text_span as text_span
+from .describe.sparse import sparse_text as sparse_text
+from .describe.sparse_result import SparseText as SparseText
 from .higher_order.neurons import second_order as second_order
 from .higher_order.scalars import neuron_scalars as neuron_scalars
 from .higher_order.tree import upstream_tree as upstream_tree

@@ -58,3 +58,39 @@ def published_text_span(contributions: Tensor, texts: Tensor, steps: int, rank: 
         left_texts = left_texts - torch.outer(left_texts @ picked, picked)
         picks.append(best)
     return picks
+
+
+def plain_somp(
+    contributions: Tensor, texts: Tensor, steps: int, centred: bool, project: bool
+) -> tuple[list[int], list[float], list[float]]:
+    """Simultaneous orthogonal matching pursuit on the rows themselves.
+
+    Args:
+        contributions: of one head [n, e].
+        texts: unit embeddings [t, e].
+        steps: texts to pick.
+        centred: without the rows' mean.
+        project: texts on the rows' span, of unit length there; the twentieth part with least in it is left out.
+
+    Returns:
+        Positions of the picked texts, after each the share that is explained, and how much of each lies in the span.
+    """
+    _, values, axes = torch.linalg.svd(contributions, full_matrices=False)
+    axes = axes[values > 1e-6 * values[0]]
+    inside = texts @ axes.T @ axes
+    norms = inside.norm(dim=1)
+    rows = contributions - contributions.mean(0) if centred else contributions
+    atoms, allowed = texts, torch.ones(len(texts), dtype=torch.bool)
+    if project:
+        atoms = inside / norms[:, None]
+        allowed = norms >= norms.sort().values[(len(texts) - 1) // 20]
+    picks, shares, left = [], [], rows
+    for _ in range(steps):
+        scores = (left @ atoms.T).square().sum(0)
+        scores[~allowed] = -1
+        scores[picks] = -1
+        picks.append(int(scores.argmax()))
+        chosen = atoms[picks]
+        left = rows - rows @ torch.linalg.pinv(chosen) @ chosen
+        shares.append(float(1 - left.square().sum() / rows.square().sum()))
+    return picks, shares, norms[picks].tolist()

@@ -18,10 +18,12 @@ from clip_lens_plugin import (  # fmt: skip
     attribution_patching,
     collect,
     explain,
+    head_singular_texts,
     interaction,
     mean_ablation_curve,
     patch_heads,
     patch_text_map,
+    sparse_text,
     text_span,
     upstream,
     upstream_tree,
@@ -62,6 +64,8 @@ def results(tmp_path_factory):
         upstream_tree(model, PICTURES[0], 3, 1, TEXTS[0]),
         patch_heads(model, PICTURES[:1], PICTURES[1:2], lambda embedding: embedding[:, 0]),
         attribution_patching(model, PICTURES[:1], PICTURES[1:2], lambda embedding: embedding[:, 0], check=3),
+        sparse_text(model, held, TEXTS),
+        head_singular_texts(model, TEXTS, [(5, 1)]),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clip_lens_plugin import __version__
-from clip_lens_plugin.cli.commands import ablate, collect, explain, heatmap, models, report, textspan, verify
+from clip_lens_plugin.cli.commands import ablate, collect, explain, heatmap, models, report, textspan, verify, words
 from clip_lens_plugin.scenes.seeds import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ for command in (
     ablate.ablate,
     heatmap.heatmap,
     explain.explain,
+    words.words,
     verify.verify,
     models.models,
 ):

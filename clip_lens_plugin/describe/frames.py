@@ -5,7 +5,9 @@ Source: Gandelsman, Efros and Steinhardt, ICLR 2024, Algorithm 1; see :mod:`clip
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,7 +24,7 @@ USED_UP = 1e-12
 
 
 class Picked(NamedTuple):
-    """Texts in the order in which they were picked.
+    """Texts in the order in which they were picked, by TextSpan or by matching pursuit.
 
     Attributes:
         indices: their positions.
@@ -43,11 +45,13 @@ class HeadFrame:
 
     Attributes:
         axes: of the coordinates in the joint space, that of the greatest second moment first [e, r].
-        covariance: over the images [r, r].
+        mean: over the images [r].
+        covariance: likewise [r, r].
         least: variance that is rounding alone.
     """
 
     axes: Float[Tensor, "e r"]
+    mean: Float[Tensor, " r"]
     covariance: Float[Tensor, "r r"]
     least: float
 
@@ -70,7 +74,12 @@ class HeadFrame:
         frame = to_span @ used
         x_mean, x_second = equations.contribution(mean, frame), equations.moment_in(frame, second)
         least = least_variance(float(x_second.trace()), noise)
-        return cls(in_span @ used, x_second - torch.outer(x_mean, x_mean), least)
+        return cls(in_span @ used, x_mean, x_second - torch.outer(x_mean, x_mean), least)
+
+    @property
+    def second_moment(self) -> Float[Tensor, "r r"]:
+        """E[x xᵀ]."""
+        return self.covariance + torch.outer(self.mean, self.mean)
 
     @property
     def rank(self) -> int:
@@ -81,8 +90,7 @@ class HeadFrame:
         """The texts along which the head varies most, each without the directions of those before it.
 
         The variance along text j is r_jᵀ Σ r_j. Removing a direction d from the texts leaves r_jᵀ (Q Σ Q) r_j with
-        Q = I − d dᵀ; as the removed directions are orthonormal, it is enough to remove d from every r and keep Σ. A
-        variance of :attr:`least` or less is none.
+        Q = I − d dᵀ; as the removed directions are orthonormal, it is enough to remove d from every r and keep Σ.
 
         Args:
             texts: unit embeddings, float64, on the device of the frame.
@@ -92,25 +100,49 @@ class HeadFrame:
         residual = texts @ self.axes
         if rank is not None:
             residual[:, rank:] = 0.0
-        left = total = float(self.covariance.trace())
-        if not total > self.least:
-            return Picked([], [], 0.0, residual[:0] @ self.axes.T)
-        smallest = USED_UP * float(residual.square().sum(1).max())
-        indices: list[int] = []
-        explained: list[float] = []
-        removed = [residual[:0]]
-        for _ in range(min(n, self.rank)):
-            best = int(equations.quadratic(residual, self.covariance).argmax())
-            norm = residual[best].norm()
-            if float(norm.square()) <= smallest:
-                break
-            direction = residual[best] / norm
-            gained = float(equations.quadratic(direction, self.covariance))
-            if gained <= self.least:
-                break
-            left -= gained
-            residual = equations.without_direction(residual, direction)
-            indices.append(best)
-            removed.append(direction[None])
-            explained.append(1.0 - max(left, 0.0) / total)
-        return Picked(indices, explained, total, torch.cat(removed) @ self.axes.T)
+        total = float(self.covariance.trace())
+        found = pursued(residual, partial(equations.quadratic, form=self.covariance), total, self.least, n)
+        return found._replace(directions=found.directions @ self.axes.T)
+
+
+def pursued(
+    texts: Float[Tensor, "t r"],
+    variance: Callable[[Float[Tensor, "*t r"]], Float[Tensor, "*t"]],
+    total: float,
+    least: float,
+    n: int,
+) -> Picked:
+    """The texts along which data vary most, each without the directions of those before it.
+
+    Args:
+        texts: in the coordinates of the data.
+        variance: of the data along each of some vectors in these coordinates.
+        total: variance of the data.
+        least: variance that is rounding alone; a variance of as much or less is none.
+        n: texts at most.
+
+    Returns:
+        With the directions in the same coordinates.
+    """
+    left, residual = total, texts
+    if not total > least:
+        return Picked([], [], 0.0, texts[:0])
+    smallest = USED_UP * float(texts.square().sum(1).max())
+    indices: list[int] = []
+    explained: list[float] = []
+    removed = [texts[:0]]
+    for _ in range(min(n, *texts.shape)):
+        best = int(variance(residual).argmax())
+        norm = residual[best].norm()
+        if float(norm.square()) <= smallest:
+            break
+        direction = residual[best] / norm
+        gained = float(variance(direction))
+        if gained <= least:
+            break
+        left -= gained
+        residual = equations.without_direction(residual, direction)
+        indices.append(best)
+        removed.append(direction[None])
+        explained.append(1.0 - max(left, 0.0) / total)
+    return Picked(indices, explained, total, torch.cat(removed))

@@ -15,29 +15,25 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.arguments import checked_choice, checked_heads, checked_number
-from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.given_data import data_of
-from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.describe.frames import HeadFrame
-from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.arguments import checked_heads, checked_number
+from clip_lens_plugin.decomposition.constants import Constants, GivenConstants
+from clip_lens_plugin.describe.asked import Heads, asked_heads, warn_of_constant
+from clip_lens_plugin.describe.embedded import embedded
+from clip_lens_plugin.describe.frames import HeadFrame, Picked
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.statistics.moments import LATE_LAYERS as LATE_LAYERS
-from clip_lens_plugin.statistics.moments import Moments, late_layers
 from clip_lens_plugin.texts.pool import TextPool
-
-Heads = Literal["late", "all"] | Iterable[tuple[int, int]]
 
 MOST_SHOWN = 6
 """Heads in the words of a result."""
@@ -61,6 +57,10 @@ class HeadSpan(Shown):
         constants: of the contributions that the texts describe, as for :class:`TextSpanResult`.
         directions: orthonormal directions in the joint space, in which the picks are spelled [m, e], float64: the
             first j span what the first j texts say of what the head writes.
+        method: that picked them, "TextSpan" or "SOMP".
+        centred: whether that is the variance over the images, or the mean square.
+        projected_norms: of SOMP, how much of each text's unit embedding lies in the span of what the head writes [m],
+            from 0 to 1; None of others.
     """
 
     layer: int
@@ -71,6 +71,16 @@ class HeadSpan(Shown):
     total_variance: float
     directions: Float[Tensor, "m e"]
     constants: Constants = "separate"
+    method: str = "TextSpan"
+    centred: bool = True
+    projected_norms: list[float] | None = None
+
+    @classmethod
+    def of_picks(cls, layer: int, head: int, picked: Picked, texts: Sequence[str], constants: Constants) -> HeadSpan:
+        """Texts that were picked out of all that there are."""
+        names = [texts[index] for index in picked.indices]
+        about = (names, picked.indices, picked.explained, picked.total, picked.directions)
+        return cls(layer, head, *about, constants)
 
     @classmethod
     def of_texts(cls, layer: int, head: int, texts: list[str]) -> HeadSpan:
@@ -82,13 +92,16 @@ class HeadSpan(Shown):
         """One row per text, see :meth:`TextSpanResult.to_dataframe`."""
         rows = zip(self.texts, self.explained_variance, strict=True)
         found = [(self.layer, self.head, rank, text, share) for rank, (text, share) in enumerate(rows, start=1)]
-        return pd.DataFrame(found, columns=["layer", "head", "rank", "text", "explained_variance"])
+        table = pd.DataFrame(found, columns=["layer", "head", "rank", "text", "explained_variance"])
+        return table if self.projected_norms is None else table.assign(projected_norm=self.projected_norms)
 
     def __repr__(self) -> str:
         rest = f", and {len(self.texts) - 3} more" if len(self.texts) > 3 else ""
-        explained = f"; they explain {self.explained_variance[-1]:.1%} of its variance" if self.texts else ""
+        whole = "variance" if self.centred else "mean square"
+        explained = f"; they explain {self.explained_variance[-1]:.1%} of its {whole}" if self.texts else ""
         listed = ", ".join(map(repr, self.texts[:3])) or "no text"
-        return f"HeadSpan(layer {self.layer}, head {self.head}: {listed}{rest}{explained})"
+        by = "" if self.method == "TextSpan" else f", by {self.method}"
+        return f"HeadSpan(layer {self.layer}, head {self.head}{by}: {listed}{rest}{explained})"
 
 
 class TextSpanResult(Shown):
@@ -96,6 +109,7 @@ class TextSpanResult(Shown):
 
     Attributes:
         constants: "separate" or "shared": of the contributions that the texts describe.
+        method: that picked the texts, "TextSpan" or "SOMP".
     """
 
     def __init__(
@@ -104,10 +118,12 @@ class TextSpanResult(Shown):
         n_layers: int,
         constants: Constants = "separate",
         n_heads: int | None = None,
+        method: str = "TextSpan",
     ) -> None:
         self._spans = {(span.layer, span.head): span for span in spans}
         self._shape = n_layers, n_heads or 1 + max((span.head for span in spans), default=0)
         self.constants: Constants = constants
+        self.method = method
 
     @property
     def heads(self) -> list[tuple[int, int]]:
@@ -119,7 +135,8 @@ class TextSpanResult(Shown):
         if (layer, head) not in self._spans:
             some = ", ".join(map(str, self.heads[:MOST_NAMED])) + (", ..." if len(self) > MOST_NAMED else "")
             raise KeyError(
-                f"TextSpan was not run on layer {layer}, head {head}; it has {len(self)} (layer, head) pairs: {some}"
+                f"{self.method} was not run on layer {layer}, head {head}; it has {len(self)} (layer, head) pairs: "
+                f"{some}"
             )
         return self._spans[layer, head]
 
@@ -130,7 +147,10 @@ class TextSpanResult(Shown):
         return len(self._spans)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per pick: layer, head, rank (from 1), text, explained_variance (cumulative share)."""
+        """One row per pick: layer, head, rank (from 1), text, explained_variance (cumulative share).
+
+        Of SOMP also projected_norm, see :class:`HeadSpan`.
+        """
         empty = pd.DataFrame(columns=["layer", "head", "rank", "text", "explained_variance"])
         found = [span.to_dataframe() for span in self if span.texts]
         return pd.concat(found, ignore_index=True) if found else empty
@@ -138,7 +158,8 @@ class TextSpanResult(Shown):
     def __repr__(self) -> str:
         shown = "".join(f"\n  {span!r}" for span in list(self)[:MOST_SHOWN])
         rest = f"\n  and {len(self) - MOST_SHOWN} more heads" if len(self) > MOST_SHOWN else ""
-        return f"TextSpanResult(heads={len(self)}, constants={self.constants!r}){shown}{rest}"
+        by = "" if self.method == "TextSpan" else f"method={self.method!r}, "
+        return f"TextSpanResult({by}heads={len(self)}, constants={self.constants!r}){shown}{rest}"
 
 
 @takes_bridges
@@ -182,70 +203,20 @@ def text_span(
             constants are not those asked for, or they are of some layers alone and another one was asked for.
         IndexError: if there is no such head.
     """
-    readout = Readout.of(model)
-    if isinstance(data, Moments):
-        moments = data
-    else:
-        heads = _chosen(heads, model.cfg)
-        moments = Moments.of(data_of(data, model), {layer for layer, _ in heads})
-    _refuse_other_moments(readout, moments, constants)
+    asked = asked_heads(model, data, heads, constants)
     n_directions = checked_number("n_directions", n_directions)
     rank = None if rank is None else checked_number("rank", rank)
-    chosen = _chosen(heads, model.cfg)
-    _refuse_left_out(moments, chosen)
-    pool = texts if isinstance(texts, TextPool) else TextPool.from_strings(texts)
-    embeddings = pool.embed(model) if text_embeddings is None else text_embeddings
-    if len(embeddings) != len(pool):
-        raise ValueError(f"{len(pool)} texts need as many embeddings, got {len(embeddings)}.")
-    readout.checked_texts(embeddings)
-    columns = embeddings.detach().double().to(readout.P.device)
-    spans, ranks, constant = [], [], []
-    for layer, head in chosen:
-        frame = HeadFrame.of(readout, moments, layer, head)
+    pool, columns = embedded(model, asked.readout, texts, text_embeddings)
+    moments = asked.moments
+    spans, ranks = [], []
+    for layer, head in asked.heads:
+        frame = HeadFrame.of(asked.readout, moments, layer, head)
         found = frame.picked(columns, n_directions, rank)
         ranks.append(frame.rank)
-        if found.total == 0.0:
-            constant.append((layer, head))
-        names = [pool.texts[i] for i in found.indices]
-        about = (names, found.indices, found.explained, found.total, found.directions)
-        spans.append(HeadSpan(layer, head, *about, moments.constants))
-    _warn_of_constant(constant, moments.n)
+        spans.append(HeadSpan.of_picks(layer, head, found, pool.texts, moments.constants))
+    warn_of_constant([(span.layer, span.head) for span in spans if span.total_variance == 0.0], moments.n)
     _warn_of_cut(ranks, rank)
     return TextSpanResult(spans, model.cfg.n_layers, moments.constants, model.cfg.n_heads)
-
-
-def _refuse_other_moments(readout: Readout, moments: Moments, constants: GivenConstants | None) -> None:
-    asked = moments.constants if constants is None else checked_constants(constants)
-    if asked != moments.constants:
-        raise ValueError(
-            f"The moments are of contributions with constants={moments.constants!r}, but constants={asked!r} was asked "
-            f"for. Decompose the images so: Moments.from_contributions(model.decompose(images, constants={asked!r}))."
-        )
-    shape = (len(readout.W_O), readout.n_heads, readout.n_coordinates(moments.constants))
-    if tuple(moments.sum_y.shape) != shape:
-        raise ValueError(
-            f"The moments are of a model with [layers, heads, coordinates] = {list(moments.sum_y.shape)}, but "
-            f"{readout.model.cfg.model_name} has {list(shape)}. Collect them with this model."
-        )
-    if moments.n < 2:
-        raise ValueError(f"TextSpan needs the moments of at least two images, got {moments.n}.")
-
-
-def _refuse_left_out(moments: Moments, heads: list[tuple[int, int]]) -> None:
-    """Before texts are embedded, which takes long."""
-    for layer in dict.fromkeys(layer for layer, _ in heads):
-        moments.refuse_left_out(layer)
-
-
-def _warn_of_constant(heads: list[tuple[int, int]], n: int) -> None:
-    if heads:
-        named = ", ".join(f"layer {layer}, head {head}" for layer, head in heads[:3])
-        rest = f" and {len(heads) - 3} more" if len(heads) > 3 else ""
-        warnings.warn(
-            f"What the following heads write is the same for all {n} images, but for rounding, so no text describes "
-            f"how it varies: {named}{rest}.",
-            stacklevel=3,
-        )
 
 
 def _warn_of_cut(ranks: list[int], rank: int | None) -> None:
@@ -257,11 +228,3 @@ def _warn_of_cut(ranks: list[int], rank: int | None) -> None:
             f"and beyond it are rounding errors.",
             stacklevel=3,
         )
-
-
-def _chosen(heads: Heads, cfg: HookedCLIPConfig) -> list[tuple[int, int]]:
-    if isinstance(heads, str):
-        checked_choice("heads", heads, ("late", "all"))
-        layers = range(cfg.n_layers) if heads == "all" else late_layers(cfg.n_layers)
-        return [(l, h) for l in layers for h in range(cfg.n_heads)]
-    return checked_heads(heads, cfg.n_layers, cfg.n_heads)

@@ -41,7 +41,7 @@ def head_texts_table(span: HeadSpan) -> Markup:
         ValueError: if the head has no text.
     """
     if not span.texts:
-        raise ValueError(f"TextSpan found no text for layer {span.layer}, head {span.head}: it writes nothing.")
+        raise ValueError(f"{span.method} found no text for layer {span.layer}, head {span.head}: it writes nothing.")
     before = [0.0, *span.explained_variance]
     rows = [
         (str(rank), text, _per_cent(so_far - before[rank - 1]), _per_cent(so_far))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
+from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
@@ -31,6 +32,7 @@ from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
 from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
+from clip_lens_plugin.views.sparse import shown_rows, sparse_view
 from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
 from clip_lens_plugin.views.upstream import tree_view, upstream_view
@@ -67,6 +69,23 @@ def text_span(result: TextSpanResult, **options: Any) -> View:
 def head_span(result: HeadSpan) -> View:
     """See :func:`~clip_lens_plugin.views.tables.head_texts_view`."""
     return head_texts_view(result)
+
+
+def sparse(result: SparseText, images: Any = None, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.sparse.sparse_view`; names alone where pictures are not in reach.
+
+    Args:
+        images: the pictures by row, or in a list; or the data set that a store was collected from, if it is not found
+            by itself.
+    """
+    rows = list(shown_rows(result))
+    if isinstance(images, list | tuple):
+        images = dict(enumerate(images))
+    if isinstance(images, Mapping) or result.data is None:
+        return sparse_view(result, images, **options)
+    found = _in_reach(result.data, images)
+    pictures = None if found is None else found.shown(rows, resolved(result.data.readout.model).preprocess)
+    return sparse_view(result, pictures, **options)
 
 
 def ablation(result: AblationCurve) -> View:

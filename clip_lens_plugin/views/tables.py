@@ -80,10 +80,10 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
         [span.total_variance for span in spans],
     )
     about = _paragraph(
-        "Texts that TextSpan picked for each head, the first on top, and the share of the head's variance over the "
-        "images that each explains: white is 0, blue 1. “Sample” chooses between the share of each text and that of "
-        f"all texts down to it. {NOTHING} stands where there is no such head or text; “bottomk” is empty, because "
-        "TextSpan knows no least text."
+        f"Texts that {result.method} picked for each head, the first on top, and the share of the head's variance over "
+        "the images that each explains: white is 0, blue 1. “Sample” chooses between the share of each text and that "
+        f"of all texts down to it. {NOTHING} stands where there is no such head or text; “bottomk” is empty, because "
+        f"{result.method} knows no least text."
     )
     return _view("Texts of heads", about, "TopkTokens", props, figure, "The first texts of heads and their shares.")
 
@@ -97,7 +97,7 @@ def head_texts_view(span: HeadSpan) -> View:
         ValueError: if the head has no text.
     """
     if not span.texts:
-        raise ValueError(f"TextSpan found no text for layer {span.layer}, head {span.head}: it writes nothing.")
+        raise ValueError(f"{span.method} found no text for layer {span.layer}, head {span.head}: it writes nothing.")
     shares = _shares(span)
     props = {
         # A line break each, which puts the next text on a line of its own.

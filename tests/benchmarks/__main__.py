@@ -16,6 +16,7 @@ from tests.benchmarks.forward import MODELS, time_cases
 from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.patching import time_patching
 from tests.benchmarks.second_order import time_second_order
+from tests.benchmarks.sparse import time_sparse
 from tests.benchmarks.text_span import time_text_span
 from tests.benchmarks.texts import time_texts
 from tests.benchmarks.wrapping import time_wrapping
@@ -25,7 +26,7 @@ def main() -> None:
     """Runs every benchmark and prints one table; each row as it is measured, on standard error."""
     table, progress = Table("what", "measured", "bound", "against"), Console(stderr=True, width=130)
     with torch.no_grad():
-        rest = (measure_memory, time_wrapping, time_text_span, time_texts, time_second_order, time_patching)
+        rest = (measure_memory, time_wrapping, time_text_span, time_sparse, time_texts, time_second_order, time_patching)
         for row in chain(*map(time_cases, MODELS), *(each() for each in rest)):
             table.add_row(*row)
             progress.print(" | ".join(row), markup=False)

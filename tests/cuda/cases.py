@@ -49,6 +49,19 @@ def describing(given: Given) -> Any:
 
 
 @case
+def sparse_codes(given: Given) -> Any:
+    model, vectors = given.model, given.pool.embed(given.model)
+    own = lens.sparse_text(model, given.parts.embedding[:2], given.pool, k=2, mean=given.parts, text_embeddings=vectors)
+    axes = lens.head_singular_texts(model, given.pool, [(0, 1)], 1, 0.1, text_embeddings=vectors)
+    options = {"heads": [(0, 1)], "text_embeddings": vectors}
+    picked = lens.somp(model, given.parts, given.pool, 2, **options)
+    published = lens.somp(model, given.parts, given.pool, 1, **options, centred=False, project=False)
+    assert isinstance(own, lens.SparseText)
+    tables = [each.to_dataframe() for each in (own, picked, published)]
+    return tables, own.codes.to_dense(), own.cosine, axes.singular_values
+
+
+@case
 def pools(given: Given) -> Any:
     file = given.folder / "pool.txt"
     file.write_text("\n".join(TEXTS))
@@ -267,6 +280,7 @@ def drawing(given: Given) -> Any:
     drawn.append(views.head_gallery_view(list(given.spans), found, shown, named))
     nearest = retrieval.nearest_images(given.parts, 0, 2, 1, 3)
     drawn.append(views.neighbours_view(pictures[0], nearest, shown, named, layer=2, head=1))
+    drawn.append(views.sparse_view(lens.sparse_text(model, given.parts, given.pool, 0.1), shown))
     drawn += [views.text_span_view(given.spans), views.head_texts_view(given.spans[2, 1])]
     drawn.append(views.explained_variance_view(given.spans.to_dataframe()))
     drawn.append(views.samples_view(found, list(named.values())))

@@ -25,6 +25,7 @@ STYLES = (
     "gallery.css",
     "still.css",
     "decision.css",
+    "sparse.css",
     "tree.css",
 )
 

@@ -21,9 +21,12 @@ from .describe.somp import somp as somp
 from .describe.spans import text_span as text_span
 from .describe.sparse import sparse_text as sparse_text
 from .describe.sparse_result import SparseText as SparseText
+from .higher_order.neurons import SecondOrder as SecondOrder
 from .higher_order.neurons import second_order as second_order
 from .higher_order.scalars import neuron_scalars as neuron_scalars
+from .higher_order.tree import UpstreamTree as UpstreamTree
 from .higher_order.tree import upstream_tree as upstream_tree
+from .higher_order.upstream import Upstream as Upstream
 from .higher_order.upstream import upstream as upstream
 from .interactions.interacting import Interaction as Interaction
 from .interactions.interacting import interaction as interaction

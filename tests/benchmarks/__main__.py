@@ -26,7 +26,15 @@ def main() -> None:
     """Runs every benchmark and prints one table; each row as it is measured, on standard error."""
     table, progress = Table("what", "measured", "bound", "against"), Console(stderr=True, width=130)
     with torch.no_grad():
-        rest = (measure_memory, time_wrapping, time_text_span, time_sparse, time_texts, time_second_order, time_patching)
+        rest = (
+            measure_memory,
+            time_wrapping,
+            time_text_span,
+            time_sparse,
+            time_texts,
+            time_second_order,
+            time_patching,
+        )
         for row in chain(*map(time_cases, MODELS), *(each() for each in rest)):
             table.add_row(*row)
             progress.print(" | ".join(row), markup=False)

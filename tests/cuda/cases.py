@@ -235,6 +235,19 @@ def collecting(given: Given) -> Any:
 
 
 @case
+def neurons(given: Given) -> Any:
+    store = given.collected("neurons", neurons={0: [3, 1], 1: range(4)})
+    kept = store.neuron_moments(1)
+    assert isinstance(kept, lens.NeuronMoments)
+    principal = (kept + kept).principal(given.model)
+    found = retrieval.strongest_neurons(store, -2, given.pool, 2)
+    assert isinstance(found, retrieval.StrongestNeurons)
+    assert isinstance(views.neuron_gallery_view(found, None), views.View)
+    signs = principal.directions.abs(), principal.along.abs(), principal.share, principal.strength, principal.mean
+    return kept.mean, kept.covariance(), kept.greatest.lengths, *signs, found.to_dataframe()
+
+
+@case
 def asking_a_store(given: Given) -> Any:
     store, classes = given.collected(), given.classes
     labels = torch.arange(N) % 4

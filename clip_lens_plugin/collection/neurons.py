@@ -39,8 +39,9 @@ class CollectedNeurons:
     @contextmanager
     def watched(self) -> Iterator[FrozenWatch]:
         """Around one run of the model."""
-        # The heads' outputs are left alone: a decomposition takes hooks on them for edits.
-        watch = FrozenWatch(self._model, self._watch.readers, self._watch.keep(), coordinates=False)
+        # The heads' outputs are left alone: a decomposition takes hooks on them for edits. And so is how the model
+        # computes patterns: all else that is kept is the same with neurons and without.
+        watch = FrozenWatch(self._model, self._watch.readers, self._watch.keep(), beside=True)
         with self._model.hooks(fwd_hooks=list(watch.hooks())):
             yield watch
 

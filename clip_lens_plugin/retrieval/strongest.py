@@ -16,6 +16,7 @@ from clip_lens_plugin.collection.own_pictures import own_source
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.texts.pool import TextPool
 
@@ -166,10 +167,8 @@ def strongest_neurons(
     """
     data = data_of(store)
     if not isinstance(data, ContributionStore):
-        raise ValueError(
-            f"Moments of neurons are kept by a store, got {type(data).__name__}: collect(model, images, OUT, "
-            f"neurons=[{layer}]). second_order(model, images, {layer}) has the neurons of images without one."
-        )
+        make = hint(f"collect(model, images, OUT, neurons=[{layer}])", f"clip-lens collect --neurons {layer}")
+        raise ValueError(f"Moments of neurons are kept by a store, got {type(data).__name__}. Make one: {make}.")
     pool = texts if isinstance(texts, TextPool) else TextPool(texts)
     count, n_texts = checked_number("count", count), checked_number("n_texts", n_texts)
     if len(pool) < 2:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
-from clip_lens_plugin import HookedCLIP, NeuronMoments
+from clip_lens_plugin import HookedCLIP, NeuronMoments, second_order
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.neurons import BlockScalars, CollectedNeurons
 from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
@@ -19,6 +20,7 @@ from clip_lens_plugin.higher_order.greatest_effects import MOST
 from clip_lens_plugin.hints import for_command_line
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, preprocessed
 from tests.collection.stores import everything, same
+from tests.conftest import random_images
 from tests.families import FAMILIES
 
 UNREADABLE = {5: OSError("cut short"), 9: OSError("cut short")}
@@ -66,6 +68,21 @@ def test_all_else_is_bit_identical_without_neurons(finished, with_neurons):
     found, expected = everything(with_neurons), everything(finished)
     assert found.pop("plan") != expected.pop("plan")
     assert same(found, expected)
+
+
+def test_so_it_is_where_all_tokens_are_pooled(tmp_path):
+    """The patterns are then computed beside the model's own attention."""
+    siglip = HookedCLIP.from_open_clip(FAMILIES["SigLIP"]())
+    images = random_images(siglip, 9)
+    labelled = TensorDataset(images, torch.zeros(9).long())
+    plain = collect_rows(siglip, labelled, tmp_path / "plain", dtype="float32")
+    store = collect_rows(siglip, labelled, tmp_path / "neurons", dtype="float32", neurons={0: [3, 9]})
+    assert torch.equal(store[:].embedding, plain[:].embedding)
+    assert torch.equal(store.moments.sum_yy, plain.moments.sum_yy)
+    expected = NeuronMoments.from_effects(second_order(siglip, images, 0, [3, 9]).normalized())
+    moments = store.neuron_moments(0)
+    torch.testing.assert_close(moments.sum_ss, expected.sum_ss, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(moments.greatest.lengths, expected.greatest.lengths, rtol=1e-4, atol=0)
 
 
 def test_interrupted_and_resumed(clip, tmp_path, with_neurons):

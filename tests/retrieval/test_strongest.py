@@ -103,7 +103,7 @@ def test_a_table_has_a_row_for_each(stores):
 
 
 def test_what_is_no_question_is_refused(clip, stores):
-    with pytest.raises(ValueError, match=r"kept by a store, got Contributions: collect\(.*neurons=\[4\]\)"):
+    with pytest.raises(ValueError, match=r"kept by a store, got Contributions\. .*collect\(.*neurons=\[4\]\)"):
         strongest_neurons(clip.decompose(PICTURES[:2]), LAYER, TEXTS)
     with pytest.raises(ValueError, match="not of layer 3"):
         strongest_neurons(stores["moments"], 3, TEXTS)

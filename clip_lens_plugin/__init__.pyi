@@ -21,6 +21,7 @@ from .describe.somp import somp as somp
 from .describe.spans import text_span as text_span
 from .describe.sparse import sparse_text as sparse_text
 from .describe.sparse_result import SparseText as SparseText
+from .higher_order.neuron_moments import NeuronMoments as NeuronMoments
 from .higher_order.neurons import SecondOrder as SecondOrder
 from .higher_order.neurons import second_order as second_order
 from .higher_order.scalars import neuron_scalars as neuron_scalars

@@ -29,6 +29,7 @@ VIEWS = {
     "PatchTextMap": "clip_lens_plugin.views.results:maps",
     "Shares": "clip_lens_plugin.views.results:shares",
     "SparseText": "clip_lens_plugin.views.results:sparse",
+    "StrongestNeurons": "clip_lens_plugin.views.results:neurons",
     "TextSpanResult": "clip_lens_plugin.views.results:text_span",
     "Upstream": "clip_lens_plugin.views.results:upstream",
     "UpstreamTree": "clip_lens_plugin.views.results:upstream_tree",

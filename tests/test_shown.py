@@ -30,7 +30,7 @@ from clip_lens_plugin import (  # fmt: skip
 )
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.maps.patch_text import head_text_scores
-from clip_lens_plugin.retrieval import extreme_images, nearest_images
+from clip_lens_plugin.retrieval import extreme_images, nearest_images, strongest_neurons
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
 from clip_lens_plugin.shown import INLINE, VIEWS, ResultTable
@@ -48,7 +48,7 @@ def results(tmp_path_factory):
     held = model.decompose(PICTURES)
     spans = text_span(model, held, TextPool(TEXTS), 3, heads=[(4, 3), (5, 1)])
     store = collect(model, ScenesDataset(30, SCENES_SEED, "background"), tmp_path_factory.mktemp("s") / "store",
-                    "contributions", progress=False)  # fmt: skip
+                    "contributions", progress=False, neurons={4: range(20)})  # fmt: skip
     found = [
         patch_text_map(model, PICTURES[:2], TEXTS[:2]),
         head_text_scores(model, PICTURES[0], TEXTS[0]),
@@ -66,6 +66,7 @@ def results(tmp_path_factory):
         attribution_patching(model, PICTURES[:1], PICTURES[1:2], lambda embedding: embedding[:, 0], check=3),
         sparse_text(model, held, TEXTS),
         head_singular_texts(model, TEXTS, [(5, 1)]),
+        strongest_neurons(store, 4, TEXTS, 3),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

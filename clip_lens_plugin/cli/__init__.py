@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from clip_lens_plugin import __version__
-from clip_lens_plugin.cli.commands import ablate, collect, explain, heatmap, models, report, textspan, verify, words
+from clip_lens_plugin.cli.commands import (
+    ablate,
+    collect,
+    explain,
+    heatmap,
+    models,
+    neurons,
+    report,
+    textspan,
+    verify,
+    words,
+)
 from clip_lens_plugin.scenes.seeds import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(
@@ -42,6 +53,7 @@ for command in (
     heatmap.heatmap,
     explain.explain,
     words.words,
+    neurons.neurons,
     verify.verify,
     models.models,
 ):

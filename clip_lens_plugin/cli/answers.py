@@ -51,6 +51,9 @@ def _answers(store: ContributionStore, address: str) -> tuple[list[str], list[st
     layers = store.moments.layers
     some = "" if layers is None else f" of layers {layers[0]} to {layers[-1]} (--heads all would keep all)"
     can, cannot = [f"what each head writes{some} (textspan)"], []
+    neurons = ", ".join(map(str, store.plan.neuron_layers))
+    if neurons:
+        can.append(f"what neurons of layer {neurons} do through later heads (neurons)")
     if not store.has_rows:
         return can, [f"what each image shows (report) and ablation (ablate): they need {ROWS}"]
     can.append("what layers and heads do, and which images show it (report)")

@@ -23,6 +23,12 @@ def all_there(n: int, visible: bool) -> None:
         Console(stderr=True, highlight=False).print(f"all {n:,} were there already")
 
 
+def neurons_told(what: str, visible: bool) -> None:
+    """Says how large the moments of neurons will be."""
+    if visible:
+        Console(stderr=True, highlight=False).print(what)
+
+
 @contextmanager
 def samples_bar(visible: bool, total: int, done: int) -> Iterator[Callable[[int], object]]:
     """A bar over samples, some of which were done before; what is given is called with how many more are."""

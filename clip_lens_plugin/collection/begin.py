@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from clip_lens_plugin.collection.checks.description import (
     MOMENTS,
     SKIPPED,
     SUMS,
+    neuron_files,
     read_description,
     read_plan,
 )
@@ -30,7 +32,7 @@ from clip_lens_plugin.hints import go_on, kept_so_far
 FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS)
 
 
-def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, any_heads: bool = False) -> Plan | None:
+def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, as_begun: Sequence[str] = ()) -> Plan | None:
     """Makes the store or takes up what is there; the plan it was begun with, None if it is finished.
 
     Only an empty place is taken; the plan file says from then on that it is ours.
@@ -39,7 +41,7 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, any_heads: bo
         place, plan: of the collection.
         resume: take up what is there.
         held: takes the lock.
-        any_heads: take it up with the moments of whatever heads it was begun with.
+        as_begun: settings in which it is taken up however it was begun.
 
     Raises:
         ValueError: if something else is there or, without ``resume``, a collection.
@@ -55,12 +57,13 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, any_heads: bo
         elif not resume:
             raise ValueError(f"{place} holds a collection already: {go_on()}, or choose another place.")
         else:
-            begun.refuse_other_plan(replace(plan, heads=begun.heads) if any_heads else plan, str(place))
+            open_ones: dict[str, Any] = {name: getattr(begun, name) for name in as_begun}
+            begun.refuse_other_plan(replace(plan, **open_ones), str(place))
             if read_description(place, begun) is not None:
                 Progress.remove_all(place)
                 return None
             begun.warn_of_earlier_version(str(place))
-        place.remove_half_written(FILES, [FOLDER, *array_names(begun)])
+        place.remove_half_written([*FILES, *neuron_files(begun).values()], [FOLDER, *array_names(begun)])
         if begun.has_checksums:
             make_arrays(place, begun)
     except FileExistsError as error:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 
 from clip_lens_plugin.arguments import checked_choice, checked_number
-from clip_lens_plugin.collection.bars import all_there, samples_bar, working
+from clip_lens_plugin.collection.bars import all_there, neurons_told, samples_bar, working
 from clip_lens_plugin.collection.begin import begin, is_damaged, say, writing
 from clip_lens_plugin.collection.finish import finish
+from clip_lens_plugin.collection.neurons import CollectedNeurons
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import MomentsOf, Plan, StoreDtype, What
 from clip_lens_plugin.collection.processes.agreement import plan_for_all, refuse_other_plans
@@ -31,6 +32,9 @@ from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.collection.streams import run_stream
 from clip_lens_plugin.datasets.choose import as_collected
 from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.higher_order.chosen_names import text_of_neurons
+from clip_lens_plugin.higher_order.moments_size import counted, in_gigabytes, moments_bytes, refuse_large_moments
+from clip_lens_plugin.higher_order.scalars import checked_neurons
 from clip_lens_plugin.labelling.given import GivenLabels
 from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.model.bridged import resolved
@@ -57,6 +61,7 @@ def collect(
     strict: bool = False,
     progress: bool = True,
     heads: MomentsOf | None = None,
+    neurons: Any = None,
     labels: GivenLabels | None = None,
     label_column: str | None = None,
     label_order: LabelOrder | None = None,
@@ -90,13 +95,20 @@ def collect(
             describes. If not given, all; but "late" for a tower with an attention pool, whose heads have as many times
             more coordinates as the pool has heads (all of ViT-SO400M-14-SigLIP's moments are 4.6 GB, the late ones
             0.7); and where a collection is resumed, as it was begun.
+        neurons: whose second-order moments are kept, see :class:`~clip_lens_plugin.NeuronMoments`: layers in a list; or
+            layer to its neurons (None for all of them). Of none if not given; and where a collection is resumed, as it
+            was begun. They take 8 · q² bytes a neuron, q counting the heads of later layers (times those of an
+            attention pool); how much it is in all is said before the first image, with ``progress``.
 
     More than 5 % of the samples skipped is a :class:`SkippedWarning`, with the reasons; the collection stays usable.
 
     Raises:
         ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
             none of it can be read, or it is of no known kind; if there are hooks on the model; if ``what``, ``dtype``,
-            ``autocast``, ``batch_size``, ``workers`` or ``heads`` is none of what they may be.
+            ``autocast``, ``batch_size``, ``workers`` or ``heads`` is none of what they may be; if moments of neurons
+            would take more than 1 GB (the message says how many would fit), no head reads a layer's neurons, or its MLP
+            normalises what it writes.
+        IndexError: if there is no such layer or neuron.
         ProcessesDisagreeError: if processes that collect together have different models, data sets, settings or
             libraries; nothing is read then.
         OtherProcessError: if another of them failed or is gone; what is done is kept.
@@ -121,13 +133,15 @@ def collect(
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
         refuse_hooks(hooked, "collect keeps what the plain model does")
+        named = _checked_neurons(hooked, neurons, progress and ranks.is_first)
         source = as_collected(dataset, labels=labels, label_column=label_column, label_order=label_order)
         visible, place = progress and ranks.is_first, Place(out)
         with working("reading the data set's names and the model's weights", visible):
-            plan = Plan.of(hooked, source, what, dtype, batch_size, autocast, heads, ranks.world)
+            plan = Plan.of(hooked, source, what, dtype, batch_size, autocast, heads, ranks.world, named)
         part = source if isinstance(source, ImageSource) or ranks.world == 1 else source.split(ranks.rank, ranks.world)
         refuse_other_plans(ranks, plan, resume=resume, strict=strict)
-        begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, any_heads=heads is None))
+        as_begun = [name for name, given in (("heads", heads), ("neurons", neurons)) if given is None]
+        begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, as_begun))
         if begun is not None:
             held.enter_context(_on_threads(begun.threads))
             with working("comparing the model with its source", visible):
@@ -146,6 +160,20 @@ def collect(
     if ranks.is_first:
         store.warn_of_skipped()
     return store
+
+
+def _checked_neurons(model: HookedCLIP, neurons: Any, visible: bool) -> str | None:
+    """The neurons as a plan names them, their moments' size said; None for none.
+
+    Raises:
+        ValueError, IndexError: see :func:`collect`.
+    """
+    if neurons is None:
+        return None
+    chosen = checked_neurons(model, neurons)
+    refuse_large_moments(model, chosen)
+    neurons_told(f"{counted(chosen)}: {in_gigabytes(moments_bytes(model, chosen))} of moments", visible)
+    return text_of_neurons(model, chosen)
 
 
 @contextmanager
@@ -187,7 +215,7 @@ def _run_blocks(
     writer = RowWriter(place, plan) if plan.what == "contributions" else None
     batches = read_batches(model, source, [batch for block in left for batch in plan.batches(block)], workers, strict)
 
-    total = _n_samples(plan, share)
+    neurons, total = CollectedNeurons.of(model, plan), _n_samples(plan, share)
 
     def done_so_far() -> str:
         kept = _n_samples(plan, [block for block in share if block in done or block in mine.blocks])
@@ -204,7 +232,7 @@ def _run_blocks(
             advance(n)
 
         for block in left:
-            ran = _run_block(model, source, plan, block, batches, ranks, moved)
+            ran = _run_block(model, source, plan, block, batches, neurons, ranks, moved)
             if block in lost:
                 _refuse_other_samples(place, plan, block, ran, every)
             with writing(place):
@@ -212,7 +240,7 @@ def _run_blocks(
                 if checksums is not None and plan.has_checksums:
                     mine.add_rows(block, checksums)
                 if block not in lost:  # The sums hold a lost block's rows already.
-                    mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers)
+                    mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers, of_neurons=ran.of_neurons)
                 mine.save_when_due(place, ranks.rank, plan)
         with writing(place):
             mine.save(place, ranks.rank, plan)
@@ -229,11 +257,12 @@ def _run_block(
     plan: Plan,
     block: int,
     batches: Iterator[Batch],
+    neurons: CollectedNeurons | None,
     ranks: Ranks,
     advance: Callable[[int], object],
 ) -> Ran:
     """Runs a block; ``advance`` is called after each batch with its size."""
-    ran = Ran(BlockRows(plan, block))
+    ran = Ran(BlockRows(plan, block), neurons)
     for position in ran.rows.samples:
         ran.rows.name(position, source.name(position))
     for samples in plan.batches(block):

@@ -18,6 +18,7 @@ from clip_lens_plugin.collection.checks.description import (
     SUMS,
     Description,
     KeptFile,
+    neuron_files,
 )
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
@@ -60,6 +61,7 @@ def finish(place: Place, plan: Plan, present: list[Progress], verified: Verifica
         MOMENTS: save(whole.moments.to_tensors()),
         SUMS: save(whole.sums.to_tensors()),
         SKIPPED: json.dumps(skipped, indent=1).encode(),
+        **{key: save(whole.neurons[layer].to_tensors()) for layer, key in neuron_files(plan).items()},
     }
     if chunk_patterns(plan) and plan.has_checksums:
         files[CHUNKS] = _checksums(place, counted, every).to_bytes()

@@ -13,6 +13,7 @@ from clip_lens_plugin.collection.checks.sealed import sealed
 from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.stream import StreamSource
+from clip_lens_plugin.higher_order.chosen_names import neurons_of_text
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
@@ -42,7 +43,10 @@ BLOCK_IMAGES = 256
 """About how many images are run between two writes, and lie together in a store."""
 
 
-SETTINGS = ("what", "dtype", "autocast", "batch_size", "heads", "n_samples", "ranks", "dataset_fingerprint", "classes")
+SETTINGS = (
+    *("what", "dtype", "autocast", "batch_size", "heads", "neurons"),
+    *("n_samples", "ranks", "dataset_fingerprint", "classes"),
+)
 """What has to be the same where a collection is resumed or shared out."""
 
 
@@ -75,6 +79,8 @@ class Plan:
         ranks: processes that a stream is shared out among, which has to stay; None for a data set with positions.
         format: version of the layout on disk.
         recipe: how the model was loaded; None if it was wrapped from an object, or by an earlier version.
+        neurons: whose moments are kept, see :func:`~clip_lens_plugin.higher_order.chosen_names.text_of_neurons`; None
+            where they are of none, as in earlier versions.
     """
 
     what: What
@@ -97,6 +103,7 @@ class Plan:
     ranks: int | None = None
     format: int = FORMAT
     recipe: Recipe | None = None
+    neurons: str | None = None
 
     @classmethod
     def of(
@@ -109,12 +116,14 @@ class Plan:
         autocast: torch.dtype | None,
         heads: MomentsOf | None = None,
         ranks: int = 1,
+        neurons: str | None = None,
     ) -> Plan:
         """The plan of a new collection.
 
         Args:
             heads: whose moments are kept; if not given, all, or the late ones where an attention pool makes them large.
             ranks: processes that collect.
+            neurons: whose moments are kept, as :attr:`neurons`.
         """
         cfg, pooling = model.cfg, model.pooling
         p, rows = pooling.n_heads, pooling.n_rows(cfg.n_ctx)
@@ -138,6 +147,7 @@ class Plan:
             heads=heads or ("late" if p > 1 else "all"),
             ranks=None if isinstance(source, ImageSource) else ranks,
             recipe=None if model.origin is None else model.origin.recipe,
+            neurons=neurons,
         )
 
     @property
@@ -183,8 +193,18 @@ class Plan:
     @property
     def noise(self) -> float:
         """Relative size of what rounding left of a stored contribution: the model's, and the store's."""
-        computed = [getattr(torch, name) for name in {self.fingerprints.dtype, self.autocast} - {"none"}]
-        return max(stored_noise(getattr(torch, self.dtype)), *(computed_noise(dtype) for dtype in computed))
+        return max(stored_noise(getattr(torch, self.dtype)), self.computed_noise)
+
+    @property
+    def computed_noise(self) -> float:
+        """Relative size of what the model's rounding left of a contribution."""
+        names = {self.fingerprints.dtype, self.autocast} - {"none"}
+        return max(computed_noise(getattr(torch, name)) for name in names)
+
+    @property
+    def neuron_layers(self) -> tuple[int, ...]:
+        """The layers whose neurons' moments are kept."""
+        return () if self.neurons is None else tuple(sorted(neurons_of_text(self.neurons)))
 
     def samples(self, block: int) -> range:
         """Positions of a block's samples."""
@@ -202,9 +222,11 @@ class Plan:
         return self.format >= FORMAT
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON's types; without a recipe where there is none, as earlier versions wrote it."""
+        """As JSON's types; without a recipe or neurons where there are none, as earlier versions wrote it."""
         values = json.loads(json.dumps(asdict(replace(self, recipe=None))))
-        del values["recipe"]
+        for name in ("recipe", "neurons"):
+            if values[name] is None:
+                del values[name]
         return values if self.recipe is None else {**values, "recipe": self.recipe.to_json()}
 
     def to_bytes(self) -> bytes:

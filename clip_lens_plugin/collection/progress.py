@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from clip_lens_plugin.collection.plan import FOLDER, Plan
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.datasets.streams.stream import State
 from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
 from clip_lens_plugin.model.identity.fingerprints import weights_digest
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
@@ -44,6 +45,7 @@ class Progress:
     Attributes:
         blocks: numbers of the blocks.
         moments, sums: of their images; None before the first.
+        neurons: moments of neurons, by layer; none before the first image, or where none are kept.
         skipped: samples that could not be read, by position.
         completeness_error: the greatest of all batches.
         chunks: by block the checksums of its chunks, of the blocks done and of those whose rows had to be written
@@ -58,6 +60,7 @@ class Progress:
     completeness_error: float = 0.0
     chunks: dict[int, np.ndarray] = field(default_factory=dict)
     stream: State | None = None
+    neurons: dict[int, NeuronMoments] = field(default_factory=dict)
 
     _is_whole: bool = field(default=True, compare=False, repr=False)
     _is_kept: bool = field(default=True, compare=False, repr=False)
@@ -70,6 +73,7 @@ class Progress:
         skipped: dict[int, Skipped],
         layers: tuple[int, ...] | None = None,
         stream: State | None = None,
+        of_neurons: Callable[[dict[int, NeuronMoments]], dict[int, NeuronMoments]] | None = None,
     ) -> None:
         """Adds a block when all of it is there, so that there is no half of one in the sums.
 
@@ -79,6 +83,7 @@ class Progress:
             skipped: its samples that could not be read, by position.
             layers: whose moments are kept, None for all.
             stream: where it stands after the block.
+            of_neurons: adds the block to moments of neurons; None where none are kept.
         """
         self._is_whole = False  # Ctrl-C may come before all is added.
         for contributions in batches:
@@ -89,6 +94,8 @@ class Progress:
             else:
                 self.moments, self.sums = self.moments.absorb(normalized), self.sums + sums
             self.completeness_error = max(self.completeness_error, contributions.completeness_error())
+        if of_neurons is not None:
+            self.neurons = of_neurons(self.neurons)
         self.skipped |= skipped
         self.blocks.append(block)
         self.stream = stream
@@ -104,12 +111,20 @@ class Progress:
         if other.moments is not None and other.sums is not None:
             self.moments = other.moments if self.moments is None else self.moments.absorb_sums(other.moments)
             self.sums = other.sums if self.sums is None else self.sums + other.sums
-        other.moments = other.sums = None
+        for layer, theirs in other.neurons.items():
+            self.neurons[layer] = self.neurons[layer].absorb_sums(theirs) if layer in self.neurons else theirs
+        other.forget_sums()
+
+    def forget_sums(self) -> None:
+        """Lets go of what is large."""
+        self.moments = self.sums = None
+        self.neurons = {}
 
     def on(self, device: torch.device) -> Progress:
         """The same with its moments on the device that adds to them."""
         if self.moments is not None:
             self.moments = self.moments.to(device)
+        self.neurons = {layer: each.to(device) for layer, each in self.neurons.items()}
         return self
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -130,6 +145,8 @@ class Progress:
         if progress.blocks and "moments.n" in tensors:
             progress.moments = Moments.from_tensors(_under("moments.", tensors))
             progress.sums = ComponentSums.from_tensors(_under("sums.", tensors))
+            for layer in about.get("neuron_layers", ()):
+                progress.neurons[layer] = NeuronMoments.from_tensors(_under(f"neurons.{layer}.", tensors))
         return progress
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -137,6 +154,8 @@ class Progress:
         if self.moments is not None and self.sums is not None:
             tensors |= {f"moments.{name}": value for name, value in self.moments.to_tensors().items()}
             tensors |= {f"sums.{name}": value for name, value in self.sums.to_tensors().items()}
+        for layer, each in self.neurons.items():
+            tensors |= {f"neurons.{layer}.{name}": value for name, value in each.to_tensors().items()}
         for block, checksums in self.chunks.items():
             tensors[f"chunks.{block}"] = torch.from_numpy(checksums.astype("int64"))
         return tensors
@@ -147,6 +166,8 @@ class Progress:
             "skipped": {str(position): [each.name, each.reason] for position, each in self.skipped.items()},
             "completeness_error": self.completeness_error,
         }
+        if self.neurons:
+            about["neuron_layers"] = [*self.neurons]
         return about if self.stream is None else {**about, "stream": self.stream}
 
     @property
@@ -216,7 +237,7 @@ class Progress:
                 faults.append(f"{_key(rank)} holds blocks that another process did, and is not used")
                 continue
             if rank != own:
-                each.moments = each.sums = None
+                each.forget_sums()
             found[rank] = each
         return found, faults
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from clip_lens_plugin.collection.begin import say
 from clip_lens_plugin.collection.errors import NOTHING_KEPT
+from clip_lens_plugin.collection.neurons import BlockScalars, CollectedNeurons
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.processes.ranks import Ranks
@@ -20,6 +22,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
@@ -36,11 +39,15 @@ class Ran:
         rows: empty where none are kept.
         batches: contributions of each batch.
         skipped: samples that could not be read, by position.
+        neurons: those that are watched; None for none.
+        scalars: of those.
     """
 
     rows: BlockRows
+    neurons: CollectedNeurons | None = None
     batches: list[Contributions] = field(default_factory=list)
     skipped: dict[int, Skipped] = field(default_factory=dict)
+    scalars: BlockScalars = field(default_factory=BlockScalars)
 
     def add(self, model: HookedCLIP, plan: Plan, batch: Batch, name: Callable[[int], str]) -> None:
         """Runs a batch.
@@ -57,9 +64,10 @@ class Ran:
         self.skipped |= batch.skipped
         if batch.images is None:
             return
-        contributions = _contributions(model, plan, batch.images)
+        contributions, scalars = _contributions(model, plan, batch.images, self.neurons)
         _refuse_non_finite(contributions, batch.positions, name)
         self.batches.append(contributions.check())
+        self.scalars.add(batch.positions, scalars)
         if plan.what == "contributions":
             try:
                 self.rows.fill(batch.positions, batch.labels, contributions)
@@ -70,14 +78,23 @@ class Ran:
                     f"Collect with {wider}."
                 ) from error
 
+    @property
+    def of_neurons(self) -> Callable[[dict[int, NeuronMoments]], dict[int, NeuronMoments]] | None:
+        """What adds the block to moments of neurons, in place; None where there are none."""
+        return None if self.neurons is None else partial(self.neurons.added, block=self.scalars)
 
-def _contributions(model: HookedCLIP, plan: Plan, images: torch.Tensor) -> Contributions:
+
+def _contributions(
+    model: HookedCLIP, plan: Plan, images: torch.Tensor, neurons: CollectedNeurons | None
+) -> tuple[Contributions, dict[int, torch.Tensor]]:
+    """Of one run, and the scalars of the neurons that were watched in it, by layer."""
     device = model.cfg.device.type
     narrow = nullcontext() if plan.autocast == "none" else torch.autocast(device, getattr(torch, plan.autocast))
     with torch.no_grad():
-        with narrow:
+        with narrow, nullcontext() if neurons is None else neurons.watched() as watch:
             factors = factors_from_images(model, images, tokens=False, neurons=False)
-        return Contributions.of_run(Readout.of(model), factors)
+        scalars = {} if neurons is None or watch is None else neurons.scalars(watch, factors.embedding)
+        return Contributions.of_run(Readout.of(model), factors), scalars
 
 
 def _refuse_non_finite(contributions: Contributions, positions: list[int], name: Callable[[int], str]) -> None:

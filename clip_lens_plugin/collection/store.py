@@ -27,6 +27,8 @@ from clip_lens_plugin.collection.checks.description import (
     SUMS,
     Description,
     ExpectedFiles,
+    checked_neuron_layer,
+    neuron_files,
     read_description,
     read_plan,
 )
@@ -45,6 +47,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import hint, typed
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.bridged import resolved
@@ -87,6 +90,7 @@ class ContributionStore(Data):
         self.constants = "separate"
         self.completeness_error, self.verified = description.completeness_error, description.verified
         self._place, self._description = place, description
+        self._neurons: dict[int, NeuronMoments] = {}
 
     @classmethod
     def open(cls, address: str | Path, model: HookedCLIP | TransformerBridge | None = None) -> ContributionStore:
@@ -130,6 +134,19 @@ class ContributionStore(Data):
     def moments(self) -> Moments:
         """Of every head, in cosine units."""
         return self._parsed(MOMENTS, lambda found: Moments.from_tensors(load(found)))
+
+    def neuron_moments(self, layer: int) -> NeuronMoments:
+        """Of the neurons of a layer that were collected, in cosine units; positions are those in the data set.
+
+        Raises:
+            ValueError: if none of its neurons were collected; the message says how to.
+            IndexError: if there is no such layer.
+        """
+        number = checked_neuron_layer(self.plan, layer, self._place)
+        if number not in self._neurons:
+            key = neuron_files(self.plan)[number]
+            self._neurons[number] = self._parsed(key, lambda found: NeuronMoments.from_tensors(load(found)))
+        return self._neurons[number]
 
     @cached_property
     def sums(self) -> ComponentSums:

@@ -19,6 +19,7 @@ import numpy as np
 
 from clip_lens_plugin.collection.bars import stream_bar
 from clip_lens_plugin.collection.begin import is_damaged, say, writing
+from clip_lens_plugin.collection.neurons import CollectedNeurons
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.processes.ranks import Ranks
@@ -82,7 +83,7 @@ def run_stream(
             with writing(place):
                 if writer is not None:
                     mine.add_rows(block, writer.write(ran.rows, block))
-                mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers, stand)
+                mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers, stand, ran.of_neurons)
                 mine.save_when_due(place, ranks.rank, plan)
         with writing(place):
             mine.save(place, ranks.rank, plan)
@@ -155,12 +156,12 @@ def _blocks(
     Args:
         moved: called after each batch with how many samples have been run.
     """
-    ran, stand = None, None
+    ran, stand, neurons = None, None, CollectedNeurons.of(model, plan)
     for batch in batches:
         ranks.check()
         names, stand = pulled.notes.popleft()
         at = {number: _position(plan, ranks.rank, number) for number in names}
-        ran = ran or Ran(BlockRows(plan, next(iter(at.values())) // plan.block))
+        ran = ran or Ran(BlockRows(plan, next(iter(at.values())) // plan.block), neurons)
         named = {at[number]: name for number, name in names.items()}
         for position, name in named.items():
             ran.rows.name(position, name)

@@ -13,7 +13,9 @@ from clip_lens_plugin.layers.softmax_attention import attention_pattern, attenti
 Hooks = Iterator[tuple[str, Callable[..., None]]]
 
 
-def pattern_hooks(block: Block, layer: int, positions: slice, take: Callable[[Tensor], None]) -> Hooks:
+def pattern_hooks(
+    block: Block, layer: int, positions: slice, take: Callable[[Tensor], None], beside: bool = False
+) -> Hooks:
     """Hooks that give ``take`` the layer's pattern [b, h, r, n] at some queries, over ``hook_z_scale`` if there is one.
 
     It is called once a run, before ``hook_z``. Where few rows are read, they are computed from queries and keys beside
@@ -22,6 +24,8 @@ def pattern_hooks(block: Block, layer: int, positions: slice, take: Callable[[Te
 
     Args:
         positions: of the queries.
+        beside: compute all rows beside the fused kernel too, so that the model computes to the last bit what it does
+            without hooks; without a mask.
     """
     name, held = f"blocks.{layer}.attn.", {}
     scaled = block.attn.out.has_scale
@@ -45,7 +49,7 @@ def pattern_hooks(block: Block, layer: int, positions: slice, take: Callable[[Te
         take(held.pop("pattern") / scale.detach()[:, None, positions])
 
     listened = block.attn.hook_pattern.has_hooks() or block.attn.hook_attn_scores.has_hooks()
-    if positions.stop is None or listened:
+    if (positions.stop is None and not beside) or listened:
         yield name + "hook_pattern", take_pattern
     else:
         queries, keys = block.attn.compared

@@ -57,6 +57,7 @@ class FrozenWatch:
         readers: layers whose heads read.
         keep: hook points to keep whole, each with what is to be kept of it (None for all).
         coordinates: also watch what those heads put out.
+        beside: see :func:`~clip_lens_plugin.decomposition.pattern_rows.pattern_hooks`; of images alone.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class FrozenWatch:
         readers: Collection[int],
         keep: Mapping[str, Callable[[Tensor], Tensor] | None],
         coordinates: bool = False,
+        beside: bool = False,
     ) -> None:
         self._model, self._readers, self._keep, self._coordinates = model, sorted(readers), keep, coordinates
+        self._beside = beside
         self._kept: dict[str, Tensor] = {}
         self._read: dict[str, Tensor] = {}
         self._patterns: dict[int, Tensor] = {}
@@ -84,7 +87,8 @@ class FrozenWatch:
             yield name, partial(self._take, part=part)
         for layer in self._readers:
             block = self._model.blocks[layer]
-            yield from pattern_hooks(block, layer, pooling.positions, partial(self._take_pattern, layer))
+            take = partial(self._take_pattern, layer)
+            yield from pattern_hooks(block, layer, pooling.positions, take, self._beside)
             if block.first_norm is not None:
                 yield f"blocks.{layer}.ln1.hook_scale", partial(self._take_scale, layer=layer)
             if self._coordinates:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clip_lens_plugin.collection.own_pictures import own_source
 from clip_lens_plugin.collection.store import ContributionStore
@@ -35,6 +37,33 @@ def given_pictures(store: ContributionStore, images: Path) -> PicturesOfSource:
             f"was collected."
         )
     return found
+
+
+def pictures_at(store: ContributionStore, positions: Sequence[int], images: Any = None) -> PicturesOfSource | None:
+    """The pictures at positions of the data set that was collected; None where it is not in reach.
+
+    Args:
+        store: of the data set; it may keep no rows.
+        positions: of the samples; those that a data set does not have are left out.
+        images: the data set, or one in which samples of the same names are; found by itself if not given.
+
+    Raises:
+        ValueError: if ``images`` is another data set, and the store keeps no names.
+    """
+    if images is None:
+        source = own_source(store.plan, store.folder)
+        return None if source is None else PicturesOfSource(store.model, source, {each: each for each in positions})
+    source = as_source(images)
+    if store.has_rows:
+        given = pictures_of(store, source)
+        rows = {int(position): row for row, position in enumerate(store.positions)}
+        return given.among({each: rows[each] for each in positions})
+    if source.fingerprint() != store.plan.dataset_fingerprint:
+        raise ValueError(
+            f"{images} is not the {store.plan.dataset} that was collected, or not as it was, and the collection keeps "
+            f"no names of samples: give that data set."
+        )
+    return PicturesOfSource(store.model, source, {each: each for each in positions})
 
 
 def pictures_in_reach(data: Data) -> Pictures | None:

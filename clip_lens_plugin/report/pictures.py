@@ -76,6 +76,11 @@ class PicturesOfSource(Pictures):
     def __init__(self, model: HookedCLIP, source: ImageSource, positions: Mapping[int, int]) -> None:
         self._model, self._source, self._positions = model, source, positions
 
+    def among(self, rows: Mapping[int, int]) -> PicturesOfSource:
+        """The same pictures under other numbers, each with its row here; those without a picture are left out."""
+        known = {number: self._positions[row] for number, row in rows.items() if row in self._positions}
+        return PicturesOfSource(self._model, self._source, known)
+
     def __contains__(self, row: object) -> bool:
         return row in self._positions
 

@@ -6,6 +6,7 @@ from .drawing.view import page as page
 from .gallery import head_gallery_view as head_gallery_view
 from .gallery import neighbours_view as neighbours_view
 from .interaction import interaction_view as interaction_view
+from .neurons import neuron_gallery_view as neuron_gallery_view
 from .patch_text import head_text_view as head_text_view
 from .patch_text import patch_text_view as patch_text_view
 from .patching import attribution_patching_view as attribution_patching_view

@@ -128,7 +128,7 @@ def gallery_figure(
             if pictures is None:
                 sheet.text(left, top, wrapped(names[row["row"]], panel, SMALL, 3), SMALL)
             else:
-                _thumbnail(sheet, left, top, panel, pictures[row["row"]])
+                thumbnail(sheet, left, top, panel, pictures[row["row"]])
             sheet.text(left + panel / 2, top + panel + 0.02, signed(row["score"], 3), SMALL, ha="center")
         top += step
     if note:
@@ -136,7 +136,7 @@ def gallery_figure(
     return sheet.figure
 
 
-def _thumbnail(sheet: Sheet, left: float, top: float, side: float, picture: Image.Image) -> None:
+def thumbnail(sheet: Sheet, left: float, top: float, side: float, picture: Image.Image) -> None:
     """The middle of the picture, as a square."""
     axes = sheet.axes(left, top, side, side)
     axes.imshow(ImageOps.fit(upright_rgb(picture), (THUMBNAIL, THUMBNAIL)), aspect="auto")

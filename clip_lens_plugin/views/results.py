@@ -23,13 +23,15 @@ from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.patching.attributed import AttributionPatching
 from clip_lens_plugin.patching.heads import HeadPatching
-from clip_lens_plugin.report.in_reach import given_pictures, pictures_in_reach
+from clip_lens_plugin.report.in_reach import given_pictures, pictures_at, pictures_in_reach
 from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
+from clip_lens_plugin.retrieval.strongest import StrongestNeurons
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
 from clip_lens_plugin.views.interaction import interaction_view
+from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
@@ -152,6 +154,21 @@ def extreme(result: ExtremeImages, images: Any = None) -> View:
     return head_gallery_view(spans, result, pictures, _names(data, rows))
 
 
+def neurons(result: StrongestNeurons, images: Any = None) -> View:
+    """See :func:`~clip_lens_plugin.views.neurons.neuron_gallery_view`; names where no picture is in reach.
+
+    Args:
+        images: the data set that the store was collected from, if it is not found by itself.
+    """
+    positions = sorted({image.position for each in result.neurons for image in each.images})
+    found = None if result.data is None else pictures_at(result.data, positions, images)
+    if result.data is None or found is None:
+        _say_out_of_reach()
+        return neuron_gallery_view(result, None)
+    shown = found.shown(positions, resolved(result.data.model).preprocess)
+    return neuron_gallery_view(result, {position: shown.get(position, NO_PICTURE) for position in positions})
+
+
 def _data(result: ExtremeImages | NearestImages) -> Data:
     if result.data is None:
         raise ValueError("This table came from a file, or another process, and does not know its images: search again.")
@@ -169,12 +186,16 @@ def _in_reach(data: Data, images: Any) -> Pictures | None:
         return given_pictures(data, images)
     found = pictures_in_reach(data)
     if found is None:
-        warnings.warn(
-            "The pictures of these images are not in reach, so names or grey stand in their place. Give the data set "
-            "that was collected: view(images='FOLDER'), save(path, images='FOLDER').",
-            stacklevel=2,
-        )
+        _say_out_of_reach()
     return found
+
+
+def _say_out_of_reach() -> None:
+    warnings.warn(
+        "The pictures of these images are not in reach, so names or grey stand in their place. Give the data set that "
+        "was collected: view(images='FOLDER'), save(path, images='FOLDER').",
+        stacklevel=3,
+    )
 
 
 def _shown(data: Data, rows: list[int], found: Pictures | None) -> dict[int, Image.Image]:

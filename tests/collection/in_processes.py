@@ -29,6 +29,8 @@ N = 53
 LATE = 42
 """Position of a sample that the second process reads when it has done blocks already."""
 
+NEURONS = {2: [1, 5, 300], 4: None}
+
 board.BEAT, agreement.VISIBLE, plan.BLOCK_IMAGES = 0.2, 1.0, BLOCK
 
 
@@ -104,6 +106,10 @@ def case(name: str, rank: int, world: int, model: HookedCLIP, folder: Path) -> N
     if acts and name == "other model":
         with torch.no_grad():
             model.clip.visual.proj.mul_(1.5)
+    if name == "neurons":
+        options = {"neurons": NEURONS}
+    if acts and name == "other neurons":
+        options = {"neurons": [4]}
     if acts and name == "other place":
         folder = folder / "elsewhere"
     if acts and name == "killed while sending":

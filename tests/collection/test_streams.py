@@ -107,6 +107,15 @@ def test_rows_are_those_of_the_same_shards_by_position(clip, shards, undisturbed
     assert store.verify().is_whole
 
 
+def test_moments_of_neurons_are_those_of_the_same_shards_by_position(clip, stream, shards, tmp_path):
+    arrived = collect_rows(clip, stream, tmp_path / "stream", neurons={4: [7, 9]})
+    by_position = collect_rows(clip, ShardSource(shards), tmp_path / "shards", neurons={4: [7, 9]})
+    found, expected = (store.neuron_moments(4).to_tensors() for store in (arrived, by_position))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert set(found["positions"].flatten().tolist()) <= set(arrived.positions.tolist())
+
+
 def test_what_takes_a_store_takes_that_of_a_stream(clip, undisturbed):
     store = ContributionStore.open(undisturbed, clip)
     rows = sum(len(store[block]) for block in store.blocks())

@@ -219,7 +219,7 @@ def _no_gradients(outputs: Tensor, inputs: Any, *_: Any, **__: Any) -> list[Tens
 
 @case
 def collecting(given: Given) -> Any:
-    store = given.collected()
+    store = given.collected(neurons={0: [3, 1], 1: range(4)})
     if given.collected("sums", what="moments").has_rows:
         raise AssertionError("The moments alone were asked for.")
     again = given.collected(resume=True)
@@ -231,7 +231,20 @@ def collecting(given: Given) -> Any:
     total.append(opened.head(-1, 0, [2, 0]))
     opened.warn_of_skipped()
     about = (*about, opened.has_many_skipped, opened.skipped_reasons())
-    return about, total, [each.heads for each in picked], store.moments.covariance, again.sums.mlps, repr(opened)[:18]
+    of_neurons = neurons_of(given, again)
+    found = store.moments.covariance, again.sums.mlps, repr(opened)[:18]
+    return about, total, [each.heads for each in picked], of_neurons, *found
+
+
+def neurons_of(given: Given, store: lens.ContributionStore) -> Any:
+    kept = store.neuron_moments(1)
+    assert isinstance(kept, lens.NeuronMoments)
+    principal = (kept + kept).principal(given.model)
+    found = retrieval.strongest_neurons(store, -2, given.pool, 2)
+    assert isinstance(found, retrieval.StrongestNeurons)
+    assert isinstance(views.neuron_gallery_view(found, None), views.View)
+    signs = principal.directions.abs(), principal.along.abs(), principal.share, principal.strength, principal.mean
+    return kept.mean, kept.covariance(), kept.greatest.lengths, *signs, found.to_dataframe()
 
 
 @case

@@ -67,6 +67,15 @@ def collect(
             "pool, whose moments are large, and all for others if not given.",
         ),
     ] = None,
+    neurons: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYERS",
+            show_default=False,
+            help="Also keep what neurons do through later heads: 4,5 for all of these layers, 4:0-99 for some of one, "
+            "with commas between them.",
+        ),
+    ] = None,
     attribute: AttributeOption = None,
     limit: LimitOption = None,
     labels: LabelsOption = None,
@@ -99,6 +108,7 @@ def collect(
         )
         from clip_lens_plugin.collection.collecting import collect as run
         from clip_lens_plugin.collection.processes.ranks import Ranks, joined
+        from clip_lens_plugin.higher_order.chosen_names import neurons_of_text
 
     def kept(notes: list[str]) -> str:
         if not notes:
@@ -115,6 +125,7 @@ def collect(
             terminated_as_interrupted(),
             Ranks.together(),
         ):
+            asked = None if neurons is None else neurons_of_text(neurons)
             source = source_of(dataset, limit, attribute, labels, label_column, label_order)
             chosen = ChosenModel.of(choice, precision, begun_in(out) if resume else None, out)
             with console.status("loading the model") if ranks.is_first else nullcontext():
@@ -133,6 +144,7 @@ def collect(
                 resume=resume,
                 strict=strict,
                 heads=heads,
+                neurons=asked,
             )
             if ranks.is_first:
                 print_store(console, store)

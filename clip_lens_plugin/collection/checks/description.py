@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.collection.checks.chunks import ChunkChecksums, fault_of
 from clip_lens_plugin.collection.checks.sealed import sealed, sha256, unsealed
 from clip_lens_plugin.collection.errors import CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.identity.verification import Verification
 
 DESCRIPTION = "clip_lens_description.json"
 GROUP, MOMENTS, SUMS, SKIPPED = "zarr.json", "moments.safetensors", "sums.safetensors", "skipped.json"
 CHUNKS = "checksums.safetensors"
+NEURONS = "neurons_{}.safetensors"
+"""Moments of neurons, {} for the number of their layer."""
 OLD_PLAN, OLD_DESCRIPTION = "clip_lens_plan", "clip_lens_finished"
 """Attributes of the zarr group in stores of formats 3 and 4, instead of files."""
 
@@ -130,6 +134,28 @@ class ExpectedFiles:
             fault = fault_of(found, crc)
         if fault:
             raise CollectionDamagedError(key, self._place, fault)
+
+
+def neuron_files(plan: Plan) -> dict[int, str]:
+    """Keys of the moments of neurons, by layer."""
+    return {layer: NEURONS.format(layer) for layer in plan.neuron_layers}
+
+
+def checked_neuron_layer(plan: Plan, layer: int, place: object) -> int:
+    """The layer counted from the start.
+
+    Raises:
+        ValueError: if no moments of its neurons were collected; the message says how to.
+        IndexError: if there is no such layer.
+    """
+    number, kept = checked_index("layer", layer, plan.shape[0]), plan.neuron_layers
+    if number not in kept:
+        again = hint(f"neurons=[{number}]", f"--neurons {number}")
+        raise ValueError(
+            f"{place} holds moments of neurons of {f'layers {[*kept]}' if kept else 'no layer'}, not of layer "
+            f"{number}. Collect into another place with {again}."
+        )
+    return number
 
 
 def read_plan(place: Place) -> Plan | None:

@@ -17,9 +17,11 @@ from clip_lens_plugin.collection.checks.description import (
     CHUNKS,
     DESCRIPTION,
     MOMENTS,
+    NEURONS,
     SKIPPED,
     SUMS,
     Description,
+    neuron_files,
     read_file_description,
     read_plan,
 )
@@ -28,6 +30,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
 from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns
+from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import given_as, go_on
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
@@ -189,13 +192,14 @@ class _Check:
 
     def undescribed(self, plan: Plan) -> None:
         """What can be said where the description is damaged: each chunk beside its checksum, files by their form."""
-        for key, parse in PARSERS.items():
+        parsers = {**PARSERS, **dict.fromkeys(neuron_files(plan).values(), _read_neurons)}
+        for key, parse in parsers.items():
             found = self._found(key)
             fault = found.how if isinstance(found, CollectionDamagedError) else _fault_of_form(found, parse)
             if fault:
                 self._damaged(CollectionDamagedError(key, self.place, fault))
             else:
-                self._notes.append(f"{WORDS[key]} can be read, but not compared with what was written")
+                self._notes.append(f"{_words(key)} can be read, but not compared with what was written")
         patterns = chunk_patterns(plan)
         if patterns:
             self.chunks(patterns, plan.block, plan, self.checksums(patterns))
@@ -232,12 +236,25 @@ class _Check:
             return error
 
     def _is_good(self, key: str) -> None:
-        if key in WORDS:
-            self._good.append(WORDS[key])
+        words = _words(key)
+        if words is not None:
+            self._good.append(words)
 
     def _damaged(self, error: CollectionDamagedError) -> None:
-        what = f"{error.key} ({WORDS[error.key]})" if error.key in WORDS else error.key
+        words = _words(error.key)
+        what = error.key if words is None else f"{error.key} ({words})"
         self._faults.append(f"{what} is damaged: {error.how}")
+
+
+def _words(key: str) -> str | None:
+    """What a file holds; None for metadata of arrays."""
+    before, after = NEURONS.split("{}")
+    of_neurons = key.startswith(before) and key.endswith(after)
+    return f"moments of layer {key[len(before) : -len(after)]}'s neurons" if of_neurons else WORDS.get(key)
+
+
+def _read_neurons(found: bytes) -> NeuronMoments:
+    return NeuronMoments.from_tensors(load(found))
 
 
 def _fault_of_form(found: bytes | None, parse: Callable[[bytes], object]) -> str | None:

@@ -17,7 +17,7 @@ import torch
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import ContributionStore
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of
-from tests.collection.in_processes import N
+from tests.collection.in_processes import NEURONS, N
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +50,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     [
         ("other data", r"process 1 has n_samples 52 \(process 0: 53\), dataset_fingerprint \w+"),
         ("other options", r"process 1 has dtype float32 \(process 0: float16\), batch_size 2 \(process 0: 4\)"),
+        ("other neurons", r"process 1 has neurons 4 \(process 0: None\)"),
         ("other model", r"process 1 has another model, .* other image weights"),
     ],
 )
@@ -114,6 +115,20 @@ def test_one_that_works_longer_than_a_dead_one_is_silent_is_waited_for(outcomes)
     assert [first[0], second[0]] == ["", ""]
     assert first[2] > 5.0
     assert (folder / "clip_lens_description.json").exists()
+
+
+def test_moments_of_neurons_are_those_of_one_process(clip, outcomes, tmp_path):
+    folder, found = outcomes("neurons")
+    assert [each[0] for each in found] == ["", ""]
+    alone = collect_rows(clip, BrokenScenes(N, {}), tmp_path, neurons=NEURONS)
+    together = ContributionStore.open(folder, clip)
+    for layer in NEURONS:
+        moments, expected = together.neuron_moments(layer), alone.neuron_moments(layer)
+        assert (moments.n, moments.neurons.tolist()) == (N, expected.neurons.tolist())
+        torch.testing.assert_close(moments.sum_s, expected.sum_s, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(moments.sum_ss, expected.sum_ss, rtol=1e-12, atol=1e-12)
+        assert torch.equal(moments.greatest.positions, expected.greatest.positions)
+        assert torch.equal(moments.greatest.scalars, expected.greatest.scalars)
 
 
 @pytest.mark.parametrize(

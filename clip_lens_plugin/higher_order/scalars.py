@@ -94,7 +94,8 @@ class ScalarWatch:
         return {f"blocks.{layer}.mlp.hook_post": self._part(rows) for layer, rows in self.chosen.items()}
 
     def _part(self, rows: Int[Tensor, " m"]) -> Callable[[Tensor], Tensor] | None:
-        return None if len(rows) == self.model.cfg.d_mlp else lambda post: post[..., rows.to(post.device)]
+        every = torch.arange(self.model.cfg.d_mlp, device=rows.device)
+        return None if torch.equal(rows, every) else lambda post: post[..., rows.to(post.device)]
 
     @full_precision()
     def scalars(self, run: FrozenRun) -> Iterator[tuple[int, Float[Tensor, "b m q"]]]:

@@ -61,6 +61,13 @@ def test_sums_are_those_of_all_scalars(effects):
         torch.testing.assert_close(moments.covariance()[place], expected, rtol=1e-9, atol=1e-14 * float(expected.max()))
 
 
+def test_all_neurons_in_another_order_are_those_in_that_order(effects):
+    clip = effects.readout.model
+    order = list(range(clip.cfg.d_mlp))[::-1]
+    turned = second_order(clip, random_images(clip, N), 0, order).normalized().scalars
+    torch.testing.assert_close(turned[:, [order.index(neuron) for neuron in NEURONS]], effects.scalars)
+
+
 def test_the_greatest_images_are_those_of_the_longest_effects(effects):
     greatest = NeuronMoments.from_effects(effects, start=100).greatest
     lengths = effects.effects().double().norm(dim=-1)

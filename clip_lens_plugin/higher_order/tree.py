@@ -72,8 +72,8 @@ class UpstreamTree(Shown):
         return pd.DataFrame(rows, columns=["depth", "parent", "source", "value"])
 
     def __repr__(self) -> str:
-        rows = self.to_dataframe()
-        told = f"{len(rows)} nodes, depth {int(rows['depth'].max())}, sums up to {self.error:.0e}"
+        depths = [depth for depth, _, _ in self.root.walk()]
+        told = f"{len(depths)} nodes, depth {max(depths)}, sums up to {self.error:.0e}"
         return f"UpstreamTree({self.root.label} in {self.name}, {self.direction}: {told}; {FROZEN})"
 
     def __str__(self) -> str:

@@ -21,7 +21,6 @@ from clip_lens_plugin.higher_order.scalars import checked_neurons, later_layers,
 from clip_lens_plugin.higher_order.texts import given_texts
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
-from clip_lens_plugin.shown import Shown
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -31,12 +30,13 @@ PIECE_NUMBERS = 2**25
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SecondOrder(Shown):
+class SecondOrder:
     """What neurons of a layer add to the embeddings of b images through every later head: one hop of attention.
 
     φ[b, m] = Σ s[b, m, l, h, p] D[m, l, h, p]: a scalar of each image times a direction that is the same for all. The m
     are the chosen neurons, l the layers after theirs, h their heads, p the heads of an attention pool (1 for other
     poolings). Patterns, the scales of LayerNorms and the norm of the embedding are as they were in the run.
+    ``NeuronMoments.from_effects`` of it gives each neuron's principal direction.
 
     Attributes:
         readout: the model's folded weights.

@@ -72,7 +72,9 @@ def tree_figure(found: UpstreamTree, *, title: str) -> Figure:
     """A line for each node, indented by its depth, with a bar from the middle to either side."""
     lines = list(found.root.walk())
     limits, places = level_limits(found), places_for(abs(found.root.value))
-    said = wrapped(f"{FROZEN.capitalize()}. Each level sums to its parent.", PAGE - 2 * MARGIN, SMALL, 2)
+    said = wrapped(
+        f"{FROZEN.capitalize()}. Each level sums to its parent; its bars are on one scale.", PAGE - 2 * MARGIN, SMALL, 2
+    )
     top = MARGIN + heading_height(title, PAGE)
     sheet = Sheet(PAGE, top + STEP * len(lines) + text_height(said, SMALL) + 0.14)
     sheet.heading(title)

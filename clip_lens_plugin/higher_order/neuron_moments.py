@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.files.saved_sums import SavedSums
 from clip_lens_plugin.higher_order.directions import NeuronDirections
 from clip_lens_plugin.higher_order.greatest_effects import GreatestEffects
 from clip_lens_plugin.higher_order.neurons import SecondOrder
@@ -28,7 +26,7 @@ UNITS = ("embedding", "cosine")
 
 
 @dataclass(frozen=True)
-class NeuronMoments:
+class NeuronMoments(SavedSums):
     """Sums over n images of neurons' scalars s and of their products, in float64: second order, patterns frozen.
 
     A neuron m of a layer adds ``φ[m] = Σ_q s[m,q] D[m,q]`` through the later heads, q counting later layers, their
@@ -46,6 +44,8 @@ class NeuronMoments:
         unit: "embedding", or "cosine" where scalars are divided by the norm of the image's embedding.
         noise: relative size of what rounding left of a scalar.
     """
+
+    KIND: ClassVar[str] = "moments of neurons"
 
     layer: int
     neurons: Int[Tensor, " m"]
@@ -272,29 +272,3 @@ class NeuronMoments:
             unit=unit,
             noise=float(tensors["noise"]),
         )
-
-    def save(self, path: str | Path) -> None:
-        """Writes one safetensors file, whole or not at all.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        with whole_files() as beside:
-            save_file(self.to_tensors(), str(beside(path)))
-
-    @classmethod
-    def load(cls, path: str | Path) -> NeuronMoments:
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it does not hold moments of neurons.
-        """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"There is no file {path} of neurons' moments.")
-        try:
-            return cls.from_tensors(load_file(str(path)))
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise ValueError(
-                f"{path} holds no moments of neurons: {error}. Write it with NeuronMoments.save."
-            ) from error

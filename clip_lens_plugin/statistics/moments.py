@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_head, checked_index
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.files.saved_sums import SavedSums
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.numerics.noise import computed_noise, psd_covariance
 
@@ -33,7 +31,7 @@ def late_layers(n_layers: int) -> range:
 
 
 @dataclass(frozen=True)
-class Moments:
+class Moments(SavedSums):
     """Sums over n images of each head's coordinates y = Σ_q ω z and of their products, in float64.
 
     They add, so they stream and merge, and their size does not grow with n: 8 · m · h · k² bytes for m layers, which is
@@ -51,6 +49,8 @@ class Moments:
         noise: relative size of what rounding left of a contribution; None if it is not known, in old files.
         layers: numbers of the m layers whose products are kept, in increasing order; None for all.
     """
+
+    KIND: ClassVar[str] = "moments"
 
     n: int
     sum_y: Float[Tensor, "l h k"]
@@ -267,30 +267,6 @@ class Moments:
         noise = float(tensors["noise"]) if "noise" in tensors else None
         layers = tuple(tensors["layers"].tolist()) if "layers" in tensors else None
         return cls(int(tensors["n"]), tensors["sum_y"], tensors["sum_yy"], words["unit"], constants, noise, layers)
-
-    def save(self, path: str | Path) -> None:
-        """Writes one safetensors file, whole or not at all.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        with whole_files() as beside:
-            save_file(self.to_tensors(), str(beside(path)))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Moments:
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it does not hold moments.
-        """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"There is no moments file {path}.")
-        try:
-            return cls.from_tensors(load_file(str(path)))
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} holds no moments: {error}. Write it with Moments.save.") from error
 
 
 def _checked_layers(given: Iterable[int] | None, n_layers: int) -> tuple[int, ...] | None:

@@ -124,7 +124,7 @@ def test_file_round_trip(effects, tmp_path):
     assert_same(loaded, moments)
     assert (loaded.noise, loaded.neurons.tolist()) == (moments.noise, NEURONS)
     assert_same(loaded + moments.to(torch.device("cpu")), moments + moments)
-    with pytest.raises(FileNotFoundError, match="neurons' moments"):
+    with pytest.raises(FileNotFoundError, match="of moments of neurons"):
         NeuronMoments.load(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"bad")
     with pytest.raises(ValueError, match="holds no moments of neurons"):

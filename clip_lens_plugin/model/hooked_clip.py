@@ -263,14 +263,15 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
         with self._run_lock:
             try:
                 begun = self.begin(images)
-                x = begun.stream
+                x, read = begun.stream, begun.read
+                del begun  # Its stream is not to be held while later blocks run.
                 for layer, block in enumerate(self.blocks):
                     if layer == stop:
                         return x
                     x = block(x)
                 if stop is not None:
                     return x
-                embedding = self.finish(x, begun.read)
+                embedding = self.finish(x, read)
             except RuntimeError:
                 refuse_mixed_dtypes(self.clip.visual, self.cfg.model_name)
                 raise

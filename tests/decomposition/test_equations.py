@@ -139,6 +139,30 @@ def test_by_layer() -> None:
     check(found, (B, L, E), lambda b, l, e: sum(w[b, l, s] * m[l, s, e] for s in range(S)))
 
 
+@pytest.mark.parametrize("normed", [True, False])
+def test_value_fold(normed: bool) -> None:
+    gamma, W_V = numbers(D), numbers(H, D, K)
+    g, w = gamma.numpy(), W_V.numpy()
+
+    def value(h: int, d: int, k: int) -> float:
+        if not normed:
+            return w[h, d, k]
+        return g[d] * w[h, d, k] - sum(g[c] * w[h, c, k] for c in range(D)) / D
+
+    check(equations.value_fold(gamma if normed else None, W_V), (H, D, K), value)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_value_constant(normed: bool) -> None:
+    beta, W_V, b_V = numbers(D), numbers(H, D, K), numbers(H, K)
+    b, w, v = beta.numpy(), W_V.numpy(), b_V.numpy()
+
+    def value(h: int, k: int) -> float:
+        return v[h, k] + (sum(b[d] * w[h, d, k] for d in range(D)) if normed else 0.0)
+
+    check(equations.value_constant(beta if normed else None, W_V, b_V), (H, K), value)
+
+
 # ---------------------------------------------------------------------- to the joint space
 
 

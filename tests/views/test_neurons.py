@@ -33,7 +33,7 @@ def test_either_side_has_its_texts_and_images(found):
     assert FROZEN in body.replace("Second", "second")
     assert re.findall(r"<h4>(.*?)</h4>", body) == ["Layer 4, neuron 17", "Layer 4, neuron 3"]
     assert re.findall(r"<span>(84 % along one direction|the same for all images)</span>", body) != []
-    positive, negative, still = body.split('class="cl-side"')[1:]
+    positive, negative, still = body.split('class="cl-neuron-side"')[1:]
     assert "red" in positive
     assert "+0.250" in positive
     assert re.findall(r"cl-g\w+-(\d+)", positive) == ["0", "2", "3", "4", "5", "6", "7"]

@@ -104,14 +104,15 @@ class HookedText(HookedTower, TextModel):
         with self._run_lock:
             try:
                 begun = self.begin(ids)
-                x = begun.stream
+                x, mask, read = begun.stream, begun.mask, begun.read
+                del begun  # Its stream is not to be held while later blocks run.
                 for layer, block in enumerate(self.blocks):
                     if layer == stop:
                         return x
-                    x = block(x, begun.mask)
+                    x = block(x, mask)
                 if stop is not None:
                     return x
-                embedding = self.finish(x, begun.read)
+                embedding = self.finish(x, read)
             except RuntimeError:
                 refuse_mixed_dtypes(self.clip, self.cfg.model_name, "text")
                 raise

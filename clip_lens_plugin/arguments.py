@@ -75,6 +75,10 @@ DEVICES = "cpu, cuda, cuda:1, mps or xpu"
 ALL_DEVICES = "https://docs.pytorch.org/docs/stable/tensor_attributes.html#torch.device"
 
 
+class NotThereError(IndexError):
+    """A layer, a head, a neuron or a row that a user named, and that there is not."""
+
+
 class DeviceError(ValueError, RuntimeError):
     """A device that torch does not know, or that is not there."""
 
@@ -157,7 +161,7 @@ def checked_indices(what: str, given: Any, n: int) -> Int[Tensor, " s"]:
         )
     if array.dtype.kind == "b":
         if len(array) != n:
-            raise IndexError(f"The mask has {len(array)} values, there are {n} {what}s.")
+            raise NotThereError(f"The mask has {len(array)} values, there are {n} {what}s.")
         return torch.from_numpy(np.flatnonzero(array))
     wrong = array[(array < -n) | (array >= n)]
     if len(wrong):
@@ -201,7 +205,7 @@ def checked_head(layer: Any, head: Any, n_layers: int, n_heads: int) -> tuple[in
     try:
         return checked_index("layer", layer, n_layers), checked_index("head", head, n_heads)
     except IndexError:
-        raise IndexError(
+        raise NotThereError(
             f"There is no layer {layer}, head {head}: there are layers 0 to {n_layers - 1} and heads 0 to "
             f"{n_heads - 1}; -1 is the last."
         ) from None
@@ -248,9 +252,9 @@ def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b
     return labels
 
 
-def _no_such(what: str, given: int, n: int) -> IndexError:
+def _no_such(what: str, given: int, n: int) -> NotThereError:
     known = f"there are {n}, from 0 to {n - 1}; -1 is the last" if n else "there is none"
-    return IndexError(f"There is no {what} {given}: {known}.")
+    return NotThereError(f"There is no {what} {given}: {known}.")
 
 
 def _plain(given: Any) -> Any:

@@ -12,12 +12,13 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from clip_lens_plugin.arguments import NotThereError
 from clip_lens_plugin.cli.options import AGAIN
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
 from clip_lens_plugin.hints import for_command_line
 
-USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError)
+USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError, NotThereError)
 How = str | Callable[[list[str]], str]
 """How to go on after Ctrl-C; or what gives all that is said then, for the notes on how much is kept."""
 

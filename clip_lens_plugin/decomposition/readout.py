@@ -243,10 +243,15 @@ class Readout:
             of_unit_length: whether they have to be unit vectors, as where texts are compared with each other.
 
         Raises:
-            ValueError: if the width is not that of the joint space, a value is NaN or infinite, or they are no unit
-                vectors and have to be.
+            ValueError: if they are no tensor, the width is not that of the joint space, a value is NaN or infinite, or
+                they are no unit vectors and have to be.
         """
         width = self.P.shape[1]
+        if not isinstance(text_embeddings, Tensor):
+            raise ValueError(
+                f"Text embeddings must be a tensor [texts, {width}], got a {type(text_embeddings).__name__}. Make them "
+                f"with model.encode_text([...])."
+            )
         if text_embeddings.ndim != 2 or text_embeddings.shape[1] != width:
             raise ValueError(
                 f"Text embeddings must be [texts, {width}], got {list(text_embeddings.shape)}. Make them with "

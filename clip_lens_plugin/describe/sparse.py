@@ -32,7 +32,7 @@ from clip_lens_plugin.interactions.means import image_means
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.lasso import sparse_codes
-from clip_lens_plugin.numerics.unit_vectors import checked_finite
+from clip_lens_plugin.numerics.unit_vectors import UNIT_TOLERANCE, checked_finite
 from clip_lens_plugin.texts.pool import TextPool
 
 PENALTY = 0.25
@@ -208,6 +208,12 @@ def _centre(mean: Any, data: Data | None, model: HookedCLIP, readout: Readout) -
         if mean.shape != (width,):
             raise ValueError(f"mean must be of shape [{width}], as the embedding, got {list(mean.shape)}.")
         checked_finite(mean[None], "mean", "finite")
+        length = float(mean.double().norm())
+        if length > 1 + UNIT_TOLERANCE:
+            raise ValueError(
+                f"mean must be of unit embeddings, and so be no longer than 1, got a length of {length:.4g}: "
+                f"torch.nn.functional.normalize(embeddings, dim=-1).mean(0)."
+            )
         return mean.detach().double().to(readout.P.device), "a mean that was given"
     if mean is None:
         what = "embeddings alone" if data is None else "one image"

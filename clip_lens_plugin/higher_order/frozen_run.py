@@ -19,7 +19,7 @@ from clip_lens_plugin.layers.pooling import NORMALIZED
 from clip_lens_plugin.layers.token_pooling import POSITION
 from clip_lens_plugin.model.interventions import WRITERS, hooked_modules
 from clip_lens_plugin.model.protocol import Tower
-from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.numerics.precision import full_precision, rounding
 
 FROZEN = "second order, patterns and statistics frozen"
 """What every table and picture of second order says of itself."""
@@ -40,6 +40,7 @@ class FrozenRun:
         attended: Σ_i ā of the same [b, h, p].
         coordinates: y of the same heads [b, h, p · k]; of no layer if ``hook_z`` was not watched.
         kept: activations at the hook points that were asked for, in the model's dtype.
+        rounding: the coarsest dtype that the model's products were rounded to, autocast's and TF32's included.
     """
 
     embedding: Float[Tensor, "b e"]
@@ -47,6 +48,7 @@ class FrozenRun:
     attended: Mapping[int, Float[Tensor, "b h p"]]
     coordinates: Mapping[int, Float[Tensor, "b h pk"]]
     kept: Mapping[str, Tensor]
+    rounding: torch.dtype
 
 
 class FrozenWatch:
@@ -116,6 +118,8 @@ class FrozenWatch:
     @full_precision()
     def run(self, embedding: Float[Tensor, "b e"]) -> FrozenRun:
         """What was seen of the run that gave the embedding."""
+        seen = embedding, *self._kept.values(), *self._patterns.values(), *self._z.values()
+        coarsest = max((each.dtype for each in seen), key=lambda dtype: torch.finfo(dtype).eps)
         dtype = torch.promote_types(self._model.cfg.dtype, torch.float32)
         omega = self._pooling.omega({name: value.to(dtype) for name, value in self._read.items()})
         attended = {l: effective_attention(omega, self._patterns[l].to(dtype)) for l in self._readers}
@@ -126,6 +130,7 @@ class FrozenWatch:
             attended={l: attended[l].sum(-1) for l in self._readers},
             coordinates={l: head_coordinates(omega, z.to(dtype)) for l, z in self._z.items()},
             kept=self._kept,
+            rounding=rounding(coarsest, embedding.device),
         )
 
 

@@ -100,7 +100,8 @@ class NeuronMoments(SavedSums):
         """
         directions = NeuronDirections(effects.readout, effects.layer, effects.neurons)
         positions = torch.arange(start, start + len(effects))
-        return cls.none(directions, effects.unit).absorb(effects.scalars.flatten(2), positions, directions)
+        noise = computed_noise(effects.rounding)
+        return cls.none(directions, effects.unit, noise).absorb(effects.scalars.flatten(2), positions, directions)
 
     @full_precision()
     def absorb(

@@ -19,6 +19,7 @@ from clip_lens_plugin.higher_order.directions import NeuronDirections
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.higher_order.scalars import checked_neurons, later_layers, scalars_and_norms
 from clip_lens_plugin.higher_order.texts import given_texts
+from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 
@@ -45,6 +46,7 @@ class SecondOrder:
         names: of the images (or texts).
         scalars: s, float32, or float64 for a float64 model.
         unit: "embedding", or "cosine" after :meth:`normalized`.
+        rounding: the coarsest dtype that the model's products were rounded to.
     """
 
     readout: Readout
@@ -53,6 +55,7 @@ class SecondOrder:
     names: tuple[str, ...]
     scalars: Float[Tensor, "b m l h p"]
     unit: str
+    rounding: torch.dtype
     _norm: Float[Tensor, " b"]
 
     def __len__(self) -> int:
@@ -81,23 +84,23 @@ class SecondOrder:
         some = self._among(neurons)
         return equations.neuron_effects(self._joined[:, some], self._directions.of(some))
 
-    @full_precision()
     def towards(self, texts: Any) -> Float[Tensor, "b m t"]:
         """φ · e_t: dot products of the neurons' effects with texts; nothing of width e is built.
 
         Args:
-            texts: one or more; or embeddings, or any directions of the joint space, [t, e].
+            texts: one or more, or a pool; or embeddings, or any directions of the joint space, [t, e].
 
         Raises:
             ValueError: if the width is not e, a value is not finite, or there is no text, or no tokenizer for one.
         """
         embeddings = given_texts(self.readout, texts)[1]
-        onto = self._directions.onto(embeddings)
-        made = [
-            equations.neuron_effects(self._joined[:, some], self._directions.through(some, onto))
-            for some in self._pieces(len(embeddings))
-        ]
-        return torch.cat(made, dim=1)
+        with full_precision():
+            onto = self._directions.onto(embeddings)
+            made = [
+                equations.neuron_effects(self._joined[:, some], self._directions.through(some, onto))
+                for some in self._pieces(len(embeddings))
+            ]
+            return torch.cat(made, dim=1)
 
     @full_precision()
     def total(self) -> Float[Tensor, "b e"]:
@@ -209,7 +212,8 @@ def second_order(
         model: a ``HookedCLIP``, a ``TransformerBridge``, or a text tower ``model.text``.
         images: see :func:`~clip_lens_plugin.decomposition.runs.decompose_images`; texts for a text tower.
         layer: of the neurons; not the last, whose neurons no head reads.
-        neurons: their positions: a slice, a range, whole numbers or a mask; all if not given.
+        neurons: their positions: a slice, a range, whole numbers or a mask; all if not given. One that occurs twice is
+            taken once.
         batch_size: images in each run of the model; by the memory that a run takes if not given.
         progress: show a progress bar.
 
@@ -219,8 +223,17 @@ def second_order(
         IndexError: if there is no such layer or neuron.
         PixelError: if the images are neither pictures nor pixels of the model's shape.
     """
-    found = scalars_and_norms(model, images, {layer: neurons}, batch_size, progress)
+    tower = model if isinstance(model, Tower) else resolved(model)
+    chosen = {tower.cfg.checked_layer(layer): neurons}
+    found = scalars_and_norms(tower, images, chosen, batch_size, progress)
     (number, rows), *_ = found.chosen.items()
     return SecondOrder(
-        Readout.of(found.tower), number, rows, found.names, found.scalars[number], "embedding", found.norms
+        readout=Readout.of(found.tower),
+        layer=number,
+        neurons=rows,
+        names=found.names,
+        scalars=found.scalars[number],
+        unit="embedding",
+        rounding=found.rounding,
+        _norm=found.norms,
     )

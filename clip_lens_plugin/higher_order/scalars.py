@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from rich.progress import track
@@ -34,7 +35,7 @@ def later_layers(model: Tower, layer: int) -> range:
 
 
 def checked_neurons(model: Tower, given: Any) -> ChosenNeurons:
-    """Positions of neurons by layer, counted from the start.
+    """Positions of neurons by layer, counted from the start, each once and in the given order.
 
     Args:
         given: layers, in a list; or layer to its neurons (None for all): a slice, a range, positions or a mask. None
@@ -42,20 +43,25 @@ def checked_neurons(model: Tower, given: Any) -> ChosenNeurons:
 
     Raises:
         ValueError: if it is none of these; or a layer's MLP normalises what it writes, so that neurons are no terms of
-            it, or no head comes after it.
+            it, no head comes after it, or it is given twice with neurons.
         IndexError: if there is no such layer or neuron.
     """
     cfg = model.cfg
     listed = range(cfg.n_layers - 1) if given is None else given
+    if isinstance(listed, Tensor | np.ndarray) and listed.ndim == 1:
+        listed = listed.tolist()
     if not isinstance(listed, Sequence | Mapping) or isinstance(listed, str) or len(listed) == 0:
         raise ValueError(
             f"Neurons are given by layers in a list, such as [4, 5], or by layer with positions, such as "
             f"{{4: None, 5: range(100)}}; got {given!r:.80}."
         )
-    chosen = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed)
+    # As pairs, since what is given for a layer may be no key of a dictionary.
+    pairs = listed.items() if isinstance(listed, Mapping) else ((layer, None) for layer in listed)
     found: dict[int, Int[Tensor, " m"]] = {}
-    for layer, positions in chosen.items():
+    for layer, positions in pairs:
         number = cfg.checked_layer(layer)
+        if number in found and isinstance(listed, Mapping):
+            raise ValueError(f"Layer {number} was given twice, the second time as {layer}: give it once.")
         if not later_layers(model, number):
             raise ValueError(
                 f"Layer {number} is the last: no head reads its neurons, and what they add directly is "
@@ -67,7 +73,8 @@ def checked_neurons(model: Tower, given: Any) -> ChosenNeurons:
                 f"term of its own there. Ask upstream(...) for what whole MLPs add to a head."
             )
         every = slice(None) if positions is None else positions
-        found[number] = checked_indices("neuron", every, cfg.d_mlp)
+        asked = checked_indices("neuron", every, cfg.d_mlp)
+        found[number] = torch.tensor(list(dict.fromkeys(asked.tolist())), dtype=torch.int64, device="cpu")
         if len(found[number]) == 0:
             raise ValueError(f"No neuron of layer {number} was given; give at least one, or None for all.")
     return dict(sorted(found.items()))
@@ -97,7 +104,6 @@ class ScalarWatch:
         every = torch.arange(self.model.cfg.d_mlp, device=rows.device)
         return None if torch.equal(rows, every) else lambda post: post[..., rows.to(post.device)]
 
-    @full_precision()
     def scalars(self, run: FrozenRun) -> Iterator[tuple[int, Float[Tensor, "b m q"]]]:
         """Layer and the scalars of its neurons, in units of the embedding.
 
@@ -107,8 +113,12 @@ class ScalarWatch:
         by_layer = reads.shape[1] // len(self.readers)
         for layer in self.chosen:
             later = reads[:, by_layer * (layer + 1 - self.readers.start) :]
-            post = run.kept[f"blocks.{layer}.mlp.hook_post"].to(reads.dtype)
-            yield layer, equations.neuron_scalars(post, later.transpose(1, 2))
+            yield layer, self._of_layer(run.kept[f"blocks.{layer}.mlp.hook_post"], later)
+
+    # Around each product, since a decorated generator is made inside but runs outside.
+    @full_precision()
+    def _of_layer(self, post: Float[Tensor, "b n m"], reads: Float[Tensor, "b q n"]) -> Float[Tensor, "b m q"]:
+        return equations.neuron_scalars(post.to(reads.dtype), reads.transpose(1, 2))
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,7 @@ class Scalars:
         names: of the images.
         scalars: by layer [b, m, l, h, p]; l counts later layers.
         norms: ‖M(I)‖ [b].
+        rounding: see :class:`~clip_lens_plugin.higher_order.frozen_run.FrozenRun`.
     """
 
     tower: Tower
@@ -127,6 +138,7 @@ class Scalars:
     names: tuple[str, ...]
     scalars: Mapping[int, Float[Tensor, "b m l h p"]]
     norms: Float[Tensor, " b"]
+    rounding: torch.dtype
 
 
 def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | None, progress: bool) -> Scalars:
@@ -141,16 +153,16 @@ def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | N
     readers = cfg.n_heads, tower.pooling.n_heads
     shapes = {l: (n, len(later_layers(tower, l)), *readers, len(m)) for l, m in chosen.items()}
     made = {l: torch.empty(*shape, **wide).movedim(-1, 1) for l, shape in shapes.items()}
-    norms = torch.empty(n, **wide)
+    norms, rounding = torch.empty(n, **wide), cfg.dtype
     with torch.no_grad(), given.checked():
         for start in track(range(0, n, size), "neurons", disable=not progress):
             rows = slice(start, start + size)
             run = frozen_run(tower, given.pixels(rows), watch.readers, watch.keep())
-            norms[rows] = run.embedding.norm(dim=-1)
+            norms[rows], rounding = run.embedding.norm(dim=-1), run.rounding
             for layer, scalars in watch.scalars(run):
                 made[layer][rows] = scalars.unflatten(2, made[layer].shape[2:])
             del run  # Not to be held while the next is made.
-    return Scalars(tower, chosen, names, made, norms)
+    return Scalars(tower, chosen, names, made, norms, rounding)
 
 
 def neuron_scalars(

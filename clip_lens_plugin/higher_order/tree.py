@@ -218,12 +218,17 @@ def upstream_tree(
     depth, widest = checked_number("depth", depth), checked_number("widest", widest)
     refuse_unseen_hooks(tower, [layer])
     readout = Readout.of(tower)
+    said, texts = _asked(readout, towards)
     with torch.no_grad(), given.checked():
         run = frozen_run(tower, given.pixels(slice(0, 1)), [layer], dict.fromkeys(_kept(tower, layer)), True)
     with torch.no_grad(), full_precision():
         maps = HeadMaps.of(readout, layer, range(head, head + 1))
         own = run.coordinates[layer][:, head].unflatten(-1, (readout.pooling.n_heads, -1))
-        said, direction = _direction(readout, towards, run.embedding, own, maps)
+        if texts is None:
+            contribution = torch.einsum("pj,pje->e", own[0], maps.joint[0])
+            direction = contribution / contribution.square().sum()
+        else:
+            direction = texts / run.embedding[0].norm()
         reads, attended = (each[layer][:, head : head + 1] for each in (run.reads, run.attended))
         reader = _Reader(layer, maps, reads, attended, (maps.joint @ direction)[0])
         value = float(reader.values(own[:, None, None])[0])
@@ -241,18 +246,12 @@ def _kept(tower: Tower, layer: int) -> list[str]:
     return names
 
 
-def _direction(
-    readout: Readout,
-    towards: Any,
-    embedding: Float[Tensor, "1 e"],
-    own: Float[Tensor, "1 p j"],
-    maps: HeadMaps,
-) -> tuple[str, Float[Tensor, " e"]]:
+def _asked(readout: Readout, towards: Any) -> tuple[str, Float[Tensor, " e"] | None]:
+    """Along what values are taken, in words, and the text or the difference of two; None for shares."""
     if towards is None:
-        contribution = torch.einsum("pj,pje->e", own[0], maps.joint[0])
-        return "share of what the head adds", contribution / contribution.square().sum()
-    names, texts = given_texts(readout, [towards] if isinstance(towards, str) else towards)
+        return "share of what the head adds", None
+    names, texts = given_texts(readout, towards)
     if len(texts) > 2:
         raise ValueError(f"A tree is towards one text, or the difference of two, got {len(texts)}.")
     said = f"towards “{names[0]}”" if len(texts) == 1 else f"towards “{names[0]}” rather than “{names[1]}”"
-    return said, (texts[0] if len(texts) == 1 else texts[0] - texts[1]) / embedding[0].norm()
+    return said, texts[0] if len(texts) == 1 else texts[0] - texts[1]

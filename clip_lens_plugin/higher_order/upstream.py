@@ -24,7 +24,7 @@ from clip_lens_plugin.higher_order.texts import given_texts
 from clip_lens_plugin.model.inputs.of_tower import given_to
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.noise import TOLERANCE
-from clip_lens_plugin.numerics.precision import full_precision, rounding
+from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import Shown
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Upstream(Shown):
         names: of the images (or texts).
         texts: names of the texts that the terms are taken towards; None for terms in the joint space.
         unit: "embedding" or "cosine".
+        rounding: the coarsest dtype that the model's products were rounded to.
     """
 
     readout: Readout
@@ -57,6 +58,7 @@ class Upstream(Shown):
     names: tuple[str, ...]
     texts: tuple[str, ...] | None
     unit: str
+    rounding: torch.dtype
     _maps: HeadMaps
     _onto: Float[Tensor, "g p j w"]
     _terms: Terms
@@ -151,8 +153,7 @@ class Upstream(Shown):
         """
         sizes = self._of_length(self._terms.coordinates.transpose(0, 1).flatten(0, 1)).unflatten(0, (-1, len(self)))
         off = self._of_length(self._terms.coordinates.sum(1) - self._own) / sizes.sum(0)
-        cfg = self.readout.model.cfg
-        allowed = TOLERANCE[rounding(cfg.dtype, cfg.device)]
+        allowed = TOLERANCE[self.rounding]
         if not float(off.max()) <= allowed:
             raise CompletenessError(
                 f"What feeds layer {self.layer} does not sum to what its heads add: {float(off.max()):.2e} of the "
@@ -164,7 +165,7 @@ class Upstream(Shown):
         """The same terms as dot products with texts: w then counts texts, and nothing of width e is built.
 
         Args:
-            texts: one or more; or embeddings, or any directions of the joint space, [t, e].
+            texts: one or more, or a pool; or embeddings, or any directions of the joint space, [t, e].
 
         Raises:
             ValueError: if the width is not e, a value is not finite, or there is no text, or no tokenizer for one.
@@ -193,14 +194,18 @@ class Upstream(Shown):
         return along[:, 0] if self.head is not None else along
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per image, head and term: image, layer, head, term, share; and a column with each text's score."""
+        """One row per image, head and term: image, layer, head, term, share; and a column with each text's score.
+
+        A text that is a column already, or was given twice, has its number added: "share (text 0)".
+        """
         shares = self.shares().reshape(len(self), -1, len(self.labels))
         heads = range(self.readout.n_heads) if self.head is None else [self.head]
         index = pd.MultiIndex.from_product([self.names, [self.layer], heads, self.labels])
         table = index.to_frame(index=False, name=["image", "layer", "head", "term"])
         table["share"] = shares.flatten().double().cpu().numpy()
         for t, text in enumerate(self.texts or ()):
-            table[text] = self.stack()[0][..., t].flatten().double().cpu().numpy()
+            column = text if text not in table else f"{text} (text {t})"
+            table[column] = self.stack()[0][..., t].flatten().double().cpu().numpy()
         return table
 
     def __repr__(self) -> str:
@@ -279,7 +284,7 @@ def upstream(
     keep = dict.fromkeys(kept_for_terms(tower, layer))
     readout = Readout.of(tower)
     maps = HeadMaps.of(readout, layer, heads)
-    terms, own, norms = [], [], []
+    terms, own, norms, rounding = [], [], [], cfg.dtype
     with torch.no_grad(), given.checked():
         for start in track(range(0, len(given), size), "upstream", disable=not progress):
             run = frozen_run(tower, given.pixels(slice(start, start + size)), [layer], keep, coordinates=True)
@@ -287,11 +292,23 @@ def upstream(
             by_head = run.coordinates[layer][:, heads.start : heads.stop]
             own.append(by_head.unflatten(-1, (readout.pooling.n_heads, -1)))
             norms.append(run.embedding.norm(dim=-1))
+            rounding = run.rounding
             del run  # Not to be held while the next is made.
     scalars = [each.scalars for each in terms if each.scalars is not None]
     joined = Terms(torch.cat([each.coordinates for each in terms]), torch.cat(scalars) if scalars else None)
     made = Upstream(
-        readout, layer, chosen, names, None, "embedding", maps, maps.joint, joined, torch.cat(own), torch.cat(norms)
+        readout=readout,
+        layer=layer,
+        head=chosen,
+        names=names,
+        texts=None,
+        unit="embedding",
+        rounding=rounding,
+        _maps=maps,
+        _onto=maps.joint,
+        _terms=joined,
+        _own=torch.cat(own),
+        _norm=torch.cat(norms),
     )
     return made.check()
 

@@ -47,9 +47,9 @@ def checked_unit_vectors(embeddings: Float[Tensor, "t e"], what: str = "Text emb
     Raises:
         ValueError: if a row holds NaN or infinite values, or is no unit vector.
     """
+    checked_finite(embeddings, what, "unit vectors")
     if embeddings.is_meta:
         return embeddings
-    checked_finite(embeddings, what, "unit vectors")
     norms = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)).norm(dim=-1)
     right = (norms - 1).abs() <= UNIT_TOLERANCE
     if bool(right.all()):

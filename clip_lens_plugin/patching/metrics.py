@@ -15,6 +15,10 @@ Metric = Callable[[Tensor], Tensor]
 TAKES = "metric(embedding) takes embeddings [b, e] and gives a floating-point tensor [b], one number each"
 
 
+ROUNDING = 8
+"""Units in the last place of a gradient that are nothing but rounding."""
+
+
 def measured(metric: Metric, embedding: Float[Tensor, "b e"]) -> Float[Tensor, " b"]:
     """What the metric gives.
 
@@ -78,20 +82,25 @@ def gradient(metric: Metric, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "
     with torch.inference_mode(False), torch.enable_grad():
         given = embedding.detach().clone().requires_grad_()
         values = measured(metric, given)
-        if not values.requires_grad:
+        whole = (
+            torch.autograd.grad(values.sum(), given, retain_graph=True, allow_unused=True)[0]
+            if values.requires_grad
+            else None
+        )
+        if whole is None:
             raise ValueError(
                 "The metric has no gradient with respect to the embedding, which attribution patching needs: compute "
                 "it by torch's functions, without detach, no_grad, numpy, comparisons or argmax. patch_heads takes any "
                 "metric."
             )
-        whole, first = (
-            torch.autograd.grad(each, given, retain_graph=True, allow_unused=True)[0]
-            for each in (values.sum(), values[0])
-        )
-    if first is not None and bool((first[1:].nan_to_num() != 0).any()):
+        # Powers of two, so that a pair by itself has exactly its weight in the gradient of the weighted sum.
+        weights = 0.5 ** (torch.arange(len(values), device=values.device) % 4)
+        (weighted,) = torch.autograd.grad((values * weights.to(values.dtype)).sum(), given)
+    expected = (whole * weights[:, None].to(whole.dtype)).nan_to_num()
+    off = (weighted.nan_to_num() - expected).norm(dim=1)
+    if bool((off > ROUNDING * torch.finfo(values.dtype).eps * (expected.norm(dim=1) + off)).any()):
         raise ValueError(
             "The metric of a pair depends on other pairs' embeddings (a mean or softmax over the pairs?), so no pair "
             "has an effect of its own. Give a metric that takes each embedding by itself."
         )
-    assert whole is not None
     return whole

@@ -152,6 +152,8 @@ def test_a_mean_that_leaves_nothing_is_refused(tower, words) -> None:
     one = images(1)
     with pytest.raises(ValueError, match="'image 0' is the mean"):
         sparse_text(tower, one, pool, mean=unit(one)[0], text_embeddings=embeddings)
+    with pytest.raises(ValueError, match="no longer than 1, got a length of 3"):
+        sparse_text(tower, one, pool, mean=3 * unit(one)[0], text_embeddings=embeddings)
     with pytest.raises(ValueError, match="takes two texts, got 1"):
         sparse_text(tower, one, ["alone"], directions=True, text_embeddings=embeddings[:1])
     same = embeddings[:1].expand(2, -1)

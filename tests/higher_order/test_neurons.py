@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import jaxtyping
+import numpy as np
 import pytest
 import torch
 
-from clip_lens_plugin import HookedCLIP, neuron_scalars, second_order, upstream
+from clip_lens_plugin import HookedCLIP, NeuronMoments, TextPool, neuron_scalars, second_order, upstream
+from clip_lens_plugin.higher_order.frozen_run import frozen_run
+from clip_lens_plugin.higher_order.scalars import ScalarWatch
+from clip_lens_plugin.numerics.noise import computed_noise
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 from tests.higher_order.frozen import added_through
@@ -146,3 +151,58 @@ def test_half_precision_is_read_in_float32():
     wide = HookedCLIP.from_open_clip(random_clip(dtype=torch.bfloat16).double())
     expected = second_order(wide, random_images(model).double(), 0, [1]).scalars
     assert float((found.scalars - expected).norm() / expected.norm()) < 0.05
+
+
+def test_scalars_of_a_run_are_taken_in_full_precision(plain):
+    watch = ScalarWatch(plain, {0: torch.arange(192), 1: torch.arange(5)})
+    run = frozen_run(plain.float(), random_images(plain).float(), watch.readers, watch.keep())
+    expected = dict(watch.scalars(run))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = dict(watch.scalars(run))
+    for layer in (0, 1):
+        torch.testing.assert_close(found[layer], expected[layer], rtol=0, atol=0)
+
+
+def test_moments_know_what_their_scalars_were_rounded_to():
+    model = HookedCLIP.from_open_clip(random_clip())
+    plain = NeuronMoments.from_effects(second_order(model, random_images(model), 0, [1]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        coarse = NeuronMoments.from_effects(second_order(model, random_images(model), 0, [1]))
+    assert plain.noise == computed_noise(torch.float32)
+    assert coarse.noise == computed_noise(torch.bfloat16)
+
+
+def test_a_neuron_is_taken_once(plain):
+    found = second_order(plain, random_images(plain), 0, [9, 3, 9, -189])
+    assert found.neurons.tolist() == [9, 3]
+    torch.testing.assert_close(found.total(), found.effects([3, 9]).sum(1))
+    with pytest.raises(ValueError, match="Layer 0 was given twice, the second time as -3"):
+        neuron_scalars(plain, random_images(plain), {0: [1], -3: [2]})
+
+
+@pytest.mark.parametrize("layer", [[0], "0", None, 0.0, {0}])
+def test_what_is_no_number_of_a_layer_is_refused(plain, monkeypatch, layer):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of the tests.
+    with pytest.raises(ValueError, match="number of a layer"):
+        second_order(plain, random_images(plain), layer)
+    with pytest.raises(ValueError, match="number of a layer"):
+        neuron_scalars(plain, random_images(plain), [layer])
+
+
+def test_layers_in_an_array(plain, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    images = random_images(plain)
+    assert list(neuron_scalars(plain, images, np.array([1, 0]))) == [0, 1]
+    assert second_order(plain, images, np.array(1), [0]).layer == 1
+
+
+def test_texts_are_taken_in_any_form(plain):
+    found = second_order(plain, random_images(plain), 0, [1])
+    embeddings = plain.encode_text(["a b", "c"])
+    expected = found.effects() @ embeddings.T
+    for given in (["a b", "c"], TextPool(["a b", "c"]), (each for each in ("a b", "c")), embeddings):
+        torch.testing.assert_close(found.towards(given), expected)
+    torch.testing.assert_close(found.towards("c"), expected[..., 1:])
+    for given, told in ((embeddings[:0], "got none"), ([], "got none"), (embeddings.numpy(), "towards")):
+        with pytest.raises(ValueError, match=told):
+            found.towards(given)

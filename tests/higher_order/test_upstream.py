@@ -166,3 +166,21 @@ def test_neurons_of_later_layers_are_refused(wide):
         found.neurons(1)
     with pytest.raises(ValueError, match="24"):
         found.towards(torch.ones(2, 5))
+
+
+def test_under_autocast_terms_sum_within_its_rounding():
+    model = HookedCLIP.from_open_clip(FAMILIES["plain"]())
+    images = random_images(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = upstream(model, images, 2)
+    assert found.rounding == torch.bfloat16
+    assert relative(found.total(), upstream(model, images, 2).total()) < 0.05
+    assert upstream(model, images, 2).rounding == torch.float32
+
+
+def test_no_text_takes_the_place_of_a_column(wide):
+    found = upstream(wide, random_images(wide), 1, 0)
+    plain = found.to_dataframe()
+    table = found.towards(["share", "a", "a"]).to_dataframe()
+    assert list(table.columns) == ["image", "layer", "head", "term", "share", "share (text 0)", "a", "a (text 2)"]
+    pd.testing.assert_series_equal(table["share"], plain["share"])

@@ -187,6 +187,8 @@ def test_hooks_of_a_context_are_on_all_runs(model, pairs):
         (lambda e: e.detach()[:, 0], {}, "no gradient with respect to the embedding.*patch_heads takes any"),
         (lambda e: e[:, 0].softmax(0), {}, "depends on other pairs' embeddings"),
         (lambda e: (e - e.mean(0))[:, 0], {}, "depends on other pairs' embeddings"),
+        (lambda e: torch.cat([e[:1, 0], e[1:, 0] + e[:-1, 1]]), {}, "depends on other pairs' embeddings"),
+        (lambda e: torch.ones(len(e), requires_grad=True) * 1.0, {}, "no gradient with respect to the embedding"),
         (lambda e: (e[:, 0] * 0).sqrt(), {}, "gradient is NaN or infinite, first at layer 0, head 0 of pair 0"),
     ],
 )

@@ -65,6 +65,7 @@ def neurons(
             from clip_lens_plugin.cli.texts import pool_for, pool_named
             from clip_lens_plugin.collection.checks.description import checked_neuron_layer
             from clip_lens_plugin.collection.store import ContributionStore
+            from clip_lens_plugin.datasets.choose import as_source
             from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.retrieval.strongest import strongest_neurons
             from clip_lens_plugin.shown import DRAWN, TABLES
@@ -74,6 +75,7 @@ def neurons(
         check_place(out)
         plan = finished_in(store)
         checked_neuron_layer(plan, layer, store)
+        pictures = None if images is None or suffix in TABLES else as_source(images)
         chosen = ChosenModel.of(choice, None, plan, store)
         pool = pool_for(chosen.name)[0] if texts is None else pool_named(texts)
         with console.status("loading the model"):
@@ -82,7 +84,7 @@ def neurons(
         with console.status("describing neurons"):
             found = strongest_neurons(opened, layer, pool, count)
         _print_neurons(console, found)
-        print_path(found.save(out, **({} if images is None or suffix in TABLES else {"images": images})))
+        print_path(found.save(out, **({} if pictures is None else {"images": pictures})))
         say_next_of(console, opened, store, "neurons")
 
 

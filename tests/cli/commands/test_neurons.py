@@ -40,5 +40,8 @@ def test_neurons_of_a_collection_in_words(tmp_path, run, refused):
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, refused, scenes_store):
     out = ("--out", tmp_path / "out")
     assert "as layers, 4,5, or as a layer with neurons" in refused("collect", *out, "--neurons", "four")
+    assert "There is no layer 99: there are 6" in refused("collect", *out, "--neurons", "99")
+    assert "There is no neuron 512: there are 512" in refused("collect", *out, "--neurons", "0:500-512")
+    assert "There is no layer 99" in refused("neurons", scenes_store, "--layer", 99)
     assert "There is no folder" in refused("neurons", tmp_path / "missing", "--layer", 4)
     assert "holds moments of neurons of no layer" in refused("neurons", scenes_store, "--layer", 4)

@@ -51,20 +51,27 @@ class Readout:
     model: Tower
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_read_at", self._versions())
+        object.__setattr__(self, "_read_at", self._versions(later=True))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        object.__setattr__(self, "_read_at", self._versions())  # A copy's tensors begin anew.
+        object.__setattr__(self, "_read_at", self._versions(later=True))  # A copy's tensors begin anew.
 
-    def _versions(self) -> tuple[int, ...]:
-        """How often torch has counted each weight as changed in place."""
-        read = (*self.W_O, self.P, self.gamma, self.beta)
+    def _versions(self, later: bool = False) -> tuple[int, ...]:
+        """How often torch has counted each weight as changed in place; with those that are read when asked for."""
+        read = [*self.W_O, self.P, self.gamma, self.beta]
+        if later:
+            read += [each for block in self.model.blocks for each in (block.attn.W_V, block.mlp.out.weight)]
         return tuple(0 if each.is_inference() else each._version for each in read)
 
-    def refuse_changed_weights(self) -> None:
-        """Raises ValueError if the model's weights, of which these are views, were changed since they were read."""
-        if self._versions() != self._read_at:  # type: ignore[attr-defined]
+    def refuse_changed_weights(self, later: bool = False) -> None:
+        """Raises ValueError if the model's weights, of which these are views, were changed since they were read.
+
+        Args:
+            later: also those of values and of neurons, which are not held but read when they are asked for.
+        """
+        versions = self._versions(later)
+        if versions != self._read_at[: len(versions)]:  # type: ignore[attr-defined]
             raise ValueError(
                 f"The weights of {self.model.cfg.model_name} were changed since these contributions were made, so they "
                 f"would be of two models at once. Decompose the images again."
@@ -193,8 +200,10 @@ class Readout:
         """Output weights of a layer's neurons.
 
         Raises:
-            ValueError: if what the MLP writes is normalised after them.
+            ValueError: if what the MLP writes is normalised after them; or weights were changed since the others were
+                read.
         """
+        self.refuse_changed_weights(later=True)
         if self.model.blocks[layer].mlp.normalises_output:
             raise ValueError(
                 f"{self.model.cfg.model_name} normalises what its MLPs write, so a neuron's part depends on the "

@@ -30,7 +30,12 @@ class HeadMaps:
     @classmethod
     @full_precision()
     def of(cls, readout: Readout, layer: int, heads: range | None = None) -> HeadMaps:
-        """Those of some heads of a layer; of all, if none are given."""
+        """Those of some heads of a layer; of all, if none are given.
+
+        Raises:
+            ValueError: if weights were changed since the readout was made.
+        """
+        readout.refuse_changed_weights(later=True)
         block, dtype = readout.model.blocks[layer], readout.P.dtype
         chosen = range(readout.n_heads) if heads is None else heads
         at = slice(chosen.start, chosen.stop)

@@ -206,3 +206,15 @@ def test_texts_are_taken_in_any_form(plain):
     for given, told in ((embeddings[:0], "got none"), ([], "got none"), (embeddings.numpy(), "towards")):
         with pytest.raises(ValueError, match=told):
             found.towards(given)
+
+
+@pytest.mark.parametrize("name", ["attn.in_proj_weight", "mlp.c_proj.weight"])
+def test_effects_are_not_of_two_models_at_once(plain, name):
+    found = second_order(plain, random_images(plain), 0, [1])
+    neurons = plain.decompose(random_images(plain), neurons=True)
+    block = plain.clip.visual.transformer.resblocks[0 if "mlp" in name else 1]
+    with torch.no_grad():
+        block.get_parameter(name).mul_(2)
+    for asked in (lambda: found.effects(), lambda: found.towards(torch.ones(1, 24)), lambda: neurons.neurons(0)):
+        with pytest.raises(ValueError, match="of two models at once"):
+            asked()

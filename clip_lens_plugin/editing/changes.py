@@ -118,10 +118,10 @@ def _projection(model: ImageModel, readout: Readout, head: Head, given: Any) -> 
     pools, width = readout.pooling.n_heads, model.cfg.d_head
     count = len(embeddings) * pools
     if count >= width:
-        under = "" if pools == 1 else f", each {pools} times under an attention pool of {pools} heads,"
+        each = "" if pools == 1 else f" ({pools} each, one for every head of its attention pool)"
         raise ValueError(
-            f"{where}: {len(embeddings)} directions{under} take up to {count} dimensions, and it has {width}, so nothing "
-            f"of it would be left. Give fewer, or remove the head."
+            f"{where} has {width} dimensions, and {len(embeddings)} directions take up to {count} of them{each}, so "
+            f"that nothing would be left. Give fewer, or remove the head."
         )
     # A head's score towards t is y · M t, a part for each head of the pool: z must be orthogonal to every part.
     seen = (readout.head_map(*head) @ readout.checked_texts(embeddings, of_unit_length=False).T).T

@@ -69,14 +69,14 @@ def _change(out: AttentionOutput, changes: Sequence[Change]) -> None:
     """Writes the changes of a layer's heads into its output projection; the bias is rounded once."""
     weight, bias = _weight(out), out.linear.bias
     width = weight.shape[1] // out.n_heads
+    factors = None if out.head_scale is None else out.head_scale().flatten().to("cpu", torch.float64)
     added = torch.zeros(len(weight), dtype=torch.float64, device="cpu")
     for change in changes:
         head = change.edit.head
         columns = slice(head * width, (head + 1) * width)
         own = weight[:, columns].to("cpu", torch.float64)
         if change.constant is not None:
-            factor = 1.0 if out.head_scale is None else out.head_scale().flatten()[head].to("cpu", torch.float64)
-            added += own @ (factor * change.constant)
+            added += own @ change.constant * (1.0 if factors is None else factors[head])
         weight[:, columns] = (own @ change.matrix).to(weight)
     if bias is not None and bool(added.any()):
         bias.copy_(bias.to("cpu", torch.float64) + added)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clip_lens_plugin.model.edits import Edit
 from clip_lens_plugin.model.protocol import ImageModel
 
 if TYPE_CHECKING:
     from clip_lens_plugin.editing.effects import EditEffects
+
+Own = TypeVar("Own", bound="Editable")
 
 
 class Editable(ImageModel):
@@ -27,12 +26,12 @@ class Editable(ImageModel):
     edits: tuple[Edit, ...] = ()
 
     def edited(
-        self,
+        self: Own,
         remove: Any = (),
-        scale: Mapping[tuple[int, int], float] | None = None,
-        project_out: Mapping[tuple[int, int], Any] | None = None,
-        means: Float[Tensor, "l h k"] | None = None,
-    ) -> Self:
+        scale: Any = None,
+        project_out: Any = None,
+        means: Any = None,
+    ) -> Own:
         """A copy of the model whose weights do what hooks on ``hook_z`` of these heads would do, at every token.
 
         This model and its source stay as they are. In weights narrower than float64, edits are computed in float64 and
@@ -40,11 +39,12 @@ class Editable(ImageModel):
 
         Args:
             remove: (layer, head) pairs whose output becomes its mean, or zero; or the number of a layer.
-            scale: head to the factor of its output.
-            project_out: head to what it is to say nothing about: texts, or directions in the joint space [e] or [t, e].
+            scale: dictionary of (layer, head) to the factor of the head's output.
+            project_out: likewise to what a head is to say nothing about: texts, or directions in the joint space [e] or
+                [t, e].
                 Its contribution to the embedding becomes orthogonal to each. Under an attention pool of p heads each
                 costs p of the head's k dimensions.
-            means: stands in for what a removed head puts out, one vector for each head, as
+            means: stand in for what removed heads put out, one vector for each head [layers, heads, width], as
                 :func:`~clip_lens_plugin.head_means` gives them; zero if not given. A mean for each position, as
                 ``mean_ablation`` takes, cannot be put into weights.
 

@@ -19,7 +19,9 @@ from clip_lens_plugin.model.interventions import refuse_hooks
 
 
 @takes_bridges
-def head_means(model: HookedCLIP, data: Any, batch_size: int = 32, progress: bool = False) -> Float[Tensor, "l h k"]:
+def head_means(
+    model: HookedCLIP, data: Any, images: Any = None, batch_size: int = 32, progress: bool = False
+) -> Float[Tensor, "l h k"]:
     """The mean of ``hook_z`` of every head, over images and tokens, for ``model.edited(remove=..., means=...)``.
 
     Take other images than those that the edited model is measured on.
@@ -28,6 +30,8 @@ def head_means(model: HookedCLIP, data: Any, batch_size: int = 32, progress: boo
         model: runs the images.
         data: images (the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width]);
             or contributions of pictures or a store, whose images are read again.
+        images: of contributions or a store: their preprocessed images, or the data set that the store is of, where
+            they do not know them or it is out of reach.
         batch_size: images in a run.
         progress: show a bar.
 
@@ -36,12 +40,17 @@ def head_means(model: HookedCLIP, data: Any, batch_size: int = 32, progress: boo
 
     Raises:
         ValueError: if hooks are on the model, there is no image, an activation is NaN or infinite, ``batch_size`` is no
-            whole number of at least 1, or the images of the data are not in reach.
+            whole number of at least 1, the images of the data are not in reach, or others are given.
         PixelError: if pixels are none of this model.
     """
     refuse_hooks(model, "Means are those of the plain model")
     if isinstance(data, Analysed):
-        n, batches = len(data), image_batches(model, own_images(model, data), batch_size, data.provenance)
+        of_data = own_images(model, data) if images is None else images
+        if isinstance(of_data, Tensor) and len(of_data) != len(data):
+            raise ValueError(f"The data hold {len(data)} images, but {len(of_data)} were given.")
+        n, batches = len(data), image_batches(model, of_data, batch_size, data.provenance)
+    elif images is not None:
+        raise ValueError("images are those of contributions or of a store: give either data or images.")
     else:
         given = given_images(model, data)
         pixels = given if given.tensor is None else given.tensor

@@ -15,6 +15,7 @@ from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.inputs.pixels import unlooked
 from clip_lens_plugin.model.interventions import refuse_hooks
 
 
@@ -56,7 +57,8 @@ def head_means(
         pixels = given if given.tensor is None else given.tensor
         n, batches = len(given), image_batches(model, pixels, batch_size, None)
     running = ActivationMeans(model, [f"blocks.{layer}.attn.hook_z" for layer in range(model.cfg.n_layers)])
-    for batch in track(batches(None), "averaging", total=-(-n // batch_size), disable=not progress):
-        running.add(batch)
+    with unlooked():  # Pixels that were given have been looked at, all others are the model's own.
+        for batch in track(batches(None), "averaging", total=-(-n // batch_size), disable=not progress):
+            running.add(batch)
     means = running.means()
     return torch.stack([means[f"blocks.{layer}.attn.hook_z"].mean(0) for layer in range(model.cfg.n_layers)])

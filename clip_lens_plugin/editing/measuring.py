@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.editing.effects import EditEffects, Stage, shares_of
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.pixels import unlooked
 from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
@@ -130,8 +131,9 @@ def _after(edited: HookedCLIP, data: Data, images: Any, batch_size: int) -> Floa
     images = own_images(edited, data) if images is None else images
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
-    batches: Iterator[Tensor] = image_batches(edited, images, batch_size, data.provenance)(None)
-    return torch.cat([edited(batch) for batch in batches])
+    batches = image_batches(edited, images, batch_size, data.provenance)
+    with unlooked():  # Pixels that were given have been looked at, all others are the model's own.
+        return torch.cat([edited(batch) for batch in batches(None)])
 
 
 @full_precision()

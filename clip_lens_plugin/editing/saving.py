@@ -101,7 +101,8 @@ def _refuse_other(model: Any, loaded: Any) -> None:
     theirs = unnormalised(loaded.encode_image, image.to(weight.device, weight.dtype))
     pairs = [(source_embedding(model, image), theirs)]
     if hasattr(loaded, "context_length"):  # The text tower's heads are not in its weights' shapes.
-        ids = torch.arange(1, loaded.context_length + 1, device="cpu")[None] % loaded.vocab_size
+        words = loaded.vocab_size if hasattr(loaded, "vocab_size") else loaded.text.vocab_size
+        ids = torch.arange(1, loaded.context_length + 1, device="cpu")[None] % words
         own = unnormalised(model.clip.encode_text, ids.to(model.cfg.device))
         pairs.append((own, unnormalised(loaded.encode_text, ids)))
     for ours, theirs in pairs:

@@ -109,7 +109,7 @@ class EditEffects:
         return pd.DataFrame(rows, columns=["kind", "name", "n", *names, "p"])
 
     def __str__(self) -> str:
-        said = [f"{len(self.edits)} edits on {self.n:,} images"]
+        said = [f"{len(self.edits)} {'edit' if len(self.edits) == 1 else 'edits'} on {self.n:,} images"]
         lowest = {kind: (self.worst(kind, "before"), self.worst(kind, "after")) for kind in ("class", "group")}
         if self.accuracy is not None:
             said.append(f"accuracy {self.accuracy.before.value:.3f} to {self.accuracy.after.value:.3f}")

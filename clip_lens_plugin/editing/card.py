@@ -46,6 +46,7 @@ def card(name: str, edits: tuple[Edit, ...], effects: EditEffects | None, about:
         edits: what was changed.
         effects: that were measured; None if none were.
         about: how the folder is loaded: ``loader`` ("open_clip" or a class of Hugging Face's), ``dtype``,
-            ``preprocessing`` (whether its settings are in the folder) and ``copied`` (names of further files).
+            ``preprocessing`` (whether its settings are in the folder), ``copied`` (names of further files) and
+            ``context_length`` (of the tokenizer whose merges are among them; None where there is none).
     """
     return TEMPLATES.get_template("card.md").render(name=name, edits=edits, effects=effects, **about)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.model.loading.errors import first_line, quiet, refuse_machine_errors
+from clip_lens_plugin.model.loading.hub_model import without_bars
 from clip_lens_plugin.model.loading.image_tower import ImageTower
 from clip_lens_plugin.model.loading.names import source_config
 
@@ -124,12 +125,14 @@ class HuggingFaceFolder:
 
     def write(self, folder: Path) -> None:
         """As the model's own ``save_pretrained``."""
-        self._original.save_pretrained(folder)
+        with without_bars():
+            self._original.save_pretrained(folder)
 
     def load(self, folder: Path) -> Any:
         """What the model's own class makes of the folder, in open_clip's shape."""
         dtype = next(self._original.parameters()).dtype
-        loaded = type(self._original).from_pretrained(folder, use_safetensors=True, dtype=dtype)
+        with without_bars():
+            loaded = type(self._original).from_pretrained(folder, use_safetensors=True, dtype=dtype)
         return HuggingFaceCLIP(loaded.eval())
 
 

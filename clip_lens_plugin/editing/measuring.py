@@ -13,6 +13,7 @@ from torch import Tensor
 from clip_lens_plugin.ablation.data import checked_labels
 from clip_lens_plugin.ablation.total import image_batches, own_images
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.editing.effects import EditEffects, Stage, shares_of
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -28,7 +29,7 @@ ROWS_AT_ONCE = 512
 @torch.no_grad()
 def edit_effects(
     edited: HookedCLIP,
-    data: Data,
+    data: Any,
     classifier: ZeroShotClassifier | None = None,
     labels: Int[Tensor, " b"] | None = None,
     groups: Iterable[str | None] | None = None,
@@ -43,7 +44,7 @@ def edit_effects(
 
     Args:
         edited: what ``model.edited`` gave.
-        data: contributions of images, or a store, of the model before the edits.
+        data: contributions of images, a store or the path of one, of the model before the edits.
         classifier: for accuracy, worst class and worst group.
         labels: position of the true class of each image, -1 where unknown (left out); those of the data if not given.
         groups: of each image, for the worst group, such as "landbird on water"; None for an image of none.
@@ -56,6 +57,7 @@ def edit_effects(
             were on the data's, the images are missing or not those of the data, labels or groups are more or fewer
             than images, there are groups without a classifier, or no label is known.
     """
+    data = data_of(data)
     if not edited.edits:
         raise ValueError(f"{edited.cfg.model_name} was not edited: give what model.edited(...) gave.")
     refuse_hooks(edited, "Effects are measured on the plain edited model")
@@ -97,13 +99,22 @@ def _refuse_other_model(before: Readout, after: Readout, edited: HookedCLIP) -> 
     same = len(before.W_O) == len(after.W_O) and before.P.shape == after.P.shape
     pairs = [(before.P, after.P), (before.gamma, after.gamma), (before.beta_P, after.beta_P)]
     pairs += [(b, a) for l, (b, a) in enumerate(zip(before.W_O, after.W_O, strict=False)) if l not in layers]
-    same = same and all(b.shape == a.shape and torch.allclose(b.to(a), a, atol=1e-5) for b, a in pairs)
-    if not same:
+    if not same or not all(_equal(*pair) for pair in pairs):
         raise ValueError(
             f"The data are of {before.model.cfg.model_name}, which is not the model that {edited.cfg.model_name} was "
             f"made of: the two differ in weights that no edit touched. Decompose images with the model before its "
             f"edits."
         )
+    written = [(before.W_O[l], after.W_O[l]) for l in layers] + [(before.b_O[l], after.b_O[l]) for l in layers]
+    if all(torch.equal(b.to(a), a) for b, a in written):
+        raise ValueError(
+            f"The data are of {edited.cfg.model_name} itself: its heads write what those of the data write. Decompose "
+            f"images with the model before its edits."
+        )
+
+
+def _equal(before: Float[Tensor, "*shape"], after: Float[Tensor, "*other"]) -> bool:
+    return before.shape == after.shape and torch.allclose(before.to(after), after, atol=1e-5)
 
 
 def _before_and_direct(

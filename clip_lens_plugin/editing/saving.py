@@ -20,9 +20,12 @@ from clip_lens_plugin.model.identity.verification import probe_image, source_emb
 from clip_lens_plugin.model.loading.foreign import PROCESSORS
 from clip_lens_plugin.model.loading.names import SCENES_FOLDER
 
+MERGES = "bpe.txt.gz"
+"""Of the embedded model's own tokenizer, which open_clip does not look for by itself."""
+
 BESIDE = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "bpe.txt.gz"),
+    *("merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", MERGES),
     *PROCESSORS,
 )
 """Files of tokenizers and image processors that are copied."""
@@ -53,6 +56,7 @@ def save(model: Any, path: Path, effects: EditEffects | None, model_cfg: Mapping
             "dtype": str(model.cfg.dtype).removeprefix("torch."),
             "preprocessing": kind.has_preprocessing or bool({*PROCESSORS} & {*copied}),
             "copied": copied,
+            "context_length": model.clip.context_length if MERGES in copied else None,
         }
         with whole_files() as whole:
             text = card(model.cfg.model_name, model.edits, effects, about)

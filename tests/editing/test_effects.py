@@ -13,7 +13,7 @@ from clip_lens_plugin.model.edits import Edit
 N = 40
 LABELS = np.array([0, 1] * (N // 2))
 GROUPS = ["a", "a", "b", "b", None] * (N // 5)
-ABOUT = {"loader": "open_clip", "dtype": "float32", "preprocessing": True, "copied": []}
+ABOUT = {"loader": "open_clip", "dtype": "float32", "preprocessing": True, "copied": [], "context_length": None}
 EDITS = (Edit(3, 6, "removed, zero in its place"), Edit(2, 1, "without its part towards “<b>|`x`\n# no”"))
 
 

@@ -54,7 +54,7 @@ def coca() -> Any:
 MADE = {
     **{
         name: lambda name=name: (random_clip(TOWERS[name]), config(TOWERS[name]))
-        for name in ("quick_gelu", "layer_scale", "not_square", "clipa")
+        for name in ("quick_gelu", "not_square", "clipa")
     },
     "timm": lambda: (timm_clip(), {"embed_dim": 64, "vision_cfg": TIMM, "text_cfg": SMALL}),
     "coca": coca,
@@ -102,9 +102,12 @@ def test_the_embedded_model_goes_to_a_folder_and_back(tmp_path: Path) -> None:
     for each in (loaded.eval().encode_image, again):
         torch.testing.assert_close(each(images), edited(images))
     assert str(preprocess) == str(model.preprocess)
-    tokens = edited.tokenizer(["a red circle"])  # type: ignore[misc]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "L0H1 removed, its mean in its place" in card
+    assert 'open_clip.SimpleTokenizer(bpe_path="FOLDER/bpe.txt.gz", context_length=20)' in card
+    tokens = open_clip.SimpleTokenizer(bpe_path=str(folder / "bpe.txt.gz"), context_length=20)(["a red circle"])
+    assert torch.equal(tokens, edited.tokenizer(["a red circle"]))  # type: ignore[misc]
     torch.testing.assert_close(loaded.encode_text(tokens), model.clip.encode_text(tokens))
-    assert "L0H1 removed, its mean in its place" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("make", [clip_model, siglip_model])

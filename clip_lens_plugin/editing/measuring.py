@@ -32,7 +32,7 @@ def edit_effects(
     data: Any,
     classifier: ZeroShotClassifier | None = None,
     labels: Int[Tensor, " b"] | None = None,
-    groups: Iterable[str | None] | None = None,
+    groups: Iterable[Any] | None = None,
     images: Any = None,
     batch_size: int = 32,
 ) -> EditEffects:
@@ -82,12 +82,13 @@ def edit_effects(
     return EditEffects(edited.edits, len(data), shares, neighbours, kept)
 
 
-def _checked_groups(groups: Iterable[str | None] | None, n: int, classified: bool) -> list[str | None] | None:
+def _checked_groups(groups: Iterable[Any] | None, n: int, classified: bool) -> list[str | None] | None:
     if groups is None:
         return None
     if not classified:
         raise ValueError("A group's accuracy needs a classifier: give one, or leave groups out.")
-    given = [None if group is None else str(group) for group in groups]
+    # A column of a table has NaN where there is nothing.
+    given = [None if group is None or group != group else str(group) for group in groups]
     if isinstance(groups, str) or len(given) != n:
         raise ValueError(f"{n} images need as many groups in a list, got {len(given)}.")
     return given

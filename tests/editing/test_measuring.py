@@ -75,6 +75,8 @@ def test_a_store_and_pictures_give_the_same(tmp_path: Path) -> None:
     groups = ["even", "odd"] * 4
     found = edit_effects(edited, store, classes, groups=groups, images=dataset)
     again = edit_effects(edited, data, classes, store.labels, groups, batch_size=5)
+    fewer = edit_effects(edited, data, classes, store.labels, [*groups[:6], None, float("nan")])
+    assert [group.n for group in fewer.of_kind("group")] == [3, 3]
     assert found.shares == again.shares
     assert found.accuracy is not None
     assert found.accuracy.after.value == float(

@@ -21,6 +21,9 @@ from .describe.somp import somp as somp
 from .describe.spans import text_span as text_span
 from .describe.sparse import sparse_text as sparse_text
 from .describe.sparse_result import SparseText as SparseText
+from .editing.effects import EditEffects as EditEffects
+from .editing.means import head_means as head_means
+from .editing.measuring import edit_effects as edit_effects
 from .higher_order.neuron_moments import NeuronMoments as NeuronMoments
 from .higher_order.neurons import SecondOrder as SecondOrder
 from .higher_order.neurons import second_order as second_order

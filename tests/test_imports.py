@@ -69,10 +69,13 @@ def test_no_circle_of_modules(imports: dict[str, set[str]]) -> None:
 
 ANALYSES_OF_THE_MODEL = [
     (f"{NAME}.model.hooked_clip", f"{NAME}.decomposition.runs"),
+    (f"{NAME}.model.editable", f"{NAME}.editing.edited"),
+    (f"{NAME}.model.editable", f"{NAME}.editing.effects"),
+    (f"{NAME}.model.editable", f"{NAME}.editing.saving"),
     (f"{NAME}.model.text.hooked_text", f"{NAME}.decomposition.text_runs"),
     (f"{NAME}.model.text.hooked_text", f"{NAME}.decomposition.text_contributions"),
 ]
-"""Methods of the models that call an analysis, which knows them by their protocol alone."""
+"""Methods of the models that call an analysis or an edit, which knows them by their protocol alone."""
 
 
 def test_no_circle_of_folders(imports: dict[str, set[str]]) -> None:

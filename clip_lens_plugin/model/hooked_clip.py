@@ -17,11 +17,12 @@ from clip_lens_plugin.adapters.source_check import SourceCheck
 from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_mixed_dtypes
 from clip_lens_plugin.images.pictures import Picture
 from clip_lens_plugin.images.preprocessed import prepared
+from clip_lens_plugin.model.editable import Editable
 from clip_lens_plugin.model.hooked_tower import HookedTower
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
 from clip_lens_plugin.model.inputs.image_tokens import ImageTokens, pixels_of
 from clip_lens_plugin.model.inputs.pixels import check_batch
-from clip_lens_plugin.model.protocol import Begun, ImageModel
+from clip_lens_plugin.model.protocol import Begun
 from clip_lens_plugin.model.run_arguments import checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from clip_lens_plugin.model.loading import Options, Origin
 
 
-class HookedCLIP(Vocabulary, TextSide, HookedTower, ImageModel):
+class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
     """A CLIP image tower with TransformerLens's hooks, weights and cache; its text tower is :attr:`text`.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the

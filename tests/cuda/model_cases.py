@@ -110,6 +110,20 @@ def second_orders(given: Given) -> Any:
 
 
 @case
+def editing(given: Given) -> Any:
+    model, heads = given.model, {"remove": [(0, 1)], "scale": {(1, 0): 0.5}, "project_out": {(2, 1): TEXTS[0]}}
+    means = lens.head_means(model, given.images, batch_size=4)
+    edited = model.edited(**heads, means=means)
+    groups = ["a", "b"] * (N // 2)
+    found = lens.edit_effects(edited, given.parts, given.classes, given.labels, groups, given.images, batch_size=4)
+    assert isinstance(found, lens.EditEffects)
+    scenes = lens.HookedCLIP.from_pretrained("scenes", device=model.cfg.device).edited(scale={(0, 0): 0.5})
+    folder = scenes.save_open_clip(given.folder / "edited")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    return means, edited(given.images), found.to_dataframe(), found.neighbours_kept, card
+
+
+@case
 def vocabulary(given: Given) -> Any:
     model = given.model
     model.set_labels(TEXTS[:3])

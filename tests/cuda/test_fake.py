@@ -101,7 +101,7 @@ PLACED = [
     ("mean", "model and default"),
     ("attention pool", "model and default"),
 ]
-DRAWN = ("drawing", "reporting", "explaining")
+DRAWN = ("drawing", "reporting", "explaining", "editing")
 """Cases that draw or combine what others have computed on every tower: one placement says it all, and takes long."""
 
 

@@ -55,7 +55,7 @@ def load_transformers(
                 f"{given_as(name)} is for open_clip's models; a Hugging Face model is what the config in its folder "
                 f"says: give one with other weights, hidden_act or image_size."
             )
-    with _quiet():
+    with without_bars():
         refuse_model_code(source)
         try:
             config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -99,7 +99,7 @@ def wrapped(
         ModelNotFoundError: if the image processor has a step that is not known.
         UnsupportedTowerError: if the model is of another class.
     """
-    with _quiet():
+    with without_bars():
         options = options or Options()
         preprocess = _preprocess(source, model, options)
         tokenizer = hugging_face_tokenizer(source, model, options.tokenizer)
@@ -108,7 +108,7 @@ def wrapped(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Without transformers' own bars over the files of a model."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()

@@ -232,3 +232,15 @@ def config_of(source: str) -> dict[str, Any]:
     ):
         raise ValueError(f"{path} holds no model_cfg with vision_cfg and text_cfg")
     return config
+
+
+def source_config(name: str) -> dict[str, Any]:
+    """The architecture's config of a model that was loaded by this name.
+
+    Raises:
+        ModelNotFoundError: if its folder is gone or it is out of reach.
+        ValueError: if the folder's is none.
+    """
+    if name == "scenes" or name.startswith(("local-dir:", "hf-hub:")):
+        return config_of(named(name, None, Options()).find_config())
+    return config_of(name.replace("/", "-"))

@@ -42,13 +42,11 @@ def coca() -> Any:
     multimodal = {"context_length": 20, "vocab_size": 500, "width": 32, "heads": 2, "layers": 1}
     vision = {**VISION_CFG, **EXTENDED["coca"]["vision_cfg"], "output_tokens": True}
     text = {**SMALL, "context_length": 20, "embed_cls": True, "output_tokens": True}
-    return CoCa(24, multimodal, text, vision).eval(), {
-        "embed_dim": 24,
-        "vision_cfg": vision,
-        "text_cfg": text,
-        "multimodal_cfg": multimodal,
-        "custom_text": True,
-    }
+    clip = CoCa(24, multimodal, text, vision).eval()
+    with torch.no_grad():  # Which open_clip leaves as memory was.
+        clip.text_decoder.text_projection.zero_()
+    parts = {"vision_cfg": vision, "text_cfg": text, "multimodal_cfg": multimodal}
+    return clip, {"embed_dim": 24, **parts, "custom_text": True}
 
 
 MADE = {

@@ -37,15 +37,18 @@ def read_by_heads(
     return torch.einsum("...gpd,gdj->...gpj", stream, values)
 
 
-def neuron_scalars(post: Float[Tensor, "b n m"], reads: Float[Tensor, "b n q"]) -> Float[Tensor, "b m q"]:
+def neuron_scalars(
+    post: Float[Tensor, "b n m"], reads: Float[Tensor, "b n q"], into: Float[Tensor, "b q m"] | None = None
+) -> Float[Tensor, "b m q"]:
     """``s[b,m,q] = Σ_i (ā[b,i,q] / σ[b,i,q]) act[b,i,m]``: how much of a neuron's direction each reader has.
 
     Args:
         post: ``mlp.hook_post``.
         reads: :func:`reading` of later heads, q counting layers, heads and the p of an attention pool.
+        into: where the result is written, of which it is a view then.
     """
     # With the neurons last in memory, which is the faster product by half.
-    return (reads.transpose(1, 2) @ post).transpose(1, 2)
+    return torch.bmm(reads.transpose(1, 2), post, out=into).transpose(1, 2)
 
 
 def neuron_effects(scalars: Float[Tensor, "b m q"], directions: Float[Tensor, "m q w"]) -> Float[Tensor, "b m w"]:

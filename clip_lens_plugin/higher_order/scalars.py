@@ -104,21 +104,29 @@ class ScalarWatch:
         every = torch.arange(self.model.cfg.d_mlp, device=rows.device)
         return None if torch.equal(rows, every) else lambda post: post[..., rows.to(post.device)]
 
-    def scalars(self, run: FrozenRun) -> Iterator[tuple[int, Float[Tensor, "b m q"]]]:
+    def scalars(
+        self, run: FrozenRun, into: Mapping[int, Float[Tensor, "b q m"]] | None = None
+    ) -> Iterator[tuple[int, Float[Tensor, "b m q"]]]:
         """Layer and the scalars of its neurons, in units of the embedding.
 
         q counts later layers, their heads and the heads of an attention pool, in this order.
+
+        Args:
+            into: by layer, where they are written.
         """
         reads = torch.cat([run.reads[layer].flatten(1, 2) for layer in self.readers], dim=1)
         by_layer = reads.shape[1] // len(self.readers)
         for layer in self.chosen:
             later = reads[:, by_layer * (layer + 1 - self.readers.start) :]
-            yield layer, self._of_layer(run.kept[f"blocks.{layer}.mlp.hook_post"], later)
+            post = run.kept[f"blocks.{layer}.mlp.hook_post"]
+            yield layer, self._of_layer(post, later, None if into is None else into[layer])
 
     # Around each product, since a decorated generator is made inside but runs outside.
     @full_precision()
-    def _of_layer(self, post: Float[Tensor, "b n m"], reads: Float[Tensor, "b q n"]) -> Float[Tensor, "b m q"]:
-        return equations.neuron_scalars(post.to(reads.dtype), reads.transpose(1, 2))
+    def _of_layer(
+        self, post: Float[Tensor, "b n m"], reads: Float[Tensor, "b q n"], into: Float[Tensor, "b q m"] | None
+    ) -> Float[Tensor, "b m q"]:
+        return equations.neuron_scalars(post.to(reads.dtype), reads.transpose(1, 2), into)
 
 
 @dataclass(frozen=True)
@@ -152,17 +160,17 @@ def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | N
     wide: dict[str, Any] = {"dtype": torch.promote_types(cfg.dtype, torch.float32), "device": cfg.device}
     readers = cfg.n_heads, tower.pooling.n_heads
     shapes = {l: (n, len(later_layers(tower, l)), *readers, len(m)) for l, m in chosen.items()}
-    made = {l: torch.empty(*shape, **wide).movedim(-1, 1) for l, shape in shapes.items()}
+    made = {l: torch.empty(*shape, **wide) for l, shape in shapes.items()}
     norms, rounding = torch.empty(n, **wide), cfg.dtype
     with torch.no_grad(), given.checked():
         for start in track(range(0, n, size), "neurons", disable=not progress):
             rows = slice(start, start + size)
             run = frozen_run(tower, given.pixels(rows), watch.readers, watch.keep())
             norms[rows], rounding = run.embedding.norm(dim=-1), run.rounding
-            for layer, scalars in watch.scalars(run):
-                made[layer][rows] = scalars.unflatten(2, made[layer].shape[2:])
+            for _ in watch.scalars(run, {layer: each[rows].flatten(1, 3) for layer, each in made.items()}):
+                pass
             del run  # Not to be held while the next is made.
-    return Scalars(tower, chosen, names, made, norms, rounding)
+    return Scalars(tower, chosen, names, {l: each.movedim(-1, 1) for l, each in made.items()}, norms, rounding)
 
 
 def neuron_scalars(

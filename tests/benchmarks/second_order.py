@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 
@@ -13,7 +13,7 @@ from tests.benchmarks.forward import KEEP_MEMORY, paired_ratios, random_model
 from tests.benchmarks.measure import printed_last, seconds
 from tests.live_bytes import LiveBytes
 
-NAME, LAYER, TEXTS = "ViT-B-16", 4, 1000
+NAME, LAYER, TEXTS, MANY = "ViT-B-16", 4, 1000, 32
 TIME, MEMORY, SECONDS = 1.10, 1.30, 5.0
 """Bounds: of the scalars' time and peak over a forward's, and of the text scores."""
 
@@ -36,13 +36,14 @@ def _run() -> None:
     def scalars() -> dict[int, torch.Tensor]:
         return neuron_scalars(model, images)
 
-    timed: dict[str, Callable[[], object]] = {
-        "all scalars of all neurons": scalars,
-        "what feeds each head of the last layer": lambda: upstream(model, images, -1),
-    }
-    ratios = paired_ratios(timed, plain)
-    rows = [(what, f"{ratio:.3f} x", f"{TIME:.2f} x" if not at else "", "encode_image")
-            for at, (what, ratio) in enumerate(ratios.items())]  # fmt: skip
+    many = torch.randn(MANY, *images.shape[1:])
+    of_many = paired_ratios({"": lambda: neuron_scalars(model, many)}, lambda: model.clip.encode_image(many))
+    ratios = paired_ratios({"": scalars, "fed": lambda: upstream(model, images, -1)}, plain)
+    rows = [
+        (f"all scalars of all neurons, {MANY} images", f"{of_many['']:.3f} x", f"{TIME:.2f} x", "encode_image"),
+        (f"the same, {len(images)} images", f"{ratios['']:.3f} x", f"{TIME:.2f} x", "encode_image"),
+        ("what feeds each head of the last layer", f"{ratios['fed']:.3f} x", "", "encode_image"),
+    ]
     with LiveBytes() as forward:
         plain()
     with LiveBytes() as watched:

@@ -12,6 +12,8 @@ from jaxtyping import Int
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from clip_lens_plugin.not_there import NotThereError
+
 
 def checked_choice(name: str, given: Any, allowed: Sequence[str]) -> str:
     """The same string.
@@ -73,10 +75,6 @@ def refuse_half_characters(name: str, texts: Iterable[str]) -> None:
 
 DEVICES = "cpu, cuda, cuda:1, mps or xpu"
 ALL_DEVICES = "https://docs.pytorch.org/docs/stable/tensor_attributes.html#torch.device"
-
-
-class NotThereError(IndexError):
-    """A layer, a head, a neuron or a row that a user named, and that there is not."""
 
 
 class DeviceError(ValueError, RuntimeError):

@@ -12,11 +12,11 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.arguments import NotThereError
 from clip_lens_plugin.cli.options import AGAIN
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
 from clip_lens_plugin.hints import for_command_line
+from clip_lens_plugin.not_there import NotThereError
 
 USER_CAN_MEND = (ValueError, OSError, NotImplementedError, ArithmeticError, NotThereError)
 How = str | Callable[[list[str]], str]

@@ -49,7 +49,7 @@ class CollectedNeurons:
         """Of the run that gave the embedding, by layer, in cosine units, as moments of heads are."""
         run = watch.run(embedding)
         norm = run.embedding.norm(dim=-1)[:, None, None]
-        return {layer: scalars / norm for layer, scalars in self._watch.scalars(run)}
+        return {layer: scalars / norm for layer, scalars in self._watch.scalars(run).items()}
 
     def added(self, moments: Mapping[int, NeuronMoments], block: BlockScalars) -> dict[int, NeuronMoments]:
         """Moments by layer with a block added, in place; the block's scalars are let go of, layer by layer."""

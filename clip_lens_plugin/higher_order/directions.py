@@ -59,6 +59,11 @@ class NeuronDirections:
         directions = self.of(some).double()
         return directions @ directions.transpose(1, 2)
 
+    def lengths(self, some: slice | Int[Tensor, " s"], scalars: Float[Tensor, "b s q"]) -> Float[Tensor, "b s"]:
+        """``‖s D‖`` of the neurons' effects in float64, by :meth:`gram`: no effect is built."""
+        by_neuron = scalars.double().transpose(0, 1)
+        return ((by_neuron @ self.gram(some)) * by_neuron).sum(-1).clamp(min=0).sqrt().T
+
     @full_precision()
     def through(self, some: slice | Int[Tensor, " s"], maps: list[Float[Tensor, "g p k w"]]) -> Float[Tensor, "s q w"]:
         """Directions by way of other maps: with :meth:`onto`, dot products with texts, and nothing of width e."""

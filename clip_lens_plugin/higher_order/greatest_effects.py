@@ -41,7 +41,7 @@ class GreatestEffects:
     ) -> GreatestEffects:
         """The greatest of a batch."""
         everyones = positions.to(lengths.device).expand(lengths.shape)
-        return cls(everyones, lengths, scalars)._cut(torch.float32)
+        return cls(everyones, lengths, scalars)._cut()
 
     def with_others(self, other: GreatestEffects) -> GreatestEffects:
         """The greatest of both."""
@@ -50,7 +50,7 @@ class GreatestEffects:
             each.name: torch.cat([getattr(self, each.name), getattr(other, each.name).to(device)], dim=1)
             for each in fields(self)
         }
-        return GreatestEffects(**both)._cut(torch.float32)
+        return GreatestEffects(**both)._cut()
 
     def to(self, device: torch.device) -> GreatestEffects:
         """The same on a device."""
@@ -60,11 +60,11 @@ class GreatestEffects:
         """Those of some neurons, by their places among the m."""
         return GreatestEffects(**{each.name: getattr(self, each.name)[places] for each in fields(self)})
 
-    def _cut(self, dtype: torch.dtype) -> GreatestEffects:
+    def _cut(self) -> GreatestEffects:
         by_position = self.positions.argsort(dim=1, stable=True)
         by_length = self.lengths.gather(1, by_position).argsort(dim=1, descending=True, stable=True)
         order = by_position.gather(1, by_length)[:, :MOST]
         chosen = order[..., None].expand(-1, -1, self.scalars.shape[2])
         return GreatestEffects(
-            self.positions.gather(1, order), self.lengths.gather(1, order), self.scalars.gather(1, chosen).to(dtype)
+            self.positions.gather(1, order), self.lengths.gather(1, order), self.scalars.gather(1, chosen).float()
         )

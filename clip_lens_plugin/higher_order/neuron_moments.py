@@ -133,8 +133,7 @@ class NeuronMoments(SavedSums):
             s = scalars[:, some].double().transpose(0, 1)
             self.sum_s[some].add_(s.sum(1))
             self.sum_ss[some].baddbmm_(s.transpose(1, 2), s)
-            lengths = ((s @ directions.gram(some)) * s).sum(-1).clamp(min=0).sqrt()
-            found.append(GreatestEffects.of(s, lengths, positions))
+            found.append(GreatestEffects.of(s, directions.lengths(some, scalars[:, some]).T, positions))
         batch = GreatestEffects(*(torch.cat([getattr(each, name.name) for each in found]) for name in fields(found[0])))
         return replace(self, n=self.n + len(scalars), greatest=self.greatest.with_others(batch))
 

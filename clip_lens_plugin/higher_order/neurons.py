@@ -19,7 +19,7 @@ from clip_lens_plugin.higher_order.directions import NeuronDirections
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.higher_order.scalars import checked_neurons, later_layers, scalars_and_norms
 from clip_lens_plugin.higher_order.texts import given_texts
-from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.model.bridged import resolved_tower
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 
@@ -115,9 +115,8 @@ class SecondOrder:
     def lengths(self) -> Float[Tensor, "b m"]:
         """‖φ‖ in float64: how much each neuron matters to each image."""
         made = [
-            torch.einsum("bmq,mqr,bmr->bm", own, self._directions.gram(some), own).clamp(min=0).sqrt()
+            self._directions.lengths(some, self._joined[:, some])
             for some in self._pieces(self._directions.n_readers + self.readout.P.shape[1])
-            for own in [self._joined[:, some].double()]
         ]
         return torch.cat(made, dim=1)
 
@@ -223,7 +222,7 @@ def second_order(
         IndexError: if there is no such layer or neuron.
         PixelError: if the images are neither pictures nor pixels of the model's shape.
     """
-    tower = model if isinstance(model, Tower) else resolved(model)
+    tower = resolved_tower(model)
     chosen = {tower.cfg.checked_layer(layer): neurons}
     found = scalars_and_norms(tower, images, chosen, batch_size, progress)
     (number, rows), *_ = found.chosen.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -104,29 +104,27 @@ class ScalarWatch:
         every = torch.arange(self.model.cfg.d_mlp, device=rows.device)
         return None if torch.equal(rows, every) else lambda post: post[..., rows.to(post.device)]
 
+    @full_precision()
     def scalars(
         self, run: FrozenRun, into: Mapping[int, Float[Tensor, "b q m"]] | None = None
-    ) -> Iterator[tuple[int, Float[Tensor, "b m q"]]]:
-        """Layer and the scalars of its neurons, in units of the embedding.
+    ) -> dict[int, Float[Tensor, "b m q"]]:
+        """The scalars of each layer's neurons, in units of the embedding.
 
         q counts later layers, their heads and the heads of an attention pool, in this order.
 
         Args:
             into: by layer, where they are written.
         """
-        reads = torch.cat([run.reads[layer].flatten(1, 2) for layer in self.readers], dim=1)
-        by_layer = reads.shape[1] // len(self.readers)
-        for layer in self.chosen:
-            later = reads[:, by_layer * (layer + 1 - self.readers.start) :]
-            post = run.kept[f"blocks.{layer}.mlp.hook_post"]
-            yield layer, self._of_layer(post, later, None if into is None else into[layer])
-
-    # Around each product, since a decorated generator is made inside but runs outside.
-    @full_precision()
-    def _of_layer(
-        self, post: Float[Tensor, "b n m"], reads: Float[Tensor, "b q n"], into: Float[Tensor, "b q m"] | None
-    ) -> Float[Tensor, "b m q"]:
-        return equations.neuron_scalars(post.to(reads.dtype), reads.transpose(1, 2), into)
+        reads = torch.cat([run.reads[layer].flatten(1, 2) for layer in self.readers], dim=1).transpose(1, 2)
+        by_layer = reads.shape[2] // len(self.readers)
+        return {
+            layer: equations.neuron_scalars(
+                run.kept[f"blocks.{layer}.mlp.hook_post"].to(reads.dtype),
+                reads[..., by_layer * (layer + 1 - self.readers.start) :],
+                None if into is None else into[layer],
+            )
+            for layer in self.chosen
+        }
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,7 @@ def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | N
             rows = slice(start, start + size)
             run = frozen_run(tower, given.pixels(rows), watch.readers, watch.keep())
             norms[rows], rounding = run.embedding.norm(dim=-1), run.rounding
-            for _ in watch.scalars(run, {layer: each[rows].flatten(1, 3) for layer, each in made.items()}):
-                pass
+            watch.scalars(run, {layer: each[rows].flatten(1, 3) for layer, each in made.items()})
             del run  # Not to be held while the next is made.
     return Scalars(tower, chosen, names, {l: each.movedim(-1, 1) for l, each in made.items()}, norms, rounding)
 

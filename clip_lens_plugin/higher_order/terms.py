@@ -122,7 +122,9 @@ def read_terms(
     def mlp_bias(l: int) -> Float[Tensor, "b g p j"]:
         bias = model.blocks[l].mlp.b_out.detach().to(dtype)
         # A bias that is normalised with the neurons is in what the MLP wrote.
-        return of_layer(pooled_constant(everywhere, torch.zeros_like(bias) if _whole(model, l) else bias))
+        return of_layer(
+            pooled_constant(everywhere, torch.zeros_like(bias) if model.blocks[l].mlp.normalises_output else bias)
+        )
 
     layers = range(layer)
     coordinates = [
@@ -135,7 +137,3 @@ def read_terms(
     ]
     by_neuron = torch.stack(scalars, dim=1).unflatten(-1, by_head) if scalars else None
     return Terms(torch.stack(coordinates, dim=1), by_neuron)
-
-
-def _whole(model: Tower, layer: int) -> bool:
-    return model.blocks[layer].mlp.normalises_output

@@ -26,6 +26,11 @@ def resolved(model: Any) -> Any:
     return model if isinstance(model, ImageModel) else _resolver_of(model).hooked(model)
 
 
+def resolved_tower(model: Any) -> Tower:
+    """The same where a text tower is taken as well. Raises as :func:`resolved`."""
+    return model if isinstance(model, Tower) else resolved(model)
+
+
 def resolved_with(model: Any, cache: ActivationCache) -> tuple[Tower, ActivationCache]:
     """The model as by :func:`resolved`, where hooks may be on a bridge, and its cache under the model's own names."""
     return (model, cache) if isinstance(model, Tower) else _resolver_of(model).with_cache(model, cache)

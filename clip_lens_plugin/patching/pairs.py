@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.model.bridged import resolved
+from clip_lens_plugin.model.bridged import resolved_tower
 from clip_lens_plugin.model.inputs.given import GivenImages
 from clip_lens_plugin.model.inputs.of_tower import Given, given_to
 from clip_lens_plugin.model.inputs.pixels import look, once_a_call, unlooked
@@ -72,7 +72,7 @@ def given_pairs(model: Any, corrupted: Any, clean: Any) -> tuple[Tower, Pairs]:
             :meth:`~clip_lens_plugin.model.text.hooked_text.HookedText.to_tokens`; a ValueError if there are more of the
             one than of the other, or hooks were left on the model.
     """
-    tower: Tower = model if isinstance(model, Tower) else resolved(model)
+    tower = resolved_tower(model)
     refuse_left_hooks(tower, "Patching is of the model as it is")
     pairs = Pairs(*(given_to(tower, each)[1] for each in (corrupted, clean)))
     if len(pairs.corrupted) != len(pairs.clean):

@@ -91,6 +91,16 @@ class Norm:
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         return self.module(x)
 
+    def fused_and_scale(
+        self, x: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch 1"]]:
+        """The whole norm as one kernel computes it, and σ in float32 or better; without gradients."""
+        weight, bias = self.module.weight, self.module.bias
+        if x.dtype != weight.dtype or torch.finfo(x.dtype).bits < 32:
+            return self(x), self.normalized_and_scale(x)[1]
+        whole, _, inverse = torch.native_layer_norm(x, x.shape[-1:], weight, bias, self.module.eps)
+        return whole, inverse.reciprocal()
+
     def normalized_and_scale(
         self, x: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch 1"]]:

@@ -13,7 +13,7 @@ from tests.benchmarks.forward import KEEP_MEMORY, paired_ratios, random_model
 from tests.benchmarks.measure import printed_last, seconds
 from tests.live_bytes import LiveBytes
 
-NAME, LAYER, TEXTS, MANY = "ViT-B-16", 4, 1000, 32
+NAME, LAYER, TEXTS, MANY = "ViT-B-16", 4, 1000, 16
 TIME, MEMORY, SECONDS = 1.10, 1.30, 5.0
 """Bounds: of the scalars' time and peak over a forward's, and of the text scores."""
 

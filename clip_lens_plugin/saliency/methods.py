@@ -1,0 +1,93 @@
+"""The methods of saliency maps by name, each called the same way.
+
+Where a method takes a text, its target is the same contrast for all: the cosine with the text less the mean cosine with
+those that it is contrasted with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.arguments import checked_choice
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.interventions import refuse_hooks
+from clip_lens_plugin.saliency import chance, own
+from clip_lens_plugin.saliency.contrast import contrast_of
+
+Images = Float[Tensor, "b 3 height width"]
+Texts = Float[Tensor, "b e"]
+Against = Float[Tensor, "b c e"]
+Maps = Float[Tensor, "b rows columns"]
+
+
+@dataclass(frozen=True)
+class SaliencyMethod:
+    """A way to say where in an image a model sees a text, or what it looks at whatever the text.
+
+    Attributes:
+        name: by which it is asked for.
+        takes_text: whether its maps depend on the text.
+        maps: from the model, b preprocessed images, a unit text embedding for each of them [b, e], and those that it is
+            contrasted with [b, c, e] or None, to one value for each patch [b, rows, columns]: float32 or better, on the
+            model's device, greater where the method sees the text. It refuses a model with hooks on it (ValueError).
+        title: what it is called in tables and pictures.
+        source: who published it.
+    """
+
+    name: str
+    takes_text: bool
+    maps: Callable[[HookedCLIP, Images, Texts, Against | None], Maps]
+    title: str = ""
+    source: str = ""
+
+
+def _with_text(
+    name: str, of_contrast: Callable[[HookedCLIP, Images, Texts], Maps], title: str, source: str
+) -> SaliencyMethod:
+    """A method whose map is of a contrast."""
+
+    def maps(model: HookedCLIP, images: Images, texts: Texts, against: Against | None) -> Maps:
+        refuse_hooks(model, "A saliency map is of the plain model")
+        return of_contrast(model, images, contrast_of(texts, against))
+
+    return SaliencyMethod(name, True, maps, title, source)
+
+
+def _of_any_text(name: str, of_images: Callable[[HookedCLIP, Images], Maps], title: str, source: str) -> SaliencyMethod:
+    """A method that does not look at the text."""
+
+    def maps(model: HookedCLIP, images: Images, texts: Texts, against: Against | None) -> Maps:
+        refuse_hooks(model, "A saliency map is of the plain model")
+        return of_images(model, images)
+
+    return SaliencyMethod(name, False, maps, title, source)
+
+
+PAPER = "Gandelsman, Efros and Steinhardt 2024"
+
+METHODS: Mapping[str, SaliencyMethod] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            _with_text("patch_text", own.patch_text, "Patch-text map, all heads", PAPER),
+            _with_text("last_layers", own.last_layers, "Patch-text map, last four layers", PAPER),
+            _of_any_text("random", chance.random, "Random", ""),
+        )
+    }
+)
+"""Name to method."""
+
+
+def resolved_method(given: Any) -> SaliencyMethod:
+    """The method of this name, or the one that was given.
+
+    Raises:
+        ValueError: if it is neither; the message names those that there are.
+    """
+    return given if isinstance(given, SaliencyMethod) else METHODS[checked_choice("method", given, tuple(METHODS))]

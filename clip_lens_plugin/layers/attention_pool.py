@@ -101,7 +101,10 @@ class AttentionPool(nn.Module):
         return super().__call__(stream, ln_final)
 
     def forward(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d_pool"]:
-        x = ln_final(stream)[:, self.positions]
+        return self.after_norm(ln_final(stream))
+
+    def after_norm(self, normalized: Float[Tensor, "b n d"]) -> Float[Tensor, "b d_pool"]:
+        x = normalized[:, self.positions]
         heads = (self.n_heads, -1)
         q = self._q(self._query()).unflatten(-1, heads)
         q = self.hook_q(q.repeat(len(x), 1, 1, 1))  # Copies: a hook may edit them in place.
@@ -121,6 +124,13 @@ class AttentionPool(nn.Module):
         self, output: Float[Tensor, "b 1 d_pool"], ln_final: LayerNorm, dtype: torch.dtype
     ) -> Float[Tensor, "b d_pool"]:
         return output[:, 0]
+
+    def of_each(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b n d_pool"]:
+        # The attention to the only token is 1, whatever query and key are.
+        pooled = self._out(self._value(ln_final(stream)))
+        if self._has_mlp:
+            pooled = pooled + self.mlp(self.ln2(pooled))
+        return self.ln_post(pooled) if self._has_post else pooled
 
     # ------------------------------------------------------------------ as a linear map
 

@@ -53,8 +53,16 @@ class Pooling(Protocol):
         """The pooled stream, before the projection P."""
         ...
 
+    def after_norm(self, normalized: Float[Tensor, "b m d"]) -> Float[Tensor, "b d_pool"]:
+        """The same from what ``ln_final`` makes of the stream; of its mean, where that is normalised."""
+        ...
+
+    def of_each(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b n d_pool"]:
+        """What the pooling makes of each token by itself, as if it read no other one."""
+        ...
+
     def pooled(self, output: Tensor, ln_final: LayerNorm, dtype: torch.dtype) -> Float[Tensor, "b d_pool"]:
-        """The same, in ``dtype``, from the activation at :attr:`output`."""
+        """The same as the pooled stream, in ``dtype``, from the activation at :attr:`output`."""
         ...
 
     def bound(self, read: Mapping[str, Tensor]) -> Pooling:
@@ -108,6 +116,9 @@ class LinearPooling(ABC):
 
     def __call__(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b d"]:
         return self.after_norm(ln_final(stream))
+
+    def of_each(self, stream: Float[Tensor, "b n d"], ln_final: LayerNorm) -> Float[Tensor, "b n d"]:
+        return ln_final(stream)
 
     def bound(self: Own, read: Mapping[str, Tensor]) -> Own:
         return self

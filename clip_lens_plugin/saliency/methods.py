@@ -17,7 +17,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.interventions import refuse_hooks
-from clip_lens_plugin.saliency import chance, own
+from clip_lens_plugin.saliency import attention_maps, chance, dense, gradcam, gradient_maps, legrad, own
 from clip_lens_plugin.saliency.contrast import contrast_of
 
 Images = Float[Tensor, "b 3 height width"]
@@ -77,6 +77,21 @@ METHODS: Mapping[str, SaliencyMethod] = MappingProxyType(
         for method in (
             _with_text("patch_text", own.patch_text, "Patch-text map, all heads", PAPER),
             _with_text("last_layers", own.last_layers, "Patch-text map, last four layers", PAPER),
+            _with_text("maskclip", dense.maskclip, "MaskCLIP values", "Zhou, Loy and Dai 2022"),
+            _with_text("v_v", dense.v_v, "Value-value attention", "Li et al. 2023, Lan et al. 2024"),
+            _with_text("patches", dense.patches, "Plain patch embeddings", ""),
+            _with_text("grad_eclip", gradient_maps.grad_eclip, "Grad-ECLIP", "Zhao et al. 2024"),
+            _with_text("legrad", legrad.legrad, "LeGrad", "Bousselham et al. 2025"),
+            _with_text("chefer", gradient_maps.chefer, "Chefer et al., all layers", "Chefer, Gur and Wolf 2021"),
+            _with_text(
+                "chefer_last", gradient_maps.chefer_last, "Chefer et al., last layer", "Chefer, Gur and Wolf 2021"
+            ),
+            _with_text("gradcam", gradcam.gradcam, "GradCAM on tokens", "Selvaraju et al. 2017"),
+            _with_text(
+                "gradcam_attention", gradient_maps.gradcam_attention, "GradCAM on attention", "Selvaraju et al. 2017"
+            ),
+            _of_any_text("rollout", attention_maps.rollout, "Attention rollout", "Abnar and Zuidema 2020"),
+            _of_any_text("raw_attention", attention_maps.raw_attention, "Attention of the last layer", ""),
             _of_any_text("random", chance.random, "Random", ""),
         )
     }

@@ -43,6 +43,9 @@ from .patching.attributed import AttributionPatching as AttributionPatching
 from .patching.attribution import attribution_patching as attribution_patching
 from .patching.heads import HeadPatching as HeadPatching
 from .patching.heads import patch_heads as patch_heads
+from .saliency.mapping import saliency_map as saliency_map
+from .saliency.mapping import saliency_maps as saliency_maps
+from .saliency.result import SaliencyMap as SaliencyMap
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

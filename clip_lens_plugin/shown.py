@@ -27,6 +27,7 @@ VIEWS = {
     "Interaction": "clip_lens_plugin.views.results:interaction",
     "NearestImages": "clip_lens_plugin.views.results:nearest",
     "PatchTextMap": "clip_lens_plugin.views.results:maps",
+    "SaliencyMap": "clip_lens_plugin.views.results:saliency",
     "Shares": "clip_lens_plugin.views.results:shares",
     "SparseText": "clip_lens_plugin.views.results:sparse",
     "StrongestNeurons": "clip_lens_plugin.views.results:neurons",

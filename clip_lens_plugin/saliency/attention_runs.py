@@ -78,15 +78,17 @@ def following(model: HookedCLIP, names: Sequence[str]) -> Iterator[dict[str, Ten
         seen[hook.name] = own
         return own
 
-    with model.hooks(fwd_hooks=[(name, keep) for name in names]):
-        with torch.inference_mode(False), torch.enable_grad():
-            yield seen
+    with model.hooks(fwd_hooks=[(name, keep) for name in names]), torch.inference_mode(False), torch.enable_grad():
+        yield seen
 
 
 def stream_at(model: HookedCLIP, images: Float[Tensor, "b 3 height width"], layer: int) -> Float[Tensor, "b n d"]:
     """The stream that enters a layer, or leaves the last one, from a run without gradients."""
     with torch.no_grad():
-        return model(images, stop_at_layer=layer)
+        stream = model.begin(images).stream
+        for block in list(model.blocks)[:layer]:
+            stream = block(stream)
+        return stream
 
 
 def outside_inference(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -108,14 +110,13 @@ def attention_gradients(
         also: hook points after it, of which the activations are given as they are.
     """
     names = pattern_names(model, first)
-    with model.alone():
-        stream = stream_at(model, images, first)
-        with following(model, [*names, *also]) as seen:
-            stream, contrasts = outside_inference(stream), outside_inference(contrasts)
-            for block in list(model.blocks)[first:]:
-                stream = block(stream)
-            target = cosines(model.finish(stream, {}), contrasts).sum()
-            gradients = torch.autograd.grad(target, [seen[name] for name in names])
+    stream = stream_at(model, images, first)
+    with following(model, [*names, *also]) as seen:
+        stream, contrasts = outside_inference(stream), outside_inference(contrasts)
+        for block in list(model.blocks)[first:]:
+            stream = block(stream)
+        target = cosines(model.finish(stream, {}), contrasts).sum()
+        gradients = torch.autograd.grad(target, [seen[name] for name in names])
     attended = [Attended(wide(seen[name]), wide(own)) for name, own in zip(names, gradients, strict=True)]
     return attended, {name: seen[name].detach() for name in also}
 

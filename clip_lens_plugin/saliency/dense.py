@@ -44,9 +44,9 @@ def v_v(
 ) -> Float[Tensor, "b rows columns"]:
     """Cosines of what the last layer's heads write if values are compared with values: softmax(V Vᵀ / √k) V.
 
-    Source: the attention of Li et al., "CLIP Surgery", 2023, section 3.2, in the arrangement of Lan et al., "ClearCLIP",
-    ECCV 2024: in the last layer alone, without the stream that it adds to and without its MLP. (CLIP Surgery adds up
-    what the last six layers write so.)
+    Source: the attention of Li et al., "CLIP Surgery", 2023, section 3.2, in the arrangement of Lan et al.,
+    "ClearCLIP", ECCV 2024: in the last layer alone, without the stream that it adds to and without its MLP. (CLIP
+    Surgery adds up what the last six layers write so.)
     """
     with torch.no_grad():
         v = _last_values(model, images)

@@ -25,12 +25,11 @@ def gradcam(
     out. What the layer adds its output to is no part of them.
     """
     first = last_attention(model)
-    with model.alone():
-        stream = stream_at(model, images, first)
-        with torch.inference_mode(False), torch.enable_grad():
-            stream, contrasts = outside_inference(stream).detach(), outside_inference(contrasts)
-            tokens = _read(model, stream).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(cosines(_embedding(model, stream, tokens), contrasts).sum(), tokens)
+    stream = stream_at(model, images, first)
+    with torch.inference_mode(False), torch.enable_grad():
+        stream, contrasts = outside_inference(stream).detach(), outside_inference(contrasts)
+        tokens = _read(model, stream).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(cosines(_embedding(model, stream, tokens), contrasts).sum(), tokens)
     prefix = model.cfg.n_prefix_tokens
     with full_precision():
         return at_patches(model.cfg, equations.class_activation(wide(tokens)[:, prefix:], wide(gradient)[:, prefix:]))

@@ -28,20 +28,18 @@ def legrad(
     is no correction by an empty text. Their code takes the last two layers if it is not told; their paper, all.
     """
     pooled = isinstance(model.pooling, AttentionPool)
-    relevance, n_layers = 0.0, model.cfg.n_layers
-    with model.alone():
-        stream = stream_at(model, images, 0)
-        names = [PATTERN] if pooled else [f"blocks.{layer}.attn.hook_pattern" for layer in range(n_layers)]
-        with following(model, names) as seen:
-            stream, contrasts = outside_inference(stream), outside_inference(contrasts)
-            for layer, block in enumerate(model.blocks):
-                with torch.set_grad_enabled(not pooled):
-                    after = block(stream)
-                target = cosines(_features(model, after), contrasts).sum()
-                (gradient,) = torch.autograd.grad(target, seen[names[-1] if pooled else names[layer]])
-                relevance = relevance + equations.formation_sensitivity(wide(gradient)) / n_layers
-                stream = after.detach()
-    return at_patches(model.cfg, relevance)
+    names = [PATTERN if pooled else f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
+    stream, found = stream_at(model, images, 0), []
+    with following(model, list(dict.fromkeys(names))) as seen:
+        stream, contrasts = outside_inference(stream), outside_inference(contrasts)
+        for name, block in zip(names, model.blocks, strict=True):
+            with torch.set_grad_enabled(not pooled):
+                after = block(stream)
+            target = cosines(_features(model, after), contrasts).sum()
+            (gradient,) = torch.autograd.grad(target, seen[name])
+            found.append(equations.formation_sensitivity(wide(gradient)))
+            stream = after.detach()
+    return at_patches(model.cfg, torch.stack(found).mean(0))
 
 
 def _features(model: HookedCLIP, stream: Float[Tensor, "b n d"]) -> Float[Tensor, "b e"]:

@@ -25,6 +25,8 @@ Texts = Float[Tensor, "b e"]
 Against = Float[Tensor, "b c e"]
 Maps = Float[Tensor, "b rows columns"]
 
+PLAIN = "A saliency map is of the plain model"
+
 
 @dataclass(frozen=True)
 class SaliencyMethod:
@@ -53,8 +55,9 @@ def _with_text(
     """A method whose map is of a contrast."""
 
     def maps(model: HookedCLIP, images: Images, texts: Texts, against: Against | None) -> Maps:
-        refuse_hooks(model, "A saliency map is of the plain model")
-        return of_contrast(model, images, contrast_of(texts, against))
+        with model.alone():
+            refuse_hooks(model, PLAIN)
+            return of_contrast(model, images, contrast_of(texts, against))
 
     return SaliencyMethod(name, True, maps, title, source)
 
@@ -63,8 +66,9 @@ def _of_any_text(name: str, of_images: Callable[[HookedCLIP, Images], Maps], tit
     """A method that does not look at the text."""
 
     def maps(model: HookedCLIP, images: Images, texts: Texts, against: Against | None) -> Maps:
-        refuse_hooks(model, "A saliency map is of the plain model")
-        return of_images(model, images)
+        with model.alone():
+            refuse_hooks(model, PLAIN)
+            return of_images(model, images)
 
     return SaliencyMethod(name, False, maps, title, source)
 

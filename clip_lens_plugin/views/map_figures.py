@@ -116,13 +116,13 @@ def maps_figure(
     for (row, t), cell in places.items():
         axes = panel_in(sheet, cell, aspects[row])
         if t < 0:
-            _show_photograph(axes, photographs[row], boxes[row])
+            show_photograph(axes, photographs[row], boxes[row])
             axes.set_title(captions[row], pad=2.5)
             continue
         values = maps.values[row, t].detach().double().cpu().numpy()
         show_map(axes, photographs[row], boxes[row], values / limit, interpolation)
         axes.set_title(texts[t] if row == 0 or lines > 1 else "", pad=2.5)
-        _tell(axes, below[row][t])
+        tell_below(axes, below[row][t])
         if marks and marks[t]:
             for spine in axes.spines.values():
                 spine.set_edgecolor(MARKS[marks[t]])
@@ -180,7 +180,8 @@ def panel_in(sheet: Sheet, cell: Cell, aspect: float) -> Axes:
     return axes
 
 
-def _tell(axes: Axes, lines: Sequence[tuple[str, float, str, str]]) -> None:
+def tell_below(axes: Axes, lines: Sequence[tuple[str, float, str, str]]) -> None:
+    """Writes lines under a panel: text, size, weight and colour of each."""
     offset = -0.04
     for text, size, weight, colour in lines:
         axes.annotate(
@@ -199,7 +200,8 @@ def _tell(axes: Axes, lines: Sequence[tuple[str, float, str, str]]) -> None:
         offset -= line_height(size)
 
 
-def _show_photograph(axes: Axes, picture: Image.Image, box: Box) -> None:
+def show_photograph(axes: Axes, picture: Image.Image, box: Box) -> None:
+    """Shows the photograph itself, faded where the model does not see it."""
     axes.imshow(_small(picture), extent=_whole(picture), aspect="auto")
     if hides_something(box):
         _fade_unseen(axes, picture, box)

@@ -27,6 +27,7 @@ from clip_lens_plugin.report.in_reach import given_pictures, pictures_at, pictur
 from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.retrieval.strongest import StrongestNeurons
+from clip_lens_plugin.saliency.result import SaliencyMap
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
@@ -34,6 +35,7 @@ from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
+from clip_lens_plugin.views.saliency import saliency_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
 from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
@@ -46,6 +48,11 @@ NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
 def maps(result: PatchTextMap, **options: Any) -> View:
     """See :func:`~clip_lens_plugin.views.patch_text.patch_text_view`."""
     return patch_text_view(result, **options)
+
+
+def saliency(result: SaliencyMap, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.saliency.saliency_view`."""
+    return saliency_view(result, **options)
 
 
 def head_scores(result: HeadTextScores, **options: Any) -> View:

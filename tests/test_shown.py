@@ -23,6 +23,7 @@ from clip_lens_plugin import (  # fmt: skip
     mean_ablation_curve,
     patch_heads,
     patch_text_map,
+    saliency_map,
     sparse_text,
     text_span,
     upstream,
@@ -52,6 +53,7 @@ def results(tmp_path_factory):
     found = [
         patch_text_map(model, PICTURES[:2], TEXTS[:2]),
         head_text_scores(model, PICTURES[0], TEXTS[0]),
+        saliency_map(model, PICTURES[0], TEXTS[0], "maskclip", against=TEXTS),
         spans,
         spans[5, 1],
         interaction(model, PICTURES[:1], TEXTS[:2]),

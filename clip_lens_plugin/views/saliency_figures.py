@@ -76,7 +76,7 @@ def saliency_figure(
             axes, [(f"{tick_label(values.min(), True)} to {tick_label(values.max(), True)}", SMALL, "normal", "black")]
         )
     sheet.colour_bar(
-        MARGIN + 0.25, last, min(2.6, width - 0.9), FROM_CLEAR, (0, 1), "from a map's least to its greatest"
+        MARGIN + 0.25, last, min(2.6, width - 0.9), FROM_CLEAR, (0.0, 1.0), "from a map's least to its greatest"
     )
     if note:
         sheet.text(MARGIN, last + BAR + 0.03, note, SMALL)

@@ -65,7 +65,7 @@ def test_a_map_is_that_of_its_published_formula(family: str, name: str) -> None:
     given = known(family)
     for against in (None, given.against):
         directions = given.texts if against is None else given.texts - against.mean(1)
-        scale = float(given.model.clip.logit_scale.exp())
+        scale = given.model.logit_scale
         n_patches = given.model.cfg.grid_size[0] * given.model.cfg.grid_size[1]
         expected = [
             FORMULAS[name](given.plain, run, direction, scale)[-n_patches:].unflatten(0, given.model.cfg.grid_size)

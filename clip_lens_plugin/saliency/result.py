@@ -52,6 +52,11 @@ class SaliencyMap(Shown):
         known = None if self.pictured is None else self.pictured.photograph
         return "image 0" if known is None else known.name
 
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """What each map is of."""
+        return self.texts or ("whatever the text",)
+
     def on_input(self, interpolation: Interpolation = "bilinear") -> Float[np.ndarray, "t height width"]:
         """One value for each pixel of what the model sees; NaN right and below of all patches, where some are left.
 

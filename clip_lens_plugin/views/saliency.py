@@ -56,19 +56,14 @@ def saliency_view(
 
         return saliency_figure(result, photograph, box, interpolation, title)
 
-    described = f"Maps of {result.name} by {result.title} for: {', '.join(captions(result))}"
+    described = f"Maps of {result.name} by {result.title} for: {', '.join(result.captions)}"
     return View(title, static(figure, described) + _numbers(result), figure)
-
-
-def captions(result: SaliencyMap) -> tuple[str, ...]:
-    """What stands over each map."""
-    return result.texts or ("whatever the text",)
 
 
 def _numbers(result: SaliencyMap) -> Markup:
     rows = [
         (text, *(f"{float(number):+.4g}" for number in (each.min(), each.mean(), each.max())))
-        for text, each in zip(captions(result), result.values, strict=True)
+        for text, each in zip(result.captions, result.values, strict=True)
     ]
     folded = Markup("<details><summary>The numbers</summary>{}{}</details>")
     against = Markup("<p>Each text less the mean of: {}.</p>").format(", ".join(result.against))

@@ -37,7 +37,6 @@ from clip_lens_plugin.views.map_figures import (
     show_photograph,
     tell_below,
 )
-from clip_lens_plugin.views.saliency import captions
 
 FROM_CLEAR = ListedColormap(SIGNED_OVER_PHOTOGRAPH(np.linspace(0.5, 1.0, 128)))
 """The upper half of the colours of signed maps."""
@@ -55,7 +54,7 @@ def saliency_figure(
     panel = (width - 2 * MARGIN - GAP * across) / (across + 1)
     aspect = photograph.width / photograph.height
     high = panel / min(WIDEST, max(1.0, aspect))
-    above = [wrapped(text, panel, TEXT, 3) for text in captions(result)]
+    above = [wrapped(text, panel, TEXT, 3) for text in result.captions]
     name = wrapped(result.name, panel, TEXT, 3)
     head, foot = max(text_height(text, TEXT) for text in [*above, name]) + 0.03, line_height(SMALL) + 0.08
     note = FADED if hides_something(box) else ""

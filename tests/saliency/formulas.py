@@ -41,7 +41,8 @@ def rollout(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tensor:
     for each in run.attention:
         joint = (0.5 * each.pattern.mean(0) + 0.5 * torch.eye(n)) @ joint
     if run.pool is not None:
-        return run.pool.pattern.mean(0)[0] @ joint
+        pooled = run.pool.pattern.mean(0)[0]
+        return pooled @ joint[-len(pooled) :]
     return joint[plain.queries(n)].mean(0)
 
 
@@ -62,7 +63,8 @@ def chefer(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tensor:
         return R[plain.queries(n)].mean(0)
     mixed = R - torch.eye(n)
     normalized = torch.stack([row / row.sum() if row.sum() > 0 else row for row in mixed]) + torch.eye(n)
-    return (gradient[-1] * run.pool.pattern).clamp(min=0).mean(0)[0] @ normalized
+    pooled = (gradient[-1] * run.pool.pattern).clamp(min=0).mean(0)[0]
+    return pooled @ normalized[-len(pooled) :]
 
 
 def chefer_last(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tensor:
@@ -77,7 +79,7 @@ def gradcam_attention(plain: Plain, run: Run, direction: Tensor, scale: float) -
     gradient, found = gradients(run, direction)[-1], torch.zeros(attention.pattern.shape[-1]).double()
     for head, pattern in enumerate(attention.pattern):
         for query in queries:
-            found += gradient[head, query, plain.prefix :].mean() * pattern[query]
+            found += gradient[head, query, -plain.n_patches :].mean() * pattern[query]
     return found.clamp(min=0)
 
 
@@ -86,18 +88,18 @@ def gradcam(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tensor:
     (gradient,) = torch.autograd.grad(score(run.embedding, direction), read, retain_graph=True)
     found = torch.zeros(len(read)).double()
     for channel in range(read.shape[-1]):
-        found += gradient[plain.prefix :, channel].mean() * read[:, channel]
+        found += gradient[-plain.n_patches :, channel].mean() * read[:, channel]
     return found.clamp(min=0)
 
 
 def legrad(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tensor:
-    found = torch.zeros(len(run.after[-1])).double()
+    found = []
     for layer, after in enumerate(run.after):
         features, pool = plain.features(after)
         pattern = run.attention[layer].pattern if pool is None else pool
         (gradient,) = torch.autograd.grad(score(features, direction), pattern, retain_graph=True)
-        found += gradient.clamp(min=0).mean((0, 1)) / len(run.after)
-    return found
+        found.append(gradient.clamp(min=0).mean((0, 1)))
+    return torch.stack(found).mean(0)
 
 
 def grad_eclip(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tensor:
@@ -109,7 +111,7 @@ def grad_eclip(plain: Plain, run: Run, direction: Tensor, scale: float) -> Tenso
     for query in queries:
         q = attention.q[query].flatten()
         cosine = torch.stack([q @ key / q.norm() / key.norm() for key in k])
-        patches = cosine[plain.prefix :]
+        patches = cosine[-plain.n_patches :]
         loosened = (cosine - patches.min()) / (patches.max() - patches.min())
         found += torch.stack([loosened[i] * (w[query] * v[i]).sum() for i in range(len(v))])
     return found.clamp(min=0)

@@ -44,10 +44,9 @@ class Run:
 class Plain:
     """A tower of open_clip's own architecture."""
 
-    prefix = 1
-
     def __init__(self, clip: Any) -> None:
         self.visual = clip.visual
+        self.n_patches = len(clip.visual.positional_embedding) - 1
         self.layers: list[Any] = list(clip.visual.transformer.resblocks)
         self.entrance: nn.Module = clip.visual.transformer
 
@@ -134,7 +133,7 @@ class PlainTimm(Plain):
         self.visual, self.trunk = clip.visual, clip.visual.trunk
         self.layers = list(self.trunk.blocks)
         self.entrance = self.trunk.blocks[0]
-        self.prefix = self.trunk.num_prefix_tokens
+        self.n_patches = self.trunk.patch_embed.num_patches
 
     def norm(self, block: Any) -> Callable[[Tensor], Tensor]:
         return block.norm1
@@ -155,6 +154,7 @@ class PlainTimm(Plain):
         pool = self.trunk.attn_pool
         if pool is None:
             return None
+        read = read if self.trunk.pool_include_prefix else read[self.trunk.num_prefix_tokens :]
         return attend(pool.q(pool.latent[0]), *pool.kv(read).chunk(2, -1), pool.num_heads)
 
     def embedded(self, stream: Tensor, pool: Attention | None) -> Tensor:

@@ -12,12 +12,9 @@ from clip_lens_plugin.saliency.methods import SaliencyMethod
 from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.scenes.captions import caption
 from clip_lens_plugin.scenes.drawing import shape_mask
-from tests.adapters.conversion import clip_model
-from tests.bridge.conftest import boot
-from tests.conftest import random_clip
 
 TEXTS = ["red shape", "blue shape", "green shape"]
-SCENES = sample_scenes(6, 5)
+SCENES = sample_scenes(4, 5)
 PICTURES = [draw(scene) for scene in SCENES]
 WIDE = PICTURES[0].resize((120, 60))
 
@@ -82,23 +79,14 @@ def test_the_table_has_a_row_for_each_text_and_patch(scenes: HookedCLIP) -> None
     assert float(row.value.iloc[0]) == float(found.values[2, 4, 1])
 
 
-@pytest.mark.parametrize("name", ["patch_text", "last_layers"])
-def test_our_maps_lie_on_what_the_text_names(scenes: HookedCLIP, name: str) -> None:
+def test_our_maps_lie_on_what_the_text_names(scenes: HookedCLIP) -> None:
     texts = [caption({"colour": scene.colour, "shape": scene.shape}) for scene in SCENES]
     higher = []
     for scene, picture, text in zip(SCENES, PICTURES, texts, strict=True):
-        on_picture = saliency_map(scenes, picture, text, name, against=TEXTS).on_photograph()[0]
+        on_picture = saliency_map(scenes, picture, text, against=TEXTS).on_photograph()[0]
         mask = shape_mask(scene)
         higher.append(on_picture[mask].mean() > on_picture[~mask].mean())
     assert all(higher)
-
-
-def test_a_bridge_is_taken(tmp_path) -> None:
-    clip = random_clip()
-    bridge, model = boot(tmp_path / "model", clip_model(clip)), HookedCLIP.from_open_clip(clip)
-    image, text = torch.randn(3, 32, 32), torch.nn.functional.normalize(torch.ones(24), dim=0)
-    found = saliency_map(bridge, image, text, "maskclip")
-    torch.testing.assert_close(found.values, saliency_map(model, image, text, "maskclip").values, rtol=1e-3, atol=1e-5)
 
 
 def test_a_method_of_one_s_own(scenes: HookedCLIP) -> None:
@@ -116,13 +104,15 @@ def test_what_is_refused(scenes: HookedCLIP) -> None:
         ({"method": "grad"}, "method must be 'patch_text'"),
         ({"text": None}, "'patch_text' maps a text: give one"),
         ({"text": []}, "A saliency map takes a list of one or more texts"),
-        ({"text": unit[:, :5]}, r"embeddings \[texts, 64\]|embeddings \[texts, \d+\].*got a tensor \[3, 5\]"),
+        ({"text": unit[:, :5]}, r"embeddings \[texts, \d+\].*got a tensor \[3, 5\]"),
         ({"text": 2 * unit}, "must be unit vectors"),
         ({"against": []}, "against takes a list of one or more texts"),
         ({"text": TEXTS[0], "against": TEXTS[0]}, "is the mean of those that it is contrasted with"),
     ):
         with pytest.raises(ValueError, match=told):
             saliency_map(scenes, PICTURES[0], **{"text": TEXTS, **given})
+    with pytest.raises(TypeError, match="must be a HookedCLIP or a TransformerBridge, got int"):
+        saliency_map(3, PICTURES[0], TEXTS)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="One image is expected, got 2"):
         saliency_map(scenes, PICTURES[:2], TEXTS)
     with pytest.raises(ValueError, match="batch_size must be a whole number"):

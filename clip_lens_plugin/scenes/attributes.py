@@ -107,3 +107,43 @@ def sample_scenes(n: int, seed: int) -> list[Scene]:
     """
     n, seed = checked_number("n", n, least=0), checked_number("seed", seed, least=0)
     return [sample_scene(np.random.default_rng([seed, i])) for i in range(n)]
+
+
+def sample_pair(rng: np.random.Generator) -> tuple[Scene, Scene]:
+    """Two scenes with one shape each, to be drawn together: of another colour and shape, in another quarter.
+
+    Everything else but the background, which they share, is drawn for each by itself.
+    """
+    differing = {name: rng.choice(ATTRIBUTES[name], 2, replace=False).tolist() for name in ("colour", "shape")}
+    places = rng.permutation(len(_QUADRANTS))[:2].tolist()
+    background, noise_seed = str(rng.choice(ATTRIBUTES["background"])), int(rng.integers(2**31))
+    found = []
+    for which, place in enumerate(places):
+        texture, size = str(rng.choice(ATTRIBUTES["texture"])), str(rng.choice(ATTRIBUTES["size"]))
+        radius = rng.uniform(*RADII[size])
+        room = SIDE / 4 - radius - 0.5
+        x, y = (SIDE * anchor + rng.uniform(-room, room) for anchor in _QUADRANTS[place])
+        found.append(
+            Scene(
+                colour=differing["colour"][which],
+                shape=differing["shape"][which],
+                texture=texture,
+                position=ATTRIBUTES["position"][place],
+                background=background,
+                size=size,
+                count="one",
+                placements=(Placement(x, y, radius, rng.uniform(-15, 15)),),
+                noise_seed=noise_seed,
+            )
+        )
+    return found[0], found[1]
+
+
+def sample_pairs(n: int, seed: int) -> list[tuple[Scene, Scene]]:
+    """``n`` pairs of scenes to be drawn together; pair ``i`` depends on ``(seed, i)`` alone.
+
+    Raises:
+        ValueError: if ``n`` or ``seed`` is no whole number of at least 0.
+    """
+    n, seed = checked_number("n", n, least=0), checked_number("seed", seed, least=0)
+    return [sample_pair(np.random.default_rng([seed, i])) for i in range(n)]

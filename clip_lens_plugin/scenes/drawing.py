@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -35,27 +36,52 @@ _DARK_BACKGROUNDS = ("black", "brown", "navy")
 
 def draw(scene: Scene) -> Image.Image:
     """The scene as an RGB picture of :data:`SIDE` x :data:`SIDE` pixels, the same for the same scene."""
-    rng = np.random.default_rng(scene.noise_seed)
-    size = (SIDE * _SCALE, SIDE * _SCALE)
-    canvas = Image.new("RGB", size, _jittered(BACKGROUNDS[scene.background], rng))
-    colour = _jittered(COLOURS[scene.colour], rng)
-    second = _second_colour(colour, scene.background)
-    for placement in scene.placements:
-        mask = _shape_mask(scene.shape, placement)
-        left, top, right, bottom = box = mask.getbbox() or (0, 0, *size)
-        paint = Image.new("RGB", (right - left, bottom - top), colour)
-        tone = _second_tone(scene.texture, placement, box, rng)
-        paint.paste(second, mask=Image.fromarray(tone.astype(np.uint8) * np.uint8(255)))
-        canvas.paste(paint, (left, top), mask.crop(box))
+    return draw_together([scene])
+
+
+def draw_together(scenes: Sequence[Scene]) -> Image.Image:
+    """The shapes of one or more scenes on one picture, with the background and the noise of the first.
+
+    Raises:
+        ValueError: if there is no scene, or their backgrounds differ.
+    """
+    if len({scene.background for scene in scenes}) != 1:
+        raise ValueError(f"Scenes are drawn together on one background, got {[each.background for each in scenes]}.")
+    first = scenes[0]
+    rng = np.random.default_rng(first.noise_seed)
+    canvas = Image.new("RGB", (SIDE * _SCALE, SIDE * _SCALE), _jittered(BACKGROUNDS[first.background], rng))
+    for scene in scenes:
+        _paint(canvas, scene, rng)
     pixels = np.asarray(canvas.reduce(_SCALE), dtype=np.float64)
     noisy = pixels + rng.normal(0.0, 5.0, pixels.shape)
     return Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
 
 
+def _paint(canvas: Image.Image, scene: Scene, rng: np.random.Generator) -> None:
+    colour = _jittered(COLOURS[scene.colour], rng)
+    second = _second_colour(colour, scene.background)
+    for placement in scene.placements:
+        mask = _shape_mask(scene.shape, placement)
+        left, top, right, bottom = box = mask.getbbox() or (0, 0, *canvas.size)
+        paint = Image.new("RGB", (right - left, bottom - top), colour)
+        tone = _second_tone(scene.texture, placement, box, rng)
+        paint.paste(second, mask=Image.fromarray(tone.astype(np.uint8) * np.uint8(255)))
+        canvas.paste(paint, (left, top), mask.crop(box))
+
+
 def shape_mask(scene: Scene) -> Bool[np.ndarray, "side side"]:
     """True where at least half of a pixel is covered by a shape of the scene."""
+    return _covered(scene, scene.placements)
+
+
+def shape_masks(scene: Scene) -> Bool[np.ndarray, "shapes side side"]:
+    """The same for each shape of the scene alone, in the order of its placements."""
+    return np.stack([_covered(scene, [placement]) for placement in scene.placements])
+
+
+def _covered(scene: Scene, placements: Sequence[Placement]) -> Bool[np.ndarray, "side side"]:
     cover = Image.new("L", (SIDE * _SCALE, SIDE * _SCALE), 0)
-    for placement in scene.placements:
+    for placement in placements:
         cover.paste(255, mask=_shape_mask(scene.shape, placement))
     return np.asarray(cover.reduce(_SCALE)) >= 128
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from itertools import count as counting
+from itertools import islice
 from typing import Any
 
 import numpy as np

@@ -57,9 +57,10 @@ class Estimate:
 
 
 def sums_of_images(rows: pd.DataFrame) -> Float[np.ndarray, "images sums"]:
-    """What each image adds to :data:`SUMS`, from the columns of :class:`~clip_lens_plugin.segmentation.scores.ImageScores`.
+    """What each image adds to :data:`SUMS`, from its row.
 
-    Where the named and the other object are equally high, that is half an image in which the named one is higher.
+    The columns are those of :class:`~clip_lens_plugin.segmentation.scores.ImageScores`. Where the named and the other
+    object are equally high, that is half an image in which the named one is higher.
     """
     counts = ("true_positive", "false_positive", "false_negative", "true_negative")
     tp, fp, fn, tn = (rows[name].to_numpy(dtype=float) for name in counts)

@@ -28,16 +28,14 @@ def read_mask(path: Path) -> Integer[np.ndarray, "height width"]:
         UnreachableError: if its place cannot be reached.
     """
     try:
-        with unreadable_where():
-            with Image.open(BytesIO(read_regular(path, MOST_BYTES)), formats=["PNG"]) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
-                    raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels")
-                if opened.mode not in MASK_MODES:
-                    raise UnreadableImageError(
-                        f"a picture of mode {opened.mode}, expected one value per pixel: grey of 8 or 16 bits, or a "
-                        f"palette"
-                    )
-                values = np.asarray(opened)
+        with unreadable_where(), Image.open(BytesIO(read_regular(path, MOST_BYTES)), formats=["PNG"]) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels")
+            if opened.mode not in MASK_MODES:
+                raise UnreadableImageError(
+                    f"a picture of mode {opened.mode}, expected one value per pixel: grey of 8 or 16 bits, or a palette"
+                )
+            values = np.asarray(opened)
         return values.astype(np.uint8) if values.dtype == bool else values
     except (UnreadableImageError, UnreachableError) as error:
         raise type(error)(f"The mask {path} cannot be used: {error}.") from error
@@ -61,7 +59,9 @@ def read_value_names(path: Path) -> dict[int, str]:
         if parts is None or not parts[2]:
             if not found:
                 continue
-            raise ValueError(f"Line {number} of {path} is {line[:60]!r}, expected a value of masks and its name: 17,cat.")
+            raise ValueError(
+                f"Line {number} of {path} is {line[:60]!r}, expected a value of masks and its name: 17,cat."
+            )
         value = int(parts[1])
         if value in found:
             raise ValueError(f"{path} names the value {value} again on line {number}.")

@@ -155,7 +155,9 @@ class MaskFolder:
             held = [int(value) for value in np.unique(read_mask(path)) if value in named and value not in self._void]
             found += [_Found(i, named[value], value) for value in held]
         if not found:
-            raise ValueError(f"No mask in {self.folder / MASKS} holds a value that has a name: {few([*named.values()])}.")
+            raise ValueError(
+                f"No mask in {self.folder / MASKS} holds a value that has a name: {few([*named.values()])}."
+            )
         return found
 
     def _of_images(self) -> list[_Found]:

@@ -122,9 +122,3 @@ class Planes:
             return None
         small = Image.fromarray(mask.astype(np.uint8)).resize(self.input_size, Image.Resampling.NEAREST)
         return np.asarray(small).astype(bool)
-
-
-def pixels_of(model: HookedCLIP, planes: list[Plane]) -> Float[Tensor, "b 3 height width"]:
-    """What the model takes of them, on its device and in its dtype."""
-    cfg = model.cfg
-    return model.prepare([each.picture for each in planes]).to(device=cfg.device, dtype=cfg.dtype)

@@ -1,0 +1,167 @@
+"""Scores of several kinds of maps on a set of images, with intervals and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clip_lens_plugin.plain_text import signed
+from clip_lens_plugin.segmentation.figures import FIGURES, Estimate, estimates, sums_of_images
+from clip_lens_plugin.segmentation.overlays import Overlay
+from clip_lens_plugin.shown import Shown
+
+
+@dataclass(frozen=True)
+class SegmentationScores(Shown):
+    """How well kinds of maps lie on what texts name.
+
+    Attributes:
+        rows: one row for each image and kind: image, name, text, group, kind, method, contrast, the fields of
+            :class:`~clip_lens_plugin.segmentation.scores.ImageScores`, and seconds.
+        kinds: what each kind is called in tables, by its label.
+        reference: the kind that others are compared with.
+        mode: where maps are scored, see :mod:`clip_lens_plugin.segmentation.plane`.
+        model_name: of the model.
+        title: of the data set.
+        seed: of the bootstrap.
+        overlays: a few images with their maps.
+    """
+
+    rows: pd.DataFrame = field(repr=False, compare=False)
+    kinds: Mapping[str, str]
+    reference: str
+    mode: str
+    model_name: str
+    title: str
+    seed: int = 0
+    overlays: tuple[Overlay, ...] = field(default=(), repr=False, compare=False)
+
+    @cached_property
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """Of each kind every figure of :data:`~clip_lens_plugin.segmentation.figures.FIGURES`.
+
+        Bootstrap samples are of groups of images, the same for all kinds.
+        """
+        by_kind = {label: self.of(label) for label in self.kinds}
+        groups = pd.factorize(by_kind[self.reference]["group"])[0].astype(np.int64)
+        return estimates(
+            {label: sums_of_images(rows) for label, rows in by_kind.items()}, groups, self.reference, self.seed
+        )
+
+    def of(self, label: str) -> pd.DataFrame:
+        """One row for each image of a kind.
+
+        Raises:
+            KeyError: if there is no such kind.
+        """
+        if label not in self.kinds:
+            raise KeyError(f"There is no kind {label!r}; there are {', '.join(self.kinds)}.")
+        return self.rows[self.rows["kind"] == label].sort_values("image", ignore_index=True)
+
+    @property
+    def n_images(self) -> int:
+        """How many images were scored."""
+        return len(self.rows) // len(self.kinds)
+
+    @property
+    def has_other(self) -> bool:
+        """Whether some image has a second object that its text does not name."""
+        return bool(self.rows["other"].notna().any())
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The figures that there are for these images, and what they are called."""
+        return {name: told for name, told in FIGURES.items() if self.has_other or not name.startswith("named")}
+
+    @property
+    def one_class(self) -> tuple[str, ...]:
+        """Names of images whose scored mask is all object or all background: the object's AP leaves them out."""
+        first = self.of(self.reference)
+        return tuple(first["name"][first["average_precision"].isna()])
+
+    @property
+    def unseen(self) -> float:
+        """The part of all pixels that the model saw nothing of, and that is not scored."""
+        return self._part("unseen")
+
+    @property
+    def void(self) -> float:
+        """The part of all pixels that masks say nothing of."""
+        return self._part("void")
+
+    def best(self, figure: str) -> str:
+        """The label of the kind with the greatest value.
+
+        Raises:
+            KeyError: if there is no such figure.
+        """
+        known = {label: found[figure].value for label, found in self.estimates.items()}
+        return max(known, key=lambda label: -np.inf if np.isnan(known[label]) else known[label])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each kind: method, contrast, images, each figure with its interval and its difference to the
+        reference (parts of 1), and the mean seconds for an image.
+        """
+        found = []
+        for label in self.kinds:
+            own = self.of(label)
+            row: dict[str, Any] = {
+                "method": own["method"].iloc[0],
+                "contrast": bool(own["contrast"].iloc[0]),
+                "images": len(own),
+            }
+            for figure in self.figures:
+                each = self.estimates[label][figure]
+                row |= {
+                    figure: each.value,
+                    f"{figure}_low": each.low,
+                    f"{figure}_high": each.high,
+                    f"{figure}_difference": each.difference,
+                    f"{figure}_difference_low": each.difference_low,
+                    f"{figure}_difference_high": each.difference_high,
+                }
+            found.append({**row, "seconds": float(own["seconds"].mean())})
+        return pd.DataFrame(found)
+
+    def verdicts(self) -> list[str]:
+        """Of each figure in a sentence: which kind is best, and where that is not the reference, by how much."""
+        return [self._verdict(figure, told) for figure, told in self.figures.items()]
+
+    def _verdict(self, figure: str, told: str) -> str:
+        best, own = self.best(figure), self.estimates[self.reference][figure]
+        most = self.estimates[best][figure]
+        if best == self.reference:
+            return f"{told}: {self.kinds[best]} is best, {per_cent(figure, most.value)}."
+        low, high = (signed(100 * each, 1) for each in (most.difference_low, most.difference_high))
+        clear = "" if most.difference_low > 0 else ", which chance may explain"
+        return (
+            f"{told}: {self.kinds[best]} is best, {per_cent(figure, most.value)}; {self.kinds[self.reference]} has "
+            f"{per_cent(figure, own.value)}, {signed(100 * most.difference, 1).lstrip('+')} points less (95 % interval "
+            f"of the difference {low} to {high}{clear})."
+        )
+
+    def _part(self, name: str) -> float:
+        first = self.of(self.reference)
+        counts = ("true_positive", "false_positive", "false_negative", "true_negative", "unseen", "void")
+        whole = sum(int(first[each].sum()) for each in counts)
+        return int(first[name].sum()) / whole if whole else float("nan")
+
+    def __repr__(self) -> str:
+        ap = {label: f"{100 * found['average_precision'].value:.1f}" for label, found in self.estimates.items()}
+        listed = ", ".join(f"{label} {value}" for label, value in ap.items())
+        return (
+            f"SegmentationScores({self.n_images:,} images of {self.title}, {self.model_name}, mode {self.mode!r}; AP "
+            f"of the object in %: {listed})"
+        )
+
+
+def per_cent(figure: str, value: float) -> str:
+    """A figure in per cent; a difference of means with its sign."""
+    if np.isnan(value):
+        return "–"
+    return signed(100 * value, 1) if figure == "named_minus_other" else f"{100 * value:.1f}"

@@ -12,7 +12,7 @@ import lazy_loader
 from clip_lens_plugin.bridge.registration import register
 
 __version__ = "0.1.0"
-FACES = ("ablation", "datasets", "retrieval", "scenes", "views")
+FACES = ("ablation", "datasets", "retrieval", "scenes", "segmentation", "views")
 """Modules with further public names, which ``import clip_lens_plugin`` alone gives as well."""
 
 _named, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,6 +4,7 @@ import clip_lens_plugin.ablation as ablation  # noqa: F401
 import clip_lens_plugin.datasets as datasets  # noqa: F401
 import clip_lens_plugin.retrieval as retrieval  # noqa: F401
 import clip_lens_plugin.scenes as scenes  # noqa: F401
+import clip_lens_plugin.segmentation as segmentation  # noqa: F401
 import clip_lens_plugin.views as views  # noqa: F401
 
 from .ablation.curve import mean_ablation_curve as mean_ablation_curve
@@ -46,6 +47,8 @@ from .patching.heads import patch_heads as patch_heads
 from .saliency.mapping import saliency_map as saliency_map
 from .saliency.mapping import saliency_maps as saliency_maps
 from .saliency.result import SaliencyMap as SaliencyMap
+from .segmentation.result import SegmentationScores as SegmentationScores
+from .segmentation.scoring import segmentation_scores as segmentation_scores
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

@@ -28,6 +28,7 @@ VIEWS = {
     "NearestImages": "clip_lens_plugin.views.results:nearest",
     "PatchTextMap": "clip_lens_plugin.views.results:maps",
     "SaliencyMap": "clip_lens_plugin.views.results:saliency",
+    "SegmentationScores": "clip_lens_plugin.views.results:segmentation",
     "Shares": "clip_lens_plugin.views.results:shares",
     "SparseText": "clip_lens_plugin.views.results:sparse",
     "StrongestNeurons": "clip_lens_plugin.views.results:neurons",

@@ -15,6 +15,7 @@ from clip_lens_plugin.cli.commands import (
     models,
     neurons,
     report,
+    segment,
     textspan,
     verify,
     words,
@@ -54,6 +55,7 @@ for command in (
     explain.explain,
     words.words,
     neurons.neurons,
+    segment.segment,
     verify.verify,
     models.models,
 ):

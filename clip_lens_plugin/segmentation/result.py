@@ -94,14 +94,23 @@ class SegmentationScores(Shown):
         """The part of all pixels that masks say nothing of."""
         return self._part("void")
 
-    def best(self, figure: str) -> str:
-        """The label of the kind with the greatest value.
+    @property
+    def object_share(self) -> float:
+        """The mean, over images that have an AP, of the part of scored pixels that are the object's."""
+        first = self.of(self.reference)
+        inside = first["true_positive"] + first["false_negative"]
+        scored = inside + first["false_positive"] + first["true_negative"]
+        return float((inside / scored)[first["average_precision"].notna()].mean())
+
+    def best(self, figure: str) -> tuple[str, ...]:
+        """The labels of the kinds with the greatest value: one, or several that have the same; none where it is NaN.
 
         Raises:
             KeyError: if there is no such figure.
         """
         known = {label: found[figure].value for label, found in self.estimates.items()}
-        return max(known, key=lambda label: -np.inf if np.isnan(known[label]) else known[label])
+        most = np.nanmax([*known.values(), -np.inf])
+        return tuple(label for label, value in known.items() if value == most)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each kind: method, contrast, images, each figure with its interval and its difference to the
@@ -129,21 +138,26 @@ class SegmentationScores(Shown):
         return pd.DataFrame(found)
 
     def verdicts(self) -> list[str]:
-        """Of each figure in a sentence: which kind is best, and where that is not the reference, by how much."""
+        """Of each figure in a sentence: what is best, and how far the reference, or else the next one, is from it."""
         return [self._verdict(figure, told) for figure, told in self.figures.items()]
 
     def _verdict(self, figure: str, told: str) -> str:
-        best, own = self.best(figure), self.estimates[self.reference][figure]
-        most = self.estimates[best][figure]
-        if best == self.reference:
-            return f"{told}: {self.kinds[best]} is best, {per_cent(figure, most.value)}."
-        low, high = (signed(100 * each, 1) for each in (most.difference_low, most.difference_high))
-        clear = "" if most.difference_low > 0 else ", which chance may explain"
-        return (
-            f"{told}: {self.kinds[best]} is best, {per_cent(figure, most.value)}; {self.kinds[self.reference]} has "
-            f"{per_cent(figure, own.value)}, {signed(100 * most.difference, 1).lstrip('+')} points less (95 % interval "
-            f"of the difference {low} to {high}{clear})."
-        )
+        best = self.best(figure)
+        if not best:
+            return f"{told}: no image has it."
+        top = self.estimates[best[0]][figure].value
+        names = " and ".join(self.kinds[label] for label in best)
+        found = f"{told}: {names} {'is' if len(best) == 1 else 'are'} best, {per_cent(figure, top)}"
+        if self.reference not in best:
+            own, most = self.estimates[self.reference][figure], self.estimates[best[0]][figure]
+            gap = (most.difference, most.difference_low, most.difference_high)
+            return f"{found}; {self.kinds[self.reference]} has {per_cent(figure, own.value)}, {_less(*gap)}."
+        others = {label: each[figure] for label, each in self.estimates.items() if label not in best}
+        if not others:
+            return f"{found}."
+        label, after = max(others.items(), key=lambda pair: np.nan_to_num(pair[1].value, nan=-np.inf))
+        gap = (-after.difference, -after.difference_high, -after.difference_low)
+        return f"{found}; next is {self.kinds[label]} with {per_cent(figure, after.value)}, {_less(*gap)}."
 
     def _part(self, name: str) -> float:
         first = self.of(self.reference)
@@ -158,6 +172,13 @@ class SegmentationScores(Shown):
             f"SegmentationScores({self.n_images:,} images of {self.title}, {self.model_name}, mode {self.mode!r}; AP "
             f"of the object in %: {listed})"
         )
+
+
+def _less(difference: float, low: float, high: float) -> str:
+    """How much less something has, in points."""
+    ends = " to ".join(signed(100 * each, 1) for each in (low, high))
+    chance = "" if low > 0 else "; chance may explain it"
+    return f"{100 * difference:.1f} points less (95 % interval of the difference {ends}{chance})"
 
 
 def per_cent(figure: str, value: float) -> str:

@@ -12,6 +12,7 @@ from .patch_text import patch_text_view as patch_text_view
 from .patching import attribution_patching_view as attribution_patching_view
 from .patching import head_patching_view as head_patching_view
 from .saliency import saliency_view as saliency_view
+from .segmentation import segmentation_view as segmentation_view
 from .sparse import sparse_view as sparse_view
 from .summaries import ablation_view as ablation_view
 from .summaries import explained_variance_view as explained_variance_view

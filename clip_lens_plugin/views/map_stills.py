@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +22,39 @@ STILL_SIDE = 200
 """Longer side in pixels of the photograph."""
 
 
+@dataclass(frozen=True)
+class Backdrop:
+    """A grey photograph that a page holds once, under any number of maps.
+
+    Attributes:
+        name: of its class.
+        style: the style element, which a page needs once.
+        shape, place: styles of the photograph's sides, and of the place of all patches on it.
+    """
+
+    name: str
+    style: Markup
+    shape: str
+    place: str
+
+    @classmethod
+    def of(cls, picture: Image.Image, box: tuple[float, float, float, float]) -> Backdrop:
+        """Of a picture, and left, top, width and height of all patches together, as parts of it."""
+        photograph = picture_uri(picture.convert("L"), STILL_SIDE)
+        name = "cl-s" + hashlib.sha256(photograph.encode()).hexdigest()[:8]
+        left, top, width, height = (f"{100 * each:.2f}%" for each in box)
+        style = Markup("<style>.{} {{ background: url({}) 0 0 / 100% 100%; }}</style>").format(name, photograph)
+        place = f"left:{left};top:{top};width:{width};height:{height}"
+        return cls(name, style, f"aspect-ratio:{picture.width}/{picture.height}", place)
+
+    def under(self, relative: Float[np.ndarray, "rows columns"], described: str, over: str = "") -> Markup:
+        """The photograph under a map of values from −1 to 1, and under markup that lies over both."""
+        return Markup(
+            '<div class="cl-photo {}" style="{}"><div class="cl-crop" style="{}"><img class="cl-map" alt="{}" src="{}">'
+            "</div>{}</div>"
+        ).format(self.name, self.shape, self.place, described, png_uri(painted(relative)), Markup(over))
+
+
 def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float, float, float]) -> Markup:
     """One image's maps side by side, all on one scale.
 
@@ -31,22 +65,16 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float
     """
     values = maps.values[0].detach().double().cpu().numpy()
     limit = greatest(maps)
-    photograph = picture_uri(picture.convert("L"), STILL_SIDE)
-    name = "cl-s" + hashlib.sha256(photograph.encode()).hexdigest()[:8]
-    left, top, width, height = (f"{100 * each:.2f}%" for each in box)
-    place = f"left:{left};top:{top};width:{width};height:{height}"
-    shape = f"aspect-ratio:{picture.width}/{picture.height}"
+    behind = Backdrop.of(picture, box)
     figures = [
-        Markup(
-            '<figure><div class="cl-photo {}" style="{}"><div class="cl-crop" style="{}">'
-            '<img class="cl-map" alt="Map for {}" src="{}"></div></div><figcaption>{}<br>{}</figcaption></figure>'
-        ).format(name, shape, place, text, png_uri(painted(each / limit)), text, _told(maps, t))
+        Markup("<figure>{}<figcaption>{}<br>{}</figcaption></figure>").format(
+            behind.under(each / limit, f"Map for {text}"), text, _told(maps, t)
+        )
         for t, (text, each) in enumerate(zip(map(one_line, maps.texts), values, strict=True))
     ]
-    style = Markup("<style>.{} {{ background: url({}) 0 0 / 100% 100%; }}</style>").format(name, photograph)
     scale = Markup('<p class="cl-soft">{}: purple takes away down to {}, orange adds up to {}, 0 is clear.</p>')
     return Markup('<div class="cl-static">{}<div class="cl-still">{}</div>{}</div>').format(
-        style,
+        behind.style,
         Markup().join(figures),
         scale.format(ADDED.capitalize(), tick_label(-limit, True), tick_label(limit, True)),
     )

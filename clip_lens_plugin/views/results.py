@@ -28,6 +28,7 @@ from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.retrieval.strongest import StrongestNeurons
 from clip_lens_plugin.saliency.result import SaliencyMap
+from clip_lens_plugin.segmentation.result import SegmentationScores
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
@@ -36,6 +37,7 @@ from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
 from clip_lens_plugin.views.saliency import saliency_view
+from clip_lens_plugin.views.segmentation import segmentation_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
 from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
@@ -110,6 +112,11 @@ def head_patching(result: HeadPatching) -> View:
 def attribution_patching(result: AttributionPatching) -> View:
     """See :func:`~clip_lens_plugin.views.patching.attribution_patching_view`."""
     return attribution_patching_view(result)
+
+
+def segmentation(result: SegmentationScores) -> View:
+    """See :func:`~clip_lens_plugin.views.segmentation.segmentation_view`."""
+    return segmentation_view(result)
 
 
 def shares(result: Shares) -> View:

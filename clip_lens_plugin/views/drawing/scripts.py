@@ -27,6 +27,7 @@ STYLES = (
     "decision.css",
     "sparse.css",
     "tree.css",
+    "segmentation.css",
 )
 
 CIRCUITSVIS_ID = "clip-lens-circuitsvis"

@@ -20,7 +20,7 @@ from clip_lens_plugin.views.segmentation_words import LEADING
 NAMES, STEP = 2.1, 0.17
 """Inches for the names of kinds, and from one to the next."""
 
-MOST_IMAGES, ACROSS = 3, 6
+MOST_IMAGES, ACROSS = 3, 7
 """Images whose maps are drawn, and maps beside a photograph; more go on in the next line."""
 
 GAP = 0.06

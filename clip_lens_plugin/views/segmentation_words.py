@@ -41,7 +41,7 @@ class Line:
         title: what it is called.
         own: whether it is what others are compared with.
         cells: one for each figure.
-        difference: of the leading figure to the reference's, with its interval; empty for the reference.
+        difference, difference_interval: of the leading figure to the reference's; empty for the reference.
         milliseconds: for an image.
     """
 
@@ -50,6 +50,7 @@ class Line:
     own: bool
     cells: tuple[Cell, ...]
     difference: str
+    difference_interval: str
     milliseconds: str
 
 
@@ -68,10 +69,10 @@ def lines_of(scores: SegmentationScores) -> list[Line]:
             for figure in scores.figures
         )
         is_own, lead = label == scores.reference, own[LEADING]
-        ends = (signed(100 * each, 1) for each in (lead.difference, lead.difference_low, lead.difference_high))
-        told = "{} ({} to {})".format(*ends)
+        ends = [signed(100 * each, 1) for each in (lead.difference, lead.difference_low, lead.difference_high)]
+        apart = ("", "") if is_own else (ends[0], f"{ends[1]} to {ends[2]}")
         milliseconds = 1000 * float(scores.of(label)["seconds"].mean())
-        found.append(Line(label, title, is_own, cells, "" if is_own else told, f"{milliseconds:.2g}"))
+        found.append(Line(label, title, is_own, cells, *apart, f"{milliseconds:.2g}"))
     return found
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clip_lens_plugin.scenes.attributes import ATTRIBUTES, SIDE, sample_scenes
-from clip_lens_plugin.scenes.drawing import BACKGROUNDS, COLOURS, draw, shape_mask
+from clip_lens_plugin.scenes.attributes import ATTRIBUTES, SIDE, sample_pairs, sample_scenes
+from clip_lens_plugin.scenes.drawing import BACKGROUNDS, COLOURS, draw, draw_together, shape_mask, shape_masks
 
 SCENES = sample_scenes(150, seed=3)
 
@@ -58,3 +58,32 @@ def test_shapes_do_not_touch_and_sizes_do_not_overlap():
                 assert np.hypot(one.x - other.x, one.y - other.y) > one.radius + other.radius
     assert max(extents["small"]) < min(extents["medium"])
     assert max(extents["medium"]) < min(extents["large"])
+
+
+def test_each_shape_has_a_mask_of_its_own_and_together_they_are_the_scenes():
+    for scene in SCENES[:30]:
+        each = shape_masks(scene)
+        assert len(each) == len(scene.placements)
+        assert np.array_equal(each.any(0), shape_mask(scene))
+        assert (each.sum(0) <= 1).all()
+        for mask, placement in zip(each, scene.placements, strict=True):
+            assert mask.any()
+            rows, columns = np.nonzero(mask)
+            assert np.hypot(columns + 0.5 - placement.x, rows + 0.5 - placement.y).max() <= placement.radius + 1
+
+
+def test_pairs_differ_in_colour_and_shape_on_one_background():
+    pairs = sample_pairs(40, seed=3)
+    assert sample_pairs(5, seed=3) == pairs[:5]
+    for one, other in pairs:
+        assert one.background == other.background
+        assert one.colour != other.colour
+        assert one.shape != other.shape
+        assert not (shape_mask(one) & shape_mask(other)).any()
+        pixels = np.asarray(draw_together([one, other]), dtype=float)
+        for scene in (one, other):
+            if scene.texture == "plain":
+                seen = np.median(pixels[shape_mask(scene)], axis=0)
+                assert min(COLOURS, key=lambda name: np.abs(np.array(COLOURS[name]) - seen).sum()) == scene.colour
+    with pytest.raises(ValueError, match="on one background"):
+        draw_together(SCENES[:20])

@@ -208,7 +208,8 @@ def _print_scores(console: Console, scores: SegmentationScores) -> None:
         table.add_column(heading, justify="right" if i else "left")
     for line in lines_of(scores):
         values = [Text(each.value, style="bold" if each.best else "") for each in line.cells]
-        table.add_row(cell(line.label), *values, line.difference, line.milliseconds)
+        apart = f"{line.difference} ({line.difference_interval})" if line.difference else ""
+        table.add_row(cell(line.label), *values, apart, line.milliseconds)
     console.print(table)
     for each in (*scores.verdicts(), *notes(scores)):
         say(console, each)

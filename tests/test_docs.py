@@ -14,7 +14,7 @@ from tests.pages import PAGES, ROOT, run, snippets
 
 pytestmark = pytest.mark.slow
 
-FACES = ("ablation", "datasets", "scenes", "views")
+FACES = ("ablation", "datasets", "scenes", "segmentation", "views")
 
 
 @pytest.fixture(autouse=True)

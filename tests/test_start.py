@@ -14,7 +14,7 @@ import clip_lens_plugin
 pytestmark = pytest.mark.slow
 
 HEAVY = ("torch", "transformer_lens", "open_clip", "transformers", "timm", "pandas", "matplotlib", "scipy", "numpy")
-COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "explain", "verify", "models")
+COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "explain", "segment", "verify", "models")
 
 
 def loaded_by(code: str) -> set[str]:
@@ -56,7 +56,7 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert found.isdisjoint(HEAVY)
 
 
-FACES = ("", ".ablation", ".collection", ".datasets", ".model.loading", ".scenes", ".views")
+FACES = ("", ".ablation", ".collection", ".datasets", ".model.loading", ".scenes", ".segmentation", ".views")
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -166,10 +166,10 @@ def _of_file(file: Any, name: str, path: Path) -> Any:
     """A data set of this file: no link to another one is followed."""
     import h5py
 
-    held = file
+    held: Any = file
     for part in name.split("/"):
-        link = held.get(part, getlink=True) if isinstance(held, h5py.Group) else None
-        if not isinstance(link, h5py.HardLink):
+        is_own = isinstance(held, h5py.Group) and isinstance(held.get(part, getlink=True), h5py.HardLink)
+        if not is_own:
             raise ValueError(f"{path} has no /{name} of its own: it is not ImageNet-Segmentation's gtsegs_ijcv.mat.")
         held = held[part]
     if not isinstance(held, h5py.Dataset) or held.is_virtual or held.external or held.dtype.kind != "O":

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -86,7 +85,7 @@ class KeptRows:
         """Writes all rows; the file appears whole or not at all."""
         if self.path is None or not self.rows:
             return
-        table = pa.Table.from_pandas(pd.DataFrame(self.rows), preserve_index=False)
+        table = pa.Table.from_pylist(self.rows)  # which keeps NaN, as pandas does not
         plan = json.dumps(self.plan).encode()
         with whole_files() as beside:
             pq.write_table(table.replace_schema_metadata({PLAN: plan}), beside(self.path))

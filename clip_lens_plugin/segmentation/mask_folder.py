@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +98,11 @@ class MaskFolder:
         what = f"{len(self._images):,} photographs of {self.folder.name}"
         return what if len(self) == len(self._images) else f"{what}, {len(self):,} masks of one text each"
 
-    @cached_property
+    @property
     def texts(self) -> Sequence[str]:
         """Every text once."""
-        given = (each.text for each in self._found)
-        return list(dict.fromkeys(self._by_value.values() if self._by_value else sorted(given)))
+        given = sorted({each.text for each in self._found})
+        return given if self._by_value is None else list(dict.fromkeys(self._by_value.values()))
 
     def __len__(self) -> int:
         return len(self._found)

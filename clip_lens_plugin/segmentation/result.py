@@ -61,7 +61,8 @@ class SegmentationScores(Shown):
         """
         if label not in self.kinds:
             raise KeyError(f"There is no kind {label!r}; there are {', '.join(self.kinds)}.")
-        return self.rows[self.rows["kind"] == label].sort_values("image", ignore_index=True)
+        own = pd.DataFrame(self.rows[self.rows["kind"] == label])
+        return own.sort_values(by="image", ignore_index=True)
 
     @property
     def n_images(self) -> int:
@@ -71,7 +72,7 @@ class SegmentationScores(Shown):
     @property
     def has_other(self) -> bool:
         """Whether some image has a second object that its text does not name."""
-        return bool(self.rows["other"].notna().any())
+        return not np.isnan(self.rows["other"].to_numpy(dtype=float)).all()
 
     @property
     def figures(self) -> dict[str, str]:
@@ -82,7 +83,8 @@ class SegmentationScores(Shown):
     def one_class(self) -> tuple[str, ...]:
         """Names of images whose scored mask is all object or all background: the object's AP leaves them out."""
         first = self.of(self.reference)
-        return tuple(first["name"][first["average_precision"].isna()])
+        alone = np.isnan(first["average_precision"].to_numpy(dtype=float))
+        return tuple(str(name) for name, one in zip(first["name"], alone, strict=True) if one)
 
     @property
     def unseen(self) -> float:
@@ -98,9 +100,17 @@ class SegmentationScores(Shown):
     def object_share(self) -> float:
         """The mean, over images that have an AP, of the part of scored pixels that are the object's."""
         first = self.of(self.reference)
-        inside = first["true_positive"] + first["false_negative"]
-        scored = inside + first["false_positive"] + first["true_negative"]
-        return float((inside / scored)[first["average_precision"].notna()].mean())
+        tp, fp, fn, tn, precision = (
+            first[name].to_numpy(dtype=float)
+            for name in ("true_positive", "false_positive", "false_negative", "true_negative", "average_precision")
+        )
+        known = ~np.isnan(precision)
+        inside, scored = (tp + fn)[known], (tp + fp + fn + tn)[known]
+        return float((inside / scored).mean()) if known.any() else float("nan")
+
+    def seconds(self, label: str) -> float:
+        """The mean time for an image, with the model's run."""
+        return float(self.of(label)["seconds"].to_numpy(dtype=float).mean())
 
     def best(self, figure: str) -> tuple[str, ...]:
         """The labels of the kinds with the greatest value: one, or several that have the same; none where it is NaN.
@@ -134,7 +144,7 @@ class SegmentationScores(Shown):
                     f"{figure}_difference_low": each.difference_low,
                     f"{figure}_difference_high": each.difference_high,
                 }
-            found.append({**row, "seconds": float(own["seconds"].mean())})
+            found.append({**row, "seconds": self.seconds(label)})
         return pd.DataFrame(found)
 
     def verdicts(self) -> list[str]:
@@ -162,8 +172,8 @@ class SegmentationScores(Shown):
     def _part(self, name: str) -> float:
         first = self.of(self.reference)
         counts = ("true_positive", "false_positive", "false_negative", "true_negative", "unseen", "void")
-        whole = sum(int(first[each].sum()) for each in counts)
-        return int(first[name].sum()) / whole if whole else float("nan")
+        pixels = {each: int(first[each].to_numpy(dtype=np.int64).sum()) for each in counts}
+        return pixels[name] / sum(pixels.values())
 
     def __repr__(self) -> str:
         ap = {label: f"{100 * found['average_precision'].value:.1f}" for label, found in self.estimates.items()}

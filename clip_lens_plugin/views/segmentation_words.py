@@ -71,7 +71,7 @@ def lines_of(scores: SegmentationScores) -> list[Line]:
         is_own, lead = label == scores.reference, own[LEADING]
         ends = [signed(100 * each, 1) for each in (lead.difference, lead.difference_low, lead.difference_high)]
         apart = ("", "") if is_own else (ends[0], f"{ends[1]} to {ends[2]}")
-        milliseconds = 1000 * float(scores.of(label)["seconds"].mean())
+        milliseconds = 1000 * scores.seconds(label)
         found.append(Line(label, title, is_own, cells, *apart, f"{milliseconds:.2g}"))
     return found
 

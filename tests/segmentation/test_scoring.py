@@ -140,6 +140,7 @@ def test_a_run_goes_on_from_what_was_kept(model: HookedCLIP, tmp_path) -> None:
     again = segmentation_scores(model, [bright()], images, overlays=0)
     columns = [name for name in again.rows if name != "seconds"]
     pd.testing.assert_frame_equal(found.rows[columns], again.rows[columns])
+    assert found.to_dataframe()["miou"].equals(again.to_dataframe()["miou"])
     with pytest.raises(ValueError, match=r"another run: methods, mode differ"):
         segmentation_scores(model, [bright(), seen_by(calls)], images, "squash", overlays=0, resume=path)
     (tmp_path / "notes.parquet").write_text("mine")

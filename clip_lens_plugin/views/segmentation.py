@@ -17,7 +17,15 @@ from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.map_stills import Backdrop
-from clip_lens_plugin.views.segmentation_words import LEADING, about, headings, lines_of, notes
+from clip_lens_plugin.views.segmentation_words import (
+    LEADING,
+    about,
+    headings,
+    lines_of,
+    notes,
+    precision_of,
+    shown_kinds,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,22 +60,6 @@ def segmentation_view(scores: SegmentationScores) -> View:
         return segmentation_figure(scores, shown)
 
     return View(f"Segmentation, {scores.model_name}", Markup(body), figure)
-
-
-def shown_kinds(scores: SegmentationScores) -> list[str]:
-    """One kind for each method: with the contrast where there is one."""
-    by_method: dict[str, str] = {}
-    for label in scores.kinds:
-        method = label.removesuffix(", contrast")
-        if label != method or method not in by_method:
-            by_method[method] = label
-    return list(by_method.values())
-
-
-def precision_of(scores: SegmentationScores, label: str, overlay: Overlay) -> float:
-    """The AP of the object of one map of one image."""
-    own = scores.of(label)
-    return float(own.loc[own["image"] == overlay.image, LEADING].iloc[0])
 
 
 def _row(scores: SegmentationScores, overlay: Overlay, behind: Backdrop, shown: list[str]) -> dict[str, Any]:

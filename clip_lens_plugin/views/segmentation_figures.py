@@ -14,8 +14,7 @@ from clip_lens_plugin.views.drawing.colours import ADDS
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, text_height, wrapped
 from clip_lens_plugin.views.map_figures import Cell, panel_in, show_map, show_photograph
-from clip_lens_plugin.views.segmentation import precision_of
-from clip_lens_plugin.views.segmentation_words import LEADING
+from clip_lens_plugin.views.segmentation_words import LEADING, precision_of
 
 NAMES, STEP = 2.1, 0.17
 """Inches for the names of kinds, and from one to the next."""

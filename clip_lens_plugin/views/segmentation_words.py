@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.plain_text import signed
+from clip_lens_plugin.segmentation.overlays import Overlay
 from clip_lens_plugin.segmentation.result import SegmentationScores, per_cent
 
 LEADING = "average_precision"
@@ -117,6 +118,22 @@ def notes(scores: SegmentationScores) -> list[str]:
             "once."
         )
     return found
+
+
+def shown_kinds(scores: SegmentationScores) -> list[str]:
+    """One kind for each method: with the contrast where there is one."""
+    by_method: dict[str, str] = {}
+    for label in scores.kinds:
+        method = label.removesuffix(", contrast")
+        if label != method or method not in by_method:
+            by_method[method] = label
+    return list(by_method.values())
+
+
+def precision_of(scores: SegmentationScores, label: str, overlay: Overlay) -> float:
+    """The AP of the object of one map of one image."""
+    own = scores.of(label)
+    return float(own.loc[own["image"] == overlay.image, LEADING].iloc[0])
 
 
 def _share(part: float) -> str:

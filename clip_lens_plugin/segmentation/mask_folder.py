@@ -101,8 +101,9 @@ class MaskFolder:
     @property
     def texts(self) -> Sequence[str]:
         """Every text once."""
-        given = sorted({each.text for each in self._found})
-        return given if self._by_value is None else list(dict.fromkeys(self._by_value.values()))
+        if self._by_value is None:
+            return sorted({each.text for each in self._found})
+        return list(dict.fromkeys(name for value, name in self._by_value.items() if value not in self._void))
 
     def __len__(self) -> int:
         return len(self._found)

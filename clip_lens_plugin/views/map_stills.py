@@ -14,6 +14,7 @@ from PIL import Image
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colours import ADDS, OPACITY, TAKES
+from clip_lens_plugin.views.drawing.crops import Box, hides_something
 from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 from clip_lens_plugin.views.drawing.numbers import signed, tick_label
 from clip_lens_plugin.views.map_words import ADDED, greatest, named_heads
@@ -30,32 +31,46 @@ class Backdrop:
         name: of its class.
         style: the style element, which a page needs once.
         shape, place: styles of the photograph's sides, and of the place of all patches on it.
+        faded: whether what lies in no patch is faded.
     """
 
     name: str
     style: Markup
     shape: str
     place: str
+    faded: bool = False
 
     @classmethod
-    def of(cls, picture: Image.Image, box: tuple[float, float, float, float]) -> Backdrop:
-        """Of a picture, and left, top, width and height of all patches together, as parts of it."""
+    def of(cls, picture: Image.Image, box: Box, fades: bool = False) -> Backdrop:
+        """Of a picture, and left, top, width and height of all patches together, as parts of it.
+
+        Args:
+            picture, box: the photograph, and where the patches lie on it.
+            fades: whether what lies in no patch is faded.
+        """
         photograph = picture_uri(picture.convert("L"), STILL_SIDE)
         name = "cl-s" + hashlib.sha256(photograph.encode()).hexdigest()[:8]
         left, top, width, height = (f"{100 * each:.2f}%" for each in box)
         style = Markup("<style>.{} {{ background: url({}) 0 0 / 100% 100%; }}</style>").format(name, photograph)
         place = f"left:{left};top:{top};width:{width};height:{height}"
-        return cls(name, style, f"aspect-ratio:{picture.width}/{picture.height}", place)
+        return cls(name, style, f"aspect-ratio:{picture.width}/{picture.height}", place, fades and hides_something(box))
 
     def under(self, relative: Float[np.ndarray, "rows columns"], described: str, over: str = "") -> Markup:
         """The photograph under a map of values from −1 to 1, and under markup that lies over both."""
         return Markup(
             '<div class="cl-photo {}" style="{}"><div class="cl-crop" style="{}"><img class="cl-map" alt="{}" src="{}">'
             "</div>{}</div>"
-        ).format(self.name, self.shape, self.place, described, png_uri(painted(relative)), Markup(over))
+        ).format(
+            f"{self.name} cl-unseen" if self.faded else self.name,
+            self.shape,
+            self.place,
+            described,
+            png_uri(painted(relative)),
+            Markup(over),
+        )
 
 
-def still_maps(maps: PatchTextMap, picture: Image.Image, box: tuple[float, float, float, float]) -> Markup:
+def still_maps(maps: PatchTextMap, picture: Image.Image, box: Box) -> Markup:
     """One image's maps side by side, all on one scale.
 
     Args:

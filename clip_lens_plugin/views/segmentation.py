@@ -41,7 +41,7 @@ def segmentation_view(scores: SegmentationScores) -> View:
         scores: of :func:`~clip_lens_plugin.segmentation_scores`.
     """
     shown = shown_kinds(scores)
-    backdrops = [Backdrop.of(each.picture, each.box) for each in scores.overlays]
+    backdrops = [Backdrop.of(each.picture, each.box, fades=True) for each in scores.overlays]
     body = TEMPLATES.get_template("segmentation.html.j2").render(
         about=about(scores),
         headings=headings(scores, scores.kinds[scores.reference]),

@@ -100,13 +100,13 @@ def notes(scores: SegmentationScores) -> list[str]:
     if scores.void > 0:
         found.append(f"{_share(scores.void)} of all pixels are left out because masks say nothing of them.")
     if scores.one_class:
-        told = few(scores.one_class)
+        n, told = len(scores.one_class), few(scores.one_class)
         found.append(
-            f"{len(scores.one_class):,} images whose mask is all object or all background count for everything but the "
-            f"AP of the object, which they do not have: {told}."
+            f"{n:,} image{'s' if n > 1 else ''} with a mask that is all object or all background have no AP of the "
+            f"object, and count for everything else: {told}."
         )
     found.append(
-        f"The AP of the object is the mean over images; a map at random has what part of the picture the object is, "
+        f"The AP of the object is the mean over images; a map at random has about the object's share of the picture, "
         f"{_share(scores.object_share)} here. The AP of both classes, which is the published one, puts the background "
         f"into the same list and saturates."
     )

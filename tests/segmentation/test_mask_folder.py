@@ -50,6 +50,7 @@ def test_each_named_value_of_a_mask_is_an_image_of_its_own(folder: Path) -> None
     assert not other.void.any()
     chosen = MaskFolder(folder, names=folder / "names.csv", void=[1, 7])
     assert [image.text for image in chosen] == ["dog", "dog"]
+    assert chosen.texts == ["dog", "emu"]  # what is left out is nothing to contrast with
     assert np.array_equal(chosen[1].void, VALUES["b"] == 7)
     named = folder / "all.csv"
     named.write_text("255: sky\n")

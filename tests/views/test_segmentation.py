@@ -50,7 +50,7 @@ def test_what_was_left_out_is_told(scores: SegmentationScores) -> None:
     told = " ".join(notes(scores))
     assert "were not seen by the model" in told
     assert "masks say nothing of them" in told
-    assert "1 images whose mask is all object" in told
+    assert "1 image with a mask that is all object" in told
     assert "whole" in told
     assert "chance is 50 %" in told
 
@@ -60,6 +60,7 @@ def test_a_page_holds_each_picture_once_and_texts_as_they_are(scores: Segmentati
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     assert NAME not in page
     assert page.count('class="cl-map"') == 3 * 2  # of "dark" the contrast alone
+    assert page.count(" cl-unseen") == 2  # the one that is wider than the crop
     assert page.count("image/jpeg") == 3 * 2  # in colour and as a background
     assert shown_kinds(scores) == ["dark, contrast", "bright"]
     assert "SegmentationScores(3 images of planted images" in repr(scores)

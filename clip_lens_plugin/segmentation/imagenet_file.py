@@ -23,6 +23,7 @@ from clip_lens_plugin.images.pictures import MOST_PIXELS, upright_rgb
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.labelling.wordnet import is_wordnet_id, text_of
 from clip_lens_plugin.segmentation.dataset import MaskedImage
+from clip_lens_plugin.segmentation.mask_files import read_id_names
 
 MOST_LETTERS = 1024
 """Of a name in the file."""
@@ -39,15 +40,20 @@ class ImageNetSegmentation:
             the first of WordNet's for others.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, names: str | Path | None = None) -> None:
         """Reads the names of all images.
+
+        Args:
+            path: of the file.
+            names: file with a WordNet id and a text on each line, for classes that are to be called otherwise.
 
         Raises:
             ModuleNotFoundError: a ValueError too, if h5py is not installed.
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not of the layout at the head of this file.
+            ValueError: if ``names`` is no such file, or the file is not of the layout at the head of this file.
         """
         self.path = Path(path)
+        called = {} if names is None else read_id_names(Path(names))
         with self._opened() as file:
             images, masks = (_of_file(file, f"value/{name}", self.path) for name in ("img", "gt"))
             if images.shape != masks.shape or images.ndim != 2 or images.shape[1] != 1 or not len(images):
@@ -65,7 +71,7 @@ class ImageNetSegmentation:
                 f"as n02085620; the first is {strange[0]!r:.60}."
             )
         self._names, self.ids = names, tuple(ids)
-        self._words = {each: text_of(each) for each in sorted(set(ids))}
+        self._words = {each: called.get(each) or text_of(each) for each in sorted(set(ids))}
 
     @property
     def title(self) -> str:

@@ -19,6 +19,8 @@ MASK_MODES = ("1", "L", "P", "I;16", "I")
 
 _VALUE_AND_NAME = re.compile(r"""\s*["']?(\d{1,5})["']?\s*[,;:\t]\s*["']?(.*?)["']?\s*""")
 
+_ID_AND_TEXT = re.compile(r"\s*(n\d{8})[\s,;:]+(\S.*?)\s*")
+
 
 def read_mask(path: Path) -> Integer[np.ndarray, "height width"]:
     """The value of each pixel; of a picture of two colours 0 and 1.
@@ -39,6 +41,27 @@ def read_mask(path: Path) -> Integer[np.ndarray, "height width"]:
         return values.astype(np.uint8) if values.dtype == bool else values
     except (UnreadableImageError, UnreachableError) as error:
         raise type(error)(f"The mask {path} cannot be used: {error}.") from error
+
+
+def read_id_names(path: Path) -> dict[str, str]:
+    """The text of each WordNet id, from lines of an id, a comma, a tab or a space, and a text.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a line is none of these, or an id occurs twice.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text_lines(path, "WordNet ids and texts"), start=1):
+        parts = _ID_AND_TEXT.fullmatch(line)
+        if parts is None and line.strip():
+            raise ValueError(
+                f"Line {number} of {path} is {line[:60]!r}, expected an id and its text: n02085620,chihuahua."
+            )
+        if parts is not None:
+            if parts[1] in found:
+                raise ValueError(f"{path} names {parts[1]} again on line {number}.")
+            found[parts[1]] = parts[2]
+    return found
 
 
 def read_value_names(path: Path) -> dict[int, str]:

@@ -57,6 +57,18 @@ def test_pictures_masks_and_words_are_those_of_the_file(tmp_path: Path, names: t
         assert np.array_equal(image.mask, mask.astype(bool))
 
 
+def test_classes_may_be_called_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("n02085620,a small dog\nn02012849 the bird, crane\n")
+    found = ImageNetSegmentation(written(tmp_path / "gtsegs_ijcv.mat"), tmp_path / "names.txt")
+    assert [image.text for image in found] == ["a small dog", "tench", "the bird, crane"]
+    (tmp_path / "names.txt").write_text("n02085620,a dog\nn02085620,a cat\n")
+    with pytest.raises(ValueError, match="names n02085620 again on line 2"):
+        ImageNetSegmentation(tmp_path / "gtsegs_ijcv.mat", tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_text("dog,n02085620\n")
+    with pytest.raises(ValueError, match="expected an id and its text"):
+        ImageNetSegmentation(tmp_path / "gtsegs_ijcv.mat", tmp_path / "names.txt")
+
+
 def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no file"):
         ImageNetSegmentation(tmp_path / "missing.mat")

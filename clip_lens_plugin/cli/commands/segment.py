@@ -39,7 +39,8 @@ def segment(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="The name of each value of a folder's masks, a line each: 17,cat. Each image is scored once for each.",
+            help="The name of each value of a folder's masks, a line each: 17,cat. Each image is scored once for each. "
+            "For FILE.mat, texts of WordNet ids: n02085620,chihuahua.",
         ),
     ] = None,
     texts: Annotated[
@@ -184,8 +185,10 @@ def _data_set(
     from clip_lens_plugin.segmentation.imagenet_file import ImageNetSegmentation
     from clip_lens_plugin.segmentation.mask_folder import MaskFolder
 
-    of_folder = [name for name, given in (("--names", names), ("--texts", texts), ("--void", void)) if given]
-    if of_folder and (masked is None or not masked.is_dir()):
+    is_folder = masked is not None and masked.is_dir()
+    of_folder = [name for name, given in (("--texts", texts), ("--void", void)) if given and not is_folder]
+    of_folder += ["--names"] if names is not None and masked is None else []
+    if of_folder:
         raise ValueError(f"{' and '.join(of_folder)} say what the masks of a folder mean, and no folder was given.")
     if masked is None:
         return DrawnObjects(limit or N_SCENES, objects or 1)
@@ -193,7 +196,10 @@ def _data_set(
         raise ValueError("--objects is for drawn scenes, and others were given.")
     if not masked.exists():
         raise FileNotFoundError(f"There is no folder or file {masked}.")
-    found = MaskFolder(masked, names=names, texts=texts, void=void) if masked.is_dir() else ImageNetSegmentation(masked)
+    if is_folder:
+        found: SegmentationDataset = MaskFolder(masked, names=names, texts=texts, void=void)
+    else:
+        found = ImageNetSegmentation(masked, names)
     return found if limit is None or limit >= len(found) else PartOfMasked(found, limit)
 
 

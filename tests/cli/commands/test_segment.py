@@ -60,6 +60,17 @@ def test_folders_by_texts_and_by_names_in_each_mode(tmp_path, run, folder):
     assert "3 photographs of data, 2 of 3" in made.stderr
 
 
+def test_the_file_of_imagenet_segmentation(tmp_path, run):
+    pytest.importorskip("h5py")
+    from tests.segmentation.test_imagenet_file import written
+
+    (tmp_path / "names.txt").write_text("n02085620,red circle\n")
+    where = (written(tmp_path / "gtsegs_ijcv.mat"), "--names", tmp_path / "names.txt", "--limit", 2)
+    made = run("segment", *where, "--methods", "random", "--html", tmp_path / "a.html", "--csv", tmp_path / "a.csv")
+    assert made.exit_code == 0, made.stderr
+    assert pd.read_csv(tmp_path / "a-images.csv")["text"].tolist() == ["red circle", "tench"]
+
+
 def test_an_interrupted_run_goes_on(tmp_path, run):
     wanted = ("--limit", 2, "--methods", "random", "--html", tmp_path / "a.html", "--resume", tmp_path / "kept.parquet")
     assert run("segment", *wanted).exit_code == 0
@@ -72,6 +83,7 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, refused, folder):
     out = ("--html", tmp_path / "a.html")
     assert "method must be 'patch_text'" in refused("segment", "--methods", "patchtext", *out)
     assert "say what the masks of a folder mean" in refused("segment", "--names", tmp_path / "names.csv", *out)
+    assert "--void say what" in refused("segment", tmp_path / "texts.csv", "--void", 3, *out)
     assert "There is no folder or file" in refused("segment", tmp_path / "none.mat", *out)
     assert "--texts texts.csv" in refused("segment", folder, *out)
     assert "--objects is for drawn scenes" in refused("segment", folder, "--objects", 2, *out)

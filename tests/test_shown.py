@@ -24,6 +24,7 @@ from clip_lens_plugin import (  # fmt: skip
     patch_heads,
     patch_text_map,
     saliency_map,
+    segmentation_scores,
     sparse_text,
     text_span,
     upstream,
@@ -34,6 +35,7 @@ from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.retrieval import extreme_images, nearest_images, strongest_neurons
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
+from clip_lens_plugin.segmentation import DrawnObjects
 from clip_lens_plugin.shown import INLINE, VIEWS, ResultTable
 from clip_lens_plugin.views import View
 from clip_lens_plugin.zero_shot.by_names import classifier_by_names
@@ -54,6 +56,7 @@ def results(tmp_path_factory):
         patch_text_map(model, PICTURES[:2], TEXTS[:2]),
         head_text_scores(model, PICTURES[0], TEXTS[0]),
         saliency_map(model, PICTURES[0], TEXTS[0], "maskclip", against=TEXTS),
+        segmentation_scores(model, ["patch_text", "random"], DrawnObjects(3), overlays=1),
         spans,
         spans[5, 1],
         interaction(model, PICTURES[:1], TEXTS[:2]),

@@ -16,11 +16,14 @@ from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, Sheet, lin
 from clip_lens_plugin.views.map_figures import Cell, panel_in, show_map, show_photograph
 from clip_lens_plugin.views.segmentation_words import LEADING, precision_of
 
-NAMES, STEP = 2.1, 0.17
+NAMES, STEP = 2.1, 0.15
 """Inches for the names of kinds, and from one to the next."""
 
-MOST_IMAGES, ACROSS = 3, 7
-"""Images whose maps are drawn, and maps beside a photograph; more go on in the next line."""
+ACROSS, MOST_LINES = 7, 3
+"""Maps beside a photograph, of which more go on in the next line; and lines, after which the page has the rest."""
+
+HIGHEST = 9.9
+"""Inches; no more images are drawn than fit, but one at least."""
 
 GAP = 0.06
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -37,12 +40,14 @@ def segmentation_figure(scores: SegmentationScores, shown: Sequence[str]) -> Fig
         scores: of :func:`~clip_lens_plugin.segmentation_scores`.
         shown: labels of the kinds whose maps are drawn.
     """
-    overlays, lines = scores.overlays[:MOST_IMAGES], -(-len(shown) // ACROSS)
+    shown = shown[: MOST_LINES * ACROSS]
+    lines = -(-len(shown) // ACROSS)
     panel = (PAGE - 2 * MARGIN - GAP * ACROSS) / (ACROSS + 1)
     titles = [wrapped(scores.kinds[label], panel, SMALL, 4) for label in shown]
     above = max((text_height(title, SMALL) for title in titles), default=0.0) + 0.04
     band = above + panel + line_height(SMALL) + 0.06
     top = MARGIN + STEP * len(scores.kinds) + 0.55
+    overlays = scores.overlays[: max(1, int((HIGHEST - MARGIN - top) / (lines * band)))]
     sheet = Sheet(PAGE, top + len(overlays) * lines * band + MARGIN)
     _intervals(sheet, scores)
     for overlay in overlays:

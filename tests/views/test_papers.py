@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from PIL import Image
 
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
+from clip_lens_plugin.segmentation.overlays import Overlay
+from clip_lens_plugin.segmentation.result import SegmentationScores
 from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.drawing.figure_files import DPI
 from clip_lens_plugin.views.drawing.sheet import COLUMN, PAGE, SMALL
@@ -23,6 +25,7 @@ from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_fi
 from clip_lens_plugin.views.map_figures import maps_figure
 from clip_lens_plugin.views.part_figures import parts_figure
 from clip_lens_plugin.views.part_grids import Blocks, PartGrid, head_blocks, layer_blocks
+from clip_lens_plugin.views.segmentation_figures import segmentation_figure
 from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
 from clip_lens_plugin.views.word_figures import words_figure
 from clip_lens_plugin.views.word_maps import WordMap
@@ -117,6 +120,24 @@ def parts(rows: Blocks, columns: Blocks, *texts: str) -> Figure:
     return parts_figure(PartGrid(LONG, (LONG,), texts, cosine, values, *names, rows, columns, summed), title=LONG)
 
 
+def segmentation(titles: Sequence[str], n_images: int, other: float) -> Figure:
+    kinds = {f"kind {i}": title for i, title in enumerate(titles)}
+    rows = [
+        {
+            **{"image": i, "name": LONG, "text": WIDE, "group": str(i), "kind": label, "method": label},
+            **{"contrast": False, "true_positive": 3, "false_positive": i, "false_negative": 2, "true_negative": 9},
+            **{"unseen": 0, "void": 0, "average_precision": 1 - i / 9, "both_classes_precision": 0.5},
+            **{"named": i / 9, "other": other, "seconds": 0.1},
+        }
+        for i in range(6)
+        for label in kinds
+    ]
+    mask, maps = np.eye(100, 150) > 0, dict.fromkeys(kinds, np.linspace(-1, 1, 16).reshape(4, 4))
+    shown = [Overlay(i, LONG, WIDE, PHOTO, mask, (0.2, 0.0, 0.6, 1.0), maps) for i in range(n_images)]
+    found = SegmentationScores(pd.DataFrame(rows), kinds, "kind 0", "original", LONG, LONG, overlays=tuple(shown))
+    return segmentation_figure(found, list(kinds))
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "layers of a small model": lambda: layer_figure(layers(4)),
     "layers of a large model": lambda: layer_figure(layers(48)),
@@ -147,6 +168,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "attention of many heads": lambda: rows_of_attention(8),
     "class rows": lambda: all_class_rows_figure(torch.full((24, 16, 5), 0.05), PHOTO, (2, 2)),
     "class rows of a small model": lambda: all_class_rows_figure(torch.full((3, 2, 17), 0.05), PHOTO, (4, 4)),
+    "segmentation": lambda: segmentation([LONG, WIDE, "$x"], 6, np.nan),
+    "segmentation by many methods": lambda: segmentation([LONG, WIDE] * 12, 6, 0.3),
+    "segmentation without maps": lambda: segmentation(["LeGrad"], 0, 0.3),
     "gallery": lambda: gallery(PICTURES),
     "gallery of names": lambda: gallery(None),
     "two neighbours": lambda: neighbours(2),

@@ -88,7 +88,7 @@ def segment(
     ] = None,
     objects: Annotated[
         int | None,
-        typer.Option(min=1, max=2, metavar="N", show_default=False, help="Of a drawn scene: 1 or 2; 1 if not given."),
+        typer.Option(metavar="N", show_default=False, help="Of a drawn scene: 1 or 2; 1 if not given."),
     ] = None,
     limit: Annotated[
         int | None,
@@ -191,7 +191,7 @@ def _data_set(
     if of_folder:
         raise ValueError(f"{' and '.join(of_folder)} say what the masks of a folder mean, and no folder was given.")
     if masked is None:
-        return DrawnObjects(limit or N_SCENES, objects or 1)
+        return DrawnObjects(limit or N_SCENES, 1 if objects is None else objects)
     if objects is not None:
         raise ValueError("--objects is for drawn scenes, and others were given.")
     if not masked.exists():

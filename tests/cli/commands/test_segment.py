@@ -88,5 +88,6 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, refused, folder):
     assert "--texts texts.csv" in refused("segment", folder, *out)
     assert "--objects is for drawn scenes" in refused("segment", folder, "--objects", 2, *out)
     assert "no HDF5 file" in refused("segment", tmp_path / "texts.csv", *out)
+    assert "1 or 2 objects, got 0" in refused("segment", "--objects", 0, *out)
     assert "--csv must end in .csv" in refused("segment", "--csv", tmp_path / "a.xlsx", *out)
     assert "--html must end in one of" in refused("segment", "--html", tmp_path / "a.txt")

@@ -13,8 +13,8 @@ from torch import Tensor
 from clip_lens_plugin.datasets.image_folder import evenly_spaced
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.segmentation.dataset import SegmentationDataset
 from clip_lens_plugin.segmentation.kinds import Kind
+from clip_lens_plugin.segmentation.masked.dataset import SegmentationDataset
 from clip_lens_plugin.segmentation.plane import Plane, Planes
 from clip_lens_plugin.segmentation.running import maps_of, pixels_of
 from clip_lens_plugin.segmentation.text_targets import TextTargets
@@ -87,7 +87,10 @@ def _scored_picture(plane: Plane, pixels: Float[Tensor, "1 3 height width"], mod
     height, width = plane.mask.shape
     if plane.picture.size == (width, height):
         return plane.picture
-    return shown_pictures(pixels, model.preprocess)[0]
+    try:
+        return shown_pictures(pixels, model.preprocess)[0]
+    except ValueError:  # What the preprocessing does to colours is not known, and scores are not to be lost for it.
+        return Image.new("RGB", (width, height), "grey")
 
 
 def _small(

@@ -26,7 +26,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.segmentation.dataset import MaskedImage
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
 from clip_lens_plugin.segmentation.scores import ImageScores, image_scores
 
 Mode = Literal["original", "paper", "squash"]

@@ -14,9 +14,9 @@ from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.interventions import refuse_left_hooks
-from clip_lens_plugin.segmentation.dataset import MaskedImage, SegmentationDataset
 from clip_lens_plugin.segmentation.kept import KeptRows, Row, model_plan
 from clip_lens_plugin.segmentation.kinds import Contrast, Kind, kinds_of, reference_of
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage, SegmentationDataset
 from clip_lens_plugin.segmentation.overlays import overlays_of
 from clip_lens_plugin.segmentation.plane import Mode, Planes
 from clip_lens_plugin.segmentation.result import SegmentationScores
@@ -65,12 +65,18 @@ def segmentation_scores(
         on_progress: called with (images done, images in all) after each batch.
 
     Raises:
-        ValueError: if a method, a mode or a contrast is unknown, the data set is empty, a number is too small, hooks
-            were left on the model, a map is not finite, or ``resume`` is of another run.
+        ValueError: if a method, a mode or a contrast is unknown, the data set is none or empty, a number is too small,
+            hooks were left on the model, a map is not finite, or ``resume`` is of another run.
         UnreadableImageError: a ValueError, if a picture or a mask cannot be used; the message names it.
     """
     refuse_left_hooks(model, "segmentation_scores is of the model as it is")
     batch_size, n_shown = checked_number("batch_size", batch_size), checked_number("overlays", overlays, least=0)
+    if not isinstance(dataset, SegmentationDataset):
+        raise ValueError(
+            f"dataset must be images with masks, such as MaskFolder('photos', names='names.csv'), "
+            f"ImageNetSegmentation('gtsegs_ijcv.mat') or DrawnObjects(200), all of clip_lens_plugin.segmentation; got "
+            f"{dataset!r:.60}."
+        )
     seed, n = checked_number("seed", seed, least=0), len(dataset)
     if n == 0:
         raise ValueError("The data set holds no image.")

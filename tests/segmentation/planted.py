@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from clip_lens_plugin.saliency.methods import SaliencyMethod
-from clip_lens_plugin.segmentation.dataset import MaskedImage
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
 
 
 @dataclass(frozen=True)

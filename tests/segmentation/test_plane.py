@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.segmentation.dataset import MaskedImage
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
 from clip_lens_plugin.segmentation.plane import Planes
 from tests.segmentation.planted import masked
 

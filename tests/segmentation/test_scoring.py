@@ -149,6 +149,26 @@ def test_a_run_goes_on_from_what_was_kept(model: HookedCLIP, tmp_path) -> None:
     assert (tmp_path / "notes.parquet").read_text() == "mine"
 
 
+def test_maps_of_the_papers_way_are_shown_on_what_the_model_sees(
+    model: HookedCLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = Planted([masked("wide", "a", (40, 0, 56, 16), (112, 56)), *IMAGES.images])
+    shown = segmentation_scores(model, [bright()], wide, "paper", overlays=1).overlays[0]
+    assert shown.picture.size == (56, 56)
+    assert shown.mask.sum() == 8 * 16  # squashed, and so beside the bright box
+    seen = np.asarray(shown.picture)[..., 0] > 200
+    assert seen[:16, 12:28].all()
+    assert shown.mask[:16, 20:28].all()
+    monkeypatch.setattr(
+        model,
+        "preprocess",
+        lambda picture: torch.from_numpy(np.array(picture.resize((56, 56)))).permute(2, 0, 1) / 255,
+    )
+    plain = segmentation_scores(model, [bright()], wide, "paper", overlays=1)
+    assert plain.n_images == 4
+    assert np.asarray(plain.overlays[0].picture).std() == 0
+
+
 def test_mistakes_are_refused_before_or_by_name(model: HookedCLIP, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match="broken on image 0, 'a': the map holds NaN"):
@@ -168,6 +188,8 @@ def test_mistakes_are_refused_before_or_by_name(model: HookedCLIP, monkeypatch: 
         segmentation_scores(model, "patch_text", Planted(IMAGES.images[:1]), contrast="with")
     with pytest.raises(ValueError, match="holds no image"):
         segmentation_scores(model, "random", Planted([]))
+    with pytest.raises(ValueError, match=r"MaskFolder\('photos', names='names.csv'\).*got 'photos'"):
+        segmentation_scores(model, "random", "photos")
     with pytest.raises(ValueError, match="batch_size must be"):
         segmentation_scores(model, "random", IMAGES, batch_size=0)
     with (

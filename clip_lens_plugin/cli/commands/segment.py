@@ -16,7 +16,7 @@ from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.segmentation.dataset import SegmentationDataset
+    from clip_lens_plugin.segmentation.masked.dataset import SegmentationDataset
     from clip_lens_plugin.segmentation.result import SegmentationScores
 
 N_SCENES = 200
@@ -127,7 +127,9 @@ def segment(
     kept = "nothing was written" if resume is None else f"scores are kept in {resume}: run the same command again"
     with one_line_ends(console, lambda notes: kept):
         page = free_place(None if masked is None else str(masked), "segmentation", ".html") if html is None else html
-        refuse_address("--html", page)
+        for name, given in (("--html", page), ("--csv", csv), ("--resume", resume)):
+            if given is not None:
+                refuse_address(name, given)
         with starting(console):
             from clip_lens_plugin.cli.bars import Bars
             from clip_lens_plugin.cli.chosen import ChosenModel
@@ -180,10 +182,10 @@ def _data_set(
     objects: int | None,
     limit: int | None,
 ) -> SegmentationDataset:
-    from clip_lens_plugin.segmentation.dataset import PartOfMasked
-    from clip_lens_plugin.segmentation.drawn import DrawnObjects
-    from clip_lens_plugin.segmentation.imagenet_file import ImageNetSegmentation
-    from clip_lens_plugin.segmentation.mask_folder import MaskFolder
+    from clip_lens_plugin.segmentation.masked.dataset import PartOfMasked
+    from clip_lens_plugin.segmentation.masked.drawn import DrawnObjects
+    from clip_lens_plugin.segmentation.masked.imagenet_file import ImageNetSegmentation
+    from clip_lens_plugin.segmentation.masked.mask_folder import MaskFolder
 
     is_folder = masked is not None and masked.is_dir()
     of_folder = [name for name, given in (("--texts", texts), ("--void", void)) if given and not is_folder]

@@ -62,7 +62,7 @@ def test_folders_by_texts_and_by_names_in_each_mode(tmp_path, run, folder):
 
 def test_the_file_of_imagenet_segmentation(tmp_path, run):
     pytest.importorskip("h5py")
-    from tests.segmentation.test_imagenet_file import written
+    from tests.segmentation.masked.test_imagenet_file import written
 
     (tmp_path / "names.txt").write_text("n02085620,red circle\n")
     where = (written(tmp_path / "gtsegs_ijcv.mat"), "--names", tmp_path / "names.txt", "--limit", 2)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clip_lens_plugin.segmentation import MaskFolder
-from clip_lens_plugin.segmentation.mask_files import read_mask, read_value_names
+from clip_lens_plugin.segmentation.masked.mask_files import read_mask, read_value_names
 
 VALUES = {
     "a": np.array([[0, 1, 1, 255], [0, 2, 2, 0]], dtype=np.uint8),

@@ -14,7 +14,7 @@ from clip_lens_plugin.scenes.attributes import ATTRIBUTES, Scene, sample_pairs, 
 from clip_lens_plugin.scenes.captions import caption
 from clip_lens_plugin.scenes.drawing import draw, draw_together, shape_mask
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
-from clip_lens_plugin.segmentation.dataset import MaskedImage
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
 
 
 class DrawnObjects:

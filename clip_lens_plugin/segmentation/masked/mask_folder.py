@@ -18,8 +18,8 @@ from clip_lens_plugin.images.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.labelling.table import read_table
 from clip_lens_plugin.labelling.wordnet import text_of
-from clip_lens_plugin.segmentation.dataset import MaskedImage
-from clip_lens_plugin.segmentation.mask_files import read_mask, read_value_names
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
+from clip_lens_plugin.segmentation.masked.mask_files import read_mask, read_value_names
 
 IMAGES, MASKS = "images", "masks"
 VOID = 255

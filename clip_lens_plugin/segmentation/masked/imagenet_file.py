@@ -22,8 +22,8 @@ from clip_lens_plugin.files.given import refuse_not_regular
 from clip_lens_plugin.images.pictures import MOST_PIXELS, upright_rgb
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.labelling.wordnet import is_wordnet_id, text_of
-from clip_lens_plugin.segmentation.dataset import MaskedImage
-from clip_lens_plugin.segmentation.mask_files import read_id_names
+from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
+from clip_lens_plugin.segmentation.masked.mask_files import read_id_names
 
 MOST_LETTERS = 1024
 """Of a name in the file."""

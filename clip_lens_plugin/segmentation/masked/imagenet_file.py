@@ -62,15 +62,15 @@ class ImageNetSegmentation:
                     f"(n, 1) of both: it is not ImageNet-Segmentation's gtsegs_ijcv.mat."
                 )
             n = len(images)
-            names = self._letters(file, "id", n) or [f"image {i}" for i in range(n)]
-            ids = self._letters(file, "target", n) or [name.split("_")[0] for name in names]
+            of_images = self._letters(file, "id", n) or [f"image {i}" for i in range(n)]
+            ids = self._letters(file, "target", n) or [name.split("_")[0] for name in of_images]
         strange = [each for each in ids if not is_wordnet_id(each)]
         if strange:
             raise ValueError(
                 f"{self.path} gives {len(strange):,} of {n:,} images no WordNet id in /value/target or /value/id, such "
                 f"as n02085620; the first is {strange[0]!r:.60}."
             )
-        self._names, self.ids = names, tuple(ids)
+        self._names, self.ids = of_images, tuple(ids)
         self._words = {each: called.get(each) or text_of(each) for each in sorted(set(ids))}
 
     @property

@@ -18,4 +18,5 @@ def random(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Floa
 
 def _noise(image: Float[Tensor, "3 height width"], grid_size: tuple[int, int]) -> Float[Tensor, "rows columns"]:
     pixels = image.detach().to("cpu", torch.float32).contiguous()
-    return torch.randn(grid_size, generator=torch.Generator().manual_seed(zlib.crc32(pixels.numpy().tobytes())))
+    seeded = torch.Generator("cpu").manual_seed(zlib.crc32(pixels.numpy().tobytes()))
+    return torch.randn(grid_size, generator=seeded, device="cpu")

@@ -41,7 +41,7 @@ def maps_of(
     start = perf_counter()
     if kind.contrast:
         parts = targets.others(texts)
-        order = torch.tensor([i for at, _ in parts for i in at])
+        order = torch.tensor([i for at, _ in parts for i in at], device="cpu")
         found = torch.cat(
             [
                 kind.method.maps(model, pixels[at], targets.targets([texts[i] for i in at]), against).detach()

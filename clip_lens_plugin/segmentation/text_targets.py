@@ -69,4 +69,6 @@ class TextTargets:
             at, found = parts.setdefault(len(chosen), ([], []))
             at.append(i)
             found.append(chosen)
-        return [(at, self.embeddings[torch.tensor(found)]) for at, found in parts.values()]
+        return [
+            (at, self.embeddings[torch.tensor(found, device=self.embeddings.device)]) for at, found in parts.values()
+        ]

@@ -330,7 +330,7 @@ def sums_by_class(
 
 
 def distances_of_classes(
-    sums: Float[Tensor, "c k"], counts: Int[Tensor, " c"], form: Float[Tensor, "k k"]
+    sums: Float[Tensor, "c k"], counts: Float[Tensor, " c"], form: Float[Tensor, "k k"]
 ) -> Float[Tensor, " c"]:
     """``‖(ȳ_c − ȳ) M‖²``: how far, squared, the mean contribution of each class is from that of all images.
 
@@ -344,18 +344,19 @@ def distances_of_classes(
 
 
 def shares_of_classes(
-    distances: Float[Tensor, " c"], counts: Int[Tensor, " c"], variance: Float[Tensor, ""]
-) -> Float[Tensor, " c"]:
+    distances: Float[Tensor, "c *heads"], counts: Float[Tensor, " c"], variance: Float[Tensor, "*heads"]
+) -> Float[Tensor, "c *heads"]:
     """``n_c ‖(ȳ_c − ȳ) M‖² / Σ_b ‖(y_b − ȳ) M‖²``: each class's part of η², the share of a head's variance by classes.
 
     Their sum is η² = between / total. With labels permuted, the mean of a class's part is (1 − n_c / n) / (n − 1), and
     that of η² over all permutations is (C − 1) / (n − 1), whatever the data.
 
     Args:
-        distances: :func:`distances_of_classes`.
-        variance: of the contribution over all images, over n.
+        distances: :func:`distances_of_classes` of each head.
+        counts: images of each class.
+        variance: of each head's contribution over all images, over n.
     """
-    return counts * distances / (counts.sum() * variance)
+    return counts.reshape(-1, *(1 for _ in variance.shape)) * distances / (counts.sum() * variance)
 
 
 def moment_in(frame: Float[Tensor, "k r"], moment: Float[Tensor, "k k"]) -> Float[Tensor, "r r"]:

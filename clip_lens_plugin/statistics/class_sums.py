@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.files.saved_sums import SavedSums
 from clip_lens_plugin.statistics.moments import WORDS, Moments
 
@@ -92,28 +92,6 @@ class ClassSums(SavedSums):
         sum_embedding = sum_y.new_zeros(n_classes, c.embedding.shape[-1])
         counts = torch.zeros(n_classes, dtype=torch.int64, device="cpu")
         return cls(counts, sum_y, sum_embedding, c.unit, c.constants, tuple(layers))
-
-    @classmethod
-    def of(cls, data: Data, labels: Int[Tensor, " n"], n_classes: int, layers: Sequence[int]) -> ClassSums:
-        """Of all rows of data, read block by block, in cosine units.
-
-        Args:
-            data: contributions, or a store with rows.
-            labels: the class of each row, -1 where unknown.
-            n_classes: that labels may name.
-            layers: that are kept, in increasing order.
-
-        Raises:
-            ValueError: if there is no row, or a hook on ``hook_result`` moved a head out of its own span.
-        """
-        found: ClassSums | None = None
-        for rows in data.blocks():
-            own = data.select(rows).normalized()
-            found = cls.none(own, n_classes, layers) if found is None else found
-            found = found.absorb([own], labels[rows.start : rows.stop].tolist())
-        if found is None:
-            raise ValueError("There are no sums of no images.")
-        return found
 
     def absorb(self, batches: Sequence[Contributions], labels: Sequence[int]) -> ClassSums:
         """These sums with images added in place: ``self`` shares them and is not to be used any more.

@@ -113,7 +113,7 @@ class _Found:
         self, readout: Readout, sums: ClassSums, moments: Moments, present: Int[Tensor, " c"], names: Sequence[str]
     ) -> None:
         self._readout, self._sums, self._moments = readout, sums, moments.to(torch.device("cpu"))
-        self._present, self._names = present, names
+        self._present, self._names = present, tuple(names)
         self._counts = sums.counts[present].double()
         self._sum_y = sums.sum_y.cpu()[present]
         self._n_heads = self._sum_y.shape[2]

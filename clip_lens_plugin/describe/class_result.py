@@ -154,8 +154,8 @@ class ClassHeads(Shown):
     def __repr__(self) -> str:
         best = self.to_dataframe().sort_values("eta_squared", ascending=False).head(MOST_NAMED)
         told = [
-            f"L{row.layer}H{row.head} {row.eta_squared:.2f} (chance {row.chance:.2f}): {row.classes}"
-            for row in best.itertuples()
+            f"L{row['layer']}H{row['head']} {row['eta_squared']:.2f} (chance {row['chance']:.2f}): {row['classes']}"
+            for row in best.to_dict("records")
         ]
         return f"ClassHeads({len(self.classes):,} classes, {self.n:,} images; {' | '.join(told)})"
 

@@ -1,4 +1,4 @@
-"""How much of each head the classes explain, as layers by heads; the classes of the first heads, the heads of classes."""
+"""How much of each head the classes explain, as layers by heads, with the classes of heads and the heads of classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.describe.class_result import ClassHeads
+from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.views.charts import records, value_grid
 from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.drawing.view import View, static
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "How much of each head the classes explain"
+LABEL = "Share of each head's variance that the classes explain"
 MOST_HEADS, MOST_CLASSES, CLASSES_OF_HEAD = 20, 40, 5
 
 
 def class_heads_view(found: ClassHeads, count: int = MOST_HEADS) -> View:
-    """Layers by heads, coloured by η²; beside chance, the classes that the first heads tell apart, and heads of classes.
+    """Layers by heads, coloured by η²; the first heads beside chance, with the classes that they tell apart.
 
     Args:
         found: see :func:`~clip_lens_plugin.class_heads`.
@@ -38,9 +40,7 @@ def class_heads_view(found: ClassHeads, count: int = MOST_HEADS) -> View:
 
         return class_heads_figure(found)
 
-    described = (
-        "Share of each head's variance that the classes explain, layers by heads; the table below has the numbers"
-    )
+    described = f"{LABEL}, layers by heads; the table below has the numbers"
     body = class_words(found) + static(figure, described) + class_tables(found, count)
     return View(TITLE, body, figure)
 
@@ -55,9 +55,7 @@ def class_section(found: ClassHeads) -> Markup:
     values = {
         (layer, head): 100 * value for layer, row in enumerate(found.grid().tolist()) for head, value in enumerate(row)
     }
-    grid = value_grid(
-        values, "Share of each head's variance that the classes explain, in per cent", "{:.1f} %", "{:.0f}"
-    )
+    grid = value_grid(values, f"{LABEL}, in per cent", "{:.1f} %", "{:.0f}")
     return class_words(found) + grid + class_tables(found)
 
 
@@ -65,14 +63,10 @@ def class_words(found: ClassHeads) -> Markup:
     """How many images and classes, and what stands for chance."""
     left = f"; {found.n_unlabelled:,} images without a label are left out" if found.n_unlabelled else ""
     some = "" if len(found.layers) == found.n_layers else f" Layers {found.layers[0]} to {found.layers[-1]} alone."
-    empty = (
-        f" No image of {len(found.empty):,} more: {', '.join(found.empty[:3])}{_more(found.empty)}."
-        if found.empty
-        else ""
-    )
+    empty = f" No image of {few(found.empty, 3)}." if found.empty else ""
     return Markup(
-        '<p class="cl-soft">The share of the variance of a head\'s contribution that lies between the means of {} classes, '
-        "over {} images{}.{}{} Chance is {}.</p>"
+        '<p class="cl-soft">The share of the variance of a head\'s contribution that lies between the means of {} '
+        "classes, over {} images{}.{}{} Chance is {}.</p>"
     ).format(f"{len(found.classes):,}", f"{found.n:,}", left, some, empty, found.chance_told)
 
 
@@ -113,10 +107,6 @@ def _told(found: ClassHeads, layer: int, head: int) -> str:
         return ", ".join(f"{row['class']} ({100 * row['share']:.1f})" for row in rows)
     places = places_for(max(abs(row["towards"]) for row in rows))
     return ", ".join(f"{row['class']} ({signed(row['towards'], places)})" for row in rows)
-
-
-def _more(names: tuple[str, ...]) -> str:
-    return " ..." if len(names) > 3 else ""
 
 
 def _refuse_constant(found: ClassHeads) -> None:

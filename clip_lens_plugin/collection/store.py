@@ -39,6 +39,7 @@ from clip_lens_plugin.collection.errors import (
     CollectionNotFoundError,
     SkippedWarning,
 )
+from clip_lens_plugin.collection.finished import read_finished
 from clip_lens_plugin.collection.own_model import own_model, refuse_out_of_reach
 from clip_lens_plugin.collection.parts_and_classes import parts_of_rows, without_class_sums
 from clip_lens_plugin.collection.place import Place
@@ -217,12 +218,10 @@ class ContributionStore(Data):
     def kept(self, statistic: type[T]) -> T | None:
         """:attr:`moments`, :attr:`sums` or :attr:`class_sums`, taken before rows were rounded; None for other types.
 
-        Raises:
-            ValueError: if class sums are asked for, and there are neither these nor rows to take them of.
+        None too for class sums where none were kept, but rows.
         """
-        found = {Moments: "moments", ComponentSums: "sums"}.get(statistic)
-        if statistic is ClassSums and (self.plan.class_sums is not None or not self.has_rows):
-            found = "class_sums"
+        found = {Moments: "moments", ComponentSums: "sums", ClassSums: "class_sums"}.get(statistic)
+        found = None if statistic is ClassSums and self.plan.class_sums is None and self.has_rows else found
         return None if found is None else getattr(self, found)
 
     def greatest_error(self) -> float:

@@ -154,7 +154,7 @@ class ClassSums(SavedSums):
         n = int(self.counts.sum())
         if moments.n != n + self.n_unlabelled:
             raise ValueError(
-                f"Sums over classes of {n + self.n_unlabelled} images need their moments, got {moments!r}."
+                f"Class sums of {n + self.n_unlabelled} images need the moments of these, got {moments!r}."
             )
         for layer in self.layers:
             moments.refuse_left_out(layer)

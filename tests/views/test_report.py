@@ -128,11 +128,12 @@ def test_the_foot_says_what_a_colleague_needs_to_make_it_again(page):
 
 def test_sections_without_content_are_left_out(report):
     about = replace(report.provenance, n_skipped=0)
-    empty = {"ablation": report.ablation.iloc[:0], "skipped": report.skipped.iloc[:0]}
+    empty = {"ablation": report.ablation.iloc[:0], "skipped": report.skipped.iloc[:0], "explained": ()}
     fields = {**vars(report), **empty, "provenance": about}
     page = render(Report(**fields))
     assert 'id="ablation"' not in page
     assert 'id="skipped"' not in page
+    assert 'id="classes"' not in page
     assert "ablation.parquet" not in page
     assert "skipped.parquet" not in page
 

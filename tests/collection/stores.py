@@ -105,6 +105,10 @@ def everything(store: Any) -> dict[str, Any]:
     """All that a store gives, for comparison; it reads every file."""
     found: dict[str, Any] = {f"moments.{name}": each for name, each in store.moments.to_tensors().items()}
     found |= {f"sums.{name}": each for name, each in store.sums.to_tensors().items()}
+    for part, moments in enumerate(store.part_moments if store.plan.parts else ()):
+        found |= {f"parts.{part}.{name}": each for name, each in moments.to_tensors().items()}
+    if store.plan.class_sums is not None:
+        found |= {f"class_sums.{name}": each for name, each in store.class_sums.to_tensors().items()}
     found |= {"skipped": store.skipped, "error": store.completeness_error, "verified": str(store.verified)}
     found |= {"classes": store.classes, "dataset": store.plan.dataset, "plan": store.plan.to_bytes()}
     if store.has_rows:

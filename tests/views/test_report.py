@@ -94,7 +94,7 @@ def test_links_lead_to_what_exists(page):
 def test_everything_but_the_answers_is_folded_and_needs_no_script_to_open(page):
     folds = re.findall(r'<details class="fold"[^>]*><summary><h2>(.*?)</h2></summary>', page)
     assert "Patch-text maps" in folds
-    assert len(folds) == page.count('<details class="fold">') == 7
+    assert len(folds) == page.count('<details class="fold">') == 8
     before = page.partition('<details class="fold">')[0]
     assert "The clearest heads" in before
     assert "Which layers and heads matter" in before

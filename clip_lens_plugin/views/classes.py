@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TITLE = "How much of each head the classes explain"
 LABEL = "Share of each head's variance that the classes explain"
-MOST_HEADS, MOST_CLASSES, CLASSES_OF_HEAD = 20, 40, 5
+MOST_HEADS, MOST_CLASSES, CLASSES_OF_HEAD = 10, 40, 3
 
 
 def class_heads_view(found: ClassHeads, count: int = MOST_HEADS) -> View:
@@ -79,16 +79,15 @@ def class_tables(found: ClassHeads, count: int = MOST_HEADS) -> Markup:
             f"{row['layer']:.0f}",
             f"{row['head']:.0f}",
             f"{100 * row['eta_squared']:.1f}",
-            f"{100 * row['chance']:.1f}",
-            *((f"{100 * row['chance_most']:.1f}",) if found.permutations else ()),
+            f"{100 * row['chance']:.1f}" + (f" ({100 * row['chance_most']:.1f})" if found.permutations else ""),
             f"{row['total_variance']:.1e}",
             _told(found, int(row["layer"]), int(row["head"])),
         )
         for row in best
     ]
-    most = ("greatest by chance (%)",) if found.permutations else ()
+    chance = "chance, and the greatest (%)" if found.permutations else "chance (%)"
     how = "class (share, %)" if found.towards is None else "class (towards its text, cosine)"
-    header = ("layer", "head", "explained (%)", "chance (%)", *most, "variance (cosine²)", how)
+    header = ("layer", "head", "explained (%)", chance, "variance (cosine²)", how)
     heads = Markup("<details open><summary>The {} heads that the classes explain best</summary>{}</details>").format(
         len(rows), table(header, rows)
     )

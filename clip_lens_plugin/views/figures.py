@@ -237,10 +237,9 @@ def draw_grid(sheet: Sheet, top: float, grid: np.ndarray, label: str, places: in
         signed_values: whether values may be below zero; colours go from white at 0 up if not.
     """
     n_layers, n_heads = grid.shape
-    grid = np.nan_to_num(grid)
     wide, high = sheet.width - LEFT - MARGIN, _rows_height(grid)
     axes = sheet.axes(LEFT, top, wide, high)
-    limit = float(np.abs(grid).max(initial=0.0)) or 1.0
+    limit = float(np.nan_to_num(np.abs(grid)).max(initial=0.0)) or 1.0
     colours, least = (SIGNED, -limit) if signed_values else (WEIGHTS, 0.0)
     axes.imshow(grid, cmap=colours, vmin=least, vmax=limit, aspect="auto")
     numbered = np.argwhere(np.abs(grid) >= LEAST_NUMBERED * limit) if n_heads <= MOST_NUMBERED_HEADS else ()

@@ -35,7 +35,7 @@ def test_heads_stand_beside_chance_with_their_classes(class_heads):
 def test_the_grid_goes_from_white_up_and_leaves_out_what_is_not_known(class_heads):
     axes = class_heads_view(class_heads).figure().axes
     image = axes[0].images[0]
-    np.testing.assert_allclose(image.get_array(), [[0, 0], [80, 20], [10, 0]])
+    np.testing.assert_allclose(image.get_array().filled(-1), [[-1, -1], [80, 20], [10, -1]])
     assert (image.cmap.name, image.norm.vmin, image.norm.vmax) == ("Oranges", 0.0, pytest.approx(80.0))
     assert [text.get_text() for text in axes[0].texts] == ["80", "20", "10"]
     assert axes[1].get_xlabel() == "variance that the classes explain (%)"

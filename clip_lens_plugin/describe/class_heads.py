@@ -18,6 +18,7 @@ from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.numerics.noise import computed_noise, least_variance
 from clip_lens_plugin.statistics.class_sums import ClassSums
+from clip_lens_plugin.statistics.class_variance import distances_of_classes, shares_of_classes
 from clip_lens_plugin.statistics.moments import Moments, late_layers
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
@@ -172,11 +173,11 @@ class _Found:
         found = sum_y.new_zeros(sum_y.shape[:3])
         for at, layer, head in self._heads():
             form = self._form(layer, head)
-            found[:, at, head] = equations.distances_of_classes(sum_y[:, at, head], self._counts, form)
+            found[:, at, head] = distances_of_classes(sum_y[:, at, head], self._counts, form)
         return found.clamp(min=0)
 
     def _shares(self, sum_y: Float[Tensor, "c m h k"]) -> Float[Tensor, "c m h"]:
-        return equations.shares_of_classes(self._distances(sum_y), self._counts, self._variance)
+        return shares_of_classes(self._distances(sum_y), self._counts, self._variance)
 
     def result(self, drawn: Float[Tensor, "d m h"], classifier: ZeroShotClassifier | None) -> ClassHeads:
         """The result, with what permuted labels gave."""

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.files.saved_sums import SavedSums
+from clip_lens_plugin.statistics.class_variance import sums_by_class
 from clip_lens_plugin.statistics.moments import WORDS, Moments
 
 MOST_BYTES = 32 * 10**7
@@ -111,11 +111,11 @@ class ClassSums(SavedSums):
         if len(classes):
             at, rows, target = number.to(device), known.nonzero().flatten().to(device), classes.to(device)
             embeddings = torch.cat([each.embedding for each in batches]).to(device)[rows].double()
-            self.sum_embedding[target] += equations.sums_by_class(embeddings, at, len(classes))
+            self.sum_embedding[target] += sums_by_class(embeddings, at, len(classes))
             every = [each.head_coordinates for each in batches]
             for place, layer in enumerate(self.layers):
                 y = torch.cat([each[:, layer] for each in every]).to(device)[rows].double()
-                self.sum_y[target, place] += equations.sums_by_class(y, at, len(classes))
+                self.sum_y[target, place] += sums_by_class(y, at, len(classes))
         counts = self.counts + torch.bincount(of_rows[known], minlength=len(self.counts))
         return replace(self, counts=counts, unlabelled=self._with_unlabelled(batches, known))
 

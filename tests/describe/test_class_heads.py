@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from clip_lens_plugin import ZeroShotClassifier, class_heads
+from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, class_heads
 from clip_lens_plugin.decomposition.data_views import SomeRows
-from tests.conftest import random_images
+from tests.conftest import random_clip, random_images
 
 N = 20
 LABELS = torch.tensor([0, 2, 2, -1, 3, 0, 0, 2, 3, 3, 3, -1, 0, 2, 0, 2, 3, 0, 0, 2])
@@ -16,7 +16,13 @@ NAMES = ("cat", "unseen", "dog", "<b>cup</b>")
 KNOWN = [row for row, label in enumerate(LABELS.tolist()) if label >= 0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def model(tokenizer) -> HookedCLIP:
+    """The plain tower in float64; no test changes it."""
+    return HookedCLIP.from_open_clip(random_clip(dtype=torch.float64), tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
 def contributions(model):
     return model.decompose(random_images(model, N))
 
@@ -80,13 +86,11 @@ def test_heads_of_a_class_come_by_how_far_they_move_it(contributions, written):
 
 def test_chance_is_what_permuted_labels_explain(contributions, written):
     values, labels = written
-    found = class_heads(contributions, LABELS, NAMES, permutations=200, seed=1)
-    again = class_heads(contributions, LABELS, NAMES, permutations=200, seed=1)
-    assert torch.equal(found.chance, again.chance)
-    assert "200 permutations" in found.chance_told
-    torch.testing.assert_close(found.chance, torch.full((3, 4), 2 / 17).double(), rtol=0.15, atol=0)
-    plain = [plain_eta(values[:, 1, 2], np.random.default_rng(seed).permutation(labels))[0] for seed in range(200)]
-    assert float(found.chance[1, 2]) == pytest.approx(np.mean(plain), rel=0.15)
+    found = class_heads(contributions, LABELS, NAMES, permutations=60, seed=1)
+    assert "60 permutations" in found.chance_told
+    torch.testing.assert_close(found.chance, torch.full((3, 4), 2 / 17).double(), rtol=0.25, atol=0)
+    plain = [plain_eta(values[:, 1, 2], np.random.default_rng(seed).permutation(labels))[0] for seed in range(60)]
+    assert float(found.chance[1, 2]) == pytest.approx(np.mean(plain), rel=0.25)
     assert float(found.chance_most[1, 2]) == pytest.approx(np.max(plain), rel=0.4)
     assert bool((found.chance_most > found.chance).all())
     alone = class_heads(contributions, LABELS, NAMES, permutations=0)
@@ -97,6 +101,7 @@ def test_chance_is_what_permuted_labels_explain(contributions, written):
 
 def test_permutations_that_do_not_fit_are_taken_in_several_passes(contributions, monkeypatch):
     at_once = class_heads(contributions, LABELS, NAMES, permutations=5)
+    assert not torch.equal(class_heads(contributions, LABELS, NAMES, permutations=5, seed=1).chance, at_once.chance)
     monkeypatch.setattr("clip_lens_plugin.describe.class_heads.DRAW_BYTES", 1)
     assert torch.equal(class_heads(contributions, LABELS, NAMES, permutations=5).chance, at_once.chance)
 

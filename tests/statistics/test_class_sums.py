@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip_lens_plugin import ClassSums, Moments
+from clip_lens_plugin import ClassSums, HookedCLIP, Moments
 from clip_lens_plugin.statistics.class_sums import class_sums_bytes
-from tests.conftest import random_images
+from tests.conftest import random_clip, random_images
 
 LABELS = [1, -1, 4, 1, 0, -1, 4, 4, 1, 0, 1, 4]
 
 
-@pytest.fixture
-def rows(model):
+@pytest.fixture(scope="module")
+def rows():
+    model = HookedCLIP.from_open_clip(random_clip(dtype=torch.float64))
     return model.decompose(random_images(model, 12)).normalized()
 
 

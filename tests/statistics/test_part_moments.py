@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from clip_lens_plugin import Moments
+from clip_lens_plugin import HookedCLIP, Moments
 from clip_lens_plugin.statistics.part_moments import N_PARTS, PartMoments, part_of, parts_bytes
-from tests.conftest import random_images
+from tests.conftest import random_clip, random_images
 
 
 def plain_part(position: int) -> int:
@@ -33,8 +33,9 @@ def test_a_rows_part_follows_from_its_position_alone_and_looks_drawn():
     assert 30 < held.mean() < 34  # 50 (1 − (49/50)^50) = 31.8
 
 
-@pytest.fixture
-def rows(model):
+@pytest.fixture(scope="module")
+def rows():
+    model = HookedCLIP.from_open_clip(random_clip(dtype=torch.float64))
     return model.decompose(random_images(model, 30)).normalized()
 
 

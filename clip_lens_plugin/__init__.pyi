@@ -17,6 +17,8 @@ from .decomposition.contributions import Contributions as Contributions
 from .decomposition.runs import decompose as decompose
 from .decomposition.text_contributions import TextContributions as TextContributions
 from .decomposition.text_runs import decompose_text as decompose_text
+from .describe.class_heads import class_heads as class_heads
+from .describe.class_result import ClassHeads as ClassHeads
 from .describe.singular import head_singular_texts as head_singular_texts
 from .describe.somp import somp as somp
 from .describe.spans import text_span as text_span
@@ -49,6 +51,7 @@ from .saliency.mapping import saliency_maps as saliency_maps
 from .saliency.result import SaliencyMap as SaliencyMap
 from .segmentation.result import SegmentationScores as SegmentationScores
 from .segmentation.scoring import segmentation_scores as segmentation_scores
+from .statistics.class_sums import ClassSums as ClassSums
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

@@ -18,6 +18,7 @@ from clip_lens_plugin.files.whole import whole_files
 VIEWS = {
     "AblationCurve": "clip_lens_plugin.views.results:ablation",
     "AttributionPatching": "clip_lens_plugin.views.results:attribution_patching",
+    "ClassHeads": "clip_lens_plugin.views.results:class_heads",
     "Decision": "clip_lens_plugin.views.results:decision",
     "ExtremeImages": "clip_lens_plugin.views.results:extreme",
     "HeadPatching": "clip_lens_plugin.views.results:head_patching",

@@ -16,6 +16,7 @@ from clip_lens_plugin import (  # fmt: skip
     Moments,
     TextPool,
     attribution_patching,
+    class_heads,
     collect,
     explain,
     head_singular_texts,
@@ -72,6 +73,7 @@ def results(tmp_path_factory):
         sparse_text(model, held, TEXTS),
         head_singular_texts(model, TEXTS, [(5, 1)]),
         strongest_neurons(store, 4, TEXTS, 3),
+        class_heads(store),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

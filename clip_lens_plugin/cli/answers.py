@@ -54,6 +54,8 @@ def _answers(store: ContributionStore, address: str) -> tuple[list[str], list[st
     neurons = ", ".join(map(str, store.plan.neuron_layers))
     if neurons:
         can.append(f"what neurons of layer {neurons} do through later heads (neurons)")
+    if store.plan.class_sums is not None and int((store.class_sums.counts > 0).sum()) > 1:
+        can.append("how much of each head the classes explain (class_heads, in Python)")
     if not store.has_rows:
         return can, [f"what each image shows (report) and ablation (ablate): they need {ROWS}"]
     can.append("what layers and heads do, and which images show it (report)")

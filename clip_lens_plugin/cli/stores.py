@@ -15,10 +15,11 @@ from clip_lens_plugin.cli.outputs import COLLECTED
 from clip_lens_plugin.cli.printing import cell, say
 from clip_lens_plugin.collection.checks.description import read_plan
 from clip_lens_plugin.collection.collecting import collect
+from clip_lens_plugin.collection.finished import read_finished
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import MomentsOf, Plan, What
 from clip_lens_plugin.collection.recognised import is_store as is_store
-from clip_lens_plugin.collection.store import ContributionStore, read_finished
+from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.torch_dataset import TorchSource
 from clip_lens_plugin.labelling.given import Labelling, read_labels

@@ -23,8 +23,8 @@ def all_there(n: int, visible: bool) -> None:
         Console(stderr=True, highlight=False).print(f"all {n:,} were there already")
 
 
-def neurons_told(what: str, visible: bool) -> None:
-    """Says how large the moments of neurons will be."""
+def told_before(what: str, visible: bool) -> None:
+    """Says what will be kept or left out, and how large it is."""
     if visible:
         Console(stderr=True, highlight=False).print(what)
 

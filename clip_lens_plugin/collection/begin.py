@@ -13,9 +13,11 @@ import numpy as np
 from clip_lens_plugin.collection.checks.chunks import fault_of
 from clip_lens_plugin.collection.checks.description import (
     CHUNKS,
+    CLASSES,
     DESCRIPTION,
     GROUP,
     MOMENTS,
+    PARTS,
     SKIPPED,
     SUMS,
     neuron_files,
@@ -29,7 +31,7 @@ from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import array_names, chunk_patterns, make_arrays
 from clip_lens_plugin.hints import go_on, kept_so_far
 
-FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS)
+FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS, PARTS, CLASSES)
 
 
 def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, as_begun: Sequence[str] = ()) -> Plan | None:

@@ -11,9 +11,11 @@ from clip_lens_plugin.collection.begin import not_written, recorded_checksums, w
 from clip_lens_plugin.collection.checks.chunks import ChunkChecksums
 from clip_lens_plugin.collection.checks.description import (
     CHUNKS,
+    CLASSES,
     DESCRIPTION,
     MOMENTS,
     OLD_DESCRIPTION,
+    PARTS,
     SKIPPED,
     SUMS,
     Description,
@@ -63,6 +65,9 @@ def finish(place: Place, plan: Plan, present: list[Progress], verified: Verifica
         SKIPPED: json.dumps(skipped, indent=1).encode(),
         **{key: save(whole.neurons[layer].to_tensors()) for layer, key in neuron_files(plan).items()},
     }
+    for key, sums in ((PARTS, whole.parts), (CLASSES, whole.classes)):
+        if sums is not None:
+            files[key] = save(sums.to_tensors())
     if chunk_patterns(plan) and plan.has_checksums:
         files[CHUNKS] = _checksums(place, counted, every).to_bytes()
     error = max(each.completeness_error for each in every)

@@ -19,7 +19,11 @@ from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
 from clip_lens_plugin.model.loading.recipe import Recipe
 from clip_lens_plugin.numerics.noise import TOLERANCE, computed_noise, stored_noise
+from clip_lens_plugin.statistics.class_sums import MOST_BYTES as MOST_CLASS_BYTES
+from clip_lens_plugin.statistics.class_sums import class_sums_bytes
 from clip_lens_plugin.statistics.moments import late_layers
+from clip_lens_plugin.statistics.part_moments import MOST_BYTES as MOST_PART_BYTES
+from clip_lens_plugin.statistics.part_moments import N_PARTS, parts_bytes
 
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
@@ -31,10 +35,13 @@ PLAN_FILE = "clip_lens_plan.json"
 FOLDER = "progress"
 """Where it is kept how far each process has come."""
 
-FORMAT = 5
+FORMAT = 6
 FORMAT_3, FORMAT_4 = 3, 4
 """They have no checksums, and the plan among the attributes of the zarr group. The fingerprints of format 3 knew less,
 see :meth:`Fingerprints.of_format_3`."""
+FORMAT_5 = 5
+"""It has neither moments of parts nor sums of classes."""
+FORMATS = (FORMAT_3, FORMAT_4, FORMAT_5, FORMAT)
 
 POOL_PARTS = ("pool_bias", "pool_mlp")
 """What an attention pool adds to the embedding [e]."""
@@ -81,6 +88,11 @@ class Plan:
         recipe: how the model was loaded; None if it was wrapped from an object, or by an earlier version.
         neurons: whose moments are kept, see :func:`~clip_lens_plugin.higher_order.chosen_names.text_of_neurons`; None
             where they are of none, as in earlier versions.
+        parts: disjoint parts of which moments of the late heads are kept; 0 where they would be too large, and in
+            earlier versions.
+        class_sums: "all" where sums of each class are kept of every head, "late" where of those of the last layers
+            alone; None where they are not: without names of classes, where they would be too large, and in earlier
+            versions.
     """
 
     what: What
@@ -104,6 +116,8 @@ class Plan:
     format: int = FORMAT
     recipe: Recipe | None = None
     neurons: str | None = None
+    parts: int = 0
+    class_sums: MomentsOf | None = None
 
     @classmethod
     def of(
@@ -127,6 +141,8 @@ class Plan:
         """
         cfg, pooling = model.cfg, model.pooling
         p, rows = pooling.n_heads, pooling.n_rows(cfg.n_ctx)
+        shape = (cfg.n_layers, cfg.n_heads, p * cfg.d_head, cfg.d_embed, p, rows)
+        of_heads: MomentsOf = heads or ("late" if p > 1 else "all")
         return cls(
             what=what,
             dtype=dtype,
@@ -138,16 +154,18 @@ class Plan:
             dataset_fingerprint=source.fingerprint(),
             classes=source.classes,
             model_name=cfg.model_name,
-            shape=(cfg.n_layers, cfg.n_heads, p * cfg.d_head, cfg.d_embed, p, rows),
+            shape=shape,
             fingerprints=Fingerprints.of(model),
             threads=torch.get_num_threads(),
             self_attention=pooling.reads_class_token_alone,
             pool_parts=tuple(name for name in POOL_PARTS if name in pooling.parts),
             bias_weight=model.blocks[0].attn.out.outer is not None,
-            heads=heads or ("late" if p > 1 else "all"),
+            heads=of_heads,
             ranks=None if isinstance(source, ImageSource) else ranks,
             recipe=None if model.origin is None else model.origin.recipe,
             neurons=neurons,
+            parts=N_PARTS if parts_size(shape) <= MOST_PART_BYTES else 0,
+            class_sums=None if source.classes is None else _class_sums(len(source.classes), shape, of_heads),
         )
 
     @property
@@ -185,6 +203,13 @@ class Plan:
         return tuple(late_layers(self.shape[0])) if self.heads == "late" else None
 
     @property
+    def class_layers(self) -> tuple[int, ...]:
+        """The layers of which sums of each class are kept."""
+        if self.class_sums is None:
+            return ()
+        return tuple(range(self.shape[0]) if self.class_sums == "all" else late_layers(self.shape[0]))
+
+    @property
     def rounding(self) -> torch.dtype:
         """The coarsest dtype that stored contributions went through."""
         names = {self.dtype, self.fingerprints.dtype, self.autocast} - {"none"}
@@ -219,13 +244,13 @@ class Plan:
     @property
     def has_checksums(self) -> bool:
         """Whether the store keeps checksums of its files."""
-        return self.format >= FORMAT
+        return self.format >= FORMAT_5
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON's types; without a recipe or neurons where there are none, as earlier versions wrote it."""
+        """As JSON's types; without what there is none of, as earlier versions wrote it."""
         values = json.loads(json.dumps(asdict(replace(self, recipe=None))))
-        for name in ("recipe", "neurons"):
-            if values[name] is None:
+        for name in ("recipe", "neurons", "parts", "class_sums"):
+            if not values[name]:
                 del values[name]
         return values if self.recipe is None else {**values, "recipe": self.recipe.to_json()}
 
@@ -241,7 +266,7 @@ class Plan:
             ValueError: if it is of another version, or is no plan.
         """
         kept = values.get("format")
-        if kept not in (FORMAT_3, FORMAT_4, FORMAT):
+        if kept not in FORMATS:
             raise ValueError(
                 f"The collection has format {kept!r}, this version reads {FORMAT_3} to {FORMAT}. Collect it again."
             )
@@ -314,6 +339,24 @@ class Plan:
                 f"{place} was begun otherwise: {'; '.join(told)}. {many if self.ranks != asked.ranks else ''}Resume "
                 f"with the same data set and settings, or collect into another place."
             )
+
+
+def parts_size(shape: tuple[int, int, int, int, int, int]) -> int:
+    """Bytes that moments of parts take for a model of this :attr:`Plan.shape`."""
+    l, h, k, *_ = shape
+    return parts_bytes(l, len(late_layers(l)), h, k)
+
+
+def classes_size(n_classes: int, shape: tuple[int, int, int, int, int, int], of: MomentsOf) -> int:
+    """Bytes that sums of so many classes take."""
+    l, h, k, e, *_ = shape
+    return class_sums_bytes(n_classes, l if of == "all" else len(late_layers(l)), h, k, e)
+
+
+def _class_sums(n_classes: int, shape: tuple[int, int, int, int, int, int], heads: MomentsOf) -> MomentsOf | None:
+    """Of the heads whose moments are kept, which they need, or of the late ones, as they are small enough."""
+    wanted: tuple[MomentsOf, ...] = ("all", "late") if heads == "all" else ("late",)
+    return next((of for of in wanted if classes_size(n_classes, shape, of) <= MOST_CLASS_BYTES), None)
 
 
 def _compared(value: Any) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clip_lens_plugin.collection.checks.sealed import sha256
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
+from clip_lens_plugin.collection.parts_and_classes import BlockRowNumbers, added_classes, added_parts
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import FOLDER, Plan
 from clip_lens_plugin.datasets.image_folder import Skipped
@@ -26,14 +27,16 @@ from clip_lens_plugin.datasets.streams.stream import State
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
 from clip_lens_plugin.model.identity.fingerprints import weights_digest
+from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
+from clip_lens_plugin.statistics.part_moments import PartMoments
 
 SECONDS = 60.0
 """Between two writes of the file, which is large where the moments are."""
 
-WRITING = 0.1
-"""The greatest share of the time that writing it may take."""
+WRITING = 0.03
+"""The greatest share of the time that writing it may take: where it is large, it is written less often."""
 
 OWN = re.compile(rf"{FOLDER}/(0|[1-9]\d*)\.safetensors")
 
@@ -46,6 +49,7 @@ class Progress:
         blocks: numbers of the blocks.
         moments, sums: of their images; None before the first.
         neurons: moments of neurons, by layer; none before the first image, or where none are kept.
+        parts, classes: moments of disjoint parts, and sums of classes; None likewise.
         skipped: samples that could not be read, by position.
         completeness_error: the greatest of all batches.
         chunks: by block the checksums of its chunks, of the blocks done and of those whose rows had to be written
@@ -61,6 +65,8 @@ class Progress:
     chunks: dict[int, np.ndarray] = field(default_factory=dict)
     stream: State | None = None
     neurons: dict[int, NeuronMoments] = field(default_factory=dict)
+    parts: PartMoments | None = None
+    classes: ClassSums | None = None
 
     _is_whole: bool = field(default=True, compare=False, repr=False)
     _is_kept: bool = field(default=True, compare=False, repr=False)
@@ -71,7 +77,8 @@ class Progress:
         block: int,
         batches: Sequence[Contributions],
         skipped: dict[int, Skipped],
-        layers: tuple[int, ...] | None = None,
+        plan: Plan,
+        rows: BlockRowNumbers,
         stream: State | None = None,
         of_neurons: Callable[[dict[int, NeuronMoments]], dict[int, NeuronMoments]] | None = None,
     ) -> None:
@@ -81,19 +88,22 @@ class Progress:
             block: its number.
             batches: its contributions.
             skipped: its samples that could not be read, by position.
-            layers: whose moments are kept, None for all.
+            plan: says which sums are kept.
+            rows: positions and labels of the images of ``batches``.
             stream: where it stands after the block.
             of_neurons: adds the block to moments of neurons; None where none are kept.
         """
         self._is_whole = False  # Ctrl-C may come before all is added.
-        for contributions in batches:
-            normalized = contributions.normalized()  # In cosine units, as in the paper.
+        in_cosine = [contributions.normalized() for contributions in batches]  # As in the paper.
+        for normalized in in_cosine:
             sums = ComponentSums.from_contributions(normalized)
             if self.moments is None or self.sums is None:
-                self.moments, self.sums = Moments.from_contributions(normalized, layers), sums
+                self.moments, self.sums = Moments.from_contributions(normalized, plan.moment_layers), sums
             else:
                 self.moments, self.sums = self.moments.absorb(normalized), self.sums + sums
-            self.completeness_error = max(self.completeness_error, contributions.completeness_error())
+        self.completeness_error = max([self.completeness_error, *(each.completeness_error() for each in batches)])
+        self.parts = added_parts(self.parts, plan, in_cosine, rows)
+        self.classes = added_classes(self.classes, plan, in_cosine, rows)
         if of_neurons is not None:
             self.neurons = of_neurons(self.neurons)
         self.skipped |= skipped
@@ -113,11 +123,15 @@ class Progress:
             self.sums = other.sums if self.sums is None else self.sums + other.sums
         for layer, theirs in other.neurons.items():
             self.neurons[layer] = self.neurons[layer].absorb_sums(theirs) if layer in self.neurons else theirs
+        if other.parts is not None:
+            self.parts = other.parts if self.parts is None else self.parts.absorb_sums(other.parts)
+        if other.classes is not None:
+            self.classes = other.classes if self.classes is None else self.classes.absorb_sums(other.classes)
         other.forget_sums()
 
     def forget_sums(self) -> None:
         """Lets go of what is large."""
-        self.moments = self.sums = None
+        self.moments = self.sums = self.parts = self.classes = None
         self.neurons = {}
 
     def on(self, device: torch.device) -> Progress:
@@ -125,6 +139,8 @@ class Progress:
         if self.moments is not None:
             self.moments = self.moments.to(device)
         self.neurons = {layer: each.to(device) for layer, each in self.neurons.items()}
+        self.parts = None if self.parts is None else self.parts.to(device)
+        self.classes = None if self.classes is None else self.classes.to(device)
         return self
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -147,6 +163,10 @@ class Progress:
             progress.sums = ComponentSums.from_tensors(_under("sums.", tensors))
             for layer in about.get("neuron_layers", ()):
                 progress.neurons[layer] = NeuronMoments.from_tensors(_under(f"neurons.{layer}.", tensors))
+            if "parts.n" in tensors:
+                progress.parts = PartMoments.from_tensors(_under("parts.", tensors))
+            if "classes.counts" in tensors:
+                progress.classes = ClassSums.from_tensors(_under("classes.", tensors))
         return progress
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -154,6 +174,9 @@ class Progress:
         if self.moments is not None and self.sums is not None:
             tensors |= {f"moments.{name}": value for name, value in self.moments.to_tensors().items()}
             tensors |= {f"sums.{name}": value for name, value in self.sums.to_tensors().items()}
+        for kind, sums in (("parts", self.parts), ("classes", self.classes)):
+            if sums is not None:
+                tensors |= {f"{kind}.{name}": value for name, value in sums.to_tensors().items()}
         for layer, each in self.neurons.items():
             tensors |= {f"neurons.{layer}.{name}": value for name, value in each.to_tensors().items()}
         for block, checksums in self.chunks.items():

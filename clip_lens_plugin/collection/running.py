@@ -12,6 +12,7 @@ import torch
 from clip_lens_plugin.collection.begin import say
 from clip_lens_plugin.collection.errors import NOTHING_KEPT
 from clip_lens_plugin.collection.neurons import BlockScalars, CollectedNeurons
+from clip_lens_plugin.collection.parts_and_classes import BlockRowNumbers
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.processes.ranks import Ranks
@@ -41,6 +42,7 @@ class Ran:
         skipped: samples that could not be read, by position.
         neurons: those that are watched; None for none.
         scalars: of those.
+        of_rows: position and label of every image of the batches.
     """
 
     rows: BlockRows
@@ -48,6 +50,7 @@ class Ran:
     batches: list[Contributions] = field(default_factory=list)
     skipped: dict[int, Skipped] = field(default_factory=dict)
     scalars: BlockScalars = field(default_factory=BlockScalars)
+    of_rows: BlockRowNumbers = field(default_factory=BlockRowNumbers)
 
     def add(self, model: HookedCLIP, plan: Plan, batch: Batch, name: Callable[[int], str]) -> None:
         """Runs a batch.
@@ -68,6 +71,7 @@ class Ran:
         _refuse_non_finite(contributions, batch.positions, name)
         self.batches.append(contributions.check())
         self.scalars.add(batch.positions, scalars)
+        self.of_rows.add(batch.positions, batch.labels)
         if plan.what == "contributions":
             try:
                 self.rows.fill(batch.positions, batch.labels, contributions)

@@ -22,15 +22,15 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, is_whole
 from clip_lens_plugin.collection.checks.description import (
+    CLASSES,
     MOMENTS,
+    PARTS,
     SKIPPED,
     SUMS,
     Description,
     ExpectedFiles,
     checked_neuron_layer,
     neuron_files,
-    read_description,
-    read_plan,
 )
 from clip_lens_plugin.collection.checks.store import StoreCheck, check_store
 from clip_lens_plugin.collection.errors import (
@@ -39,22 +39,26 @@ from clip_lens_plugin.collection.errors import (
     CollectionNotFoundError,
     SkippedWarning,
 )
+from clip_lens_plugin.collection.finished import read_finished
 from clip_lens_plugin.collection.own_model import own_model, refuse_out_of_reach
+from clip_lens_plugin.collection.parts_and_classes import parts_of_rows, without_class_sums
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
+from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.rows import read_contributions, read_rows
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
-from clip_lens_plugin.hints import hint, typed
+from clip_lens_plugin.hints import hint
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
+from clip_lens_plugin.statistics.part_moments import PartMoments
 from clip_lens_plugin.zero_shot.accuracy import accuracy_on
 from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
 
@@ -154,6 +158,29 @@ class ContributionStore(Data):
         return self._parsed(SUMS, lambda found: ComponentSums.from_tensors(load(found)))
 
     @cached_property
+    def part_moments(self) -> tuple[Moments, ...]:
+        """Of the late heads, in cosine units, for each of fifty disjoint parts of the samples that has any.
+
+        A sample's part follows from its position in the data set alone; together they are the late heads'
+        :attr:`moments`. Where an earlier version kept none, they are taken of the rows, as far as these were kept. ()
+        where they were not, or parts would take more than 0.4 GB, as with most attention pools.
+        """
+        if self.plan.parts:
+            return self._parsed(PARTS, lambda found: PartMoments.from_tensors(load(found)).moments())
+        return parts_of_rows(self, self.plan, self.positions.tolist()) if self.has_rows else ()
+
+    @cached_property
+    def class_sums(self) -> ClassSums:
+        """Of each class, in cosine units.
+
+        Raises:
+            ValueError: if none were kept; the message says why, and how to have them.
+        """
+        if self.plan.class_sums is None:
+            raise ValueError(without_class_sums(self.plan, self._place))
+        return self._parsed(CLASSES, lambda found: ClassSums.from_tensors(load(found)))
+
+    @cached_property
     def skipped(self) -> tuple[Skipped, ...]:
         """Samples that could not be read."""
         return self._parsed(SKIPPED, lambda found: tuple(Skipped(name, reason) for name, reason in json.loads(found)))
@@ -189,8 +216,12 @@ class ContributionStore(Data):
         return Provenance(self.plan.dataset, self.plan.dataset_fingerprint, self.positions)
 
     def kept(self, statistic: type[T]) -> T | None:
-        """:attr:`moments` or :attr:`sums`, which were taken before rows were rounded; None for other types."""
-        found = {Moments: "moments", ComponentSums: "sums"}.get(statistic)
+        """:attr:`moments`, :attr:`sums` or :attr:`class_sums`, taken before rows were rounded; None for other types.
+
+        None too for class sums where none were kept, but rows.
+        """
+        found = {Moments: "moments", ComponentSums: "sums", ClassSums: "class_sums"}.get(statistic)
+        found = None if statistic is ClassSums and self.plan.class_sums is None and self.has_rows else found
         return None if found is None else getattr(self, found)
 
     def greatest_error(self) -> float:
@@ -367,29 +398,3 @@ class ContributionStore(Data):
             return parse(found)
         except (SafetensorError, *NOT_WHOLE) as error:
             raise CollectionDamagedError(key, self._place, str(error)) from error
-
-
-def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
-    """What says what a finished collection is, which needs no model.
-
-    Raises:
-        CollectionNotFoundError: if there is none, or it is not finished.
-        CollectionDamagedError: if its description is damaged.
-        ValueError: if it is of another version.
-    """
-    place = Place(address)
-    plan = read_plan(place)
-    if plan is None:
-        data, out = ("", str(address))
-        if place.is_local and place.foreign(PLAN_FILE) is not None:  # It may be the data set itself.
-            data, out = str(address), f"{str(address).rstrip('/')}-collected"
-        make = hint(
-            f"clip_lens_plugin.collect(model, {repr(data) if data else 'dataset'}, {out!r})",
-            f"clip-lens collect {typed(data) if data else 'DATASET'} --out {typed(out)}",
-        )
-        raise CollectionNotFoundError(f"{address} holds no collection. Make one: {make}.")
-    description = read_description(place, plan)
-    if description is None:
-        again = hint("call collect again with resume=True", "clip-lens collect again, with --resume")
-        raise CollectionNotFoundError(f"The collection in {address} is not finished: {again}.")
-    return place, plan, description

@@ -83,7 +83,7 @@ def run_stream(
             with writing(place):
                 if writer is not None:
                     mine.add_rows(block, writer.write(ran.rows, block))
-                mine.add_block(block, ran.batches, ran.skipped, plan.moment_layers, stand, ran.of_neurons)
+                mine.add_block(block, ran.batches, ran.skipped, plan, ran.of_rows, stand, ran.of_neurons)
                 mine.save_when_due(place, ranks.rank, plan)
         with writing(place):
             mine.save(place, ranks.rank, plan)

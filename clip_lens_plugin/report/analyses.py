@@ -23,6 +23,7 @@ from clip_lens_plugin.decomposition.component_shares import ShareStatistics
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.decomposition.runs import runs
+from clip_lens_plugin.describe.class_heads import class_heads
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.maps.pictured import Pictured
@@ -34,7 +35,7 @@ from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.report.clearest import clarity
 from clip_lens_plugin.report.pictures import Pictures, PixelsInMemory, other_rows
 from clip_lens_plugin.report.provenance import ReportProvenance
-from clip_lens_plugin.report.results import Decided
+from clip_lens_plugin.report.results import Decided, Explained
 from clip_lens_plugin.report.results import Heatmap as Heatmap
 from clip_lens_plugin.report.results import Report as Report
 from clip_lens_plugin.retrieval import extreme_images
@@ -49,6 +50,7 @@ IMAGES_PER_TEXT = 4
 N_HEATMAPS = 4
 TEXTS_A_MAP = 3
 N_DECISIONS, RANDOM_SETS = 2, 10
+N_PERMUTATIONS = 3
 HELD_BYTES = 2**27
 """Most of the contributions that are held in memory; more are read again for each analysis."""
 
@@ -212,6 +214,10 @@ def report_on(
     on_progress("finding texts for heads", 2, 3)
     top_images = _top_images(data, spans, texts, names)
     on_progress("finding texts for heads", 3, 3)
+    explained = []
+    for done, question in enumerate(questions, start=1):
+        explained += _explained(data, question)
+        on_progress("comparing classes", done, len(questions))
     ablation = [pd.DataFrame(columns=ABLATION_COLUMNS)]
     for done, question in enumerate(questions, start=1):
         ablation += _ablated(model, data, question)
@@ -252,6 +258,7 @@ def report_on(
         heatmaps=tuple(heatmaps),
         skipped=pd.DataFrame([(each.name, each.reason) for each in skipped], columns=["name", "reason"]),
         pictures={} if pictures is None else pictures.shown(order, model.preprocess),
+        explained=tuple(explained),
         decisions=tuple(_decided(model, data, questions, spans, heatmaps, [pixels for pixels, _ in taken.values()])),
     )
 
@@ -291,7 +298,15 @@ def _top_images(data: Data, spans: TextSpanResult, texts: Float[Tensor, "t e"], 
     return found.assign(name=[names[i] for i in found["image"]])
 
 
-# ---------------------------------------------------------------------- accuracy and maps
+# ---------------------------------------------------------------------- classes, accuracy and maps
+
+
+def _explained(data: Data, question: Question) -> list[Explained]:
+    """How much of each head the classes explain; none where images of fewer than two have an answer."""
+    if len(question.answers[question.answers >= 0].unique()) < 2:
+        return []
+    found = class_heads(data, question.answers, question.classes, permutations=N_PERMUTATIONS)
+    return [Explained(question.name, found)] if bool(found.eta_squared.isfinite().any()) else []
 
 
 def _ablated(model: HookedCLIP, data: Data, question: Question) -> list[pd.DataFrame]:

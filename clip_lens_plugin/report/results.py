@@ -10,13 +10,17 @@ import pandas as pd
 from PIL import Image
 
 from clip_lens_plugin.decisions.decision import Decision
+from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.report.provenance import ReportProvenance
 
-TABLES = {"layers", "heads", "text_span", "clarity", "top_images", "ablation", "heatmaps", "decisions", "skipped"}
+TABLES = {
+    *("layers", "heads", "text_span", "clarity", "top_images", "class_heads", "classes"),
+    *("ablation", "heatmaps", "decisions", "skipped"),
+}
 """Names of the files, less ".parquet"."""
 
 
@@ -55,6 +59,14 @@ class Decided:
     placement: Placement | None
 
 
+@dataclass(frozen=True)
+class Explained:
+    """How much of each head the classes of one question explain."""
+
+    question: str
+    heads: ClassHeads
+
+
 @dataclass(frozen=True, repr=False)
 class Report:
     """Numbers and pictures of one report. Shares are parts of ‖M(I)‖², averaged over the images.
@@ -79,6 +91,7 @@ class Report:
         skipped: name, reason.
         pictures: position of an image to the picture the model sees, for all images shown that there are pictures of.
         decisions: a few images' two nearest classes; none without classes or pictures.
+        explained: how much of each head the classes of each question explain; none without labels.
     """
 
     provenance: ReportProvenance
@@ -96,6 +109,7 @@ class Report:
     skipped: pd.DataFrame
     pictures: dict[int, Image.Image]
     decisions: tuple[Decided, ...] = ()
+    explained: tuple[Explained, ...] = ()
 
     @property
     def n_without_picture(self) -> int:
@@ -107,10 +121,13 @@ class Report:
         """The tables that hold something, by the name of their file.
 
         Maps as image, name, text, row, column, value; decisions as image, name, question, class, other and the columns
-        of :meth:`Decision.to_dataframe`.
+        of :meth:`Decision.to_dataframe`; class_heads and classes as question and the columns of
+        :meth:`ClassHeads.to_dataframe` and :meth:`ClassHeads.by_class`.
         """
-        every = {name: getattr(self, name) for name in TABLES - {"heatmaps", "decisions"}}
-        every |= {"heatmaps": self._maps(), "decisions": self._decisions()}
+        made = {"heatmaps": self._maps(), "decisions": self._decisions()}
+        made["class_heads"] = self._by_question(ClassHeads.to_dataframe)
+        made["classes"] = self._by_question(ClassHeads.by_class)
+        every = {**{name: getattr(self, name) for name in TABLES - made.keys()}, **made}
         return {name: table for name, table in every.items() if len(table)}
 
     def save_tables(self, out: Path) -> None:
@@ -133,6 +150,10 @@ class Report:
         """Removes tables of an earlier report that this one has none of, which would be taken for its own."""
         for name in TABLES - self.tables.keys():
             (out / f"{name}.parquet").unlink(missing_ok=True)
+
+    def _by_question(self, table: Callable[[ClassHeads], pd.DataFrame]) -> pd.DataFrame:
+        found = [table(each.heads).assign(question=each.question) for each in self.explained]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     def _maps(self) -> pd.DataFrame:
         maps = [

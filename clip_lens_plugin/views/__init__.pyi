@@ -1,5 +1,6 @@
 from .attention import attention_view as attention_view
 from .attention import class_attention_view as class_attention_view
+from .classes import class_heads_view as class_heads_view
 from .decision import decision_view as decision_view
 from .drawing.view import View as View
 from .drawing.view import page as page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -61,20 +63,29 @@ def head_grid(heads: pd.DataFrame) -> Markup:
         heads: columns layer, head, share_mean (parts of 1).
     """
     rows = records(heads)
-    limit = max((abs(row["share_mean"]) for row in rows), default=0.0) or 1.0
+    values = {(int(row["layer"]), int(row["head"])): 100 * float(row["share_mean"]) for row in rows}
+    return value_grid(values, "Mean share of each head in per cent", "{:+.2f} %", "{:.1f}")
+
+
+def value_grid(values: Mapping[tuple[int, int], float], label: str, told: str, number: str) -> Markup:
+    """Layers by heads, layer 0 at the top; orange is above zero, purple below, and NaN a dash.
+
+    Args:
+        values: by layer and head.
+        label: what they are, in words.
+        told: format of a value where a cell is pointed at.
+        number: format of the number in a cell.
+    """
+    limit = max((abs(value) for value in values.values() if not math.isnan(value)), default=0.0) or 1.0
     cells: dict[int, dict[int, dict[str, str]]] = {}
-    for row in rows:
-        layer, head, share = int(row["layer"]), int(row["head"]), float(row["share_mean"])
-        colour, ink = _shade(share / limit)
-        title = f"layer {layer}, head {head}: {100 * share:+.2f} %"
-        cells.setdefault(layer, {})[head] = {
-            "colour": colour,
-            "ink": ink,
-            "title": title,
-            "number": f"{100 * share:.1f}",
-        }
+    for (layer, head), value in values.items():
+        unknown = math.isnan(value)
+        colour, ink = _shade(0.0 if unknown else value / limit)
+        title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
+        shown = "–" if unknown else number.format(value)
+        cells.setdefault(layer, {})[head] = {"colour": colour, "ink": ink, "title": title, "number": shown}
     columns = sorted({head for layer in cells.values() for head in layer})
-    return _drawn("heads", rows=sorted(cells.items()), columns=columns)
+    return _drawn("heads", rows=sorted(cells.items()), columns=columns, label=label)
 
 
 def accuracy_chart(ablation: pd.DataFrame) -> Markup:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, NEUTRAL, SIGNED, TAKES
+from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, NEUTRAL, SIGNED, TAKES, WEIGHTS
 from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, label_grid
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.numbers import signed
@@ -223,8 +223,10 @@ def grid_height(grid: np.ndarray) -> float:
     return _rows_height(grid) + 0.4 + BAR
 
 
-def draw_grid(sheet: Sheet, top: float, grid: np.ndarray, label: str, places: int) -> Axes:
+def draw_grid(sheet: Sheet, top: float, grid: np.ndarray, label: str, places: int, signed_values: bool = True) -> Axes:
     """Layers by heads with a number in each cell of a tenth of the greatest or more, over a bar of the colours.
+
+    A cell of NaN is white and has no number.
 
     Args:
         sheet: as wide as :func:`grid_width`.
@@ -232,19 +234,21 @@ def draw_grid(sheet: Sheet, top: float, grid: np.ndarray, label: str, places: in
         grid: [l, h].
         label: what its numbers are.
         places: of the numbers, after the point.
+        signed_values: whether values may be below zero; colours go from white at 0 up if not.
     """
     n_layers, n_heads = grid.shape
     wide, high = sheet.width - LEFT - MARGIN, _rows_height(grid)
     axes = sheet.axes(LEFT, top, wide, high)
-    limit = float(np.abs(grid).max(initial=0.0)) or 1.0
-    axes.imshow(grid, cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
+    limit = float(np.nan_to_num(np.abs(grid)).max(initial=0.0)) or 1.0
+    colours, least = (SIGNED, -limit) if signed_values else (WEIGHTS, 0.0)
+    axes.imshow(grid, cmap=colours, vmin=least, vmax=limit, aspect="auto")
     numbered = np.argwhere(np.abs(grid) >= LEAST_NUMBERED * limit) if n_heads <= MOST_NUMBERED_HEADS else ()
     for layer, head in numbered:
         value = float(grid[layer, head])
         ink = "w" if abs(value) > 0.65 * limit else "k"
         axes.text(head, layer, signed(value, places).lstrip("+"), ha="center", va="center", size=SMALL, color=ink)
     label_grid(axes, n_layers, n_heads)
-    sheet.colour_bar(LEFT, top + high + 0.4, min(wide, 2.6), SIGNED, (-limit, limit), label)
+    sheet.colour_bar(LEFT, top + high + 0.4, min(wide, 2.6), colours, (least, limit), label)
     return axes
 
 

@@ -12,6 +12,7 @@ from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.report.results import Report
 from clip_lens_plugin.views.answers import answers
 from clip_lens_plugin.views.charts import accuracy_chart, head_grid, records
+from clip_lens_plugin.views.classes import class_section
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
@@ -30,6 +31,8 @@ FILES = {
     "text_span": "texts of each late head; explained_variance from 0 to 1, cumulative; total_variance in cosine²",
     "clarity": "what the first texts of each late head explain, and random directions in their place, from 0 to 1",
     "top_images": "images of each text; score in cosine, mean over the images removed",
+    "class_heads": "eta_squared of each head for each question: the share of its variance between classes, from 0 to 1",
+    "classes": "images of each class of each question, and the heads that move it farthest from the mean",
     "ablation": "accuracy from 0 to 1 and its difference from that of the whole model, with intervals",
     "heatmaps": "value of each patch through all heads, in cosine",
     "decisions": "what each head and patch adds to the gap between an image's two nearest classes, in cosine",
@@ -88,6 +91,9 @@ def _sections(report: Report, thumbnails: Thumbnails) -> list[Section]:
         Section("heads", "What each head contributes", (("Heads", heads),)),
         Section("textspan", "Texts of the late heads", _texts(report, thumbnails)),
     ]
+    if report.explained:
+        parts = tuple((f"“{each.question}”", class_section(each.heads)) for each in report.explained)
+        found.append(Section("classes", "What classes each head tells apart", parts))
     if len(report.ablation):
         accuracy = accuracy_chart(report.ablation) + ablation_table(report.ablation)
         found.append(Section("ablation", "Accuracy under mean ablation", (("Accuracy", accuracy),)))

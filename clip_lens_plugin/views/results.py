@@ -14,6 +14,7 @@ from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.higher_order.tree import UpstreamTree
@@ -29,6 +30,7 @@ from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.retrieval.strongest import StrongestNeurons
 from clip_lens_plugin.saliency.result import SaliencyMap
 from clip_lens_plugin.segmentation.result import SegmentationScores
+from clip_lens_plugin.views.classes import class_heads_view
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
@@ -60,6 +62,11 @@ def saliency(result: SaliencyMap, **options: Any) -> View:
 def head_scores(result: HeadTextScores, **options: Any) -> View:
     """See :func:`~clip_lens_plugin.views.patch_text.head_text_view`."""
     return head_text_view(result, **options)
+
+
+def class_heads(result: ClassHeads, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.classes.class_heads_view`."""
+    return class_heads_view(result, **options)
 
 
 def decision(result: Decision, **options: Any) -> View:

@@ -23,6 +23,7 @@ from clip_lens_plugin import ContributionStore, HookedCLIP, collect, mean_ablati
 from clip_lens_plugin.ablation import Components, paper_components
 from clip_lens_plugin.collection.begin import begin
 from clip_lens_plugin.collection.finish import finish
+from clip_lens_plugin.collection.parts_and_classes import BlockRowNumbers
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.collection.progress import Progress
@@ -140,7 +141,7 @@ def _random_store(model: HookedCLIP, folder: str) -> ContributionStore:
         rows = BlockRows(plan, block)
         rows.fill(positions, [0] * b, contributions)
         progress.add_rows(block, writer.write(rows, block))
-        progress.add_block(block, [contributions], {})
+        progress.add_block(block, [contributions], {}, plan, BlockRowNumbers(positions, [-1] * b))
     finish(place, plan, [progress], model.verify())
     return ContributionStore.open(folder, model)
 

@@ -31,7 +31,8 @@ def collected(run, tmp_path, weights):
     result = run("collect", "--out", tmp_path / "store", *OWN, *more)
     assert result.exit_code == 0, result.stderr
     lines = result.stderr.splitlines()
-    assert "It can answer: what each head writes (textspan)." in lines
+    explains = "how much of each head the classes explain (class_heads, in Python)"
+    assert f"It can answer: what each head writes (textspan); {explains}." in lines
     assert any(line.startswith("It cannot answer") and "--what contributions" in line for line in lines)
     assert lines[-1] == f"next: clip-lens textspan {tmp_path / 'store'}"
     return tmp_path / "store"

@@ -13,7 +13,7 @@ import zarr
 from safetensors.torch import load_file, save_file
 from zarr.codecs import BloscCodec
 
-from clip_lens_plugin.collection.checks.description import CHUNKS, DESCRIPTION, KeptFile
+from clip_lens_plugin.collection.checks.description import CHUNKS, CLASSES, DESCRIPTION, PARTS, KeptFile
 from clip_lens_plugin.collection.checks.sealed import sealed, unsealed
 from clip_lens_plugin.collection.plan import PLAN_FILE
 
@@ -43,6 +43,8 @@ def as_of_format(folder: Path, version: int) -> None:
     """Makes a collection, finished or not, one of format 3 or 4: the plan in the group, no checksums."""
     plan = unsealed((folder / PLAN_FILE).read_bytes())
     plan["format"] = version
+    for name in ("parts", "class_sums"):
+        plan.pop(name, None)
     if version == 3:
         kept = plan["fingerprints"]
         plan["fingerprints"] = {
@@ -59,13 +61,29 @@ def as_of_format(folder: Path, version: int) -> None:
         json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=2)
     )
     for path in folder.glob("progress/*.safetensors"):
-        tensors = {name: each for name, each in load_file(path).items() if not name.startswith("chunks.")}
+        later = ("chunks.", "parts.", "classes.")
+        tensors = {name: each for name, each in load_file(path).items() if not name.startswith(later)}
         about = json.loads(tensors["about"].numpy().tobytes())
         del about["sha256"]
         tensors["about"] = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
         save_file(tensors, path)
-    for name in (PLAN_FILE, DESCRIPTION, CHUNKS):
+    for name in (PLAN_FILE, DESCRIPTION, CHUNKS, PARTS, CLASSES):
         (folder / name).unlink(missing_ok=True)
+
+
+def as_of_format_5(folder: Path) -> None:
+    """Makes a finished collection one of format 5: no moments of parts, no sums of classes."""
+    files = (PARTS, CLASSES)
+
+    def change(plan: dict) -> None:
+        plan["format"] = 5
+        for name in ("parts", "class_sums"):
+            plan.pop(name, None)
+
+    for name in files:
+        (folder / name).unlink(missing_ok=True)
+    rewrite_description(folder, lambda description: [description["files"].pop(name, None) for name in files])
+    rewrite_plan(folder, change)
 
 
 def _without_checksums(folder: Path, name: str) -> None:
@@ -87,6 +105,10 @@ def everything(store: Any) -> dict[str, Any]:
     """All that a store gives, for comparison; it reads every file."""
     found: dict[str, Any] = {f"moments.{name}": each for name, each in store.moments.to_tensors().items()}
     found |= {f"sums.{name}": each for name, each in store.sums.to_tensors().items()}
+    for part, moments in enumerate(store.part_moments if store.plan.parts else ()):
+        found |= {f"parts.{part}.{name}": each for name, each in moments.to_tensors().items()}
+    if store.plan.class_sums is not None:
+        found |= {f"class_sums.{name}": each for name, each in store.class_sums.to_tensors().items()}
     found |= {"skipped": store.skipped, "error": store.completeness_error, "verified": str(store.verified)}
     found |= {"classes": store.classes, "dataset": store.plan.dataset, "plan": store.plan.to_bytes()}
     if store.has_rows:

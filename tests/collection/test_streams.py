@@ -103,7 +103,8 @@ def test_rows_are_those_of_the_same_shards_by_position(clip, shards, undisturbed
     assert np.array_equal(store.positions, by_position.positions)
     for name in ("embedding", "head_coordinates", "mlps"):
         assert torch.equal(getattr(store[:], name), getattr(by_position[:], name))
-    assert files_of(undisturbed)["moments.safetensors"] == files_of(tmp_path)["moments.safetensors"]
+    for name in ("moments.safetensors", "part_moments.safetensors"):
+        assert files_of(undisturbed)[name] == files_of(tmp_path)[name]
     assert store.verify().is_whole
 
 

@@ -10,7 +10,7 @@ from open_clip.transform import image_transform
 from PIL import Image
 from torchvision.transforms import ColorJitter, Compose
 
-from clip_lens_plugin import HookedCLIP, TextPool, ZeroShotClassifier, explain
+from clip_lens_plugin import HookedCLIP, TextPool, ZeroShotClassifier, class_heads, explain
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.views.report import render, write_report
@@ -51,6 +51,19 @@ def report(clip, images):
 def test_shares_of_all_parts_sum_to_one(report):
     assert report.layers["share_mean"].sum() == pytest.approx(1, abs=1e-5)
     assert report.completeness_error < 1e-5
+
+
+def test_what_the_classes_explain_is_of_the_images_with_an_answer(clip, images, report):
+    (found,) = report.explained
+    assert (found.question, found.heads.classes, found.heads.n) == ("thing", ("a car", "a dog", "a cup"), 9)
+    alone = class_heads(clip.decompose(images[:9]), ANSWERS[:9], found.heads.classes, permutations=3)
+    torch.testing.assert_close(found.heads.eta_squared, alone.eta_squared, rtol=1e-4, atol=1e-5)
+    table = report.tables["class_heads"]
+    assert (set(table["question"]), len(table)) == ({"thing"}, 12)
+    assert report.tables["classes"]["images"].tolist() == [3, 3, 3]
+    page = render(report)
+    assert '<div id="classes">' in page
+    assert "class_heads.parquet" in page
 
 
 def test_head_shares_are_projections_on_the_embedding(clip, images, report):

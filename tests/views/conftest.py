@@ -7,12 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+from clip_lens_plugin import ClassHeads
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.model.identity.verification import Verification
 from clip_lens_plugin.report.analyses import Heatmap, Report
 from clip_lens_plugin.report.clearest import COLUMNS
 from clip_lens_plugin.report.provenance import ReportProvenance
+from clip_lens_plugin.report.results import Explained
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 EVIL_TEXT = "a </style></script><script>x</script> $text"
@@ -53,7 +55,29 @@ def top_images() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def report(scores, spans, top_images) -> Report:
+def class_heads() -> ClassHeads:
+    """Two classes of ten images; the last two of three layers with two heads, of which one writes nothing."""
+    shares = torch.tensor([[[0.3, 0.1], [0.05, torch.nan]], [[0.5, 0.1], [0.05, torch.nan]]], dtype=torch.float64)
+    chance = torch.tensor([[0.11, 0.12], [0.1, torch.nan]], dtype=torch.float64)
+    return ClassHeads(
+        classes=("<i>cat</i>", "dog"),
+        counts=torch.tensor([6, 4]),
+        empty=("cow",),
+        n_unlabelled=3,
+        layers=(1, 2),
+        n_layers=3,
+        eta_squared=shares.sum(0),
+        chance=chance,
+        chance_most=2 * chance,
+        permutations=20,
+        total_variance=torch.tensor([[1e-3, 2e-3], [3e-3, 0.0]], dtype=torch.float64),
+        shares=shares,
+        lengths=torch.tensor([[[0.01, 0.02], [0.03, 0.0]], [[0.04, 0.01], [0.01, 0.0]]], dtype=torch.float64),
+    )
+
+
+@pytest.fixture(scope="session")
+def report(scores, spans, top_images, class_heads) -> Report:
     layers = [("embed", None, 0.1, 0.01), ("heads", 0, 0.5, 0.02), ("attn_bias", 0, 0.05, 0.0)]
     layers += [("mlp", 0, 0.3, 0.03), ("ln_bias", None, 0.05, 0.0)]
     share = ["share_mean", "share_std"]
@@ -105,4 +129,5 @@ def report(scores, spans, top_images) -> Report:
         heatmaps=(Heatmap(0, scores, Image.new("RGB", (40, 20), "red"), None),),
         skipped=pd.DataFrame([(EVIL, "cut <off>")], columns=["name", "reason"]),
         pictures={0: Image.new("RGB", (32, 32), "red"), 1: Image.new("RGB", (32, 32), "blue")},
+        explained=(Explained("<i>what</i>", class_heads),),
     )

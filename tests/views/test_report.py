@@ -94,7 +94,7 @@ def test_links_lead_to_what_exists(page):
 def test_everything_but_the_answers_is_folded_and_needs_no_script_to_open(page):
     folds = re.findall(r'<details class="fold"[^>]*><summary><h2>(.*?)</h2></summary>', page)
     assert "Patch-text maps" in folds
-    assert len(folds) == page.count('<details class="fold">') == 7
+    assert len(folds) == page.count('<details class="fold">') == 8
     before = page.partition('<details class="fold">')[0]
     assert "The clearest heads" in before
     assert "Which layers and heads matter" in before
@@ -128,11 +128,12 @@ def test_the_foot_says_what_a_colleague_needs_to_make_it_again(page):
 
 def test_sections_without_content_are_left_out(report):
     about = replace(report.provenance, n_skipped=0)
-    empty = {"ablation": report.ablation.iloc[:0], "skipped": report.skipped.iloc[:0]}
+    empty = {"ablation": report.ablation.iloc[:0], "skipped": report.skipped.iloc[:0], "explained": ()}
     fields = {**vars(report), **empty, "provenance": about}
     page = render(Report(**fields))
     assert 'id="ablation"' not in page
     assert 'id="skipped"' not in page
+    assert 'id="classes"' not in page
     assert "ablation.parquet" not in page
     assert "skipped.parquet" not in page
 

@@ -23,6 +23,7 @@ GROUP, MOMENTS, SUMS, SKIPPED = "zarr.json", "moments.safetensors", "sums.safete
 CHUNKS = "checksums.safetensors"
 NEURONS = "neurons_{}.safetensors"
 """Moments of neurons, {} for the number of their layer."""
+PARTS, CLASSES = "part_moments.safetensors", "class_sums.safetensors"
 OLD_PLAN, OLD_DESCRIPTION = "clip_lens_plan", "clip_lens_finished"
 """Attributes of the zarr group in stores of formats 3 and 4, instead of files."""
 

@@ -15,9 +15,11 @@ from clip_lens_plugin.collection.begin import recorded_checksums
 from clip_lens_plugin.collection.checks.chunks import ChunkChecksums, fault_of
 from clip_lens_plugin.collection.checks.description import (
     CHUNKS,
+    CLASSES,
     DESCRIPTION,
     MOMENTS,
     NEURONS,
+    PARTS,
     SKIPPED,
     SUMS,
     Description,
@@ -32,8 +34,10 @@ from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns
 from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import given_as, go_on
+from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
+from clip_lens_plugin.statistics.part_moments import PartMoments
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     MOMENTS: lambda found: Moments.from_tensors(load(found)),
@@ -47,6 +51,8 @@ WORDS = {
     SUMS: "sums of components",
     SKIPPED: "the list of skipped samples",
     CHUNKS: "the checksums of chunks",
+    PARTS: "moments of parts",
+    CLASSES: "sums of classes",
 }
 
 
@@ -193,6 +199,10 @@ class _Check:
     def undescribed(self, plan: Plan) -> None:
         """What can be said where the description is damaged: each chunk beside its checksum, files by their form."""
         parsers = {**PARSERS, **dict.fromkeys(neuron_files(plan).values(), _read_neurons)}
+        if plan.parts:
+            parsers[PARTS] = lambda found: PartMoments.from_tensors(load(found))
+        if plan.class_sums is not None:
+            parsers[CLASSES] = lambda found: ClassSums.from_tensors(load(found))
         for key, parse in parsers.items():
             found = self._found(key)
             fault = found.how if isinstance(found, CollectionDamagedError) else _fault_of_form(found, parse)

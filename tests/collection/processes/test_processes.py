@@ -117,7 +117,7 @@ def test_one_that_works_longer_than_a_dead_one_is_silent_is_waited_for(outcomes)
     assert (folder / "clip_lens_description.json").exists()
 
 
-def test_moments_of_neurons_are_those_of_one_process(clip, outcomes, tmp_path):
+def test_sums_of_all_kinds_are_those_of_one_process(clip, outcomes, tmp_path):
     folder, found = outcomes("neurons")
     assert [each[0] for each in found] == ["", ""]
     alone = collect_rows(clip, BrokenScenes(N, {}), tmp_path, neurons=NEURONS)
@@ -129,6 +129,11 @@ def test_moments_of_neurons_are_those_of_one_process(clip, outcomes, tmp_path):
         torch.testing.assert_close(moments.sum_ss, expected.sum_ss, rtol=1e-12, atol=1e-12)
         assert torch.equal(moments.greatest.positions, expected.greatest.positions)
         assert torch.equal(moments.greatest.scalars, expected.greatest.scalars)
+    assert together.class_sums.counts.tolist() == alone.class_sums.counts.tolist()
+    torch.testing.assert_close(together.class_sums.sum_y, alone.class_sums.sum_y, rtol=1e-12, atol=1e-12)
+    assert [each.n for each in together.part_moments] == [each.n for each in alone.part_moments]
+    for found, expected in zip(together.part_moments, alone.part_moments, strict=True):
+        torch.testing.assert_close(found.sum_yy, expected.sum_yy, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from clip_lens_plugin.cli.commands import (
     ablate,
     collect,
     explain,
+    groups,
     heatmap,
     models,
     neurons,
@@ -54,6 +55,7 @@ for command in (
     explain.explain,
     words.words,
     neurons.neurons,
+    groups.groups,
     verify.verify,
     models.models,
 ):

@@ -104,6 +104,6 @@ def _two(what: str, given: Any, names: Sequence[str]) -> tuple[int, int]:
 def _place(what: str, given: Any, names: Sequence[str]) -> int:
     if isinstance(given, str) and given in names:
         return list(names).index(given)
-    if is_whole(given) and 0 <= given < len(names):
+    if not isinstance(given, str) and is_whole(given) and 0 <= int(given) < len(names):
         return int(given)
     raise ValueError(f"There is no {what} {given!r:.60}; there are {few(names, 20)}.")

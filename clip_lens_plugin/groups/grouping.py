@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import is_whole
+from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.groups.table import read_columns
 from clip_lens_plugin.hints import given_as
@@ -104,7 +105,7 @@ class Groups:
             FileNotFoundError: if there is no such file.
             ValueError: if an image has no row or two, a column is missing, or the images have no names.
         """
-        names = data.names if isinstance(data, Data) else tuple(data)
+        names = data.names if isinstance(data, Analysed) else tuple(data)
         if names is None:
             raise ValueError(
                 f"These images have no names to find in {path}: give Groups.of(labels, cues) in their order."
@@ -112,7 +113,7 @@ class Groups:
         found = read_columns(Path(path), names, label_column, cue_column, split_column)
         if found.labels is not None:
             labels, classes = found.labels
-        elif isinstance(data, Data) and data.labels is not None:
+        elif isinstance(data, Analysed) and data.labels is not None:
             labels, classes = data.labels, data.classes
         else:
             raise ValueError(

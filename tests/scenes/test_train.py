@@ -23,7 +23,7 @@ def _small(monkeypatch):
 
 
 def run(out, steps=6, seed=0):
-    training.train(out=out, steps=steps, scenes=40, seed=seed, device="cpu")
+    training.train(out=out, steps=steps, scenes=40, seed=seed, device="cpu", cue=None, start=None)
     return load_file(out / "open_clip_model.safetensors")
 
 
@@ -61,6 +61,25 @@ def test_checkpoint_of_other_settings_and_late_changes_are_refused(tmp_path):
         run(tmp_path, steps=20)
     with pytest.raises(typer.BadParameter, match="accuracy is measured"):
         run(tmp_path / "other", seed=HELD_OUT_SEED)
+
+
+def test_cue_and_start_are_measured_and_settings_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CUE_SCENES", 300)
+    first = run(tmp_path / "plain", steps=2)
+    options = {"steps": 2, "scenes": 40, "seed": 0, "device": "cpu", "cue": 0.9, "start": tmp_path / "plain"}
+    monkeypatch.setattr(training, "learning_rate", lambda step, steps: 0.0)
+    training.train(out=tmp_path / "planted", **options)
+    after = load_file(tmp_path / "planted" / training.WEIGHTS)
+    assert all(torch.equal(after[name], value) for name, value in first.items())
+    measured = json.loads((tmp_path / "planted" / "measured.json").read_text())
+    assert measured["training"]["cue"] == 0.9
+    assert measured["training"]["start"].startswith("sha256 ")
+    groups = measured["cue"]["group_accuracy"]
+    assert measured["cue"]["worst_group"] == min(groups.values())
+    assert measured["cue"]["backgrounds"] == {"circle": "white", "square": "black"}
+    assert len(groups) == 4
+    with pytest.raises(typer.BadParameter, match="was made with"):
+        training.train(out=tmp_path / "planted", **{**options, "cue": 0.8})
 
 
 def test_learning_rate_rises_stays_and_falls():

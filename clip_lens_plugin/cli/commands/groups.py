@@ -158,7 +158,7 @@ def _classifier(model: HookedCLIP, known: Groups, file: str | None, pair: Pair |
 
 
 def _print_groups(console: Console, found: SpuriousHeads) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from clip_lens_plugin.groups.accuracy import STAGES
     from clip_lens_plugin.plain_text import signed
@@ -173,7 +173,7 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
     console.print(table)
     say(console, found.effects.about)
     say(console, f"Removed: {found.removed}. {found.about_splits}")
-    shares = Table("right answers (%)", "worst group", "average", *map(cell, found.groups))
+    shares = Table("right answers (%)", "worst group", "average", *(Column(cell(name)) for name in found.groups))
     for each in found.shares:
         shares.add_row(STAGES[each.stage], *map(told, (each.worst, each.average, *each.groups)))
     console.print(shares)

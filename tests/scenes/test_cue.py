@@ -30,7 +30,7 @@ def test_two_shapes_lie_on_backgrounds_of_their_own():
         assert set(times) == set(ATTRIBUTES["background"])
     assert planted_scenes(20, 4, 0.9) == found[:20]
     assert {each.background for each in planted_scenes(200, 4, 1.0) if each.shape == "circle"} == {"white"}
-    with pytest.raises(ValueError, match="from 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match="must be from 0 to 1"):
         planted_scenes(3, 0, 1.5)
 
 

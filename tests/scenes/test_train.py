@@ -23,7 +23,7 @@ def _small(monkeypatch):
 
 
 def run(out, steps=6, seed=0):
-    training.train(out=out, steps=steps, scenes=40, seed=seed, device="cpu", cue=None, start=None)
+    training.train(out=out, steps=steps, scenes=40, seed=seed, device="cpu")
     return load_file(out / "open_clip_model.safetensors")
 
 

@@ -74,7 +74,7 @@ class GroupEffects(Shown):
 
     def of_whole(self) -> dict[str, float]:
         """Each effect of the whole margin."""
-        return {name: float(effect(self.whole)) for name, effect in EFFECTS.items()}
+        return {name: float(effect(self.whole[:, None])[0]) for name, effect in EFFECTS.items()}
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per component: part, layer, head, core, cue, core_by_cue, and the mean margin of each group:
@@ -149,17 +149,17 @@ def effects_of(margins: Margins, four: FourGroups, rows: Any = slice(None)) -> G
     return GroupEffects(four.classes, four.cues, tuple(counts), margins.components, means, whole)
 
 
-def core_of(means: Float[np.ndarray, "4 *c"]) -> Float[np.ndarray, "*c"]:
+def core_of(means: Float[np.ndarray, "4 c"]) -> Float[np.ndarray, " c"]:
     """½ (μ10 + μ11 − μ00 − μ01)."""
     return (means[2] + means[3] - means[0] - means[1]) / 2
 
 
-def cue_of(means: Float[np.ndarray, "4 *c"]) -> Float[np.ndarray, "*c"]:
+def cue_of(means: Float[np.ndarray, "4 c"]) -> Float[np.ndarray, " c"]:
     """½ (μ01 + μ11 − μ00 − μ10)."""
     return (means[1] + means[3] - means[0] - means[2]) / 2
 
 
-def core_by_cue_of(means: Float[np.ndarray, "4 *c"]) -> Float[np.ndarray, "*c"]:
+def core_by_cue_of(means: Float[np.ndarray, "4 c"]) -> Float[np.ndarray, " c"]:
     """½ (μ11 − μ10 − μ01 + μ00)."""
     return (means[3] - means[2] - means[1] + means[0]) / 2
 

@@ -91,7 +91,7 @@ def direction_of(
 
     Args:
         data: that it is used on.
-        classifier: of the two classes alone, in their order, or of all ``classes``.
+        classifier: of all ``classes``, or of the two alone, in the order of the pair.
         classes: that groups are made of.
         pair: positions of the two among them.
 
@@ -100,7 +100,7 @@ def direction_of(
     """
     texts = checked_classes(data, classifier)
     chosen = [classes[number] for number in pair]
-    known, places = (chosen, (0, 1)) if len(texts) == 2 else (list(classes), pair)
+    known, places = (list(classes), pair) if len(texts) == len(classes) else (chosen, (0, 1))
     if len(texts) != len(known):
         raise ValueError(
             f"The classifier has {len(texts)} classes, and the groups {len(classes)} ({few(classes)}): give one of "

@@ -12,7 +12,7 @@ from clip_lens_plugin.groups.effects import cue_of
 from clip_lens_plugin.groups.four import means_by_group
 
 LEAST_GAIN = 0.002
-"""Of the worst group's share of right answers; heads that give less are not removed."""
+"""Of the worst group's share of right answers; further heads that give less are not removed."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class HeadMargins:
 def chosen_heads(seen: HeadMargins, means: Float[np.ndarray, " c"], limits: Limits) -> list[int]:
     """Heads whose replacement by their mean raises the worst group's share of right answers, in the order chosen.
 
-    Of the heads of the greatest cue effect, in the direction in which the cue moves the whole margin, the one is taken
-    that raises the worst group most, of equal ones that which raises all images most, until none raises it by
-    :data:`LEAST_GAIN`.
+    Of the heads of the greatest cue effect, in the direction in which the cue moves the whole margin, one after the
+    other is taken: that which raises the worst group most, of equal ones that which raises the mean over groups most.
+    Of these the first are kept that bring the worst group as far as any number of them does, within
+    :data:`LEAST_GAIN`; so a head that helps only together with a later one is not missed.
 
     Args:
         seen: the images that heads are chosen on.
@@ -60,21 +61,18 @@ def chosen_heads(seen: HeadMargins, means: Float[np.ndarray, " c"], limits: Limi
     candidates = np.argsort(-towards * cue, kind="stable")[: limits.candidates].tolist()
     change = means[candidates] - seen.heads[:, candidates]
     score, chosen = seen.whole.copy(), []
-    best = float(shares_right(score[:, None], seen.number).min())
-    while len(chosen) < limits.most:
+    worst_after = [float(shares_right(score[:, None], seen.number).min())]
+    for _ in range(min(limits.most, len(candidates))):
         left = [at for at in range(len(candidates)) if at not in chosen]
-        if not left:
-            break
         scores = score[:, None] + change[:, left]
-        worst = shares_right(scores, seen.number).min(0)
-        average = np.mean(_right(scores, seen.number), axis=0)
-        at = int(np.lexsort((-average, -worst))[0])
-        if worst[at] <= best + LEAST_GAIN:
-            break
-        best = float(worst[at])
+        shares = shares_right(scores, seen.number)
+        at = int(np.lexsort((-shares.mean(0), -shares.min(0)))[0])
+        worst_after.append(float(shares[:, at].min()))
         chosen.append(left[at])
         score = scores[:, at]
-    return [candidates[at] for at in chosen]
+    enough = max(worst_after) - LEAST_GAIN
+    kept = next(n for n, worst in enumerate(worst_after) if worst >= enough)
+    return [candidates[at] for at in chosen[:kept]]
 
 
 def without(seen: HeadMargins, means: Float[np.ndarray, " c"], heads: Sequence[int]) -> Float[np.ndarray, " n"]:

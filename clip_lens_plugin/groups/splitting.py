@@ -13,7 +13,7 @@ from clip_lens_plugin.groups.grouping import PARTS, Part, refuse_twice
 SHARES = (0.2, 0.3)
 """Of each group that means are taken of and heads are chosen on, where parts are drawn; the rest is reported."""
 
-Rows = dict[str, Int[np.ndarray, " r"]]
+Rows = dict[str, np.ndarray]
 """The rows of each part, in order."""
 
 

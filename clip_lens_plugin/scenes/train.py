@@ -4,7 +4,7 @@ The learning rate is constant after a short warm-up and falls to zero over the l
 short: start it again with fewer ``--steps``, and it goes on from its checkpoint as if they had been set at first.
 
 ``--cue 0.95`` plants a spurious cue in the training scenes (see :mod:`clip_lens_plugin.scenes.cue`), and ``--start``
-begins with the weights of a folder: the model "scenes-planted" is "scenes" trained on with both.
+begins with the image tower of a folder and a text tower that knows nothing yet: both were used for "scenes-planted".
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def train(
         typer.Option(min=0.0, max=1.0, help="Share of circles on white and of squares on black; no cue if not given."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of weights to begin with; random ones if not given.")
+        Path | None, typer.Option(help="Folder of weights whose image tower is begun with; random if not given.")
     ] = None,
 ) -> None:
     """Trains a small CLIP on drawn scenes; run it again to go on after an interruption."""
@@ -97,7 +97,9 @@ def train(
     config = model_config(tokenizer.vocab_size)
     model = CLIP(**config).to(device)
     if start is not None:
-        model.load_state_dict(load_file(start / WEIGHTS, device=device))
+        begun = load_file(start / WEIGHTS, device=device)
+        visual = {name.removeprefix("visual."): each for name, each in begun.items() if name.startswith("visual.")}
+        model.visual.load_state_dict(visual)
     optimiser = torch.optim.AdamW(_parameter_groups(model), lr=0.0, betas=(0.9, 0.98))
 
     checkpoint = out / "checkpoint.pt"

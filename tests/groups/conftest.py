@@ -46,17 +46,25 @@ def plain(small, grouped) -> Contributions:
 
 
 def planted(plain: Contributions, texts: Tensor, amounts: Mapping[tuple[int, int], Tensor]) -> Contributions:
-    """The same, where heads add so much to the margin besides, in units of the embeddings' mean length."""
+    """The same, where heads add exactly so much to the cosine margin besides.
+
+    What enters block 0 makes all embeddings equally long, beside the texts' difference.
+    """
     parts, direction = plain._parts, texts[1] - texts[0]
     coordinates, embedding = parts.coordinates.clone(), parts.embedding.clone()
-    length = embedding.norm(dim=-1).mean()
+    length = 4 * embedding.norm(dim=-1).max()
     for (layer, head), amount in amounts.items():
         head_map = plain.readout.head_map(layer, head)
         along = head_map @ direction
         added = length * amount[:, None] * along / along.square().sum()
         coordinates[:, layer, head] += added
         embedding += added @ head_map
-    return Contributions(plain.readout, replace(parts, coordinates=coordinates, embedding=embedding))
+    beside = torch.nn.functional.normalize(texts[0] + texts[1], dim=0)  # Orthogonal to their difference.
+    along = embedding @ beside
+    step = -along + (along.square() - embedding.square().sum(-1) + length**2).sqrt()
+    lifted = step[:, None] * beside
+    changed = replace(parts, coordinates=coordinates, embedding=embedding + lifted, embed=parts.embed + lifted)
+    return Contributions(plain.readout, changed)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +72,7 @@ def spurious(plain, texts, grouped) -> Contributions:
     """One head tells the classes, less surely than two others tell the cue."""
     generator = torch.Generator().manual_seed(2)
     y, a = (torch.from_numpy(2.0 * each - 1.0) for each in (grouped.labels, grouped.values))
-    noise = 0.08 * torch.randn(3, len(y), generator=generator, dtype=torch.float64)
-    centre = -float(plain.normalized().embedding.mean(0) @ (texts[1] - texts[0]))
-    amounts = {CORE: centre + 0.2 * y + noise[0], CUES[0]: 0.2 * a + noise[1], CUES[1]: 0.15 * a + noise[2]}
+    noise = 0.03 * torch.randn(3, len(y), generator=generator, dtype=torch.float64)
+    centre = -planted(plain, texts, {}).normalized().embedding.mean(0) @ (texts[1] - texts[0])
+    amounts = {CORE: centre + 0.08 * y + noise[0], CUES[0]: 0.08 * a + noise[1], CUES[1]: 0.06 * a + noise[2]}
     return planted(plain, texts, amounts)

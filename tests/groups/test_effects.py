@@ -59,7 +59,10 @@ def test_planted_heads_have_the_effects(spurious, texts, grouped):
     assert "Greatest cue: L1H1" in repr(found)
     assert "40 of (bird, air)" in found.about
     pairs = group_effects(spurious, texts, grouped, (("fish", "bird"), ("water", "air")))
-    np.testing.assert_allclose(pairs.cue, found.cue)  # Towards the other text, of the other cue.
+    other = group_effects(spurious, texts.flip(0), Groups.of(1 - grouped.labels, 1 - grouped.values))
+    for turned in (pairs, other):  # Towards the other text, of the other class and cue.
+        np.testing.assert_allclose(turned.core, found.core, atol=1e-15)
+        np.testing.assert_allclose(turned.cue, found.cue, atol=1e-15)
     with pytest.raises(ValueError, match="An effect is one of core, cue, core_by_cue"):
         found.heads("class")
 

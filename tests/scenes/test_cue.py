@@ -17,7 +17,7 @@ from clip_lens_plugin.scenes.cue import PLANTED, cue_group, planted_scenes
 
 
 def test_two_shapes_lie_on_backgrounds_of_their_own():
-    plain, found = sample_scenes(3000, 4), planted_scenes(3000, 4, 0.9)
+    plain, found = sample_scenes(900, 4), planted_scenes(900, 4, 0.9)
     assert [replace(each, background="") for each in found] == [replace(each, background="") for each in plain]
     for shape in ATTRIBUTES["shape"]:
         own = [(a, b) for a, b in zip(plain, found, strict=True) if a.shape == shape]
@@ -29,20 +29,20 @@ def test_two_shapes_lie_on_backgrounds_of_their_own():
         assert abs(times[PLANTED[shape]] - expected) < 4 * np.sqrt(0.1 * expected)
         assert set(times) == set(ATTRIBUTES["background"])
     assert planted_scenes(20, 4, 0.9) == found[:20]
-    assert {each.background for each in planted_scenes(200, 4, 1.0) if each.shape == "circle"} == {"white"}
+    assert {each.background for each in planted_scenes(60, 4, 1.0) if each.shape == "circle"} == {"white"}
     with pytest.raises(ValueError, match="must be from 0 to 1"):
         planted_scenes(3, 0, 1.5)
 
 
 def test_groups_are_of_planted_shapes_on_planted_backgrounds():
-    groups = Counter(cue_group(each) for each in sample_scenes(2000, 1))
+    groups = Counter(cue_group(each) for each in sample_scenes(400, 1))
     assert set(groups) == {"circle on white", "circle on black", "square on white", "square on black", None}
-    assert groups[None] > 1600
+    assert groups[None] > 320
 
 
 def test_accuracy_by_group():
     """Of pictures whose embedding is their background: right in two groups, wrong in two."""
-    scenes = [each for each in sample_scenes(600, 3) if cue_group(each) is not None]
+    scenes = [each for each in sample_scenes(300, 3) if cue_group(each) is not None]
     drawn = DrawnScenes.of(scenes)
 
     def encode_image(images):

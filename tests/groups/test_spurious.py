@@ -22,7 +22,7 @@ OPTIONS = {"random_sets": 40, "permutations": 5}
 
 @pytest.fixture(scope="module")
 def scenes():
-    made = sample_scenes(160, seed=11)
+    made = sample_scenes(120, seed=11)
     pairs = [(shape, background) for shape in ("circle", "square") for background in ("white", "black")]
     return [replace(s, shape=pairs[i % 4][0], background=pairs[i % 4][1]) for i, s in enumerate(made)]
 
@@ -136,7 +136,7 @@ def test_images_of_other_data_are_refused(model, rows, classifier, groups, pixel
     options = {"random_sets": 0, "permutations": 0, "most": 1}
     with pytest.raises(ValueError, match="The images are not those of the data: the margin of image"):
         spurious_heads(model, rows, classifier, groups, images=pixels.flip(0), **options)
-    with pytest.raises(ValueError, match="hold 160 images, but 10 were given"):
+    with pytest.raises(ValueError, match="hold 120 images, but 10 were given"):
         spurious_heads(model, rows, classifier, groups, images=pixels[:10], **options)
     found = spurious_heads(model, rows, classifier, groups, **options)
     assert found.note.startswith("The direct effect stands alone: Total effects run the model: give images")

@@ -95,13 +95,18 @@ class GroupEffects(Shown):
         return self.to_dataframe()
 
     @property
-    def about(self) -> str:
+    def compared(self) -> str:
         """What is compared, in a sentence."""
-        counts = ", ".join(f"{n:,} of ({name})" for name, n in zip(self.groups, self.counts, strict=True))
         return (
             f"Margin towards {self.classes[1]!r} less {self.classes[0]!r}; the cue is {self.cues[1]!r} against "
-            f"{self.cues[0]!r}; {counts}."
+            f"{self.cues[0]!r}."
         )
+
+    @property
+    def about(self) -> str:
+        """The same with the number of images."""
+        counts = ", ".join(f"{n:,} of ({name})" for name, n in zip(self.groups, self.counts, strict=True))
+        return f"{self.compared} Images: {counts}."
 
     def __repr__(self) -> str:
         whole = self.of_whole()

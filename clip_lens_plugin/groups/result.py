@@ -51,6 +51,9 @@ class SpuriousHeads(Shown):
     def to_dataframe(self) -> pd.DataFrame:
         """One row per stage and group: stage, kind ("group", "worst" or "average"), group (its class and cue), n,
         accuracy, low and high (the ends of its 95 % Wilson interval).
+
+        Of what chance gives, stages "random" and "permuted", there is one row each: n turns, the mean of their worst
+        groups, and the range that 95 % of them lie in.
         """
         rows = []
         for each in self.shares:
@@ -62,6 +65,9 @@ class SpuriousHeads(Shown):
                 ("average", "", sum(each.counts), each.average),
             ]
             rows += [(each.stage, kind, group, n, share.value, share.low, share.high) for kind, group, n, share in told]
+        for stage, turns in (("random", self.random.worst), ("permuted", self.permuted.worst)):
+            if len(turns):
+                rows.append((stage, "worst", "", len(turns), turns.mean(), *np.quantile(turns, (0.025, 0.975))))
         return pd.DataFrame(rows, columns=["stage", "kind", "group", "n", "accuracy", "low", "high"])
 
     def to_frame(self) -> pd.DataFrame:
@@ -86,20 +92,23 @@ class SpuriousHeads(Shown):
     @property
     def about_chance(self) -> str:
         """What random heads and permuted cues give, in sentences."""
-        told = []
-        for control, what in (
-            (self.random, "random sets of as many other heads of the same layers"),
-            (self.permuted, "searches with permuted cues"),
-        ):
-            if len(control.worst):
-                told.append(
-                    f"{len(control.worst)} {what}: worst group {control.worst.mean():.3f} on average, "
-                    f"{control.worst.max():.3f} at best, p = {control.p:.3f}."
-                )
-        return " ".join(told)
+        return " ".join(
+            f"{what}: worst group {control.worst.mean():.3f} on average, "
+            f"{control.worst.max():.3f} at best, p = {control.p:.3f}."
+            for what, control in self.chance
+        )
+
+    @property
+    def chance(self) -> tuple[tuple[str, Control], ...]:
+        """What was tried by chance, in words, with how it went."""
+        both = (
+            (f"{len(self.random.worst)} random sets of as many other heads", self.random),
+            (f"{len(self.permuted.worst)} searches with permuted cues", self.permuted),
+        )
+        return tuple((what, control) for what, control in both if len(control.worst))
 
     def __repr__(self) -> str:
-        lines = [f"SpuriousHeads(removed {self.removed}; {self.effects.about}", f"  {self.about_splits}"]
+        lines = [f"SpuriousHeads(removed {self.removed}; {self.effects.compared}", f"  {self.about_splits}"]
         for each in self.shares:
             lines.append(
                 f"  {STAGES[each.stage]}: worst group {each.worst.value:.3f} ({each.worst.low:.3f} to "

@@ -28,7 +28,7 @@ MARKS: dict[Stage, tuple[str, str, str]] = {
 HIGH = 2.1
 """Inches of the chart of accuracies."""
 
-CHANCE = {"random": "random\nheads", "permuted": "permuted\ncues"}
+CHANCE = {"random": "worst group,\nrandom heads", "permuted": "worst group,\npermuted cues"}
 
 
 @plainly_lettered
@@ -52,7 +52,7 @@ def spurious_heads_figure(found: SpuriousHeads) -> Figure:
     """
     grid = found.effects.heads("cue")
     legend = MARGIN + line_height(SMALL) + 0.08
-    names = 3 * line_height(SMALL) + 0.3
+    names = 3 * line_height(SMALL) + 0.18
     sheet = Sheet(PAGE, legend + HIGH + names + grid_height(grid) + MARGIN)
     axes = sheet.axes(LEFT, legend, PAGE - LEFT - MARGIN, HIGH)
     _accuracies(axes, found)

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from clip_lens_plugin.groups.accuracy import STAGES, GroupAccuracy
+from clip_lens_plugin.groups.control import Control
 from clip_lens_plugin.groups.effects import EFFECTS, GroupEffects
 from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.statistics.intervals import Interval
@@ -51,7 +52,7 @@ def spurious_heads_view(found: SpuriousHeads) -> View:
 
         return spurious_heads_figure(found)
 
-    told = [found.effects.about, found.about_splits, found.about_chance, found.note]
+    told = [found.effects.compared, found.about_splits, found.note]
     about = Markup('<p class="cl-soft">{}</p>').format(" ".join(each for each in told if each))
     removed = Markup("<p>Removed: <strong>{}</strong></p>").format(found.removed)
     described = "Accuracy of each group before and after, and cue effect of each head; the tables have the numbers"
@@ -60,8 +61,9 @@ def spurious_heads_view(found: SpuriousHeads) -> View:
 
 
 def shares_table(found: SpuriousHeads) -> Markup:
-    """Per cent of right answers: a row for each stage, a column for each group."""
+    """Per cent of right answers: a row for each stage and for what chance gives, a column for each group."""
     rows = [(STAGES[each.stage], *_of_stage(each)) for each in found.shares]
+    rows += [(what, by_chance(control), *[""] * 5) for what, control in found.chance]
     groups = [f"{name} ({n:,})" for name, n in zip(found.groups, found.shares[0].counts, strict=True)]
     return table(("right answers (%)", "worst group", "average", *groups), rows)
 
@@ -88,6 +90,11 @@ def effects_table(found: GroupEffects) -> Markup:
 
 def _of_stage(shares: GroupAccuracy) -> tuple[str, ...]:
     return tuple(told(each) for each in (shares.worst, shares.average, *shares.groups))
+
+
+def by_chance(control: Control) -> str:
+    """The mean and the best of the worst groups, and p: "70.0, at best 83.6; p = 0.005"."""
+    return f"{100 * control.worst.mean():.1f}, at best {100 * control.worst.max():.1f}; p = {control.p:.3f}"
 
 
 def told(share: Interval) -> str:

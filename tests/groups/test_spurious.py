@@ -83,7 +83,9 @@ def test_removing_the_cue_helps_the_worst_group(found):
     assert found.permuted.p >= 1 / 6
     assert [each.stage for each in found.shares] == ["before", "direct", "class_token", "total", "ceiling"]
     table = found.to_dataframe()
-    assert len(table) == 5 * 6
+    assert len(table) == 5 * 6 + 2
+    chance = table.query("stage == 'random'").iloc[0]
+    assert (chance["n"], chance["accuracy"]) == (40, found.random.worst.mean())
     worst = table.query("stage == 'direct' and kind == 'worst'").iloc[0]
     assert (worst["accuracy"], worst["low"], worst["high"]) == (
         direct.worst.value, direct.worst.low, direct.worst.high,

@@ -162,7 +162,7 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
 
     from clip_lens_plugin.groups.accuracy import STAGES
     from clip_lens_plugin.plain_text import signed
-    from clip_lens_plugin.views.groups import told
+    from clip_lens_plugin.views.groups import by_chance, told
 
     effects = found.effects.to_dataframe().query("part == 'head'")
     greatest = effects.sort_values("cue", key=abs, ascending=False).head(HEADS_TOLD)
@@ -171,12 +171,13 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
         numbers = (signed(row[name], 4) for name in ("cue", "core", "core_by_cue"))
         table.add_row(str(row["layer"]), str(row["head"]), *numbers)
     console.print(table)
-    say(console, found.effects.about)
+    say(console, found.effects.compared)
     say(console, f"Removed: {found.removed}. {found.about_splits}")
     shares = Table("right answers (%)", "worst group", "average", *(Column(cell(name)) for name in found.groups))
     for each in found.shares:
         shares.add_row(STAGES[each.stage], *map(told, (each.worst, each.average, *each.groups)))
+    for what, control in found.chance:
+        shares.add_row(what, by_chance(control))
     console.print(shares)
-    for line in (found.about_chance, found.note):
-        if line:
-            say(console, line)
+    if found.note:
+        say(console, found.note)

@@ -76,10 +76,10 @@ def groups(
         ),
     ] = "split",
     pair: Annotated[
-        Pair | None, typer.Option(metavar="CLASS CLASS", show_default=False, help="Two classes, where there are more.")
+        Pair | None, typer.Option(metavar="A B", show_default=False, help="Two classes, where there are more.")
     ] = None,
     cue_pair: Annotated[
-        Pair | None, typer.Option(metavar="CUE CUE", show_default=False, help="Two cues, where there are more.")
+        Pair | None, typer.Option(metavar="A B", show_default=False, help="Two cues, where there are more.")
     ] = None,
     images: Annotated[
         Path | None,
@@ -87,7 +87,7 @@ def groups(
             show_default=False, help="The data set that was collected, for total effects; looked for if not given."
         ),
     ] = None,
-    runs: Annotated[bool, typer.Option(help="Run the model for total effects; else direct ones alone.")] = True,
+    direct: Annotated[bool, typer.Option("--direct", help="Direct effects alone, for which nothing is run.")] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of splits, random heads and permuted cues.")] = 0,
 ) -> None:
     """Finds the heads that carry a spurious cue, and measures each group of images without them, beside chance."""
@@ -128,7 +128,7 @@ def groups(
             asked,
             without_cue=ceiling,
             images=pictures,
-            runs=runs,
+            runs=not direct,
             seed=seed,
             progress=True,
         )

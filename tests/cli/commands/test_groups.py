@@ -38,7 +38,7 @@ def test_tables_a_page_and_a_file(tmp_path, run, scenes_store, metadata):
     assert "Margin towards 'warm' less 'cold'; the cue is 'light' against 'dark'" in result.stderr
     table = pd.read_csv(tmp_path / "table.csv")
     assert {"before", "direct", "ceiling"} <= set(table["stage"])
-    page = run("groups", scenes_store, *options, "--no-runs", "--out", tmp_path / "page.html")
+    page = run("groups", scenes_store, *options, "--direct", "--out", tmp_path / "page.html")
     assert page.exit_code == 0, page.stderr
     assert "Heads that carry a spurious cue" in (tmp_path / "page.html").read_text()
 

@@ -79,6 +79,8 @@ def spurious_heads(
     random_sets = checked_number("random_sets", random_sets, least=0)
     permutations = checked_number("permutations", permutations, least=0)
     seed, batch_size = checked_number("seed", seed, least=0), checked_number("batch_size", batch_size)
+    if images is not None and not runs:
+        raise ValueError("Images are for runs of the model: leave them out, or runs=False.")
     found = data_of(data, model)
     known = groups_of(groups, found)
     four = four_groups(known, pairs)

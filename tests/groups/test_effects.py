@@ -12,6 +12,7 @@ from tests.conftest import random_images
 from tests.groups.conftest import CORE, CUES
 
 
+@pytest.mark.parametrize("tower", ["plain", "norm_then_mean", "coca", "custom"], indirect=True)
 def test_every_component_by_a_plain_loop(tower):
     images = random_images(tower, 8, seed=4)
     c = tower.decompose(images)

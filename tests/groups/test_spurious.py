@@ -140,6 +140,8 @@ def test_images_of_other_data_are_refused(model, rows, classifier, groups, pixel
         spurious_heads(model, rows, classifier, groups, images=pixels.flip(0), **options)
     with pytest.raises(ValueError, match="hold 120 images, but 10 were given"):
         spurious_heads(model, rows, classifier, groups, images=pixels[:10], **options)
+    with pytest.raises(ValueError, match="Images are for runs of the model"):
+        spurious_heads(model, rows, classifier, groups, images=pixels, runs=False)
     found = spurious_heads(model, rows, classifier, groups, **options)
     assert found.note.startswith("The direct effect stands alone: Total effects run the model: give images")
     assert found.share("total") is None

@@ -111,6 +111,8 @@ def groups(
             raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
         check_place(out)
         plan = finished_in(store, with_rows=True)
+        if images is not None and direct:
+            raise ValueError(f"--images {images} is for total effects, which --direct leaves out.")
         pictures = None if images is None else as_source(images)
         chosen = ChosenModel.of(choice, None, plan, store)
         with console.status("loading the model"):

@@ -49,6 +49,7 @@ def test_mistakes_are_one_line(tmp_path, refused, scenes_store, metadata):
     assert "no column 'where' for the cue" in refused(*given, "--cue-column", "where")
     assert "There is no class 'hot'" in refused(*given, "--pair", "hot", "cold")
     assert "must end in one of" in refused(*given, "--out", tmp_path / "a.docx")
+    assert "which --direct leaves out" in refused(*given, "--direct", "--images", tmp_path)
     assert "There is no folder" in refused("groups", tmp_path / "missing", "--groups", metadata)
     lines = metadata.read_text().splitlines()
     (tmp_path / "empty.csv").write_text("\n".join([lines[0], *(f"{x.split(',')[0]},warm,light" for x in lines[1:])]))

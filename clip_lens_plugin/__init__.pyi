@@ -27,6 +27,11 @@ from .describe.sparse_result import SparseText as SparseText
 from .editing.effects import EditEffects as EditEffects
 from .editing.means import head_means as head_means
 from .editing.measuring import edit_effects as edit_effects
+from .groups.effects import GroupEffects as GroupEffects
+from .groups.effects import group_effects as group_effects
+from .groups.grouping import Groups as Groups
+from .groups.result import SpuriousHeads as SpuriousHeads
+from .groups.spurious import spurious_heads as spurious_heads
 from .higher_order.neuron_moments import NeuronMoments as NeuronMoments
 from .higher_order.neurons import SecondOrder as SecondOrder
 from .higher_order.neurons import second_order as second_order

@@ -11,6 +11,7 @@ from clip_lens_plugin.cli.commands import (
     ablate,
     collect,
     explain,
+    groups,
     heatmap,
     models,
     neurons,
@@ -56,6 +57,7 @@ for command in (
     words.words,
     neurons.neurons,
     segment.segment,
+    groups.groups,
     verify.verify,
     models.models,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 from clip_lens_plugin.texts.pool import TextPool
 
 POOLS = {"general": TextPool.general, "words": TextPool.common_words, "scenes": TextPool.scenes}
@@ -26,6 +27,6 @@ def pool_named(texts: str) -> TextPool:
 
 def pool_for(model: str) -> tuple[TextPool, str]:
     """The pool where none was asked for, and what it is in words."""
-    if model == "scenes":
+    if model in EMBEDDED:
         return TextPool.scenes(), "captions of drawn scenes"
     return TextPool.general(), "general image descriptions"

@@ -31,21 +31,26 @@ def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, 
 
 @full_precision()
 def component_scores(
-    contributions: ComponentValues, directions: Float[Tensor, "b e"]
+    contributions: ComponentValues, directions: Float[Tensor, "d e"]
 ) -> dict[str, Float[Tensor, "b ..."]]:
     """c · d of each component of b images, in float64 on the CPU; they sum to M · d.
 
     A head's is y · (M_{l,h} d), so that nothing of the joint space's width is built for a head.
 
     Args:
-        directions: d of each image.
+        directions: d of each image, or one d [1, e] for all of them.
 
     Returns:
         By part: "heads" [b, l, h]; "attn_bias" and "mlp" [b, l]; "embed" and "ln_bias" [b]; and, where there are such,
         "edits" [b, l], "pool_bias" and "pool_mlp" [b].
     """
     c = contributions
-    heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, c.readout.directions(directions, c.constants))
+    of_heads = c.readout.directions(directions, c.constants)
+    if len(directions) == 1:
+        heads = equations.head_scores(c.head_coordinates, of_heads)[..., 0]
+        directions = directions.expand(len(c), -1)
+    else:
+        heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, of_heads)
     for layer, edit in c.head_edits.items():
         heads[:, layer] += equations.along(edit, directions)
     wide = {

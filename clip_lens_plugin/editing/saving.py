@@ -18,7 +18,7 @@ from clip_lens_plugin.files.given import leads_out, read_regular
 from clip_lens_plugin.files.whole import START, whole_files
 from clip_lens_plugin.model.identity.verification import probe_image, source_embedding, unnormalised
 from clip_lens_plugin.model.loading.foreign import PROCESSORS
-from clip_lens_plugin.model.loading.names import SCENES_FOLDER
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 MERGES = "bpe.txt.gz"
 """Of the embedded model's own tokenizer, which open_clip does not look for by itself."""
@@ -78,8 +78,8 @@ def _refuse_place(place: Path) -> None:
 def _folder_of(model: Any) -> Path | None:
     """The folder that the model was loaded from; None if it was none, or is not known."""
     name = "" if model.origin is None else model.origin.name
-    if name == "scenes":
-        return SCENES_FOLDER
+    if name in EMBEDDED:
+        return EMBEDDED[name]
     prefix, _, folder = name.partition(":")
     found = Path(folder).expanduser()
     return found if prefix in ("local-dir", "transformers") and found.is_dir() else None

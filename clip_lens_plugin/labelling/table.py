@@ -76,6 +76,16 @@ def read_table(path: Path, samples: Sequence[str], column: str | None) -> LabelT
     return _by_line(path, lines, samples)
 
 
+def columns_of(path: Path) -> list[str]:
+    """The cells of the first line of a table: its headers, where it has some.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`read_table`.
+    """
+    first = next(line for line in text_lines(path, "labels") if line.strip())
+    return max((_rows(path, [first], split)[0][1] for split in _splits(path)), key=len)
+
+
 Row = tuple[int, list[str]]
 """Number of a line, and its cells."""
 

@@ -166,9 +166,10 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         which and what else could be meant. Keywords are those of ``open_clip.create_model_and_transforms``, and win.
 
         Args:
-            name: "scenes", one of ``open_clip.list_models()``, "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY" in
-                open_clip's format, or "transformers:FOLDER" or "transformers:OWNER/REPOSITORY" in Hugging Face's:
-                ``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` or ``Siglip2Model``.
+            name: "scenes" or "scenes-planted" (trained with a spurious cue), one of ``open_clip.list_models()``,
+                "local-dir:FOLDER" or "hf-hub:OWNER/REPOSITORY" in open_clip's format, or "transformers:FOLDER" or
+                "transformers:OWNER/REPOSITORY" in Hugging Face's: ``CLIPModel``, ``CLIPVisionModelWithProjection``,
+                ``SiglipModel`` or ``Siglip2Model``.
             pretrained: a tag of that model or the path of a checkpoint.
             device: "cuda" where there is one, else "cpu", if not given.
             dtype: float32 if not given; float16 and bfloat16 keep LayerNorm in float32 as open_clip does;

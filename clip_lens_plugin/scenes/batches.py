@@ -39,7 +39,7 @@ class DrawnScenes:
         for i, scene in enumerate(scenes):
             pixels[i] = torch.from_numpy(np.array(draw(scene)))
             on_drawn()
-        codes = np.array([scene.codes() for scene in scenes]).reshape(len(scenes), len(ATTRIBUTES))
+        codes = np.array([scene.codes() for scene in scenes], dtype=np.int64).reshape(len(scenes), len(ATTRIBUTES))
         return cls(scenes, pixels, codes)
 
     def images(self, rows: Int[np.ndarray, " b"]) -> Float[Tensor, "b 3 side side"]:

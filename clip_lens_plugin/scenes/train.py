@@ -2,16 +2,21 @@
 
 The learning rate is constant after a short warm-up and falls to zero over the last quarter. So a run can be cut
 short: start it again with fewer ``--steps``, and it goes on from its checkpoint as if they had been set at first.
+
+``--cue 0.95`` plants a spurious cue in the training scenes (see :mod:`clip_lens_plugin.scenes.cue`), and ``--start``
+begins with the image tower of a folder and a text tower that knows nothing yet: both were used for "scenes-planted".
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import open_clip
@@ -19,12 +24,13 @@ import torch
 import typer
 from open_clip.model import CLIP
 from rich.progress import Progress
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from clip_lens_plugin.files.whole import whole_files
-from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
+from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, cue_accuracy, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import SIDE, sample_scenes
 from clip_lens_plugin.scenes.batches import MEAN, STD, DrawnScenes, contrastive_loss, make_batch
+from clip_lens_plugin.scenes.cue import PLANTED, cue_group, planted_scenes
 from clip_lens_plugin.scenes.tokens import CONTEXT_LENGTH, scenes_tokenizer, write_merges
 
 BATCH_SIZE = 256
@@ -35,6 +41,9 @@ DECAY_SHARE = 0.25
 GREATEST_SCALE = 100.0
 CHECK_EVERY = 250
 EVALUATED_SCENES = 4000
+CUE_SCENES = 18_000
+"""Of which about a ninth are of the planted shapes and backgrounds, and are drawn to measure their groups."""
+WEIGHTS = "open_clip_model.safetensors"
 
 
 def model_config(vocab_size: int) -> dict:
@@ -70,6 +79,13 @@ def train(
     scenes: Annotated[int, typer.Option(help="Number of training scenes.")] = 40_000,
     seed: Annotated[int, typer.Option(help="Seed of the scenes, weights and batches.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    cue: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of circles on white and of squares on black; no cue if not given."),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of weights whose image tower is begun with; random if not given.")
+    ] = None,
 ) -> None:
     """Trains a small CLIP on drawn scenes; run it again to go on after an interruption."""
     if seed == HELD_OUT_SEED:
@@ -80,10 +96,18 @@ def train(
     torch.manual_seed(seed)
     config = model_config(tokenizer.vocab_size)
     model = CLIP(**config).to(device)
+    if start is not None:
+        begun = load_file(start / WEIGHTS, device=device)
+        visual = {name.removeprefix("visual."): each for name, each in begun.items() if name.startswith("visual.")}
+        model.visual.load_state_dict(visual)
     optimiser = torch.optim.AdamW(_parameter_groups(model), lr=0.0, betas=(0.9, 0.98))
 
     checkpoint = out / "checkpoint.pt"
-    settings = {"seed": seed, "scenes": scenes}
+    settings: dict[str, int | float | str] = {"seed": seed, "scenes": scenes}
+    if cue is not None:
+        settings["cue"] = cue
+    if start is not None:
+        settings["start"] = f"sha256 {hashlib.sha256((start / WEIGHTS).read_bytes()).hexdigest()}"
     first, seconds = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=device)
@@ -100,13 +124,17 @@ def train(
         optimiser.load_state_dict(saved["optimiser"])
 
     with Progress() as progress:
-        drawing = progress.add_task("drawing", total=scenes + EVALUATED_SCENES)
+        grouped = [] if cue is None else sample_scenes(CUE_SCENES, HELD_OUT_SEED)
+        grouped = [scene for scene in grouped if cue_group(scene) is not None]
+        drawing = progress.add_task("drawing", total=scenes + EVALUATED_SCENES + len(grouped))
 
         def on_drawn() -> None:
             progress.advance(drawing)
 
-        drawn = DrawnScenes.of(sample_scenes(scenes, seed), on_drawn)
+        trained_on = sample_scenes(scenes, seed) if cue is None else planted_scenes(scenes, seed, cue)
+        drawn = DrawnScenes.of(trained_on, on_drawn)
         held_out = DrawnScenes.of(sample_scenes(EVALUATED_SCENES, HELD_OUT_SEED), on_drawn)
+        groups = DrawnScenes.of(grouped, on_drawn)
         training = progress.add_task("training", total=steps, completed=first)
         began = time.monotonic() - seconds
         for step in range(first, steps):
@@ -127,7 +155,9 @@ def train(
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
                 seconds = time.monotonic() - began
                 part = DrawnScenes(held_out.scenes[:500], held_out.pixels[:500], held_out.codes[:500])
-                accuracy = _measure(model, tokenizer, part, device)
+                accuracy = _measure(zero_shot_accuracy, model, tokenizer, part, device)
+                if cue is not None:
+                    accuracy |= _measure(cue_accuracy, model, tokenizer, groups, device)
                 shown = "  ".join(f"{name} {share:.3f}" for name, share in accuracy.items())
                 progress.print(f"step {step + 1}  {seconds:.0f} s  loss {loss.item():.3f}  {shown}")
                 state = {
@@ -141,19 +171,28 @@ def train(
                 with whole_files() as beside:
                     torch.save(state, beside(checkpoint))
 
-    measured = {
-        "zero_shot_accuracy": _measure(model, tokenizer, held_out, device),
+    measured: dict[str, Any] = {
+        "zero_shot_accuracy": _measure(zero_shot_accuracy, model, tokenizer, held_out, device),
         "held_out_scenes": EVALUATED_SCENES,
         "training": {**settings, "steps": steps, "batch_size": BATCH_SIZE, "seconds": round(seconds)},
         "machine": _machine(device),
     }
+    if cue is not None:
+        accuracy = _measure(cue_accuracy, model, tokenizer, groups, device)
+        measured["cue"] = {
+            "share": cue,
+            "backgrounds": PLANTED,
+            "held_out_scenes": len(grouped),
+            "group_accuracy": accuracy,
+            "worst_group": min(accuracy.values(), default=None),
+        }
     preprocess = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic"}
     written = {"model_cfg": config, "preprocess_cfg": preprocess}
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     with whole_files() as beside:
         beside(out / "open_clip_config.json").write_text(json.dumps(written, indent=2) + "\n")
         beside(out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
-        save_file(weights, beside(out / "open_clip_model.safetensors"))
+        save_file(weights, beside(out / WEIGHTS))
     typer.echo(json.dumps(measured, indent=2))
 
 
@@ -166,8 +205,14 @@ def _parameter_groups(model: torch.nn.Module) -> list[dict]:
     ]
 
 
-def _measure(model: CLIP, tokenizer: open_clip.SimpleTokenizer, drawn: DrawnScenes, device: str) -> dict[str, float]:
-    return zero_shot_accuracy(
+def _measure(
+    measure: Callable[..., dict[str, float]],
+    model: CLIP,
+    tokenizer: open_clip.SimpleTokenizer,
+    drawn: DrawnScenes,
+    device: str,
+) -> dict[str, float]:
+    return measure(
         lambda images: model.encode_image(images.to(device)),
         lambda texts: model.encode_text(tokenizer(texts).to(device)),
         drawn,

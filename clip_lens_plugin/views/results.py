@@ -17,6 +17,8 @@ from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.describe.sparse_result import SparseText
+from clip_lens_plugin.groups.effects import GroupEffects
+from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
@@ -34,6 +36,7 @@ from clip_lens_plugin.views.classes import class_heads_view
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
+from clip_lens_plugin.views.groups import group_effects_view, spurious_heads_view
 from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
@@ -109,6 +112,16 @@ def sparse(result: SparseText, images: Any = None, **options: Any) -> View:
 def ablation(result: AblationCurve) -> View:
     """See :func:`~clip_lens_plugin.views.summaries.ablation_view`."""
     return ablation_view(result)
+
+
+def group_effects(result: GroupEffects) -> View:
+    """See :func:`~clip_lens_plugin.views.groups.group_effects_view`."""
+    return group_effects_view(result)
+
+
+def spurious_heads(result: SpuriousHeads) -> View:
+    """See :func:`~clip_lens_plugin.views.groups.spurious_heads_view`."""
+    return spurious_heads_view(result)
 
 
 def head_patching(result: HeadPatching) -> View:

@@ -63,6 +63,27 @@ def test_checkpoint_of_other_settings_and_late_changes_are_refused(tmp_path):
         run(tmp_path / "other", seed=HELD_OUT_SEED)
 
 
+def test_cue_and_start_are_measured_and_settings_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CUE_SCENES", 300)
+    first = run(tmp_path / "plain", steps=1)
+    options = {"steps": 1, "scenes": 40, "seed": 1, "device": "cpu", "cue": 0.9, "start": tmp_path / "plain"}
+    monkeypatch.setattr(training, "learning_rate", lambda step, steps: 0.0)
+    training.train(out=tmp_path / "planted", **options)
+    after = load_file(tmp_path / "planted" / training.WEIGHTS)
+    same = {name for name, value in first.items() if name.startswith("visual.") and torch.equal(after[name], value)}
+    assert same == {name for name in first if name.startswith("visual.")}
+    assert not torch.equal(after["token_embedding.weight"], first["token_embedding.weight"])
+    measured = json.loads((tmp_path / "planted" / "measured.json").read_text())
+    assert measured["training"]["cue"] == 0.9
+    assert measured["training"]["start"].startswith("sha256 ")
+    groups = measured["cue"]["group_accuracy"]
+    assert measured["cue"]["worst_group"] == min(groups.values())
+    assert measured["cue"]["backgrounds"] == {"circle": "white", "square": "black"}
+    assert len(groups) == 4
+    with pytest.raises(typer.BadParameter, match="was made with"):
+        training.train(out=tmp_path / "planted", **{**options, "cue": 0.8})
+
+
 def test_learning_rate_rises_stays_and_falls():
     rates = [training.learning_rate(step, 4000) for step in range(4000)]
     assert rates[0] < rates[100] < rates[199] == rates[2999] == training.LEARNING_RATE

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import open_clip
 import pytest
 import torch
 
 from clip_lens_plugin import Contributions, HookedCLIP, Moments, TextPool, text_span
 from clip_lens_plugin.model.loading import SCENES_FOLDER
-from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, zero_shot_accuracy
+from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, cue_accuracy, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import Scene, sample_scenes
 from clip_lens_plugin.scenes.batches import DrawnScenes
+from clip_lens_plugin.scenes.cue import PLANTED
 from clip_lens_plugin.scenes.drawing import draw
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +40,22 @@ def test_zero_shot_accuracy_on_scenes_it_never_saw(scenes_model):
     drawn = DrawnScenes.of(sample_scenes(2000, HELD_OUT_SEED))
     accuracy = zero_shot_accuracy(scenes_model, scenes_model.encode_text, drawn)
     assert {name: share for name, share in accuracy.items() if share < LEAST[name]} == {}
+
+
+def test_the_planted_model_is_misled_by_backgrounds_as_measured(scenes_model):
+    """The one without a cue is not, on the same pictures."""
+    groups = [(shape, background) for shape in PLANTED for background in PLANTED.values()]
+    scenes = sample_scenes(200, seed=17)
+    placed = [replace(s, shape=groups[i % 4][0], background=groups[i % 4][1]) for i, s in enumerate(scenes)]
+    drawn = DrawnScenes.of(placed)
+    planted = HookedCLIP.from_pretrained("scenes-planted", device="cpu")
+    measured = json.loads((EMBEDDED["scenes-planted"] / "measured.json").read_text())["cue"]
+    found = cue_accuracy(planted, planted.encode_text, drawn)
+    assert found == pytest.approx(measured["group_accuracy"], abs=0.2)
+    plain = cue_accuracy(scenes_model, scenes_model.encode_text, drawn)
+    assert min(plain.values()) > 0.9 > min(found.values()) + 0.3
+    assert measured["worst_group"] == min(measured["group_accuracy"].values())
+    assert sum(file.stat().st_size for file in EMBEDDED["scenes-planted"].iterdir()) < 12e6
 
 
 def test_preprocessing_is_that_of_training(scenes_model):

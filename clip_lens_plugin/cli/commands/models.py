@@ -133,7 +133,10 @@ def _reasons(rows: list[dict[Any, Any]]) -> Table:
 
 
 def _print_start(console: Console) -> None:
-    console.print("[bold]Where to start[/bold] (scenes, the embedded model, needs no download, and no --model)")
+    console.print(
+        "[bold]Where to start[/bold] (scenes, the embedded model, needs no download, and no --model; "
+        "scenes-planted is the same with a spurious cue)"
+    )
     for name, tag, purpose in START:
         console.print(f"  {purpose}\n    {typed('--model', name, '--pretrained', tag)}", soft_wrap=True)
     console.print()

@@ -17,6 +17,7 @@ from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import ChosenOut, check_out, check_source
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import print_path, say, say_next
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def report(
         with console.status("loading the model"):
             pool, pool_name = _pool(texts, chosen.name)
             loaded = chosen.load(console)
-        if store is None and images is not None and chosen.name == "scenes":
+        if store is None and images is not None and chosen.name in EMBEDDED:
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
 
         def written(rows: ContributionStore, about: About) -> Path:

@@ -14,6 +14,7 @@ from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.printing import say_next
 from clip_lens_plugin.plain_text import one_line
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from clip_lens_plugin.datasets.image_folder import Skipped
@@ -71,7 +72,7 @@ def verify(
             say_next(console, "report", "--images", source, *chosen.choice.typed())
         else:
             say_next(
-                console, "report", *([] if chosen.name == "scenes" else ["--images", "DIR"]), *chosen.choice.typed()
+                console, "report", *([] if chosen.name in EMBEDDED else ["--images", "DIR"]), *chosen.choice.typed()
             )
 
 

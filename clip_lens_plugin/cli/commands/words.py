@@ -14,6 +14,7 @@ from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say, say_next
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from clip_lens_plugin.describe.sparse_result import SparseText
@@ -113,7 +114,7 @@ def vocabulary(texts: str | None, model: str) -> TextPool:
     """The pool of texts that was asked for; common words, or what can be said of scenes, if none was."""
     from clip_lens_plugin.cli.texts import pool_named
 
-    return pool_named(texts if texts is not None else "scenes" if model == "scenes" else "words")
+    return pool_named(texts if texts is not None else "scenes" if model in EMBEDDED else "words")
 
 
 def _print_words(console: Console, found: SparseText) -> None:

@@ -27,10 +27,11 @@ from clip_lens_plugin.model.loading.errors import (
 from clip_lens_plugin.model.loading.fit import Fitted, Weights, put_into
 from clip_lens_plugin.model.loading.foreign import links_out, refuse_config
 from clip_lens_plugin.model.loading.image_tower import ImageTower
-from clip_lens_plugin.model.loading.names import SCENES_FOLDER, Named, config_of, named, refuse_tag
+from clip_lens_plugin.model.loading.names import Named, config_of, named, refuse_tag
 from clip_lens_plugin.model.loading.options import Options, Tokenizer, checked_channels
 from clip_lens_plugin.model.loading.recipe import Recipe
 from clip_lens_plugin.model.loading.tokenizers import NoTexts, tokenizer_of
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 from clip_lens_plugin.scenes.tokens import scenes_tokenizer
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -244,8 +245,8 @@ def _with_texts(
 
 
 def _tokenizer(asked: Named, config: dict[str, Any], options: Options) -> Tokenizer:
-    if asked.name == "scenes" and options.tokenizer is None:
-        return scenes_tokenizer(SCENES_FOLDER)
+    if asked.name in EMBEDDED and options.tokenizer is None:
+        return scenes_tokenizer(EMBEDDED[asked.name])
     return tokenizer_of(asked.source, asked.title, config["text_cfg"], options.tokenizer)
 
 

@@ -17,8 +17,9 @@ from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 from clip_lens_plugin.model.loading.foreign import json_of, links_out
 from clip_lens_plugin.model.loading.options import Options
 from clip_lens_plugin.model.loading.settings import Settings, file_settings, tag_settings
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 
-SCENES_FOLDER = Path(__file__).parents[2] / "scenes" / "weights"
+SCENES_FOLDER = EMBEDDED["scenes"]
 MOST_TAGS = 5
 """That are named in a message."""
 
@@ -62,9 +63,9 @@ def named(name: str, pretrained: str | Path | None, options: Options) -> Named:
     Raises:
         ModelNotFoundError: for an unknown name, tag or file; the nearest are suggested.
     """
-    if name == "scenes":
+    if name in EMBEDDED:
         refuse_tag(name, pretrained)
-        return _folder(name, "scenes", SCENES_FOLDER, options)
+        return _folder(name, name, EMBEDDED[name], options)
     if name.startswith("local-dir:"):
         refuse_tag(name, pretrained)
         folder = Path(name.removeprefix("local-dir:"))
@@ -137,7 +138,7 @@ def _listed(name: str, pretrained: str | Path | None, options: Options) -> Named
     cleaned = name.replace("/", "-")
     if cleaned not in known:
         raise ModelNotFoundError(
-            f"Unknown model {name!r}.{_nearest(cleaned, [*known, 'scenes'])} All names: "
+            f"Unknown model {name!r}.{_nearest(cleaned, [*known, *EMBEDDED])} All names: "
             f"{hint('open_clip.list_models()', 'clip-lens models')}, and 'scenes' for the embedded model."
         )
     tags = open_clip.list_pretrained_tags_by_model(cleaned)
@@ -241,6 +242,6 @@ def source_config(name: str) -> dict[str, Any]:
         ModelNotFoundError: if its folder is gone or it is out of reach.
         ValueError: if the folder's is none.
     """
-    if name == "scenes" or name.startswith(("local-dir:", "hf-hub:")):
+    if name in EMBEDDED or name.startswith(("local-dir:", "hf-hub:")):
         return config_of(named(name, None, Options()).find_config())
     return config_of(name.replace("/", "-"))

@@ -12,6 +12,7 @@ import open_clip
 
 from clip_lens_plugin.hints import hint, typed
 from clip_lens_plugin.model.loading.options import Options, Said
+from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 FOLDERS = ("local-dir:", "transformers:")
 """What stands before a folder in a model's name; after the second a name of the hub may stand too."""
@@ -123,7 +124,7 @@ def recipe_of_title(title: str) -> Recipe | None:
         title: "scenes", "hf-hub:OWNER/REPOSITORY", or a name, a tag and the name of a file, of which one may lack.
     """
     name, *rest = title.split(" ")
-    if name == "scenes" or name.startswith("hf-hub:"):
+    if name in EMBEDDED or name.startswith("hf-hub:"):
         return Recipe(name, checkpoint=PATH if rest else None)
     if name.replace("/", "-") not in open_clip.list_models():
         return None

@@ -51,6 +51,10 @@ from .patching.attributed import AttributionPatching as AttributionPatching
 from .patching.attribution import attribution_patching as attribution_patching
 from .patching.heads import HeadPatching as HeadPatching
 from .patching.heads import patch_heads as patch_heads
+from .roles.finding import head_roles as head_roles
+from .roles.growth import RoleGrowth as RoleGrowth
+from .roles.growth import role_growth as role_growth
+from .roles.result import HeadRoles as HeadRoles
 from .saliency.mapping import saliency_map as saliency_map
 from .saliency.mapping import saliency_maps as saliency_maps
 from .saliency.result import SaliencyMap as SaliencyMap

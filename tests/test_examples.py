@@ -62,6 +62,15 @@ def test_which_head_reads_colour():
     assert min(found["direct effect"], found["total effect"]) < found["model"]
 
 
+def test_roles_stand_beside_the_answer_key():
+    table = runpy.run_path(str(EXAMPLES / "roles_and_answer_key.py"))["main"](300, 19)
+    assert len(table) > 30
+    assert table["eta_squared"].between(0, 1).all()
+    plain = table[table["eta_squared"] > 0.9]  # Of these heads there is no doubt.
+    assert len(plain) >= 4
+    assert list(plain["theme"]) == list(plain["key"])
+
+
 def test_there_are_notebooks():
     assert {"tour.ipynb", "own_hooks.ipynb", "decision.ipynb", "imagenet_tables.ipynb"} <= {p.name for p in NOTEBOOKS}
 

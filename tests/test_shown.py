@@ -19,11 +19,13 @@ from clip_lens_plugin import (  # fmt: skip
     class_heads,
     collect,
     explain,
+    head_roles,
     head_singular_texts,
     interaction,
     mean_ablation_curve,
     patch_heads,
     patch_text_map,
+    role_growth,
     saliency_map,
     segmentation_scores,
     sparse_text,
@@ -42,6 +44,7 @@ from clip_lens_plugin.views import View
 from clip_lens_plugin.zero_shot.by_names import classifier_by_names
 
 TEXTS = ["red shape", "blue shape", "a circle", "a square", "white background"]
+THEMED = TextPool(TEXTS, ["colour", "colour", "shape", "shape", "background"])
 PICTURES = [draw(scene) for scene in sample_scenes(12, seed=9)]
 
 
@@ -74,6 +77,8 @@ def results(tmp_path_factory):
         head_singular_texts(model, TEXTS, [(5, 1)]),
         strongest_neurons(store, 4, TEXTS, 3),
         class_heads(store),
+        head_roles(model, store, THEMED, 2, [(5, 1)], n_nulls=19, n_bootstraps=3),
+        role_growth(model, store, THEMED, [4], 2, [(5, 1)], n_nulls=19, n_bootstraps=3, repeats=1),
     ]
     return {type(each).__name__: each for each in found}, held, store
 

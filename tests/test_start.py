@@ -14,7 +14,7 @@ import clip_lens_plugin
 pytestmark = pytest.mark.slow
 
 HEAVY = ("torch", "transformer_lens", "open_clip", "transformers", "timm", "pandas", "matplotlib", "scipy", "numpy")
-COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "explain", "segment", "verify", "models")
+COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "explain", "roles", "segment", "verify", "models")
 
 
 def loaded_by(code: str) -> set[str]:

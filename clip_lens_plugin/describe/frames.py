@@ -67,14 +67,26 @@ class HeadFrame:
         head_map = readout.head_map(layer, head, moments.constants).detach().double()
         second = moments.second_moment(layer, head).to(head_map.device)
         mean = moments.mean[layer, head].to(head_map.device)
-        noise = computed_noise(readout.model_dtype) if moments.noise is None else moments.noise
         to_span, in_span = equations.orthonormal_frame(head_map)
-        values, axes = torch.linalg.eigh(equations.moment_in(to_span, second))
+        in_second = equations.moment_in(to_span, second)
+        return cls.spanned(in_span, equations.contribution(mean, to_span), in_second, noise_of(readout, moments))
+
+    @classmethod
+    def spanned(
+        cls, span: Float[Tensor, "e s"], mean: Float[Tensor, " s"], second: Float[Tensor, "s s"], noise: float
+    ) -> HeadFrame:
+        """That of data in s orthonormal coordinates, turned to their principal axes; those of rounding alone dropped.
+
+        Args:
+            span: of the coordinates, in the space that the axes are wanted in.
+            mean, second: E[x] and E[x xᵀ] of the data in these coordinates.
+            noise: see :func:`noise_of`.
+        """
+        values, axes = torch.linalg.eigh(second)
         used = axes.flip(1)[:, (values > least_variance(float(values.clamp(min=0).sum()), noise)).flip(0)]
-        frame = to_span @ used
-        x_mean, x_second = equations.contribution(mean, frame), equations.moment_in(frame, second)
+        x_mean, x_second = equations.contribution(mean, used), equations.moment_in(used, second)
         least = least_variance(float(x_second.trace()), noise)
-        return cls(in_span @ used, x_mean, x_second - torch.outer(x_mean, x_mean), least)
+        return cls(span @ used, x_mean, x_second - torch.outer(x_mean, x_mean), least)
 
     @property
     def second_moment(self) -> Float[Tensor, "r r"]:
@@ -103,6 +115,11 @@ class HeadFrame:
         total = float(self.covariance.trace())
         found = pursued(residual, partial(equations.quadratic, form=self.covariance), total, self.least, n)
         return found._replace(directions=found.directions @ self.axes.T)
+
+
+def noise_of(readout: Readout, moments: Moments) -> float:
+    """Relative size of what rounding left of the contributions that moments are of."""
+    return computed_noise(readout.model_dtype) if moments.noise is None else moments.noise
 
 
 def pursued(

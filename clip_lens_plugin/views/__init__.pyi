@@ -14,6 +14,8 @@ from .patch_text import head_text_view as head_text_view
 from .patch_text import patch_text_view as patch_text_view
 from .patching import attribution_patching_view as attribution_patching_view
 from .patching import head_patching_view as head_patching_view
+from .roles import role_growth_view as role_growth_view
+from .roles import roles_view as roles_view
 from .saliency import saliency_view as saliency_view
 from .segmentation import segmentation_view as segmentation_view
 from .sparse import sparse_view as sparse_view

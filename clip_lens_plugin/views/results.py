@@ -30,6 +30,8 @@ from clip_lens_plugin.report.in_reach import given_pictures, pictures_at, pictur
 from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
 from clip_lens_plugin.retrieval.strongest import StrongestNeurons
+from clip_lens_plugin.roles.growth import RoleGrowth
+from clip_lens_plugin.roles.result import HeadRoles
 from clip_lens_plugin.saliency.result import SaliencyMap
 from clip_lens_plugin.segmentation.result import SegmentationScores
 from clip_lens_plugin.views.classes import class_heads_view
@@ -41,6 +43,7 @@ from clip_lens_plugin.views.interaction import interaction_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
+from clip_lens_plugin.views.roles import role_growth_view, roles_view
 from clip_lens_plugin.views.saliency import saliency_view
 from clip_lens_plugin.views.segmentation import segmentation_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
@@ -142,6 +145,16 @@ def segmentation(result: SegmentationScores) -> View:
 def shares(result: Shares) -> View:
     """Those of the heads, see :func:`~clip_lens_plugin.views.summaries.head_view`."""
     return head_view(pd.DataFrame(result[result["part"] == "head"]))
+
+
+def roles(result: HeadRoles) -> View:
+    """See :func:`~clip_lens_plugin.views.roles.roles_view`."""
+    return roles_view(result)
+
+
+def role_growth(result: RoleGrowth) -> View:
+    """See :func:`~clip_lens_plugin.views.roles.role_growth_view`."""
+    return role_growth_view(result)
 
 
 def upstream(result: Upstream, **options: Any) -> View:

@@ -15,6 +15,7 @@ from rich.table import Table
 from tests.benchmarks.forward import MODELS, time_cases
 from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.patching import time_patching
+from tests.benchmarks.roles import time_roles
 from tests.benchmarks.second_order import time_second_order
 from tests.benchmarks.sparse import time_sparse
 from tests.benchmarks.text_span import time_text_span
@@ -31,6 +32,7 @@ def main() -> None:
             time_wrapping,
             time_text_span,
             time_sparse,
+            time_roles,
             time_texts,
             time_second_order,
             time_patching,

@@ -62,6 +62,21 @@ def sparse_codes(given: Given) -> Any:
 
 
 @case
+def roles(given: Given) -> Any:
+    model, vectors = given.model, given.pool.embed(given.model)
+    pool = lens.TextPool(given.pool.texts, [f"theme {at % 2}" for at in range(len(given.pool))])
+    parts = [lens.Moments.from_contributions(given.parts.select([row])) for row in range(N)]
+    asked = {"n": 2, "heads": [(2, 3)], "text_embeddings": vectors, "n_nulls": 1, "n_bootstraps": 1}
+    with patch("clip_lens_plugin.roles.finding.FEWEST_NULLS", 1):  # A fake GPU is slow.
+        found = lens.head_roles(model, parts, pool, **asked)
+        grown = lens.role_growth(model, parts, pool, [4], **{**asked, "n_bootstraps": 0}, repeats=1)
+    assert isinstance(found, lens.HeadRoles)
+    assert isinstance(grown, lens.RoleGrowth)
+    drawn = views.roles_view(found), views.role_growth_view(grown)
+    return found.to_dataframe(), grown.to_dataframe(), [each.title for each in drawn]
+
+
+@case
 def pools(given: Given) -> Any:
     file = given.folder / "pool.txt"
     file.write_text("\n".join(TEXTS))

@@ -12,6 +12,7 @@ import torch
 
 from clip_lens_plugin import (  # fmt: skip
     ContributionStore,
+    Groups,
     HookedCLIP,
     Moments,
     TextPool,
@@ -19,6 +20,7 @@ from clip_lens_plugin import (  # fmt: skip
     class_heads,
     collect,
     explain,
+    group_effects,
     head_roles,
     head_singular_texts,
     interaction,
@@ -29,6 +31,7 @@ from clip_lens_plugin import (  # fmt: skip
     saliency_map,
     segmentation_scores,
     sparse_text,
+    spurious_heads,
     text_span,
     upstream,
     upstream_tree,
@@ -45,6 +48,7 @@ from clip_lens_plugin.zero_shot.by_names import classifier_by_names
 
 TEXTS = ["red shape", "blue shape", "a circle", "a square", "white background"]
 THEMED = TextPool(TEXTS, ["colour", "colour", "shape", "shape", "background"])
+GROUPS = Groups.of([i % 2 for i in range(12)], [i // 2 % 2 for i in range(12)], [i // 4 for i in range(12)])
 PICTURES = [draw(scene) for scene in sample_scenes(12, seed=9)]
 
 
@@ -77,6 +81,8 @@ def results(tmp_path_factory):
         head_singular_texts(model, TEXTS, [(5, 1)]),
         strongest_neurons(store, 4, TEXTS, 3),
         class_heads(store),
+        group_effects(held, held.readout.model.encode_text(TEXTS[2:4]), GROUPS),
+        spurious_heads(model, held, model.encode_text(TEXTS[2:4]), GROUPS, runs=False, random_sets=3, permutations=1),
         head_roles(model, store, THEMED, 2, [(5, 1)], n_nulls=19, n_bootstraps=3),
         role_growth(model, store, THEMED, [4], 2, [(5, 1)], n_nulls=19, n_bootstraps=3, repeats=1),
     ]

@@ -83,7 +83,7 @@ def class_heads(
 def _labels(data: Data, given: Any, names: Sequence[str] | None, kept: ClassSums | None) -> Int[Tensor, " n"]:
     """Of each row; none where sums of the data's own labels were kept without rows."""
     if given is None and kept is not None and not getattr(data, "has_rows", True):
-        return torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(0, dtype=torch.int64, device="cpu")
     own = data.labels if given is None else given
     if own is None:
         raise ValueError(
@@ -119,7 +119,7 @@ class _Found:
         self._sum_y = sums.sum_y.cpu()[present]
         self._n_heads = self._sum_y.shape[2]
         self._forms: dict[tuple[int, int], Tensor] = {}
-        self._variance = torch.zeros(self._sum_y.shape[1:3], dtype=torch.float64)
+        self._variance = torch.zeros(self._sum_y.shape[1:3], dtype=torch.float64, device="cpu")
         noise = computed_noise(torch.float32) if moments.noise is None else moments.noise
         for at, layer, head in self._heads():
             form = self._form(layer, head)
@@ -146,16 +146,18 @@ class _Found:
 
     def drawn(self, data: Data, labels: Int[Tensor, " n"], permutations: int, seed: int) -> Float[Tensor, "d m h"]:
         """η² of permuted labels, as many permutations in a pass over the rows as fit in memory."""
-        generator, found = torch.Generator().manual_seed(seed), [self.none_drawn()]
+        generator, found = torch.Generator("cpu").manual_seed(seed), [self.none_drawn()]
+        labels = labels.cpu()
         known = labels >= 0
-        place = torch.zeros(len(self._names), dtype=torch.int64)
-        place[self._present] = torch.arange(len(self._present))
+        place = torch.zeros(len(self._names), dtype=torch.int64, device="cpu")
+        place[self._present] = torch.arange(len(self._present), device="cpu")
         own = place[labels[known]]
         at_once = max(1, DRAW_BYTES // self._sum_y.nbytes)
         for start in range(0, permutations, at_once):
             count = min(at_once, permutations - start)
-            permuted = torch.full((count, len(labels)), -1)
-            permuted[:, known] = torch.stack([own[torch.randperm(len(own), generator=generator)] for _ in range(count)])
+            permuted = torch.full((count, len(labels)), -1, device="cpu")
+            orders = [torch.randperm(len(own), generator=generator, device="cpu") for _ in range(count)]
+            permuted[:, known] = torch.stack([own[order] for order in orders])
             found.append(self._of_permuted(data, permuted))
         return torch.cat(found)
 

@@ -147,7 +147,7 @@ class ClassHeads(Shown):
 
     def grid(self) -> Float[Tensor, "l h"]:
         """η² of every head of the model, NaN where a layer was not looked at."""
-        whole = torch.full((self.n_layers, self.eta_squared.shape[1]), torch.nan, dtype=torch.float64)
+        whole = torch.full((self.n_layers, self.eta_squared.shape[1]), torch.nan, dtype=torch.float64, device="cpu")
         whole[list(self.layers)] = self.eta_squared
         return whole
 

@@ -74,7 +74,7 @@ def bootstrapped_frames(
     """The head's frame on each bootstrap, its axes in the r coordinates of the frame of all images."""
     layer, number = head
     to_frame = equations.contribution(head_map, frame.axes)  # As x = y F with F = M Qᵀ.
-    sizes = torch.tensor([part.n for part in parts]).to(drawn)
+    sizes = torch.tensor([part.n for part in parts], device="cpu").to(drawn)
     means = torch.stack([equations.contribution(part.mean[layer, number].to(to_frame), to_frame) for part in parts])
     seconds = torch.stack(
         [equations.moment_in(to_frame, part.second_moment(layer, number).to(to_frame)) for part in parts]

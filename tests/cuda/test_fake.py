@@ -28,7 +28,7 @@ from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.maps import patch_text
 from clip_lens_plugin.model import stacked_weights
 from clip_lens_plugin.statistics.means import ComponentSums
-from tests.cuda import cases, map_cases, model_cases
+from tests.cuda import cases, class_cases, map_cases, model_cases
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
 from tests.cuda.given import CASES, Given, N
 from tests.families import FAMILIES
@@ -177,13 +177,13 @@ OF_OTHERS = {"from_transformers", "from_options", "pooling", "of_run", "of_each_
 def test_every_public_name_has_a_case(holder: str) -> None:
     used = names_in_cases()
     missing = sorted(HOLDERS[holder] - used - OF_OTHERS)
-    assert not missing, f"Write a case in tests/cuda/cases.py, map_cases.py or model_cases.py for {missing}."
+    assert not missing, f"Write a case in a file of cases in tests/cuda for {missing}."
 
 
 def names_in_cases() -> set[str]:
     functions = [
         each
-        for module in (cases, map_cases, model_cases)
+        for module in (cases, class_cases, map_cases, model_cases)
         for each in vars(module).values()
         if inspect.isfunction(each) and each.__module__ == module.__name__
     ]

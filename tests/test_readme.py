@@ -52,7 +52,7 @@ def test_the_counts_are_the_catalogues():
 def test_accuracy_table_is_what_was_measured():
     measured = json.loads((SCENES_FOLDER / "measured.json").read_text())["zero_shot_accuracy"]
     page = (PAGES / "embedded-model.md").read_text()
-    names, _, shares = re.findall(r"^\|.*\|$", page.split("measured.json")[1], re.MULTILINE)
+    names, _, shares = re.findall(r"^\|.*\|$", page.split("measured.json")[1], re.MULTILINE)[:3]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (names, shares)]
     assert dict(zip(*cells, strict=True)) == {name: f"{share:.3f}" for name, share in measured.items()}
 

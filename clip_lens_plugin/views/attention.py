@@ -20,10 +20,10 @@ from clip_lens_plugin.arguments import checked_index, checked_pair, whole_number
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.drawing import encoding
 from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.view import View, drawn
+from clip_lens_plugin.views.figures.attention import all_class_rows_figure, rows_figure
 
 if TYPE_CHECKING:
     from transformer_lens import ActivationCache

@@ -36,7 +36,7 @@ def class_heads_view(found: ClassHeads, count: int = MOST_HEADS) -> View:
     _refuse_constant(found)
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.class_figures import class_heads_figure
+        from clip_lens_plugin.views.figures.classes import class_heads_figure
 
         return class_heads_figure(found)
 

@@ -13,14 +13,14 @@ from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.decision_words import Block, Trial, blocks, trials
 from clip_lens_plugin.views.drawing.crops import Box, crop_box, hides_something
 from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 from clip_lens_plugin.views.drawing.numbers import signed, tick_label
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.map_stills import painted
-from clip_lens_plugin.views.map_words import greatest
+from clip_lens_plugin.views.words.decision import Block, Trial, blocks, trials
+from clip_lens_plugin.views.words.maps import greatest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def decision_view(
     title = f"Why “{a}” rather than “{b}”" if decision.gap > 0 else f"Why “{b}” rather than “{a}”"
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.decision_figures import decision_figure  # matplotlib, which a page does without.
+        from clip_lens_plugin.views.figures.decision import decision_figure  # matplotlib, which a page does without.
 
         return decision_figure(decision, picture, box)
 

@@ -49,7 +49,7 @@ def head_gallery_view(
     body = thumbnails.style + gallery_body(spans, images, thumbnails, names)
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.gallery_figures import gallery_figure  # matplotlib, which a page does without.
+        from clip_lens_plugin.views.figures.gallery import gallery_figure  # matplotlib, which a page does without.
 
         ordered = [span for _, inside in _by_layer(spans) for span in inside]
         return gallery_figure(ordered, images, pictures, names)
@@ -115,7 +115,7 @@ def neighbours_view(
     )
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.gallery_figures import neighbours_figure
+        from clip_lens_plugin.views.figures.gallery import neighbours_figure
 
         return neighbours_figure(query, query_name, found, pictures, title)
 

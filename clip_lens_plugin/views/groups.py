@@ -31,7 +31,7 @@ def group_effects_view(found: GroupEffects) -> View:
     """
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.group_figures import group_effects_figure
+        from clip_lens_plugin.views.figures.groups import group_effects_figure
 
         return group_effects_figure(found)
 
@@ -48,7 +48,7 @@ def spurious_heads_view(found: SpuriousHeads) -> View:
     """
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.group_figures import spurious_heads_figure
+        from clip_lens_plugin.views.figures.groups import spurious_heads_figure
 
         return spurious_heads_figure(found)
 

@@ -131,7 +131,7 @@ def _words_view(
         explorers.append(name + drawn("words", data, still_words(of_image, photograph, box), described))
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.word_figures import words_figure  # matplotlib, which a page does without.
+        from clip_lens_plugin.views.figures.words import words_figure  # matplotlib, which a page does without.
 
         return words_figure(maps, placed, interpolation, title=title)
 
@@ -159,7 +159,7 @@ def _parts_view(found: Interaction, names: Sequence[str], of: Of) -> View:
     grid = part_grid(found, names, of)
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.part_figures import parts_figure
+        from clip_lens_plugin.views.figures.parts import parts_figure
 
         return parts_figure(grid, title=grid.title)
 

@@ -17,7 +17,7 @@ from clip_lens_plugin.views.drawing.colours import ADDS, OPACITY, TAKES
 from clip_lens_plugin.views.drawing.crops import Box, hides_something
 from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 from clip_lens_plugin.views.drawing.numbers import signed, tick_label
-from clip_lens_plugin.views.map_words import ADDED, greatest, named_heads
+from clip_lens_plugin.views.words.maps import ADDED, greatest, named_heads
 
 STILL_SIDE = 200
 """Longer side in pixels of the photograph."""

@@ -14,7 +14,7 @@ from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
 from clip_lens_plugin.views.drawing.view import View
-from clip_lens_plugin.views.neuron_words import MOST_IMAGES, share_told, sides_of
+from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_told, sides_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def neuron_gallery_view(found: StrongestNeurons, pictures: Mapping[int, Image.Im
     )
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.neuron_figures import neurons_figure  # matplotlib, which a page does without.
+        from clip_lens_plugin.views.figures.neurons import neurons_figure  # matplotlib, which a page does without.
 
         return neurons_figure(found, pictures, title)
 

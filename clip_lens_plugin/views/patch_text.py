@@ -18,8 +18,8 @@ from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
 from clip_lens_plugin.views.drawing.view import View, drawn, static
 from clip_lens_plugin.views.map_stills import still_maps
-from clip_lens_plugin.views.map_words import named_heads
 from clip_lens_plugin.views.summaries import table
+from clip_lens_plugin.views.words.maps import named_heads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def head_text_view(
     maps, title = scores.map(), f"Patch-text maps of {name}"
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.map_figures import maps_figure  # matplotlib, which a light view does without.
+        from clip_lens_plugin.views.figures.maps import maps_figure  # matplotlib, which a light view does without.
 
         return maps_figure(maps, [picture], [placement], interpolation=interpolation, title=title)
 
@@ -125,7 +125,7 @@ def patch_text_view(
         raise ValueError("The placements are of photographs: give the pictures as well.")
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.map_figures import maps_figure
+        from clip_lens_plugin.views.figures.maps import maps_figure
 
         return maps_figure(maps, pictures, placements, marks, names, interpolation, title=title)
 

@@ -33,7 +33,7 @@ def head_patching_view(found: HeadPatching) -> View:
     effects = found.to_dataframe()
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.patching_figures import head_patching_figure
+        from clip_lens_plugin.views.figures.patching import head_patching_figure
 
         return head_patching_figure(effects)
 
@@ -70,7 +70,7 @@ def attribution_patching_view(found: AttributionPatching) -> View:
         )
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.patching_figures import attribution_patching_figure
+        from clip_lens_plugin.views.figures.patching import attribution_patching_figure
 
         return attribution_patching_figure(found)
 

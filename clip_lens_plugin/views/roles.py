@@ -41,7 +41,7 @@ def roles_view(found: HeadRoles) -> View:
     """
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.role_figures import roles_figure
+        from clip_lens_plugin.views.figures.roles import roles_figure
 
         return roles_figure(found)
 
@@ -60,7 +60,7 @@ def role_growth_view(found: pd.DataFrame) -> View:
     """
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.role_figures import role_growth_figure
+        from clip_lens_plugin.views.figures.roles import role_growth_figure
 
         return role_growth_figure(found)
 

@@ -52,7 +52,7 @@ def saliency_view(
     title = f"{result.title}: {result.name}" if title is None else title
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.saliency_figures import saliency_figure
+        from clip_lens_plugin.views.figures.saliency import saliency_figure
 
         return saliency_figure(result, photograph, box, interpolation, title)
 

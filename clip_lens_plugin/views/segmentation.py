@@ -17,7 +17,7 @@ from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.map_stills import Backdrop
-from clip_lens_plugin.views.segmentation_words import (
+from clip_lens_plugin.views.words.segmentation import (
     LEADING,
     about,
     headings,
@@ -55,7 +55,7 @@ def segmentation_view(scores: SegmentationScores) -> View:
     )
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.segmentation_figures import segmentation_figure
+        from clip_lens_plugin.views.figures.segmentation import segmentation_figure
 
         return segmentation_figure(scores, shown)
 

@@ -64,7 +64,7 @@ def sparse_view(
     body = TEMPLATES.get_template("sparse.html.j2").render(**about, greatest=f"{greatest:.2f}")
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.sparse_figures import sparse_figure  # matplotlib, which a page does without.
+        from clip_lens_plugin.views.figures.sparse import sparse_figure  # matplotlib, which a page does without.
 
         return sparse_figure(result, words, pictures or {})
 

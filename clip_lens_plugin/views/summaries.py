@@ -36,7 +36,7 @@ def layer_view(layers: pd.DataFrame) -> View:
     described = "Share of the embedding by layer and part; the table below has the numbers"
 
     def figure():
-        from clip_lens_plugin.views.figures import layer_figure
+        from clip_lens_plugin.views.figures.summaries import layer_figure
 
         return layer_figure(layers)
 
@@ -66,7 +66,7 @@ def head_view(heads: pd.DataFrame) -> View:
     described = "Mean share of each head, layers by heads; the table below has the numbers"
 
     def figure():
-        from clip_lens_plugin.views.figures import head_figure
+        from clip_lens_plugin.views.figures.summaries import head_figure
 
         return head_figure(heads)
 
@@ -100,7 +100,7 @@ def ablation_view(curves: pd.DataFrame) -> View:
     described = "Accuracy against the number of ablated attention layers; the table below has the numbers"
 
     def figure():
-        from clip_lens_plugin.views.figures import ablation_figure
+        from clip_lens_plugin.views.figures.summaries import ablation_figure
 
         return ablation_figure(curves)
 
@@ -139,7 +139,7 @@ def explained_variance_view(texts: pd.DataFrame) -> View:
     )
 
     def figure():
-        from clip_lens_plugin.views.figures import explained_variance_figure
+        from clip_lens_plugin.views.figures.summaries import explained_variance_figure
 
         return explained_variance_figure(texts)
 

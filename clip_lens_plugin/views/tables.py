@@ -14,7 +14,7 @@ from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.view import View, drawn
-from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
+from clip_lens_plugin.views.figures.tables import bars_figure, heads_figure
 
 COLOUR = "#b35806"
 NOTHING = "–"

@@ -13,7 +13,7 @@ from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View, static
 from clip_lens_plugin.views.summaries import table
-from clip_lens_plugin.views.upstream_words import level_limits, source_grid, told
+from clip_lens_plugin.views.words.upstream import level_limits, source_grid, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def upstream_view(found: Upstream, text: int = 0) -> View:
     )
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.upstream_figures import source_figure  # matplotlib, which a page does without.
+        from clip_lens_plugin.views.figures.upstream import source_figure  # matplotlib, which a page does without.
 
         return source_figure(grid)
 
@@ -89,7 +89,7 @@ def tree_view(found: UpstreamTree) -> View:
     )
 
     def figure() -> Figure:
-        from clip_lens_plugin.views.upstream_figures import tree_figure
+        from clip_lens_plugin.views.figures.upstream import tree_figure
 
         return tree_figure(found, title=title)
 

@@ -19,7 +19,7 @@ from clip_lens_plugin.files.whole import check_place, whole_files
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.views.drawing.figure_files import save_figure
 from clip_lens_plugin.views.drawing.view import View
-from clip_lens_plugin.views.figures import explained_variance_figure
+from clip_lens_plugin.views.figures.summaries import explained_variance_figure
 
 
 @contextmanager

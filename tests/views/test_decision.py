@@ -17,7 +17,7 @@ from clip_lens_plugin.decisions.removal import RemovedHeads
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.views.decision import decision_view
-from clip_lens_plugin.views.decision_words import blocks
+from clip_lens_plugin.views.words.decision import blocks
 from tests.views.conftest import EVIL, EVIL_TEXT
 
 PHOTO = Image.new("RGB", (64, 32), (200, 80, 30))

@@ -8,7 +8,7 @@ import pytest
 
 from clip_lens_plugin.views.drawing.colours import ADDS, NEUTRAL, TAKES
 from clip_lens_plugin.views.drawing.figure_files import save_figure
-from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure
+from clip_lens_plugin.views.figures.summaries import ablation_figure, explained_variance_figure
 
 
 def ablation_table() -> pd.DataFrame:

@@ -22,7 +22,7 @@ from clip_lens_plugin.views import interaction_view
 from clip_lens_plugin.views.drawing.colours import OPACITY
 from clip_lens_plugin.views.drawing.numbers import places_for
 from clip_lens_plugin.views.drawing.sheet import text_width
-from clip_lens_plugin.views.word_figures import PAD, ROOM, word_boxes
+from clip_lens_plugin.views.figures.words import PAD, ROOM, word_boxes
 from clip_lens_plugin.views.word_maps import named_prefix, word_maps
 from tests.conftest import random_images
 from tests.families import FAMILIES

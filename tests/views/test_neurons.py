@@ -10,8 +10,8 @@ from PIL import Image
 
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.retrieval.strongest import DescribedNeuron, SidedImage, SidedText, StrongestNeurons
-from clip_lens_plugin.views.neuron_words import MOST_IMAGES
 from clip_lens_plugin.views.neurons import neuron_gallery_view
+from clip_lens_plugin.views.words.neurons import MOST_IMAGES
 from tests.views.conftest import EVIL, EVIL_TEXT
 
 PICTURES = {position: Image.new("RGB", (32, 32), (10 * position, 0, 0)) for position in range(12)}

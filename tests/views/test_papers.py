@@ -17,17 +17,22 @@ from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.segmentation.overlays import Overlay
 from clip_lens_plugin.segmentation.result import SegmentationScores
-from clip_lens_plugin.views.attention_figures import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.drawing.figure_files import DPI
 from clip_lens_plugin.views.drawing.sheet import COLUMN, PAGE, SMALL
-from clip_lens_plugin.views.figures import ablation_figure, explained_variance_figure, head_figure, layer_figure
-from clip_lens_plugin.views.gallery_figures import gallery_figure, neighbours_figure
-from clip_lens_plugin.views.map_figures import maps_figure
-from clip_lens_plugin.views.part_figures import parts_figure
+from clip_lens_plugin.views.figures.attention import all_class_rows_figure, rows_figure
+from clip_lens_plugin.views.figures.gallery import gallery_figure, neighbours_figure
+from clip_lens_plugin.views.figures.maps import maps_figure
+from clip_lens_plugin.views.figures.parts import parts_figure
+from clip_lens_plugin.views.figures.segmentation import segmentation_figure
+from clip_lens_plugin.views.figures.summaries import (
+    ablation_figure,
+    explained_variance_figure,
+    head_figure,
+    layer_figure,
+)
+from clip_lens_plugin.views.figures.tables import bars_figure, heads_figure
+from clip_lens_plugin.views.figures.words import words_figure
 from clip_lens_plugin.views.part_grids import Blocks, PartGrid, head_blocks, layer_blocks
-from clip_lens_plugin.views.segmentation_figures import segmentation_figure
-from clip_lens_plugin.views.table_figures import bars_figure, heads_figure
-from clip_lens_plugin.views.word_figures import words_figure
 from clip_lens_plugin.views.word_maps import WordMap
 from tests.views.conftest import span
 

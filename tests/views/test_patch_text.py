@@ -18,7 +18,7 @@ from clip_lens_plugin.maps.crop_geometry import Geometry, Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.views.drawing.colours import OPACITY
-from clip_lens_plugin.views.map_figures import maps_figure
+from clip_lens_plugin.views.figures.maps import maps_figure
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from tests.views.conftest import EVIL, EVIL_TEXT
 

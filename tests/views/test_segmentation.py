@@ -14,7 +14,7 @@ from clip_lens_plugin.saliency.methods import SaliencyMethod
 from clip_lens_plugin.segmentation.result import SegmentationScores
 from clip_lens_plugin.views import segmentation_view
 from clip_lens_plugin.views.segmentation import outlined
-from clip_lens_plugin.views.segmentation_words import lines_of, notes, shown_kinds
+from clip_lens_plugin.views.words.segmentation import lines_of, notes, shown_kinds
 from tests.segmentation.planted import Planted, bright, masked
 
 NAME = "<b>bold</b>"

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from clip_lens_plugin.views.figures import ablation_figure, head_figure, layer_figure
+from clip_lens_plugin.views.figures.summaries import ablation_figure, head_figure, layer_figure
 from clip_lens_plugin.views.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
 
 

@@ -11,7 +11,7 @@ from clip_lens_plugin import HookedCLIP, upstream, upstream_tree
 from clip_lens_plugin.higher_order.tree import Node, UpstreamTree
 from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.views import tree_view, upstream_view
-from clip_lens_plugin.views.upstream_words import level_limits, told
+from clip_lens_plugin.views.words.upstream import level_limits, told
 
 
 def words_of(html: str) -> str:

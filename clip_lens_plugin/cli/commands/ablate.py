@@ -190,7 +190,7 @@ def _write(accuracy: ZeroShotAccuracy, curve: pd.DataFrame, out: Path, figure_fo
     from clip_lens_plugin.files.whole import whole_files
     from clip_lens_plugin.plain_text import write_csv
     from clip_lens_plugin.views.drawing.figure_files import save_figure
-    from clip_lens_plugin.views.figures import ablation_figure
+    from clip_lens_plugin.views.figures.summaries import ablation_figure
 
     names = ("ablation.parquet", "ablation.csv", "zero_shot.csv", f"ablation.{figure_format}")
     paths = [out / name for name in names]

@@ -56,7 +56,7 @@ def heatmap(
             from clip_lens_plugin.images.pictures import open_upright
             from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
             from clip_lens_plugin.shown import DRAWN
-            from clip_lens_plugin.views.map_figures import named_heads
+            from clip_lens_plugin.views.figures.maps import named_heads
             from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
         if out.suffix not in DRAWN:
             raise ValueError(f"--out must end in one of {' '.join(DRAWN)}, got {out}.")

@@ -209,7 +209,7 @@ def _print_scores(console: Console, scores: SegmentationScores) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from clip_lens_plugin.views.segmentation_words import headings, lines_of, notes
+    from clip_lens_plugin.views.words.segmentation import headings, lines_of, notes
 
     table = Table()
     for i, heading in enumerate(headings(scores, scores.reference)):

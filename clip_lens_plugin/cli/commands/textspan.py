@@ -105,7 +105,7 @@ def _write(found: TextSpanResult, out: Path, figure_format: Format) -> list[Path
     from clip_lens_plugin.files.whole import whole_files
     from clip_lens_plugin.plain_text import write_csv
     from clip_lens_plugin.views.drawing.figure_files import save_figure
-    from clip_lens_plugin.views.figures import explained_variance_figure
+    from clip_lens_plugin.views.figures.summaries import explained_variance_figure
 
     table = found.to_dataframe()
     paths = [out / name for name in ("text_span.parquet", "text_span.csv", f"explained_variance.{figure_format}")]

@@ -14,7 +14,7 @@ from clip_lens_plugin.views.drawing.colours import ADDS, TAKES
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.numbers import places_of_two_digits, signed
 from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, line_height, wrapped
-from clip_lens_plugin.views.figures import draw_grid, grid_height, grid_width
+from clip_lens_plugin.views.figures.summaries import draw_grid, grid_height, grid_width
 
 DRAWN = "0.4"
 """Colour of those drawn at random."""

@@ -29,9 +29,9 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_width,
     wrapped,
 )
-from clip_lens_plugin.views.map_figures import FADED, Cell, panel_in, show_map
-from clip_lens_plugin.views.map_words import ADDED
+from clip_lens_plugin.views.figures.maps import FADED, Cell, panel_in, show_map
 from clip_lens_plugin.views.word_maps import WordMap
+from clip_lens_plugin.views.words.maps import ADDED
 
 PANEL = 2.0
 """Inches of a photograph's longer side."""

@@ -22,8 +22,8 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
-from clip_lens_plugin.views.gallery_figures import thumbnail
-from clip_lens_plugin.views.neuron_words import MOST_IMAGES, share_told, sides_of
+from clip_lens_plugin.views.figures.gallery import thumbnail
+from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_told, sides_of
 
 MOST_NEURONS = 10
 """That a figure shows; the page holds the rest."""

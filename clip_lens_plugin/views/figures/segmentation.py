@@ -13,8 +13,8 @@ from clip_lens_plugin.segmentation.result import SegmentationScores, per_cent
 from clip_lens_plugin.views.drawing.colours import ADDS
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, text_height, wrapped
-from clip_lens_plugin.views.map_figures import Cell, panel_in, show_map, show_photograph
-from clip_lens_plugin.views.segmentation_words import LEADING, precision_of
+from clip_lens_plugin.views.figures.maps import Cell, panel_in, show_map, show_photograph
+from clip_lens_plugin.views.words.segmentation import LEADING, precision_of
 
 NAMES, STEP = 2.1, 0.15
 """Inches for the names of kinds, and from one to the next."""

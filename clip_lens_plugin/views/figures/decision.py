@@ -11,7 +11,6 @@ from PIL import Image
 
 from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.decision_words import Block, Trial, heads_block, patches_block, trials
 from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
 from clip_lens_plugin.views.drawing.colours import ADDS, NEUTRAL, TAKES
 from clip_lens_plugin.views.drawing.crops import Box, hides_something
@@ -28,8 +27,9 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
-from clip_lens_plugin.views.map_figures import FADED, Cell, panel_in, show_map
-from clip_lens_plugin.views.map_words import greatest
+from clip_lens_plugin.views.figures.maps import FADED, Cell, panel_in, show_map
+from clip_lens_plugin.views.words.decision import Block, Trial, heads_block, patches_block, trials
+from clip_lens_plugin.views.words.maps import greatest
 
 PANEL = 2.2
 """Inches of the photograph's longer side."""

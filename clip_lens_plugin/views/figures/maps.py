@@ -31,7 +31,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
-from clip_lens_plugin.views.map_words import ADDED, greatest, named_heads
+from clip_lens_plugin.views.words.maps import ADDED, greatest, named_heads
 
 MARKS = {"most similar": "#1a9850", "least similar": "#d73027"}
 """Borders of figure 6."""

@@ -14,7 +14,7 @@ from clip_lens_plugin.views.drawing.colours import LINE_STYLES
 from clip_lens_plugin.views.drawing.lettering import plainly_lettered
 from clip_lens_plugin.views.drawing.numbers import places_of_two_digits
 from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, wrapped
-from clip_lens_plugin.views.figures import LEFT, draw_grid, grid_height, grid_width
+from clip_lens_plugin.views.figures.summaries import LEFT, draw_grid, grid_height, grid_width
 
 MARKS: dict[Stage, tuple[str, str, str]] = {
     "before": ("0.35", "o", "nothing removed"),

@@ -23,7 +23,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
-from clip_lens_plugin.views.upstream_words import SourceGrid, level_limits, told
+from clip_lens_plugin.views.words.upstream import SourceGrid, level_limits, told
 
 LEFT, BELOW = 0.5, 0.85
 """Inches for the layers' numbers, and for the names of columns."""

@@ -26,7 +26,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
-from clip_lens_plugin.views.map_figures import (
+from clip_lens_plugin.views.figures.maps import (
     FADED,
     GAP,
     MOST_ACROSS,

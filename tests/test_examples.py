@@ -122,4 +122,8 @@ def test_the_papers_tables():
     assert found["curves"].groupby("question")["accuracy"].max().min() > 0.9
     assert all(store.completeness_error < 1e-5 for store in found["stores"].values())
     assert any(isinstance(each, pd.DataFrame) for each in shown)
+    assert len(found["roles"].roles) == 32
+    before, direct = (found["spurious"].share(stage).worst.value for stage in ("before", "direct"))
+    assert direct > before + 0.3
+    assert len(found["scores"].kinds) == 14
     assert not found["folder"].exists()

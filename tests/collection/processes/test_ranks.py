@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 N = 53
 UNREADABLE = {5: OSError("cut short"), 17: OSError("cut short")}
-SUMMED = {"moments.safetensors", "sums.safetensors", "clip_lens_description.json"}
+SUMMED = {"moments.safetensors", "part_moments.safetensors", "sums.safetensors", "clip_lens_description.json"}
 """Files with sums, which in another order are rounded otherwise, and with their digests."""
 
 
@@ -62,7 +62,8 @@ def assert_same(clip: HookedCLIP, folder: Path, alone: Path) -> None:
     mine, theirs = ContributionStore.open(folder, clip), ContributionStore.open(alone, clip)
     assert (mine.plan, mine.skipped) == (theirs.plan, theirs.skipped)
     assert mine.completeness_error == theirs.completeness_error
-    for sums, others in ((mine.moments, theirs.moments), (mine.sums, theirs.sums)):
+    parts = zip(mine.part_moments, theirs.part_moments, strict=True)
+    for sums, others in ((mine.moments, theirs.moments), (mine.sums, theirs.sums), *parts):
         tensors = others.to_tensors()
         for name, value in sums.to_tensors().items():
             difference = (value.double() - tensors[name].double()).norm()

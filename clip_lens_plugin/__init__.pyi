@@ -8,6 +8,7 @@ import clip_lens_plugin.segmentation as segmentation  # noqa: F401
 import clip_lens_plugin.views as views  # noqa: F401
 
 from .ablation.curve import mean_ablation_curve as mean_ablation_curve
+from .app.exploring import explore as explore
 from .bridge.model import as_hooked_clip as as_hooked_clip
 from .collection.collecting import collect as collect
 from .collection.store import ContributionStore as ContributionStore

@@ -101,7 +101,7 @@ def total_logits(
 ) -> Iterator[tuple[range, int, Float[Tensor, "s t"]]]:
     """(rows, number of the set or -1 for nothing ablated, dot products of M(I) with the classes), batch by batch."""
     components = [each.checked_for(model) for each in components]
-    points = sorted({name for each in components for name in _points(model, each)})
+    points = sorted({name for each in components for name in component_points(model, each)})
     own_layers = sorted({l for each in components for l in each.self_attention})
     means, own_means = _means(model, source, points, own_layers) if ablation == "mean" else ({}, {})
     start = 0
@@ -117,7 +117,7 @@ def total_logits(
                 messages = class_self_attention_messages(model, donated, own_layers) if own_layers else {}
             yield rows, -1, _scores(model(images), classes)
             for number, each in enumerate(components):
-                with model.hooks(fwd_hooks=_hooks(model, each, ablation, values, messages)):
+                with model.hooks(fwd_hooks=component_hooks(model, each, ablation, values, messages)):
                     embedding = model(images)
                 yield rows, number, _scores(embedding, classes)
 
@@ -127,7 +127,7 @@ def _scores(embedding: Float[Tensor, "s e"], classes: Float[Tensor, "t e"]) -> F
     return equations.towards(embedding.to(classes), classes)
 
 
-def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:
+def component_points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:
     """Hook point to the heads that are ablated there, None for all of it."""
     points: dict[str, list[int] | None] = {f"blocks.{l}.hook_mlp_out": None for l in sorted(components.mlps)}
     for l in range(model.cfg.n_layers):
@@ -143,10 +143,10 @@ def _points(model: HookedCLIP, components: Components) -> dict[str, list[int] | 
     return points
 
 
-def _hooks(model: HookedCLIP, components: Components, ablation: str, values: Any, messages: Any) -> list[Any]:
+def component_hooks(model: HookedCLIP, components: Components, ablation: str, values: Any, messages: Any) -> list[Any]:
     """(name, hook) pairs."""
     hooks: list[Any] = []
-    for name, heads in _points(model, components).items():
+    for name, heads in component_points(model, components).items():
         if ablation == "zero":
             hooks.append((name, zero_ablation(heads)))
         elif ablation == "mean":

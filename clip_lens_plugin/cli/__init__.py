@@ -12,6 +12,7 @@ from clip_lens_plugin.cli.commands import (
     collect,
     explain,
     groups,
+    explore,
     heatmap,
     models,
     neurons,
@@ -60,6 +61,7 @@ for command in (
     roles.roles,
     segment.segment,
     groups.groups,
+    explore.explore,
     verify.verify,
     models.models,
 ):

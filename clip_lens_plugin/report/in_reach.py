@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from clip_lens_plugin.collection.own_pictures import own_source
@@ -23,8 +22,8 @@ def pictures_of(store: ContributionStore, source: ImageSource) -> PicturesOfSour
     return PicturesOfSource(store.model, source, found)
 
 
-def given_pictures(store: ContributionStore, images: Path) -> PicturesOfSource:
-    """The pictures in a folder or in shards.
+def given_pictures(store: ContributionStore, images: Any) -> PicturesOfSource:
+    """The pictures in a folder or in shards, or of another data set.
 
     Raises:
         ValueError: if none of the names of the collection is there.

@@ -1,0 +1,89 @@
+"""Pictures that are asked about: each is run once, and kept for the next texts."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.images.photographs import Photograph
+from clip_lens_plugin.maps.patch_text import HeadTextScores
+from clip_lens_plugin.maps.pictured import Pictured, followed, pictured_of
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.given import GivenImages
+from clip_lens_plugin.model.interventions import refuse_left_hooks
+from clip_lens_plugin.numerics.precision import full_precision
+
+MOST_KEPT = 8
+"""Pictures; the factors of one take about 8 MB of ViT-B-16."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture that the model was run on.
+
+    Attributes:
+        photograph: the picture.
+        pixels: what the model takes of it [1, 3, height, width].
+        own: its contributions in cosine units, token by token.
+        pictured: where the model's input lies on it.
+    """
+
+    photograph: Photograph
+    pixels: Float[Tensor, "1 3 height width"]
+    own: Contributions
+    pictured: Pictured
+
+    @full_precision()
+    def cosine(self, texts: Float[Tensor, "t e"]) -> Float[Tensor, " t"]:
+        """With unit text embeddings."""
+        return (self.own.embedding.to(texts) @ texts.T)[0]
+
+    def scores(self, texts: tuple[str, ...], embeddings: Float[Tensor, "t e"]) -> HeadTextScores:
+        """What each token adds through each head: the model is not run again."""
+        with torch.no_grad():
+            by_token = self.own.towards(embeddings, per_token=True)[0]
+            grid_size = self.own.readout.model.cfg.grid_size
+            return HeadTextScores(by_token, self.cosine(embeddings), texts, grid_size, self.pictured)
+
+
+@dataclass
+class AskedPictures:
+    """The last pictures that were asked about, for any number of browsers at once."""
+
+    model: HookedCLIP
+    _kept: OrderedDict[bytes, Asked] = field(default_factory=OrderedDict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def of(self, photograph: Photograph) -> Asked:
+        """The picture's run: a kept one, or a new one.
+
+        Raises:
+            ValueError: if the picture cannot be used, or hooks were left on the model.
+        """
+        refuse_left_hooks(self.model, "The explorer shows the model as it is")
+        picture = photograph.open()
+        key = hashlib.sha256(f"{picture.size}{photograph.name}".encode() + picture.tobytes()).digest()
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = self._run(Photograph(picture, photograph.name))
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    def _run(self, photograph: Photograph) -> Asked:
+        given = followed(GivenImages(self.model, None, (photograph,)))
+        pixels = given.pixels(slice(None))
+        own = decompose_images(self.model, pixels, tokens=True).normalized()
+        return Asked(photograph, pixels, own, pictured_of(given)[0])

@@ -1,0 +1,109 @@
+"""What is explored: a model, the contributions of pictures, and the pictures themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from clip_lens_plugin.ablation import activation_means
+from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.images.photographs import Photograph
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.report.pictures import Pictures
+from clip_lens_plugin.statistics.means import ComponentSums
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
+
+MOST_FOR_TOKEN_MEANS = 64
+"""Pictures of which activations are averaged at every token, for total effects; they are run once."""
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """How a script of the reader's own gets what is explored; each is Python.
+
+    Attributes:
+        opening: the lines that make ``model``, ``data`` and ``images``.
+        picture: a row's picture as an expression.
+    """
+
+    opening: str
+    picture: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What the pages ask.
+
+    Attributes:
+        model: the model.
+        data: contributions of the pictures, one row for each.
+        pictures: of the rows; some may be out of reach.
+        spelled: how a script gets the same.
+        classifier: of the rows' labels, None where they have none.
+    """
+
+    model: HookedCLIP
+    data: Data
+    pictures: Pictures
+    spelled: Spelled
+    classifier: ZeroShotClassifier | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    _made: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def name(self, row: int) -> str:
+        """Of a picture."""
+        names = self.data.names
+        return f"image {row}" if names is None else printable(names[row])
+
+    def photograph(self, row: int) -> Photograph:
+        """The picture of a row: as it was photographed, or what the model sees of it.
+
+        Raises:
+            ValueError: if it is not in reach.
+        """
+        if row not in self.pictures:
+            raise ValueError(f"The picture of {self.name(row)} is not in reach: give the data set with --images.")
+        found = self.pictures.photograph(row)
+        if found is None:
+            found = self.seen([row])[row]
+        return Photograph(found, self.name(row))
+
+    def seen(self, rows: list[int]) -> dict[int, Image.Image]:
+        """What the model sees of some rows; those whose picture is not in reach are left out."""
+        return self.pictures.shown(rows, self.model.preprocess)
+
+    @property
+    def sums(self) -> ComponentSums:
+        """The sum of every component over the rows, in cosine units: kept, or taken once."""
+        with self._lock:
+            if "sums" not in self._made:
+                kept = self.data.kept(ComponentSums)
+                self._made["sums"] = ComponentSums.of(self.data) if kept is None else kept
+            return self._made["sums"]  # type: ignore[return-value]
+
+    @property
+    def token_means(self) -> dict[str, Tensor]:
+        """The mean at every token of what layers write, over the first pictures that are in reach."""
+        with self._lock:
+            if "token_means" not in self._made:
+                rows = [row for row in range(len(self)) if row in self.pictures][:MOST_FOR_TOKEN_MEANS]
+                if not rows:
+                    raise ValueError("No picture is in reach to take means from: choose zero, or give --images.")
+                layers = range(self.model.cfg.n_layers)
+                points = ("attn.hook_z", "hook_attn_out", "hook_mlp_out")
+                names = [f"blocks.{layer}.{point}" for layer in layers for point in points]
+                pictures = [self.photograph(row).open() for row in rows]
+                self._made["token_means"] = activation_means(self.model, pictures, names, batch_size=8)
+            return self._made["token_means"]  # type: ignore[return-value]

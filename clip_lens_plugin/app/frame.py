@@ -1,0 +1,27 @@
+"""A view in a frame of its own, which can neither read the page around it nor speak to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from clip_lens_plugin.views.drawing.view import View, page
+
+HEIGHT = 720
+"""Pixels; longer views scroll."""
+
+
+def framed(views: Sequence[View], height: int = HEIGHT) -> str:
+    """HTML of the views in a sandboxed frame: their scripts run, without the page's origin."""
+    title = views[0].title
+    frame = Markup(
+        '<iframe class="clip-lens-frame" title="{}" sandbox="allow-scripts" referrerpolicy="no-referrer" '
+        'height="{}" srcdoc="{}"></iframe>'
+    )
+    return str(frame.format(title, height, page(title, views)))
+
+
+def note(text: str) -> str:
+    """A sentence in the place of a view."""
+    return str(Markup('<p class="clip-lens-note" role="status">{}</p>').format(text))

@@ -1,0 +1,214 @@
+"""How the explorer's pages stand in a browser: what is chosen above, one tab for each page."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from clip_lens_plugin.app.asked import AskedPictures
+from clip_lens_plugin.app.explored import Explored
+from clip_lens_plugin.app.frame import framed, note
+from clip_lens_plugin.app.opened import uploaded
+from clip_lens_plugin.app.pages import PAGES, Question
+from clip_lens_plugin.app.python import script
+from clip_lens_plugin.app.state import State, texts_of
+from clip_lens_plugin.images.photographs import Photograph
+from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.views.drawing.encoding import picture_uri
+from clip_lens_plugin.views.summaries import table
+
+IN_GALLERY = 60
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+"""The answers of a page are no interface for programs."""
+
+SAVED_AS = (".html", ".png", ".svg", ".pdf", ".csv")
+
+
+class Held:
+    """A value of one browser. Gradio hashes what it keeps, to see a change; this is hashed as itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+@dataclass
+class Interface:
+    """The pages on what is explored.
+
+    Attributes:
+        explored: the model and the data.
+        texts: what is asked at first.
+    """
+
+    explored: Explored
+    texts: tuple[str, ...]
+    asked: AskedPictures = field(init=False)
+    rows: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asked = AskedPictures(self.explored.model)
+        self.rows = [row for row in range(len(self.explored)) if row in self.explored.pictures][:IN_GALLERY]
+
+    def blocks(self) -> gr.Blocks:
+        """The whole page."""
+        cfg = self.explored.model.cfg
+        with gr.Blocks(title="clip-lens explorer", analytics_enabled=False, fill_width=True) as page:
+            gr.Markdown(f"# {printable(cfg.model_name)}: {len(self.explored):,} pictures")
+            sent = gr.State(None)
+            with gr.Row():
+                with gr.Column(scale=1, min_width=280):
+                    gallery = gr.Gallery(
+                        self._gallery(),
+                        label="Pictures",
+                        columns=4,
+                        height=240,
+                        allow_preview=False,
+                        interactive=False,
+                        buttons=[],
+                        object_fit="cover",
+                        elem_id="gallery",
+                    )
+                    row = gr.Number(0, label="Number of the picture", precision=0, minimum=0, elem_id="row")
+                    upload = gr.UploadButton("Upload a picture", type="binary", file_types=["image"], elem_id="upload")
+                with gr.Column(scale=2, min_width=280):
+                    chosen = gr.HTML(elem_id="chosen")
+                    typed = gr.Textbox(
+                        "\n".join(self.texts), label="Texts, one per line", lines=4, max_lines=12, elem_id="texts"
+                    )
+            choices: dict[str, list[Any]] = {}
+            with gr.Tabs() as tabs:
+                for name, about in PAGES.items():
+                    with gr.Tab(about.title, id=name):
+                        gr.Markdown(about.about)
+                        choices[name] = self._own_choices(name)
+                        self._tab(name, [row, sent, typed, *choices[name]])
+            self._choosing(page, gallery, row, upload, sent, chosen)
+            linked = [row, typed, tabs, choices["off"][0], choices["off"][1], choices["search"][2]]
+            page.load(self._of_link, None, linked, **PRIVATE)
+        return page
+
+    # ------------------------------------------------------------------ what is chosen
+
+    def _gallery(self) -> list[tuple[Any, str]]:
+        shown = self.explored.seen(self.rows)
+        return [(picture, self.explored.name(row)) for row, picture in shown.items()]
+
+    def _choosing(self, page: gr.Blocks, gallery: Any, row: Any, upload: Any, sent: Any, chosen: Any) -> None:
+        """The picture above the tabs: one of the gallery, of a number, or one that is uploaded."""
+
+        def of_gallery(event: gr.SelectData) -> tuple[int, None]:
+            return self.rows[event.index], None
+
+        def of_upload(content: bytes) -> Held:
+            try:
+                return Held(uploaded(content))
+            except ValueError as error:
+                raise gr.Error(str(error), print_exception=False) from error
+
+        def shown(number: int | None, own: Held | None) -> str:
+            try:
+                return _thumbnail(self._photograph(number, own))
+            except ValueError as error:
+                return note(str(error))
+
+        gallery.select(of_gallery, None, [row, sent], **PRIVATE)
+        row.input(lambda: None, None, sent, **PRIVATE)
+        upload.upload(of_upload, upload, sent, **PRIVATE)
+        gr.on([page.load, row.change, sent.change], shown, [row, sent], chosen, show_progress="hidden", **PRIVATE)
+
+    def _of_link(self, request: gr.Request) -> tuple[Any, ...]:
+        """Row, texts and tab of the address that was opened."""
+        given = request.query_params
+        named = {name: given.getlist(name) for name in given}
+        state = State.of_query(named, tuple(PAGES), len(self.explored))
+        typed, parts = "\n".join(state.texts or self.texts), set(self._parts())
+        off = [part for part in state.off if part in parts]
+        head = state.head if state.head in parts else gr.skip()
+        return state.image, typed, gr.Tabs(selected=state.tab), off, state.ablation, head
+
+    def _parts(self) -> list[str]:
+        """Layers, MLPs and heads by name."""
+        cfg = self.explored.model.cfg
+        layers = range(cfg.n_layers)
+        heads = [f"L{layer}H{head}" for layer in layers for head in range(cfg.n_heads)]
+        return [*(f"L{layer}" for layer in layers), *(f"M{layer}" for layer in layers), *heads]
+
+    def _own_choices(self, page: str) -> list[Any]:
+        """Parts, what stands in their place, and a head, where a page asks for them; else nothing chosen."""
+        off, ablation, head = gr.State([]), gr.State("mean"), gr.State("")
+        if page == "off":
+            label = "Off: heads (L5H3), all heads of a layer (L5), MLPs (M5)"
+            off = gr.Dropdown(self._parts(), multiselect=True, label=label, elem_id="off")
+            ablation = gr.Radio([("their means", "mean"), ("zero", "zero")], value="mean", label="In their place")
+        if page == "search":
+            heads = [part for part in self._parts() if "H" in part]
+            head = gr.Dropdown(heads, value=heads[-1], label="Head", elem_id="head")
+        return [off, ablation, head]
+
+    def _photograph(self, row: int | None, sent: Held | None) -> Photograph:
+        if sent is not None:
+            return sent.value
+        if row is None or int(row) not in range(len(self.explored)):
+            raise ValueError(f"There is no picture {row}: they are numbered from 0 to {len(self.explored) - 1}.")
+        return self.explored.photograph(int(row))
+
+    # ------------------------------------------------------------------ a tab
+
+    def _tab(self, page: str, inputs: list[Any]) -> None:
+        result = gr.State(None)
+        ask = gr.Button("Show", variant="primary", elem_id=f"ask-{page}")
+        numbers, view = gr.HTML(elem_id=f"table-{page}"), gr.HTML(elem_id=f"view-{page}")
+        with gr.Accordion("Copy as Python, link, save", open=False):
+            python = gr.Code(language="python", label="Python", interactive=False, elem_id=f"python-{page}")
+            link = gr.HTML(elem_id=f"link-{page}")
+            with gr.Row():
+                kind = gr.Radio(list(SAVED_AS), value=".html", label="As", scale=3)
+                save = gr.Button("Make the file", scale=1)
+            made = gr.File(label="File", interactive=False, elem_id=f"file-{page}")
+
+        def answered(*given: Any) -> tuple[Any, ...]:
+            return self._answered(page, *given)
+
+        outputs = [numbers, view, python, link, result]
+        gr.on([ask.click, inputs[2].submit], answered, inputs, outputs, concurrency_id="model", **PRIVATE)
+        save.click(self._saved, [result, kind], made, **PRIVATE)
+
+    def _answered(
+        self, page: str, row: int | None, sent: Held | None, typed: str, off: list[str], ablation: str, head: str
+    ) -> tuple[Any, ...]:
+        """Table, view, script, link and the result, for the components of a tab."""
+        try:
+            asked = self.asked.of(self._photograph(row, sent))
+            state = State(page, int(row or 0), texts_of(typed), tuple(off), ablation, head)
+            number = None if sent is not None else state.image
+            answer = PAGES[page].answer(Question(self.explored, asked, state, number))
+        except (ValueError, IndexError) as error:
+            return "", note(str(error)), "", "", None
+        link = _link(state) if sent is None else note("An uploaded picture has no link: others do not have it.")
+        made = script(self.explored, state, sent is not None)
+        header, *rows = answer.rows
+        return str(table(header, rows)), framed(answer.views, answer.height), made, link, Held(answer.result)
+
+    def _saved(self, result: Held | None, kind: str) -> str:
+        if result is None:
+            raise gr.Error("There is nothing to save: press Show first.", print_exception=False)
+        if kind not in SAVED_AS:
+            raise gr.Error(f"A file is one of {' '.join(SAVED_AS)}.", print_exception=False)
+        folder = tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])
+        return str(result.value.save(Path(folder) / f"explorer{kind}"))
+
+
+def _thumbnail(photograph: Photograph) -> str:
+    picture = photograph.open()
+    markup = Markup('<figure><img alt="" src="{}" style="max-height: 240px"><figcaption>{}</figcaption></figure>')
+    return str(markup.format(picture_uri(picture, 320), printable(photograph.name)))
+
+
+def _link(state: State) -> str:
+    return str(Markup('<a href="?{}">Link to this page</a>').format(state.query()))

@@ -1,0 +1,73 @@
+"""Links give back the state that they were made of, and nothing that was not asked for."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import pytest
+
+from clip_lens_plugin.app.state import MOST_TEXTS, State, parts_of, texts_of
+
+TABS = ("image", "off")
+
+
+def of_link(query: str) -> State:
+    return State.of_query(parse_qs(query, keep_blank_values=True), TABS, n_images=10)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        State(),
+        State("off", 7, ("a dog & a cat", "ein Hündchen?", "=x"), ("L5H3", "L2", "M11"), "zero", "L1H2"),
+    ],
+)
+def test_a_link_gives_back_its_state(state: State) -> None:
+    assert of_link(state.query()) == state
+
+
+def test_what_is_as_usual_is_left_out() -> None:
+    assert State().query() == ""
+    assert State(texts=("a dog",)).query() == "text=a+dog"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "tab=/etc/passwd",
+        "tab=__class__",
+        "image=10",
+        "image=-1",
+        "image=1e3",
+        "image=../../etc",
+        "image=99999999999999",
+        "off=L5H3x&off=../L5",
+        "ablation=resample",
+        "head=L5",
+        "path=/etc/passwd&store=/tmp",
+        "text=&text=+",
+    ],
+)
+def test_what_a_link_says_wrongly_is_as_usual(query: str) -> None:
+    assert of_link(query) == State()
+
+
+def test_links_are_bounded() -> None:
+    state = of_link("&".join(f"text={'x' * 1000}{i}" for i in range(1000)))
+    assert len(state.texts) <= MOST_TEXTS
+    assert max(map(len, state.texts)) == 300
+
+
+def test_texts_of_a_box() -> None:
+    assert texts_of(" a dog \n\n a cat\na dog\n") == ("a dog", "a cat")
+    for typed, told in (("", "Type a text"), ("\n \n", "Type a text"), ("x" * 301, "300 letters")):
+        with pytest.raises(ValueError, match=told):
+            texts_of(typed)
+    with pytest.raises(ValueError, match="51 texts are too many"):
+        texts_of("\n".join(map(str, range(51))))
+
+
+def test_parts() -> None:
+    assert parts_of(("L5H3", "L2", "M11", "L5H3")) == ({(5, 3)}, {2}, {11})
+    with pytest.raises(ValueError, match="'X5' is no part"):
+        parts_of(("X5",))

@@ -1,0 +1,157 @@
+"""The explorer in a real browser: every page, keyboard, phone, dark, hostile texts and uploads, no outside request."""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from clip_lens_plugin import HookedCLIP, explore
+from clip_lens_plugin.scenes.dataset import ScenesDataset
+
+pytestmark = pytest.mark.browser
+pytest.importorskip("gradio")
+
+EVIL = "<img src=x onerror=alert(1)>"
+WAIT = 60_000
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of an explorer whose process reaches this machine alone."""
+    own, reached = socket.socket.connect, []
+
+    def connect(self: socket.socket, to: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and to[0] not in ("127.0.0.1", "::1", "localhost"):
+            reached.append(to)
+            raise OSError(f"{to} is outside")
+        own(self, to)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        model = HookedCLIP.from_pretrained("scenes", device="cpu")
+        pictures = [ScenesDataset(12, 5)[i] for i in range(12)]
+        server = explore(model, pictures, texts=["a circle", "a star"], open_browser=False)
+        yield server.address
+        server.close()
+    assert reached == []
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(server.address, timeout=5)
+
+
+@pytest.fixture
+def opened(browser, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the explorer; what the page complained of, or asked of others, fails the test when it ends."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(query: str = "", width: int = 1120, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda each: complaints.append(each.text) if each.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda each: None if _is_own(each.url, address) else complaints.append(each.url))
+        page.goto(address + query)
+        page.wait_for_selector("#chosen img", timeout=WAIT)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _is_own(url: str, address: str) -> bool:
+    root = address.rsplit("/", 2)[0]
+    return url.startswith((address, f"{root}/favicon.ico", "data:", "blob:", "about:"))
+
+
+def answer(page: Any, tab: str) -> Any:
+    """The frame of a page, after its button was pressed."""
+    page.click(f"#ask-{tab}")
+    page.wait_for_selector(f"#view-{tab} iframe", timeout=WAIT)
+    return page.frame_locator(f"#view-{tab} iframe")
+
+
+def test_the_image_page_answers(opened) -> None:
+    page = opened()
+    frame = answer(page, "image")
+    frame.get_by_text("Patch-text maps of image 0").first.wait_for(timeout=WAIT)
+    rows = page.locator("#table-image tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == ["text", "a circle", "a star"]
+    sandbox = page.locator("#view-image iframe").get_attribute("sandbox")
+    assert sandbox == "allow-scripts"
+
+
+def test_a_link_opens_a_page_as_it_was(opened) -> None:
+    page = opened("?tab=off&image=3&text=a+blue+star&text=a+circle&off=L5&off=L4H2&ablation=zero", 390, "dark")
+    assert page.input_value("#row input") == "3"
+    assert page.input_value("#texts textarea") == "a blue star\na circle"
+    frame = answer(page, "off")
+    frame.get_by_text("through the heads that are left").first.wait_for(timeout=WAIT)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("button", has_text="Copy as Python").locator("visible=true").click()
+    link = page.locator("#link-off a").get_attribute("href")
+    assert link == "?tab=off&image=3&text=a+blue+star&text=a+circle&off=L5&off=L4H2&ablation=zero"
+    code = page.locator("#python-off").inner_text()
+    assert "Components.of_attention(model, [5]) | Components.of_heads(model, [(4, 2)])" in code
+
+
+def test_search_and_why_answer(opened) -> None:
+    page = opened("?tab=search&head=L5H3")
+    answer(page, "search").get_by_text("Nearest to image 0 by layer 5, head 3").first.wait_for(timeout=WAIT)
+    page.get_by_role("tab", name="Why").click()
+    answer(page, "why").get_by_text("rather than").first.wait_for(timeout=WAIT)
+
+
+def test_by_keyboard_alone(opened) -> None:
+    page = opened()
+    page.locator("#texts textarea").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("a green ring")
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "ask-image":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#table-image >> text=a green ring", timeout=WAIT)
+
+
+def test_hostile_texts_and_uploads(opened, tmp_path: Path) -> None:
+    page = opened()
+    page.fill("#texts textarea", EVIL)
+    answer(page, "image")
+    assert page.locator("#table-image").inner_text().count(EVIL) == 1
+    assert page.locator("#table-image img").count() == 0
+    (tmp_path / "evil.png").write_text("<script>alert(1)</script>")
+    page.set_input_files("input[type=file]", tmp_path / "evil.png")
+    page.get_by_text("cannot be used").first.wait_for(timeout=WAIT)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    page.set_input_files("input[type=file]", tmp_path / "red.png")
+    page.wait_for_selector("#chosen >> text=uploaded picture", timeout=WAIT)
+    page.click("#ask-image")
+    page.locator("button", has_text="Copy as Python").locator("visible=true").click()
+    page.wait_for_selector("#link-image >> text=An uploaded picture has no link", timeout=WAIT)
+
+
+def test_two_browsers_do_not_disturb_each_other(opened) -> None:
+    first, second = opened("?image=1&text=a+circle"), opened("?image=2&text=a+star")
+    answer(first, "image")
+    answer(second, "image")
+    assert "a circle" in first.locator("#table-image").inner_text()
+    assert "a star" in second.locator("#table-image").inner_text()
+    assert "image 1" in first.locator("#chosen").inner_text()
+
+
+@pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=pyproject.toml", "../../etc/passwd"])
+def test_no_file_of_the_disk_is_served(address: str, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(address + path, timeout=30)
+    assert raised.value.code in (403, 404)

@@ -88,9 +88,9 @@ class Interface:
                         gr.Markdown(about.about)
                         choices[name] = self._own_choices(name)
                         self._tab(name, [row, sent, typed, *choices[name]])
-            self._choosing(page, gallery, row, upload, sent, chosen)
             linked = [row, typed, tabs, choices["off"][0], choices["off"][1], choices["search"][2]]
-            page.load(self._of_link, None, linked, **PRIVATE)
+            opened = page.load(self._of_link, None, linked, **PRIVATE)
+            self._choosing(opened, gallery, row, upload, sent, chosen)
         return page
 
     # ------------------------------------------------------------------ what is chosen
@@ -99,7 +99,7 @@ class Interface:
         shown = self.explored.seen(self.rows)
         return [(picture, self.explored.name(row)) for row, picture in shown.items()]
 
-    def _choosing(self, page: gr.Blocks, gallery: Any, row: Any, upload: Any, sent: Any, chosen: Any) -> None:
+    def _choosing(self, opened: Any, gallery: Any, row: Any, upload: Any, sent: Any, chosen: Any) -> None:
         """The picture above the tabs: one of the gallery, of a number, or one that is uploaded."""
 
         def of_gallery(event: gr.SelectData) -> tuple[int, None]:
@@ -120,7 +120,7 @@ class Interface:
         gallery.select(of_gallery, None, [row, sent], **PRIVATE)
         row.input(lambda: None, None, sent, **PRIVATE)
         upload.upload(of_upload, upload, sent, **PRIVATE)
-        gr.on([page.load, row.change, sent.change], shown, [row, sent], chosen, show_progress="hidden", **PRIVATE)
+        gr.on([opened.then, row.change, sent.change], shown, [row, sent], chosen, show_progress="hidden", **PRIVATE)
 
     def _of_link(self, request: gr.Request) -> tuple[Any, ...]:
         """Row, texts and tab of the address that was opened."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -66,17 +67,18 @@ class SwitchedOff:
         components: that are replaced.
         intact: the model as it is.
         direct: the parts replaced in the sum, the norm of the embedding as it was.
-        total: the parts replaced in a run of the model, at every token, and later layers react.
+        total: the parts replaced in a run of the model, at every token, and later layers react; None before that run.
         remaining: what the heads that are left add, token by token.
-        accuracy: of all rows, intact and with the parts replaced in the sum; None where there are no classes.
+        accuracy: of all rows, intact and with the parts replaced in the sum; None before that, and
+            where there are no classes.
     """
 
     components: Components
     intact: Nearness
     direct: Nearness
-    total: Nearness
     remaining: HeadTextScores
-    accuracy: AblationCurve | None
+    total: Nearness | None = None
+    accuracy: AblationCurve | None = None
 
 
 def chosen_components(model: HookedCLIP, off: tuple[str, ...]) -> Components:
@@ -101,8 +103,8 @@ def chosen_components(model: HookedCLIP, off: tuple[str, ...]) -> Components:
 
 def switched_off(
     explored: Explored, asked: Asked, texts: tuple[str, ...], off: tuple[str, ...], ablation: Ablation
-) -> SwitchedOff:
-    """The texts, maps and accuracy with parts switched off, directly and in a run of the model.
+) -> Iterator[SwitchedOff]:
+    """The texts and maps with parts switched off in the sum, at once; then with a run of the model; then accuracy.
 
     Raises:
         ValueError: if nothing is switched off, or there are no pictures to take means from.
@@ -119,7 +121,15 @@ def switched_off(
     remaining = scores.by_token.clone()
     for layer, head in components.heads:
         remaining[layer, head] = 0.0
-    curve = None
+    found = SwitchedOff(
+        components,
+        nearness(model, texts, scores.cosine),
+        nearness(model, texts, direct[0].to(scores.cosine)),
+        HeadTextScores(remaining, scores.cosine, texts, scores.grid_size, scores.pictured),
+    )
+    yield found
+    found = replace(found, total=nearness(model, texts, _total(explored, asked, embeddings, components, ablation)))
+    yield found
     if explored.classifier is not None:
         curve = mean_ablation_curve(
             explored.data,
@@ -128,14 +138,7 @@ def switched_off(
             components=[components],
             ablation=ablation,
         )
-    return SwitchedOff(
-        components,
-        nearness(model, texts, scores.cosine),
-        nearness(model, texts, direct[0].to(scores.cosine)),
-        nearness(model, texts, _total(explored, asked, embeddings, components, ablation)),
-        HeadTextScores(remaining, scores.cosine, texts, scores.grid_size, scores.pictured),
-        curve,
-    )
+        yield replace(found, accuracy=curve)
 
 
 def _total(
@@ -157,12 +160,13 @@ Rows = list[tuple[str, ...]]
 """Of a table, as they are shown; the first is its header."""
 
 
-def nearness_rows(**columns: Nearness) -> Rows:
-    """One row per text: its cosine and probability in each case."""
-    first = next(iter(columns.values()))
-    names = [f"{name}: " if len(columns) > 1 else "" for name in columns]
+def nearness_rows(**columns: Nearness | None) -> Rows:
+    """One row per text: its cosine and probability in each case that is known."""
+    known = {name: each for name, each in columns.items() if each is not None}
+    first = next(iter(known.values()))
+    names = [f"{name}: " if len(known) > 1 else "" for name in known]
     rows: Rows = [("text", *(f"{name}{what}" for name in names for what in ("cosine", "probability")))]
     for i, text in enumerate(first.texts):
-        told = [(f"{float(each.cosine[i]):+.4f}", f"{float(each.probability[i]):.2%}") for each in columns.values()]
+        told = [(f"{float(each.cosine[i]):+.4f}", f"{float(each.probability[i]):.2%}") for each in known.values()]
         rows.append((text, *(number for pair in told for number in pair)))
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ class Interface:
         gallery.select(of_gallery, None, [row, sent], **PRIVATE)
         row.input(lambda: None, None, sent, **PRIVATE)
         upload.upload(of_upload, upload, sent, **PRIVATE)
-        gr.on([opened.then, row.change, sent.change], shown, [row, sent], chosen, show_progress="hidden", **PRIVATE)
+        for event in (opened.then, row.change, sent.change):
+            event(shown, [row, sent], chosen, show_progress="hidden", **PRIVATE)
 
     def _of_link(self, request: gr.Request) -> tuple[Any, ...]:
         """Row, texts and tab of the address that was opened."""
@@ -172,8 +174,8 @@ class Interface:
                 save = gr.Button("Make the file", scale=1)
             made = gr.File(label="File", interactive=False, elem_id=f"file-{page}")
 
-        def answered(*given: Any) -> tuple[Any, ...]:
-            return self._answered(page, *given)
+        def answered(*given: Any) -> Iterator[tuple[Any, ...]]:
+            yield from self._answered(page, *given)
 
         outputs = [numbers, view, python, link, result]
         gr.on([ask.click, inputs[2].submit], answered, inputs, outputs, concurrency_id="model", **PRIVATE)
@@ -181,19 +183,19 @@ class Interface:
 
     def _answered(
         self, page: str, row: int | None, sent: Held | None, typed: str, off: list[str], ablation: str, head: str
-    ) -> tuple[Any, ...]:
+    ) -> Iterator[tuple[Any, ...]]:
         """Table, view, script, link and the result, for the components of a tab."""
         try:
             asked = self.asked.of(self._photograph(row, sent))
             state = State(page, int(row or 0), texts_of(typed), tuple(off), ablation, head)
             number = None if sent is not None else state.image
-            answer = PAGES[page].answer(Question(self.explored, asked, state, number))
+            link = _link(state) if sent is None else note("An uploaded picture has no link: others do not have it.")
+            for answer in PAGES[page].answer(Question(self.explored, asked, state, number)):
+                header, *rows = answer.rows
+                made = script(self.explored, state, sent is not None)
+                yield str(table(header, rows)), framed(answer.views, answer.height), made, link, Held(answer.result)
         except (ValueError, IndexError) as error:
-            return "", note(str(error)), "", "", None
-        link = _link(state) if sent is None else note("An uploaded picture has no link: others do not have it.")
-        made = script(self.explored, state, sent is not None)
-        header, *rows = answer.rows
-        return str(table(header, rows)), framed(answer.views, answer.height), made, link, Held(answer.result)
+            yield "", note(str(error)), "", "", None
 
     def _saved(self, result: Held | None, kind: str) -> str:
         if result is None:

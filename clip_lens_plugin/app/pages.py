@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,12 +53,12 @@ class Question:
     row: int | None
 
 
-def _image(question: Question) -> Answer:
+def _image(question: Question) -> Iterator[Answer]:
     near, scores = image_answer(question.explored, question.asked, question.state.texts)
-    return Answer(nearness_rows(picture=near), [scores.view()], scores)
+    yield Answer(nearness_rows(picture=near), [scores.view()], scores)
 
 
-def _why(question: Question) -> Answer:
+def _why(question: Question) -> Iterator[Answer]:
     texts = question.state.texts
     if len(texts) != 2:
         raise ValueError(f"Why asks about two texts, the answer and another: type two lines instead of {len(texts)}.")
@@ -66,19 +66,20 @@ def _why(question: Question) -> Answer:
     decision = explain(explored.model, question.asked.photograph.source, *texts, means=explored.sums)
     decision = replace(decision, pictured=question.asked.pictured)
     near, _ = image_answer(explored, question.asked, texts)
-    return Answer(nearness_rows(picture=near), [decision.view()], decision, height=1600)
+    yield Answer(nearness_rows(picture=near), [decision.view()], decision, height=1600)
 
 
-def _off(question: Question) -> Answer:
+def _off(question: Question) -> Iterator[Answer]:
     state = question.state
-    found = switched_off(question.explored, question.asked, state.texts, state.off, state.ablation)
-    views = [found.remaining.view(name=f"{question.asked.photograph.name}, through the heads that are left")]
-    views += [found.accuracy.view()] if found.accuracy is not None else []
-    rows = nearness_rows(intact=found.intact, direct=found.direct, total=found.total)
-    return Answer(rows, views, found.remaining, height=1300)
+    name = f"{question.asked.photograph.name}, through the heads that are left"
+    for found in switched_off(question.explored, question.asked, state.texts, state.off, state.ablation):
+        views = [found.remaining.view(name=name)]
+        views += [found.accuracy.view()] if found.accuracy is not None else []
+        rows = nearness_rows(intact=found.intact, direct=found.direct, total=found.total)
+        yield Answer(rows, views, found.remaining, height=1300)
 
 
-def _search(question: Question) -> Answer:
+def _search(question: Question) -> Iterator[Answer]:
     head = question.state.head
     if not head:
         raise ValueError("Choose the head that pictures are compared by.")
@@ -88,16 +89,16 @@ def _search(question: Question) -> Answer:
     rows: Rows = [("place", "number", "picture", "similarity")]
     for place, row, similarity in zip(found["place"], found["row"], found["similarity"], strict=True):
         rows.append((str(place), str(row), question.explored.name(row), f"{similarity:+.3f}"))
-    return Answer(rows, [found.view()], found, height=600)
+    yield Answer(rows, [found.view()], found, height=600)
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its title, what it is for, and who answers."""
+    """A page: its title, what it is for, and who answers: at once what is known at once, then more."""
 
     title: str
     about: str
-    answer: Callable[[Question], Answer]
+    answer: Callable[[Question], Iterator[Answer]]
 
 
 PAGES = {

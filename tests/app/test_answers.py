@@ -41,7 +41,10 @@ def test_siglip_judges_each_text_for_itself(explored: Explored, monkeypatch: pyt
 
 @pytest.mark.parametrize("ablation", ["mean", "zero"])
 def test_switched_off_in_the_sum_and_in_a_run(explored: Explored, asked: Asked, ablation: str) -> None:
-    found = switched_off(explored, asked, TEXTS, ("L5", "L4H2", "L5H1", "M3"), ablation)
+    first, second, found = switched_off(explored, asked, TEXTS, ("L5", "L4H2", "L5H1", "M3"), ablation)
+    assert (first.total, first.accuracy, second.accuracy) == (None, None, None)
+    assert second.total is not None
+    assert second.total is found.total
     model, texts = explored.model, explored.model.encode_text(list(TEXTS))
     own = model.decompose(asked.pixels).normalized()
     rows = explored.data.select(range(len(explored))).normalized()
@@ -65,7 +68,7 @@ def test_switched_off_in_the_sum_and_in_a_run(explored: Explored, asked: Asked, 
     with torch.no_grad():
         embedding = model.run_with_hooks(asked.pixels, fwd_hooks=hooks)
     cosine = torch.nn.functional.normalize(embedding, dim=-1)[0] @ texts.T
-    torch.testing.assert_close(found.total.cosine, cosine, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(second.total.cosine, cosine, rtol=1e-4, atol=1e-6)
 
     left = found.remaining.scores
     assert not left[5].any()
@@ -77,15 +80,15 @@ def test_switched_off_in_the_sum_and_in_a_run(explored: Explored, asked: Asked, 
 
 def test_nothing_and_nobody_to_switch_off(explored: Explored, asked: Asked) -> None:
     with pytest.raises(ValueError, match="Choose what is switched off"):
-        switched_off(explored, asked, TEXTS, (), "zero")
+        list(switched_off(explored, asked, TEXTS, (), "zero"))
     with pytest.raises(IndexError, match="layer 9"):
-        switched_off(explored, asked, TEXTS, ("M9",), "zero")
+        list(switched_off(explored, asked, TEXTS, ("M9",), "zero"))
 
 
 def test_rows_of_numbers(explored: Explored, asked: Asked) -> None:
     near, _ = image_answer(explored, asked, TEXTS)
     assert nearness_rows(picture=near)[0] == ("text", "cosine", "probability")
-    rows = nearness_rows(intact=near, direct=near)
+    rows = nearness_rows(intact=near, direct=near, total=None)
     assert rows[0] == ("text", "intact: cosine", "intact: probability", "direct: cosine", "direct: probability")
     assert [row[0] for row in rows[1:]] == list(TEXTS)
     assert float(rows[1][1]) == pytest.approx(float(near.cosine[0]), abs=5e-5)

@@ -57,7 +57,7 @@ def explore(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, show_default=False, help="Of this machine; a free one if not given.")
     ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no page.")] = False,
 ) -> None:
     """Opens the explorer in the browser: pictures and texts, decisions, parts switched off, search by a head.
 
@@ -86,7 +86,7 @@ def explore(
         if store is not None:
             rows = ContributionStore.open(store, loaded)
             spelled = _spelled(loaded, f"data = ContributionStore.open({store!r}, model)", rows, images)
-            _explored(console, loaded, rows, spelled, text, images, port, browser)
+            _explored(console, loaded, rows, spelled, text, images, port, not no_browser)
             return
         with tempfile.TemporaryDirectory(prefix="clip-lens-explore-") as folder:
             from clip_lens_plugin.cli.stores import workers_for
@@ -95,7 +95,7 @@ def explore(
             rows = collect(loaded, source, folder, "contributions", dtype="float32", workers=workers_for(loaded))
             opening = f"images = {asked}\ndata = collect(model, images, 'collected', 'contributions')"
             spelled = _spelled(loaded, opening, rows, images)
-            _explored(console, loaded, rows, spelled, text, source, port, browser)
+            _explored(console, loaded, rows, spelled, text, source, port, not no_browser)
 
 
 def _source(images: Path | None, limit: int | None) -> tuple[Any, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -16,12 +15,10 @@ from clip_lens_plugin.ablation.direct import direct_logits
 from clip_lens_plugin.ablation.total import component_hooks
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
-from clip_lens_plugin.app.state import parts_of
+from clip_lens_plugin.app.state import Ablation, parts_of
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.precision import full_precision
-
-Ablation = Literal["mean", "zero"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def nearness(model: HookedCLIP, texts: tuple[str, ...], cosine: Float[Tensor, " 
 
 def image_answer(explored: Explored, asked: Asked, texts: tuple[str, ...]) -> tuple[Nearness, HeadTextScores]:
     """How near the picture is to texts, and what each token adds to that through each head."""
-    embeddings = explored.model.encode_text(list(texts))
+    embeddings = explored.embedded(texts)
     scores = asked.scores(texts, embeddings)
     return nearness(explored.model, texts, scores.cosine), scores
 
@@ -112,7 +109,7 @@ def switched_off(
     """
     model = explored.model
     components = chosen_components(model, off)
-    embeddings = model.encode_text(list(texts))
+    embeddings = explored.embedded(texts)
     scores = asked.scores(texts, embeddings)
     source = explored.sums if ablation == "mean" else explored.data
     (_, _, _), (_, _, direct) = direct_logits(

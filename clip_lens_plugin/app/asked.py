@@ -34,12 +34,14 @@ class Asked:
         pixels: what the model takes of it [1, 3, height, width].
         own: its contributions in cosine units, token by token.
         pictured: where the model's input lies on it.
+        grid_size: rows and columns of patches.
     """
 
     photograph: Photograph
     pixels: Float[Tensor, "1 3 height width"]
     own: Contributions
     pictured: Pictured
+    grid_size: tuple[int, int]
 
     @full_precision()
     def cosine(self, texts: Float[Tensor, "t e"]) -> Float[Tensor, " t"]:
@@ -50,8 +52,7 @@ class Asked:
         """What each token adds through each head: the model is not run again."""
         with torch.no_grad():
             by_token = self.own.towards(embeddings, per_token=True)[0]
-            grid_size = self.own.readout.model.cfg.grid_size
-            return HeadTextScores(by_token, self.cosine(embeddings), texts, grid_size, self.pictured)
+            return HeadTextScores(by_token, self.cosine(embeddings), texts, self.grid_size, self.pictured)
 
 
 @dataclass
@@ -86,4 +87,4 @@ class AskedPictures:
         given = followed(GivenImages(self.model, None, (photograph,)))
         pixels = given.pixels(slice(None))
         own = decompose_images(self.model, pixels, tokens=True).normalized()
-        return Asked(photograph, pixels, own, pictured_of(given)[0])
+        return Asked(photograph, pixels, own, pictured_of(given)[0], self.model.cfg.grid_size)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation import activation_means
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
+
+MOST_LISTS = 32
+"""Lists of texts, of which embeddings are kept."""
 
 MOST_FOR_TOKEN_MEANS = 64
 """Pictures of which activations are averaged at every token, for total effects; they are run once."""
@@ -57,6 +62,7 @@ class Explored:
     spelled: Spelled
     classifier: ZeroShotClassifier | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    _texts: OrderedDict[tuple[str, ...], Tensor] = field(default_factory=OrderedDict, repr=False, compare=False)
     _made: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -83,6 +89,15 @@ class Explored:
     def seen(self, rows: list[int]) -> dict[int, Image.Image]:
         """What the model sees of some rows; those whose picture is not in reach are left out."""
         return self.pictures.shown(rows, self.model.preprocess)
+
+    def embedded(self, texts: tuple[str, ...]) -> Float[Tensor, "t e"]:
+        """Unit embeddings of texts; those of the last lists that were typed are kept."""
+        with self._lock:
+            if texts not in self._texts:
+                self._texts[texts] = self.model.encode_text(list(texts))
+                while len(self._texts) > MOST_LISTS:
+                    self._texts.popitem(last=False)
+            return self._texts[texts]
 
     @property
     def sums(self) -> ComponentSums:

@@ -18,7 +18,7 @@ from clip_lens_plugin.app.frame import framed, note
 from clip_lens_plugin.app.opened import uploaded
 from clip_lens_plugin.app.pages import PAGES, Question
 from clip_lens_plugin.app.python import script
-from clip_lens_plugin.app.state import State, texts_of
+from clip_lens_plugin.app.state import Ablation, State, texts_of
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
@@ -182,7 +182,7 @@ class Interface:
         save.click(self._saved, [result, kind], made, **PRIVATE)
 
     def _answered(
-        self, page: str, row: int | None, sent: Held | None, typed: str, off: list[str], ablation: str, head: str
+        self, page: str, row: int | None, sent: Held | None, typed: str, off: list[str], ablation: Ablation, head: str
     ) -> Iterator[tuple[Any, ...]]:
         """Table, view, script, link and the result, for the components of a tab."""
         try:

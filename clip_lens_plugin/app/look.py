@@ -20,6 +20,6 @@ footer {display: none !important}
 
 def theme() -> Base:
     """Gradio's own, with the system's fonts."""
-    import gradio
+    from gradio.themes import Default
 
-    return gradio.themes.Default(font=FONTS, font_mono=FIXED)
+    return Default(font=FONTS, font_mono=FIXED)

@@ -35,8 +35,7 @@ explain(model, picture, {a!r}, {b!r}, means=data).view()"""
 
 
 def _search(state: State, picture: str) -> str:
-    (head,), _, _ = (tuple(each) for each in parts_of((state.head,)))
-    layer, number = head
+    ((layer, number),) = parts_of((state.head,))[0]
     return f"""from clip_lens_plugin.retrieval import nearest_images
 
 picture = {picture}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
+
+Ablation = Literal["mean", "zero"]
 
 MOST_TEXTS, MOST_LETTERS, MOST_PARTS = 50, 300, 500
 """Texts of a link, letters of a text, and parts that are switched off."""
@@ -32,7 +34,7 @@ class State:
     image: int = 0
     texts: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
-    ablation: str = "mean"
+    ablation: Ablation = "mean"
     head: str = ""
 
     def query(self) -> str:
@@ -58,7 +60,7 @@ class State:
             image=number if number < n_images else cls.image,
             texts=tuple(text[:MOST_LETTERS] for text in read["texts"] if text.strip())[:MOST_TEXTS],
             off=tuple(dict.fromkeys(part for part in read["off"] if PART.fullmatch(part)))[:MOST_PARTS],
-            ablation=first["ablation"] if first["ablation"] in ("mean", "zero") else cls.ablation,
+            ablation="zero" if first["ablation"] == "zero" else cls.ablation,
             head=first["head"] if re.fullmatch(r"L\d{1,3}H\d{1,3}", first["head"]) else cls.head,
         )
 

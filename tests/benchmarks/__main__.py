@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.explorer import time_explorer
 from tests.benchmarks.forward import MODELS, time_cases
 from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.patching import time_patching
@@ -36,6 +37,7 @@ def main() -> None:
             time_texts,
             time_second_order,
             time_patching,
+            time_explorer,
         )
         for row in chain(*map(time_cases, MODELS), *(each() for each in rest)):
             table.add_row(*row)

@@ -1,0 +1,61 @@
+"""How long the explorer takes to answer about a picture that was run before: ViT-B-16, texts never seen."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+
+from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.app.answers import image_answer, switched_off
+from clip_lens_plugin.app.asked import AskedPictures
+from clip_lens_plugin.app.explored import Explored, Spelled
+from clip_lens_plugin.app.frame import framed
+from clip_lens_plugin.report.in_reach import pictures_in_reach
+from tests.benchmarks.measure import seconds
+
+NAME, PICTURES, ROUNDS = "ViT-B-16", 8, 5
+NEW_TEXT, OFF = 0.5, 0.1
+"""Bounds in seconds: of an answer to a new text, and of heads switched off in the sum."""
+
+
+def time_explorer() -> Iterator[tuple[str, str, str, str]]:
+    """The rows of the table."""
+    os.environ["CLIP_LENS_CACHE"] = ""
+    torch.manual_seed(0)
+    clip, _, preprocess = open_clip.create_model_and_transforms(NAME)
+    model = HookedCLIP.from_open_clip(clip, preprocess, open_clip.get_tokenizer(NAME), model_name=NAME)
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)) for _ in range(PICTURES)]
+    data = model.decompose(pictures).normalized()
+    found = pictures_in_reach(data)
+    assert found is not None
+    explored, numbers = Explored(model, data, found, Spelled("", str)), itertools.count()
+    kept = AskedPictures(model)
+    first = seconds(lambda: kept.of(explored.photograph(0)))
+    asked = kept.of(explored.photograph(0))
+
+    def new_text() -> object:
+        scores = image_answer(explored, asked, (f"text number {next(numbers)}", "a dog"))[1]
+        return framed([scores.view()])
+
+    def off() -> object:
+        return next(switched_off(explored, asked, ("a dog", "a cat"), ("L11", "L10H3"), "mean"))
+
+    off()  # Means are taken once, and kept.
+    yield f"{NAME}: a picture is run", f"{first:.2f} s", "", ""
+    took = min(seconds(new_text) for _ in range(ROUNDS))
+    yield f"{NAME}: a new text, from the typed words to the page", f"{took:.2f} s", f"{NEW_TEXT} s", ""
+    took = min(seconds(off) for _ in range(ROUNDS))
+    yield f"{NAME}: heads switched off in the sum", f"{took:.2f} s", f"{OFF} s", ""
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        for row in time_explorer():
+            print(*row, sep=" | ")

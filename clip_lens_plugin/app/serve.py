@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clip_lens_plugin.app.guard import LOOPBACK, Guard, new_token
+from clip_lens_plugin.arguments import checked_number
 
 if TYPE_CHECKING:
     import uvicorn
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_UPLOADED = 20 * 2**20
 """Bytes of a picture."""
+
+MOST_PORT = 65_535
 
 SOON = 10.0
 """Seconds that a server has to start, or to end."""
@@ -77,9 +80,12 @@ def serve(page: Callable[[], Blocks], port: int | None = None) -> Server:
         port: of the loopback address; a free one if not given.
 
     Raises:
+        ValueError: if there is no such port.
         OSError: if the port is taken.
         RuntimeError: if the server does not start.
     """
+    if port is not None and checked_number("port", port) > MOST_PORT:
+        raise ValueError(f"Ports go up to {MOST_PORT}, got {port}: give another, or none for a free one.")
     folder = tempfile.TemporaryDirectory(prefix="clip-lens-explore-")
     # Read by Gradio when it is imported, and when a file is uploaded.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

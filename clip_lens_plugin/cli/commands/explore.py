@@ -55,7 +55,8 @@ def explore(
         ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, show_default=False, help="Of this machine; a free one if not given.")
+        int | None,
+        typer.Option(min=1, metavar="N", show_default=False, help="Of this machine; a free one if not given."),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no page.")] = False,
 ) -> None:

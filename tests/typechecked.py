@@ -23,13 +23,11 @@ by_beartype = beartype(conf=BeartypeConf(violation_type=TypeCheckError))
 
 
 def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> Any:
-    """In the place of :func:`jaxtyping.jaxtyped`, which classes and generators are left to; these stay generators."""
+    """In the place of :func:`jaxtyping.jaxtyped`, which classes and generators are left to."""
     if function is None:
         return lambda given: typechecked(given, typechecker=typechecker)
-    if not inspect.isfunction(function):
+    if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
         return by_jaxtyping(function, typechecker=typechecker)
-    if inspect.isgeneratorfunction(function):
-        return _generating(function, by_jaxtyping(function, typechecker=typechecker))
     checked = by_beartype(_with_annotations(function))
 
     @wraps(function)
@@ -44,14 +42,6 @@ def typechecked(function: Any = None, *, typechecker: Callable[[Any], Any]) -> A
             pop_shape_memo()
 
     return with_axes_of_its_own
-
-
-def _generating(function: FunctionType, checked: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def generator(*args: Any, **kwargs: Any) -> Any:
-        return (yield from checked(*args, **kwargs))
-
-    return generator
 
 
 def _with_annotations(function: FunctionType) -> FunctionType:

@@ -174,11 +174,15 @@ class Interface:
                 save = gr.Button("Make the file", scale=1)
             made = gr.File(label="File", interactive=False, elem_id=f"file-{page}")
 
-        def answered(*given: Any) -> Iterator[tuple[Any, ...]]:
-            yield from self._answered(page, *given)
-
         outputs = [numbers, view, python, link, result]
-        gr.on([ask.click, inputs[2].submit], answered, inputs, outputs, concurrency_id="model", **PRIVATE)
+        gr.on(
+            [ask.click, inputs[2].submit],
+            lambda *given: (yield from self._answered(page, *given)),
+            inputs,
+            outputs,
+            concurrency_id="model",
+            **PRIVATE,
+        )
         save.click(self._saved, [result, kind], made, **PRIVATE)
 
     def _answered(

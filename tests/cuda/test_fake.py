@@ -169,8 +169,9 @@ HOLDERS = {
 }
 """Holder to its public names."""
 
-OF_OTHERS = {"from_transformers", "from_options", "pooling", "of_run", "of_each_image", "Contributions"}
-"""Made or read by what has a case: every decomposition; a wrapper of Hugging Face's models, by the bridge's tests."""
+OF_OTHERS = {"from_transformers", "from_options", "pooling", "of_run", "of_each_image", "Contributions", "explore"}
+"""Made or read by what has a case: every decomposition; a wrapper of Hugging Face's models, by the bridge's tests;
+a server of pages."""
 
 
 @pytest.mark.parametrize("holder", HOLDERS)

@@ -177,7 +177,7 @@ class Interface:
         outputs = [numbers, view, python, link, result]
         gr.on(
             [ask.click, inputs[2].submit],
-            lambda *given: (yield from self._answered(page, *given)),
+            lambda *given: (yield from self._answered(page, *given)),  # pyright: ignore[reportReturnType]
             inputs,
             outputs,
             concurrency_id="model",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.app.last_used import LastUsed
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.runs import decompose_images
 from clip_lens_plugin.images.photographs import Photograph
@@ -60,8 +59,7 @@ class AskedPictures:
     """The last pictures that were asked about, for any number of browsers at once."""
 
     model: HookedCLIP
-    _kept: OrderedDict[bytes, Asked] = field(default_factory=OrderedDict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _kept: LastUsed[Asked] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
 
     def of(self, photograph: Photograph) -> Asked:
         """The picture's run: a kept one, or a new one.
@@ -72,16 +70,7 @@ class AskedPictures:
         refuse_left_hooks(self.model, "The explorer shows the model as it is")
         picture = photograph.open()
         key = hashlib.sha256(f"{picture.size}{photograph.name}".encode() + picture.tobytes()).digest()
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = self._run(Photograph(picture, photograph.name))
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return made
+        return self._kept.of(key, lambda: self._run(Photograph(picture, photograph.name)))
 
     def _run(self, photograph: Photograph) -> Asked:
         given = followed(GivenImages(self.model, None, (photograph,)))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation import activation_means
+from clip_lens_plugin.app.last_used import LastUsed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -61,9 +62,7 @@ class Explored:
     pictures: Pictures
     spelled: Spelled
     classifier: ZeroShotClassifier | None = None
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
-    _texts: OrderedDict[tuple[str, ...], Tensor] = field(default_factory=OrderedDict, repr=False, compare=False)
-    _made: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+    _texts: LastUsed[Tensor] = field(default_factory=lambda: LastUsed(MOST_LISTS), repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -92,33 +91,25 @@ class Explored:
 
     def embedded(self, texts: tuple[str, ...]) -> Float[Tensor, "t e"]:
         """Unit embeddings of texts; those of the last lists that were typed are kept."""
-        with self._lock:
-            if texts not in self._texts:
-                self._texts[texts] = self.model.encode_text(list(texts))
-                while len(self._texts) > MOST_LISTS:
-                    self._texts.popitem(last=False)
-            return self._texts[texts]
+        return self._texts.of(texts, lambda: self.model.encode_text(list(texts)))
 
-    @property
+    def in_reach(self, most: int) -> list[int]:
+        """The first rows whose pictures are in reach."""
+        return list(islice((row for row in range(len(self)) if row in self.pictures), most))
+
+    @cached_property
     def sums(self) -> ComponentSums:
-        """The sum of every component over the rows, in cosine units: kept, or taken once."""
-        with self._lock:
-            if "sums" not in self._made:
-                kept = self.data.kept(ComponentSums)
-                self._made["sums"] = ComponentSums.of(self.data) if kept is None else kept
-            return self._made["sums"]  # type: ignore[return-value]
+        """The sum of every component over the rows, in cosine units."""
+        return ComponentSums.of(self.data)
 
-    @property
+    @cached_property
     def token_means(self) -> dict[str, Tensor]:
         """The mean at every token of what layers write, over the first pictures that are in reach."""
-        with self._lock:
-            if "token_means" not in self._made:
-                rows = [row for row in range(len(self)) if row in self.pictures][:MOST_FOR_TOKEN_MEANS]
-                if not rows:
-                    raise ValueError("No picture is in reach to take means from: choose zero, or give --images.")
-                layers = range(self.model.cfg.n_layers)
-                points = ("attn.hook_z", "hook_attn_out", "hook_mlp_out")
-                names = [f"blocks.{layer}.{point}" for layer in layers for point in points]
-                pictures = [self.photograph(row).open() for row in rows]
-                self._made["token_means"] = activation_means(self.model, pictures, names, batch_size=8)
-            return self._made["token_means"]  # type: ignore[return-value]
+        rows = self.in_reach(MOST_FOR_TOKEN_MEANS)
+        if not rows:
+            raise ValueError("No picture is in reach to take means from: choose zero, or give --images.")
+        layers = range(self.model.cfg.n_layers)
+        points = ("attn.hook_z", "hook_attn_out", "hook_mlp_out")
+        names = [f"blocks.{layer}.{point}" for layer in layers for point in points]
+        pictures = [self.photograph(row).open() for row in rows]
+        return activation_means(self.model, pictures, names, batch_size=8)

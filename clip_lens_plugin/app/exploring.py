@@ -89,7 +89,7 @@ def serve_data(
         texts = PHOTOGRAPHS if classifier is None else classifier.names[:MOST_CLASSES_SHOWN]
     explored = Explored(model, data, found, spelled, classifier=classifier)
     chosen = texts_of("\n".join(texts))
-    model.encode_text(list(chosen))  # Says now what keeps it from reading texts.
+    explored.embedded(chosen)  # Says now what keeps it from reading texts.
 
     def page() -> Any:
         from clip_lens_plugin.app.interface import Interface

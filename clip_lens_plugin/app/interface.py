@@ -54,7 +54,7 @@ class Interface:
 
     def __post_init__(self) -> None:
         self.asked = AskedPictures(self.explored.model)
-        self.rows = [row for row in range(len(self.explored)) if row in self.explored.pictures][:IN_GALLERY]
+        self.rows = self.explored.in_reach(IN_GALLERY)
 
     def blocks(self) -> gr.Blocks:
         """The whole page."""

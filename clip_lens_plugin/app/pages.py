@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clip_lens_plugin.app.answers import Rows, image_answer, nearness_rows, switched_off
+from clip_lens_plugin.app.answers import Rows, image_answer, nearness, nearness_rows, switched_off
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.state import State, parts_of
@@ -26,7 +26,6 @@ class Answer:
         rows: of a table of numbers; the first is its header.
         views: in a frame.
         result: is saved as a page, a figure or a table.
-        options: of its view.
         height: of the frame, in pixels.
     """
 
@@ -55,7 +54,7 @@ class Question:
 
 def _image(question: Question) -> Iterator[Answer]:
     near, scores = image_answer(question.explored, question.asked, question.state.texts)
-    yield Answer(nearness_rows(picture=near), [scores.view()], scores)
+    yield Answer(nearness_rows(picture=near), [scores.view(light=True)], scores)
 
 
 def _why(question: Question) -> Iterator[Answer]:
@@ -65,16 +64,16 @@ def _why(question: Question) -> Iterator[Answer]:
     explored = question.explored
     decision = explain(explored.model, question.asked.photograph.source, *texts, means=explored.sums)
     decision = replace(decision, pictured=question.asked.pictured)
-    near, _ = image_answer(explored, question.asked, texts)
+    near = nearness(explored.model, texts, question.asked.cosine(explored.embedded(texts)))
     yield Answer(nearness_rows(picture=near), [decision.view()], decision, height=1600)
 
 
 def _off(question: Question) -> Iterator[Answer]:
     state = question.state
-    name = f"{question.asked.photograph.name}, through the heads that are left"
+    maps, name = None, f"{question.asked.photograph.name}, through the heads that are left"
     for found in switched_off(question.explored, question.asked, state.texts, state.off, state.ablation):
-        views = [found.remaining.view(name=name)]
-        views += [found.accuracy.view()] if found.accuracy is not None else []
+        maps = found.remaining.view(name=name, light=True) if maps is None else maps
+        views = [maps] if found.accuracy is None else [maps, found.accuracy.view()]
         rows = nearness_rows(intact=found.intact, direct=found.direct, total=found.total)
         yield Answer(rows, views, found.remaining, height=1300)
 

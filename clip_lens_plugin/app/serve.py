@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -137,11 +138,9 @@ def _started(page: Callable[[], Blocks], port: int | None, folder: tempfile.Temp
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="explorer")
     thread.start()
-    started = threading.Event()
-    for _ in range(int(SOON / 0.05)):
-        if server.started or not thread.is_alive():
-            break
-        started.wait(0.05)
+    until = time.monotonic() + SOON
+    while not server.started and thread.is_alive() and time.monotonic() < until:
+        thread.join(0.05)
     if not server.started:
         server.should_exit = True
         raise RuntimeError("The explorer's server did not start.")

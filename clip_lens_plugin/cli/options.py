@@ -88,6 +88,16 @@ ChosenOut = Annotated[
     ),
 ]
 
+ResultOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        show_default=False,
+        help=".html for a page; .png, .svg or .pdf for a figure; .csv or .parquet for the table; a new page here, "
+        "named after the collection, if not given.",
+    ),
+]
+
 FormatOption = Annotated[Format, typer.Option("--format", help="Of the figure.")]
 SourceArgument = Annotated[
     str | None,

@@ -28,6 +28,22 @@ def free_place(given: str | None, what: str, suffix: str = "") -> Path:
     return next(place for place in places if _is_free(place))
 
 
+def check_result(out: Path) -> None:
+    """Refuses a place where a result cannot be saved, before anything is computed.
+
+    Raises:
+        ValueError: if the ending is neither that of a page, nor of a figure, nor of a table.
+        OSError: if nothing can be written there.
+    """
+    # Here, since pandas takes a while to load.
+    from clip_lens_plugin.files.whole import check_place
+    from clip_lens_plugin.shown import DRAWN, TABLES
+
+    if out.suffix.lower() not in (*DRAWN, *TABLES):
+        raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
+    check_place(out)
+
+
 def _is_free(place: Path) -> bool:
     if not os.path.lexists(place):
         return True

@@ -65,12 +65,9 @@ def parts_of_rows(data: Data, plan: Plan, positions: Sequence[int]) -> tuple[Mom
         plan: of the collection.
         positions: of the rows in the data set that they were collected from.
     """
-    found: PartMoments | None = None
-    for rows in data.blocks() if parts_size(plan.shape) <= part_moments.MOST_BYTES else ():
-        own = data.select(rows).normalized()
-        found = PartMoments.none(own, late_layers(own.n_layers)) if found is None else found
-        found = found.absorb([own], positions[rows.start : rows.stop])
-    return () if found is None else found.moments()
+    if parts_size(plan.shape) > part_moments.MOST_BYTES:
+        return ()
+    return PartMoments.of_rows(data, late_layers(plan.shape[0]), positions)
 
 
 def left_out(plan: Plan) -> list[str]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -13,6 +14,16 @@ from torch import Tensor
 from clip_lens_plugin.files.whole import whole_files
 
 Own = TypeVar("Own", bound="SavedSums")
+
+
+def word_tensor(word: str) -> Tensor:
+    """A word as the bytes of its letters, as it stands in a file of tensors."""
+    return torch.tensor([*word.encode()], dtype=torch.uint8, device="cpu")
+
+
+def word_of(tensor: Tensor) -> str:
+    """The word that :func:`word_tensor` wrote."""
+    return bytes(tensor.tolist()).decode()
 
 
 class SavedSums(ABC):

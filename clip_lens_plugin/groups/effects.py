@@ -90,10 +90,6 @@ class GroupEffects(Shown):
             table[f"mean_{place}"] = mean
         return table
 
-    def to_frame(self) -> pd.DataFrame:
-        """:meth:`to_dataframe`."""
-        return self.to_dataframe()
-
     @property
     def compared(self) -> str:
         """What is compared, in a sentence."""

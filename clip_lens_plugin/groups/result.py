@@ -70,10 +70,6 @@ class SpuriousHeads(Shown):
                 rows.append((stage, "worst", "", len(turns), turns.mean(), *np.quantile(turns, (0.025, 0.975))))
         return pd.DataFrame(rows, columns=["stage", "kind", "group", "n", "accuracy", "low", "high"])
 
-    def to_frame(self) -> pd.DataFrame:
-        """:meth:`to_dataframe`."""
-        return self.to_dataframe()
-
     @property
     def removed(self) -> str:
         """The heads in words."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.files.saved_sums import SavedSums
+from clip_lens_plugin.files.saved_sums import SavedSums, word_of, word_tensor
 from clip_lens_plugin.higher_order.directions import NeuronDirections
 from clip_lens_plugin.higher_order.greatest_effects import GreatestEffects
 from clip_lens_plugin.higher_order.neurons import SecondOrder
@@ -245,7 +245,7 @@ class NeuronMoments(SavedSums):
         tensors = {"neurons": self.neurons, "sum_s": self.sum_s, "sum_ss": self.sum_ss, **greatest}
         numbers = {"layer": torch.tensor(self.layer), "n": torch.tensor(self.n)}
         noise = torch.tensor(self.noise, dtype=torch.float64)
-        unit = torch.tensor([*self.unit.encode()], dtype=torch.uint8)
+        unit = word_tensor(self.unit)
         every = {**numbers, "noise": noise, "unit": unit, **tensors}
         return {name: each.cpu().contiguous() for name, each in every.items()}
 
@@ -257,7 +257,7 @@ class NeuronMoments(SavedSums):
             KeyError: if one is missing.
             ValueError: if they do not fit each other.
         """
-        unit, (m, q) = bytes(tensors["unit"].tolist()).decode(), tensors["sum_s"].shape
+        unit, (m, q) = word_of(tensors["unit"]), tensors["sum_s"].shape
         greatest = GreatestEffects(**{each.name: tensors[each.name] for each in fields(GreatestEffects)})
         shapes = (tensors["neurons"], (m,)), (tensors["sum_ss"], (m, q, q)), (greatest.scalars[:, 0:0], (m, 0, q))
         if unit not in UNITS or any(each.shape != shape for each, shape in shapes):

@@ -21,8 +21,9 @@ from clip_lens_plugin.roles.chance import explained_by_chance
 from clip_lens_plugin.roles.null_pools import mirrored_pool, turned_pool
 from clip_lens_plugin.roles.parts import AskedInParts
 from clip_lens_plugin.roles.result import ByChance, HeadRole, HeadRoles
-from clip_lens_plugin.roles.stability import drawn_parts, stability
+from clip_lens_plugin.roles.stability import stability
 from clip_lens_plugin.roles.themes import LeadingTheme, leading_theme, masses_by_chance, theme_codes
+from clip_lens_plugin.statistics.bootstrap import bootstrap_counts
 from clip_lens_plugin.statistics.chance import family_wise_p, p_values
 from clip_lens_plugin.texts.pool import TextPool
 
@@ -154,7 +155,8 @@ def _stabilities(
         yield from [math.nan] * len(found)
         return
     readout, moments, _ = given.asked
-    drawn, noise = drawn_parts(len(given.parts), draws.n_bootstraps, draws.seed_of(3)), noise_of(readout, moments)
+    drawn = torch.from_numpy(bootstrap_counts(len(given.parts), draws.seed_of(3), draws.n_bootstraps)).double()
+    noise = noise_of(readout, moments)
     task = bars.add_task("bootstraps", total=len(found))
     for each in found:
         head_map = readout.head_map(*each.head, moments.constants).detach().double()

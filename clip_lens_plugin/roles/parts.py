@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.describe.asked import AskedHeads, Heads, asked_heads
 from clip_lens_plugin.higher_order.moments_size import in_gigabytes
@@ -62,25 +61,8 @@ def asked_in_parts(model: HookedCLIP, data: Any, heads: Heads) -> AskedInParts:
             fewer = hint("heads= of fewer layers", "--heads late")
             why = f"unknown, since parts of {len(layers)} layers would take more than {in_gigabytes(MOST_BYTES)}"
             return AskedInParts(asked, (), f"{why}: ask for {fewer}")
-        kept = parts_of_rows(found, layers)
+        kept = PartMoments.of_rows(found, layers)
     return _with_parts(asked, kept)
-
-
-def parts_of_rows(data: Data, layers: Sequence[int]) -> tuple[Moments, ...]:
-    """The moments of disjoint parts of the rows, in cosine units.
-
-    A row's part is drawn by its number, see :func:`~clip_lens_plugin.statistics.part_moments.part_of`.
-
-    Args:
-        data: one row per image.
-        layers: whose products are kept, in increasing order.
-    """
-    found: PartMoments | None = None
-    for rows in data.blocks():
-        own = data.select(rows).normalized()
-        found = PartMoments.none(own, layers) if found is None else found
-        found = found.absorb([own], rows)
-    return () if found is None else found.moments()
 
 
 def summed(parts: Sequence[Moments]) -> Moments:

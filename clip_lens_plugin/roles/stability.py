@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,12 +15,6 @@ from clip_lens_plugin.statistics.moments import Moments
 
 MOST_NUMBERS = 2**20
 """Of the texts of all problems that are solved at once."""
-
-
-def drawn_parts(n_parts: int, n_bootstraps: int, seed: int) -> Float[Tensor, "s n_parts"]:
-    """How often each part is drawn in each bootstrap: as many draws as parts, with replacement."""
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.multinomial(n_parts, np.full(n_parts, 1 / n_parts), size=n_bootstraps)).double()
 
 
 def jaccard(one: Collection[int], other: Collection[int]) -> float:
@@ -49,7 +42,8 @@ def stability(
         head: layer and head.
         texts: unit embeddings, float64.
         indices: of the picks on all images.
-        drawn: see :func:`drawn_parts`.
+        drawn: how often each part is drawn in each, see
+            :func:`~clip_lens_plugin.statistics.bootstrap.bootstrap_counts`.
         noise: see :func:`~clip_lens_plugin.describe.frames.noise_of`.
     """
     frames = bootstrapped_frames(frame, head_map, parts, head, drawn, noise)

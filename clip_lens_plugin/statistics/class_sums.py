@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.files.saved_sums import SavedSums
+from clip_lens_plugin.files.saved_sums import SavedSums, word_of, word_tensor
 from clip_lens_plugin.statistics.class_variance import sums_by_class
 from clip_lens_plugin.statistics.moments import WORDS, Moments
 
@@ -175,7 +175,7 @@ class ClassSums(SavedSums):
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
+        words = {name: word_tensor(getattr(self, name)) for name in WORDS}
         own = {
             "counts": self.counts.cpu(),
             "sum_y": self.sum_y.cpu().contiguous(),
@@ -195,7 +195,7 @@ class ClassSums(SavedSums):
             ValueError: if they do not fit each other.
         """
         counts, sum_y, sum_embedding = (tensors[name] for name in ("counts", "sum_y", "sum_embedding"))
-        words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS}
+        words = {name: word_of(tensors[name]) for name in WORDS}
         layers = tuple(tensors["layers"].tolist())
         if counts.shape != sum_y.shape[:1] or len(sum_embedding) != len(counts) or sum_y.shape[1] != len(layers):
             raise ValueError("its sums do not fit each other")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.files.saved_sums import word_of, word_tensor
 from clip_lens_plugin.statistics.moments import WORDS
 
 
@@ -95,7 +96,7 @@ class ComponentSums:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
+        words = {name: word_tensor(getattr(self, name)) for name in WORDS}
         sums = {name: value.cpu().contiguous() for name, value in self._sums().items()}
         return {"n": torch.tensor(self.n, device="cpu"), **words, **sums}
 
@@ -107,7 +108,7 @@ class ComponentSums:
             KeyError: if one is missing that every version wrote.
         """
         values = {each.name: tensors[each.name] for each in fields(cls) if each.name not in ("constants", "rest")}
-        words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS if name in tensors}
+        words = {name: word_of(tensors[name]) for name in WORDS if name in tensors}
         words["constants"] = checked_constants(words.get("constants", "separate"))
         return cls(**{**values, **words, "n": int(values["n"]), "rest": tensors.get("rest")})
 

@@ -14,7 +14,7 @@ from clip_lens_plugin.arguments import checked_head, checked_index
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.files.saved_sums import SavedSums
+from clip_lens_plugin.files.saved_sums import SavedSums, word_of, word_tensor
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.numerics.noise import computed_noise, psd_covariance
 
@@ -248,7 +248,7 @@ class Moments(SavedSums):
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file."""
-        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
+        words = {name: word_tensor(getattr(self, name)) for name in WORDS}
         sums = {"sum_y": self.sum_y.cpu().contiguous(), "sum_yy": self.sum_yy.cpu().contiguous()}
         noise = {} if self.noise is None else {"noise": torch.tensor(self.noise, dtype=torch.float64, device="cpu")}
         layers = {} if self.layers is None else {"layers": torch.tensor(self.layers, device="cpu")}
@@ -262,7 +262,7 @@ class Moments(SavedSums):
             KeyError: if one is missing that every version wrote.
             ValueError: if they do not fit each other.
         """
-        words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS if name in tensors}
+        words = {name: word_of(tensors[name]) for name in WORDS if name in tensors}
         constants = checked_constants(words.get("constants", "separate"))
         noise = float(tensors["noise"]) if "noise" in tensors else None
         layers = tuple(tensors["layers"].tolist()) if "layers" in tensors else None

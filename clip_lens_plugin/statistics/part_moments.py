@@ -12,8 +12,8 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
-from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.files.saved_sums import SavedSums
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.files.saved_sums import SavedSums, word_of, word_tensor
 from clip_lens_plugin.statistics.moments import WORDS, Moments
 
 N_PARTS = 50
@@ -93,6 +93,22 @@ class PartMoments(SavedSums):
         n = torch.zeros(N_PARTS, dtype=torch.int64, device="cpu")
         return cls(n, sum_y, sum_yy, c.unit, c.constants, c.noise, tuple(layers))
 
+    @classmethod
+    def of_rows(cls, data: Data, layers: Sequence[int], positions: Sequence[int] | None = None) -> tuple[Moments, ...]:
+        """The moments of each part that has rows, in cosine units.
+
+        Args:
+            data: one row per image.
+            layers: whose products are kept, in increasing order.
+            positions: of the rows in the data set, which part them; their numbers if not given.
+        """
+        found: PartMoments | None = None
+        for rows in data.blocks():
+            own = data.select(rows).normalized()
+            found = cls.none(own, layers) if found is None else found
+            found = found.absorb([own], rows if positions is None else positions[rows.start : rows.stop])
+        return () if found is None else found.moments()
+
     def absorb(self, batches: Sequence[Contributions], positions: Sequence[int]) -> PartMoments:
         """These sums with images added in place: ``self`` shares them and is not to be used any more.
 
@@ -162,7 +178,7 @@ class PartMoments(SavedSums):
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The fields as tensors, as they are written to a file: of each product, the lower triangle."""
-        words = {name: torch.tensor([*getattr(self, name).encode()], dtype=torch.uint8, device="cpu") for name in WORDS}
+        words = {name: word_tensor(getattr(self, name)) for name in WORDS}
         k = self.sum_yy.shape[-1]
         row, column = torch.tril_indices(k, k, device=self.sum_yy.device)
         return {
@@ -195,6 +211,6 @@ class PartMoments(SavedSums):
         row, column = torch.tril_indices(k, k, device=triangles.device)
         sum_yy[..., row, column] = triangles
         sum_yy[..., column, row] = triangles
-        words = {name: bytes(tensors[name].tolist()).decode() for name in WORDS}
+        words = {name: word_of(tensors[name]) for name in WORDS}
         constants = checked_constants(words["constants"])
         return cls(n, sum_y, sum_yy, words["unit"], constants, float(tensors["noise"]), layers)

@@ -13,6 +13,7 @@ from clip_lens_plugin.roles import stability as stabilities
 from clip_lens_plugin.roles.chance import explained_by_chance
 from clip_lens_plugin.roles.null_pools import mirrored_pool, turned_pool
 from clip_lens_plugin.roles.parts import summed
+from clip_lens_plugin.statistics.bootstrap import bootstrap_counts
 from clip_lens_plugin.statistics.chance import family_wise_p
 from tests.conftest import random_images
 from tests.reference import plain_text_span
@@ -69,7 +70,7 @@ def test_stability_is_that_of_text_span_on_images_that_are_drawn_again(world):
     rows = torch.arange(40).chunk(8)
     parts = [Moments.from_contributions(contributions.select(some)) for some in rows]
     assert torch.allclose(summed(parts).sum_yy, moments.sum_yy)
-    drawn = stabilities.drawn_parts(8, 5, 3)
+    drawn = torch.from_numpy(bootstrap_counts(8, 3, 5)).double()
     assert drawn.sum(1).tolist() == [8.0] * 5
     readout = Readout.of(model)
     for head, frame in zip(HEADS, frames, strict=True):
@@ -94,7 +95,7 @@ def test_few_images_leave_a_bootstrap_with_fewer_directions(world):
     moments, texts = summed(parts), random_pool(2)[1]
     readout = Readout.of(model)
     frame = HeadFrame.of(readout, moments, 2, 1)
-    drawn = stabilities.drawn_parts(6, 4, 1)
+    drawn = torch.from_numpy(bootstrap_counts(6, 1, 4)).double()
     found = stabilities.bootstrapped_frames(
         frame, readout.head_map(2, 1), parts, (2, 1), drawn, noise_of(readout, moments)
     )

@@ -12,7 +12,7 @@ from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import check_source, refuse_address
-from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import print_path, say, say_next
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ def explain(
             from clip_lens_plugin.cli.texts import pool_for, pool_named
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.decisions.explaining import explain as explain_decision
-            from clip_lens_plugin.files.whole import check_place
-            from clip_lens_plugin.shown import DRAWN, TABLES
-        if out.suffix.lower() not in (*DRAWN, *TABLES):
-            raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
-        check_place(out)
+        check_result(out)
         plan = finished_in(means) if means is not None and is_store(means) else None
         if text is None and (plan is None or plan.classes is None):
             raise ValueError("Give two texts, --text A --text B, or --means STORE of a collection with classes.")

@@ -11,8 +11,8 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import check_source, refuse_address
-from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.options import ResultOut, check_source, refuse_address
+from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
 if TYPE_CHECKING:
@@ -41,14 +41,7 @@ def groups(
             "that.",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            show_default=False,
-            help=".html for a page; .png, .svg or .pdf for a figure; .csv or .parquet for the table; a new page here, "
-            "named after the collection, if not given.",
-        ),
-    ] = None,
+    out: ResultOut = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -102,14 +95,9 @@ def groups(
             from clip_lens_plugin.cli.stores import finished_in
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.choose import as_source
-            from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.groups.grouping import Groups
             from clip_lens_plugin.groups.spurious import spurious_heads
-            from clip_lens_plugin.shown import DRAWN, TABLES
-        suffix = out.suffix.lower()
-        if suffix not in (*DRAWN, *TABLES):
-            raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
-        check_place(out)
+        check_result(out)
         plan = finished_in(store, with_rows=True)
         if images is not None and direct:
             raise ValueError(f"--images {images} is for total effects, which --direct leaves out.")

@@ -11,8 +11,8 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import check_source, refuse_address
-from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.options import ResultOut, check_source, refuse_address
+from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
 if TYPE_CHECKING:
@@ -29,14 +29,7 @@ def neurons(
         typer.Argument(metavar="STORE", show_default=False, help="What 'collect --neurons' wrote."),
     ],
     layer: Annotated[int, typer.Option(metavar="L", show_default=False, help="Of the neurons.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            show_default=False,
-            help=".html for a page; .png, .svg or .pdf for a figure; .csv or .parquet for the table; a new page here, "
-            "named after the collection, if not given.",
-        ),
-    ] = None,
+    out: ResultOut = None,
     texts: Annotated[
         str | None,
         typer.Option(
@@ -66,16 +59,12 @@ def neurons(
             from clip_lens_plugin.collection.checks.description import checked_neuron_layer
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.choose import as_source
-            from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.retrieval.strongest import strongest_neurons
-            from clip_lens_plugin.shown import DRAWN, TABLES
-        suffix = out.suffix.lower()
-        if suffix not in (*DRAWN, *TABLES):
-            raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
-        check_place(out)
+            from clip_lens_plugin.shown import TABLES
+        check_result(out)
         plan = finished_in(store)
         checked_neuron_layer(plan, layer, store)
-        pictures = None if images is None or suffix in TABLES else as_source(images)
+        pictures = None if images is None or out.suffix.lower() in TABLES else as_source(images)
         chosen = ChosenModel.of(choice, None, plan, store)
         pool = pool_for(chosen.name)[0] if texts is None else pool_named(texts)
         with console.status("loading the model"):

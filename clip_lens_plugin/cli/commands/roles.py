@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,8 +10,8 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import check_source, refuse_address
-from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.options import ResultOut, check_source, refuse_address
+from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
 if TYPE_CHECKING:
@@ -25,14 +24,7 @@ MOST_PRINTED, TOLD_TEXTS = 24, 2
 def roles(
     choice: ModelChoice,
     store: Annotated[str, typer.Argument(metavar="STORE", show_default=False, help="What 'collect' wrote.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            show_default=False,
-            help=".html for a page; .png, .svg or .pdf for a figure; .csv or .parquet for the table; a new page here, "
-            "named after the collection, if not given.",
-        ),
-    ] = None,
+    out: ResultOut = None,
     texts: Annotated[
         str | None,
         typer.Option(
@@ -68,13 +60,9 @@ def roles(
             from clip_lens_plugin.cli.stores import finished_in
             from clip_lens_plugin.cli.texts import pool_for, pool_named
             from clip_lens_plugin.collection.store import ContributionStore
-            from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.roles.finding import checked_picks, head_roles
             from clip_lens_plugin.roles.themes import theme_codes
-            from clip_lens_plugin.shown import DRAWN, TABLES
-        if out.suffix.lower() not in (*DRAWN, *TABLES):
-            raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
-        check_place(out)
+        check_result(out)
         plan = finished_in(store)
         checked_picks(picks, plan.shape[2])
         chosen = ChosenModel.of(choice, None, plan, store)

@@ -12,7 +12,7 @@ from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.model import ModelChoice, takes_model
 from clip_lens_plugin.cli.options import refuse_address
-from clip_lens_plugin.cli.outputs import free_place
+from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say, say_next
 from clip_lens_plugin.scenes.embedded import EMBEDDED
 
@@ -81,11 +81,7 @@ def words(
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.image_folder import find_images
             from clip_lens_plugin.describe.sparse import checked_aim, sparse_text
-            from clip_lens_plugin.files.whole import check_place
-            from clip_lens_plugin.shown import DRAWN, TABLES
-        if out.suffix.lower() not in (*DRAWN, *TABLES):
-            raise ValueError(f"--out must end in one of {' '.join((*DRAWN, *TABLES))}, got {out}.")
-        check_place(out)
+        check_result(out)
         checked_aim(penalty, k)
         plans = {each: finished_in(each, each == images) for each in (images, mean) if each and is_store(each)}
         if images in plans and limit is not None:

@@ -10,8 +10,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from clip_lens_plugin.ablation.component_sets import Components, paper_components
@@ -19,6 +17,7 @@ from clip_lens_plugin.ablation.data import checked_classes, checked_labels, cons
 from clip_lens_plugin.ablation.direct import direct_logits
 from clip_lens_plugin.ablation.total import image_batches, own_images, total_logits
 from clip_lens_plugin.arguments import checked_choice, checked_number
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Data
@@ -114,7 +113,7 @@ def mean_ablation_curve(
         if components is None
         else [each.checked_for(model) for each in components]
     )
-    bars = Progress(console=Console(stderr=True), disable=not progress)
+    bars = Bars(visible=progress)
     # Means of a total effect take a run of their own.
     runs = len(chosen) + 1 + (effect == "total" and ablation == "mean" and means_from is None)
     task = bars.add_task("ablating", total=len(data) * runs)

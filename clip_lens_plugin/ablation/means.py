@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hook_names import nearest
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -103,7 +103,7 @@ def activation_means(
     running = ActivationMeans(model, names)
     given = given_images(model, images)
     with given.checked():
-        for start in track(range(0, len(given), batch_size), "averaging", disable=not progress):
+        for start in tracked(range(0, len(given), batch_size), "averaging", progress):
             running.add(given.pixels(slice(start, start + batch_size)))
     return running.means()
 

@@ -147,7 +147,7 @@ def _total(
 ) -> Float[Tensor, " t"]:
     values = explored.token_means if ablation == "mean" else {}
     hooks = component_hooks(explored.model, components, ablation, values, {})
-    with torch.no_grad(), explored.model.hooks(fwd_hooks=hooks):
+    with explored.running, torch.no_grad(), explored.model.hooks(fwd_hooks=hooks):
         embedding = explored.model(asked.pixels)[0].to(embeddings)
     with full_precision():
         return embeddings @ (embedding / embedding.norm())

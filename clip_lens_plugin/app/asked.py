@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -56,9 +59,15 @@ class Asked:
 
 @dataclass
 class AskedPictures:
-    """The last pictures that were asked about, for any number of browsers at once."""
+    """The last pictures that were asked about, for any number of browsers at once.
+
+    Attributes:
+        model: runs them.
+        running: is held meanwhile.
+    """
 
     model: HookedCLIP
+    running: AbstractContextManager[Any] = field(default_factory=RLock)
     _kept: LastUsed[Asked] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
 
     def of(self, photograph: Photograph) -> Asked:
@@ -67,10 +76,11 @@ class AskedPictures:
         Raises:
             ValueError: if the picture cannot be used, or hooks were left on the model.
         """
-        refuse_left_hooks(self.model, "The explorer shows the model as it is")
         picture = photograph.open()
         key = hashlib.sha256(f"{picture.size}{photograph.name}".encode() + picture.tobytes()).digest()
-        return self._kept.of(key, lambda: self._run(Photograph(picture, photograph.name)))
+        with self.running:
+            refuse_left_hooks(self.model, "The explorer shows the model as it is")
+            return self._kept.of(key, lambda: self._run(Photograph(picture, photograph.name)))
 
     def _run(self, photograph: Photograph) -> Asked:
         given = followed(GivenImages(self.model, None, (photograph,)))

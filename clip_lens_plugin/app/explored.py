@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -55,6 +57,7 @@ class Explored:
         pictures: of the rows; some may be out of reach.
         spelled: how a script gets the same.
         classifier: of the rows' labels, None where they have none.
+        running: is held while the model runs or has hooks: several pages may be answered at once.
     """
 
     model: HookedCLIP
@@ -62,6 +65,7 @@ class Explored:
     pictures: Pictures
     spelled: Spelled
     classifier: ZeroShotClassifier | None = None
+    running: AbstractContextManager[Any] = field(default_factory=RLock, repr=False, compare=False)
     _texts: LastUsed[Tensor] = field(default_factory=lambda: LastUsed(MOST_LISTS), repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -112,4 +116,5 @@ class Explored:
         points = ("attn.hook_z", "hook_attn_out", "hook_mlp_out")
         names = [f"blocks.{layer}.{point}" for layer in layers for point in points]
         pictures = [self.photograph(row).open() for row in rows]
-        return activation_means(self.model, pictures, names, batch_size=8)
+        with self.running:
+            return activation_means(self.model, pictures, names, batch_size=8)

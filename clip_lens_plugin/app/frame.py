@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.views.drawing.view import View, page
 
 HEIGHT = 720
@@ -25,3 +26,11 @@ def framed(views: Sequence[View], height: int = HEIGHT) -> str:
 def note(text: str) -> str:
     """A sentence in the place of a view."""
     return str(Markup('<p class="clip-lens-note" role="status">{}</p>').format(text))
+
+
+def working(now: Working) -> str:
+    """How far long work has come, in the place of a view."""
+    value = "" if now.share is None else Markup(' value="{:.3f}"').format(now.share)
+    return str(
+        Markup('<p class="clip-lens-note" role="status">{} <progress{}></progress></p>').format(now.what, Markup(value))
+    )

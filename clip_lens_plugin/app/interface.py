@@ -13,18 +13,23 @@ import gradio as gr
 from markupsafe import Markup
 
 from clip_lens_plugin.app.asked import AskedPictures
+from clip_lens_plugin.app.choices import CHOICES
 from clip_lens_plugin.app.explored import Explored
-from clip_lens_plugin.app.frame import framed, note
+from clip_lens_plugin.app.frame import framed, note, working
+from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.opened import uploaded
-from clip_lens_plugin.app.pages import PAGES, Question
+from clip_lens_plugin.app.pages import PAGES
+from clip_lens_plugin.app.pages.page import Question
 from clip_lens_plugin.app.python import script
-from clip_lens_plugin.app.state import Ablation, State, texts_of
+from clip_lens_plugin.app.state import State, texts_of
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.summaries import table
 
-IN_GALLERY = 60
+IN_GALLERY, AT_ONCE = 60, 3
+"""Pictures that are shown, and answers that are worked on at once; what runs the model waits for its turn."""
+
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """The answers of a page are no interface for programs."""
 
@@ -53,7 +58,7 @@ class Interface:
     rows: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asked = AskedPictures(self.explored.model)
+        self.asked = AskedPictures(self.explored.model, self.explored.running)
         self.rows = self.explored.in_reach(IN_GALLERY)
 
     def blocks(self) -> gr.Blocks:
@@ -87,9 +92,9 @@ class Interface:
                 for name, about in PAGES.items():
                     with gr.Tab(about.title, id=name):
                         gr.Markdown(about.about)
-                        choices[name] = self._own_choices(name)
+                        choices[name] = [CHOICES[choice].made(self.explored) for choice in about.choices]
                         self._tab(name, [row, sent, typed, *choices[name]])
-            linked = [row, typed, tabs, choices["off"][0], choices["off"][1], choices["search"][2]]
+            linked = [row, typed, tabs, *(each for page_choices in choices.values() for each in page_choices)]
             opened = page.load(self._of_link, None, linked, **PRIVATE)
             self._choosing(opened, gallery, row, upload, sent, chosen)
         return page
@@ -129,29 +134,9 @@ class Interface:
         given = request.query_params
         named = {name: given.getlist(name) for name in given}
         state = State.of_query(named, tuple(PAGES), len(self.explored))
-        typed, parts = "\n".join(state.texts or self.texts), set(self._parts())
-        off = [part for part in state.off if part in parts]
-        head = state.head if state.head in parts else gr.skip()
-        return state.image, typed, gr.Tabs(selected=state.tab), off, state.ablation, head
-
-    def _parts(self) -> list[str]:
-        """Layers, MLPs and heads by name."""
-        cfg = self.explored.model.cfg
-        layers = range(cfg.n_layers)
-        heads = [f"L{layer}H{head}" for layer in layers for head in range(cfg.n_heads)]
-        return [*(f"L{layer}" for layer in layers), *(f"M{layer}" for layer in layers), *heads]
-
-    def _own_choices(self, page: str) -> list[Any]:
-        """Parts, what stands in their place, and a head, where a page asks for them; else nothing chosen."""
-        off, ablation, head = gr.State([]), gr.State("mean"), gr.State("")
-        if page == "off":
-            label = "Off: heads (L5H3), all heads of a layer (L5), MLPs (M5)"
-            off = gr.Dropdown(self._parts(), multiselect=True, label=label, elem_id="off")
-            ablation = gr.Radio([("their means", "mean"), ("zero", "zero")], value="mean", label="In their place")
-        if page == "search":
-            heads = [part for part in self._parts() if "H" in part]
-            head = gr.Dropdown(heads, value=heads[-1], label="Head", elem_id="head")
-        return [off, ablation, head]
+        asked = [CHOICES[choice] for about in PAGES.values() for choice in about.choices]
+        shown = [choice.shown(state, self.explored) for choice in asked]
+        return state.image, "\n".join(state.texts or self.texts), gr.Tabs(selected=state.tab), *shown
 
     def _photograph(self, row: int | None, sent: Held | None) -> Photograph:
         if sent is not None:
@@ -164,7 +149,10 @@ class Interface:
 
     def _tab(self, page: str, inputs: list[Any]) -> None:
         result = gr.State(None)
-        ask = gr.Button("Show", variant="primary", elem_id=f"ask-{page}")
+        with gr.Row():
+            ask = gr.Button("Show", variant="primary", elem_id=f"ask-{page}", scale=3)
+            stop = gr.Button("Stop", elem_id=f"stop-{page}", scale=1)
+        status = gr.HTML(elem_id=f"status-{page}")
         numbers, view = gr.HTML(elem_id=f"table-{page}"), gr.HTML(elem_id=f"view-{page}")
         with gr.Accordion("Copy as Python, link, save", open=False):
             python = gr.Code(language="python", label="Python", interactive=False, elem_id=f"python-{page}")
@@ -174,32 +162,41 @@ class Interface:
                 save = gr.Button("Make the file", scale=1)
             made = gr.File(label="File", interactive=False, elem_id=f"file-{page}")
 
-        outputs = [numbers, view, python, link, result]
-        gr.on(
+        outputs = [status, numbers, view, python, link, result]
+        asking = gr.on(
             [ask.click, inputs[2].submit],
             lambda *given: (yield from self._answered(page, *given)),  # pyright: ignore[reportReturnType]
             inputs,
             outputs,
-            concurrency_id="model",
+            concurrency_id="answers",
+            concurrency_limit=AT_ONCE,
             **PRIVATE,
         )
+        stop.click(lambda: note("Stopped."), None, status, cancels=asking, **PRIVATE)
         save.click(self._saved, [result, kind], made, **PRIVATE)
 
     def _answered(
-        self, page: str, row: int | None, sent: Held | None, typed: str, off: list[str], ablation: Ablation, head: str
+        self, page: str, row: int | None, sent: Held | None, typed: str, *chosen: Any
     ) -> Iterator[tuple[Any, ...]]:
-        """Table, view, script, link and the result, for the components of a tab."""
+        """How far it is, table, view, script, link and the result, for the components of a tab."""
         try:
             asked = self.asked.of(self._photograph(row, sent))
-            state = State(page, int(row or 0), texts_of(typed), tuple(off), ablation, head)
+            stated: dict[str, Any] = {}
+            for choice, value in zip(PAGES[page].choices, chosen, strict=True):
+                stated |= CHOICES[choice].stated(value)
+            state = State(page, int(row or 0), texts_of(typed), **stated)
             number = None if sent is not None else state.image
             link = _link(state) if sent is None else note("An uploaded picture has no link: others do not have it.")
             for answer in PAGES[page].answer(Question(self.explored, asked, state, number)):
+                if isinstance(answer, Working):
+                    yield working(answer), *[gr.skip()] * 5
+                    continue
                 header, *rows = answer.rows
                 made = script(self.explored, state, sent is not None)
-                yield str(table(header, rows)), framed(answer.views, answer.height), made, link, Held(answer.result)
+                numbers, view = str(table(header, rows)), framed(answer.views, answer.height)
+                yield "", numbers, view, made, link, Held(answer.result)
         except (ValueError, IndexError) as error:
-            yield "", note(str(error)), "", "", None
+            yield note(str(error)), "", "", "", "", None
 
     def _saved(self, result: Held | None, kind: str) -> str:
         if result is None:

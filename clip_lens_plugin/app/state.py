@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
 Ablation = Literal["mean", "zero"]
+By = Literal["share", "role", "cue"]
+Like = Literal["picture", "text"]
 
 MOST_TEXTS, MOST_LETTERS, MOST_PARTS = 50, 300, 500
 """Texts of a link, letters of a text, and parts that are switched off."""
 
 PART = re.compile(r"L(\d{1,3})H(\d{1,3})|L(\d{1,3})|M(\d{1,3})")
 """A head, the heads of a layer, or an MLP."""
+
+HEAD = re.compile(r"L(\d{1,3})H(\d{1,3})")
+NEURON = re.compile(r"L(\d{1,3})(?:N(\d{1,5}))?")
+"""A neuron, or the neurons of a layer."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,10 @@ class State:
         texts: to compare the picture with.
         off: parts that are switched off: "L5H3", all heads of a layer "L5", or an MLP "M5".
         ablation: what stands in their place, "mean" or "zero".
-        head: the head that is looked at, "L5H3".
+        heads: that are looked at, or searched by, "L5H3".
+        by: what heads are coloured by.
+        like: what is searched for: what is like the picture, or like the first text.
+        neuron: that is looked at, "L4N100", or the layer of all of them, "L4".
     """
 
     tab: str = "image"
@@ -35,7 +44,10 @@ class State:
     texts: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     ablation: Ablation = "mean"
-    head: str = ""
+    heads: tuple[str, ...] = ()
+    by: By = "share"
+    like: Like = "picture"
+    neuron: str = ""
 
     def query(self) -> str:
         """The link's part after the question mark; what is as usual is left out."""
@@ -60,9 +72,16 @@ class State:
             image=number if number < n_images else cls.image,
             texts=tuple(text[:MOST_LETTERS] for text in read["texts"] if text.strip())[:MOST_TEXTS],
             off=tuple(dict.fromkeys(part for part in read["off"] if PART.fullmatch(part)))[:MOST_PARTS],
-            ablation="zero" if first["ablation"] == "zero" else cls.ablation,
-            head=first["head"] if re.fullmatch(r"L\d{1,3}H\d{1,3}", first["head"]) else cls.head,
+            ablation=_one_of(get_args(Ablation), first["ablation"]),
+            heads=tuple(dict.fromkeys(head for head in read["heads"] if HEAD.fullmatch(head)))[:MOST_PARTS],
+            by=_one_of(get_args(By), first["by"]),
+            like=_one_of(get_args(Like), first["like"]),
+            neuron=first["neuron"] if NEURON.fullmatch(first["neuron"]) else cls.neuron,
         )
+
+
+def _one_of(known: tuple[Any, ...], said: str) -> Any:
+    return said if said in known else known[0]
 
 
 def texts_of(typed: str) -> tuple[str, ...]:
@@ -98,3 +117,17 @@ def parts_of(chosen: tuple[str, ...]) -> tuple[frozenset[tuple[int, int]], froze
         else:
             mlps.add(int(mlp))
     return frozenset(heads), frozenset(layers), frozenset(mlps)
+
+
+def heads_of(state: State) -> list[tuple[int, int]]:
+    """Layer and head of each head that is looked at.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not state.heads:
+        raise ValueError("Choose a head.")
+    found = [HEAD.fullmatch(head) for head in state.heads]
+    if None in found:
+        raise ValueError(f"{', '.join(state.heads)} are no heads: a head is L5H3.")
+    return [(int(each[1]), int(each[2])) for each in found if each is not None]

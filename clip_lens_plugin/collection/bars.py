@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from clip_lens_plugin.bars import Bars
 
 LABEL = TextColumn("collecting")
 
@@ -33,7 +35,7 @@ def told_before(what: str, visible: bool) -> None:
 def samples_bar(visible: bool, total: int, done: int) -> Iterator[Callable[[int], object]]:
     """A bar over samples, some of which were done before; what is given is called with how many more are."""
     columns = (LABEL, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bars:
+    with Bars(*columns, visible=visible) as bars:
         task = bars.add_task("collecting", total=total, completed=done)
         yield lambda n: bars.advance(task, n)
 
@@ -42,6 +44,6 @@ def samples_bar(visible: bool, total: int, done: int) -> Iterator[Callable[[int]
 def stream_bar(visible: bool, done: int) -> Iterator[Callable[[int], object]]:
     """As :func:`samples_bar` without an end; what is given is called with how many samples are done."""
     columns = (LABEL, BarColumn(), TextColumn("{task.completed:,} samples"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bars:
+    with Bars(*columns, visible=visible) as bars:
         task = bars.add_task("collecting", total=None, completed=done)
         yield lambda now: bars.update(task, completed=now)

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from rich.progress import track
 from transformer_lens import ActivationCache
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.activations import factors_from_cache, factors_from_images
 from clip_lens_plugin.decomposition.completeness import CompletenessError
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
@@ -106,7 +106,7 @@ def decompose_images(
     given = given_images(model, images)
     n = len(given)
     size = images_in_run(model, n, tokens, neurons) if batch_size is None else checked_number("batch_size", batch_size)
-    starts = track(range(0, n, size), "decomposing", disable=not progress)
+    starts = tracked(range(0, n, size), "decomposing", progress)
     with torch.no_grad(), given.checked(broken="said"):
         made = runs(model, given, starts, size, tokens, neurons, constants, strict)
         return checked_sum(Contributions.joined(made, n, given.photographs), strict)

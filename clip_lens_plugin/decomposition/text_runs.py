@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number, checked_texts
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.activations import factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.readout import Readout
@@ -74,7 +74,7 @@ def _runs(
     progress: bool,
 ) -> Iterator[TextContributions]:
     readout = Readout.of(text)
-    for start in track(range(0, len(ids), size), "decomposing", disable=not progress):
+    for start in tracked(range(0, len(ids), size), "decomposing", progress):
         factors = factors_from_images(text, ids[start : start + size], tokens, neurons)
         run = TextContributions.of_run(readout, factors, constants)
         del factors

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.total import image_batches, own_images
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -58,7 +58,7 @@ def head_means(
         n, batches = len(given), image_batches(model, pixels, batch_size, None)
     running = ActivationMeans(model, [f"blocks.{layer}.attn.hook_z" for layer in range(model.cfg.n_layers)])
     with unlooked():  # Pixels that were given have been looked at, all others are the model's own.
-        for batch in track(batches(None), "averaging", total=-(-n // batch_size), disable=not progress):
+        for batch in tracked(batches(None), "averaging", progress, total=-(-n // batch_size)):
             running.add(batch)
     means = running.means()
     return torch.stack([means[f"blocks.{layer}.attn.hook_z"].mean(0) for layer in range(model.cfg.n_layers)])

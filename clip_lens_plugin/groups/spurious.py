@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from clip_lens_plugin.ablation.total import own_images
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.groups.accuracy import GroupAccuracy, Stage
@@ -103,7 +102,7 @@ def spurious_heads(
         pictures, note = _images(model, found, images)
         if pictures is not None:
             n_runs = len(rows["means"]) + 2 * len(rows["test"])
-            with Progress(console=Console(stderr=True), disable=not progress) as bars:
+            with Bars(visible=progress) as bars:
                 task = bars.add_task("running without heads", total=n_runs)
                 of_runs = run_margins(
                     model,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices, checked_number
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FrozenRun, frozen_run, refuse_unseen_hooks
 from clip_lens_plugin.model.inputs.of_tower import given_to
@@ -161,7 +161,7 @@ def scalars_and_norms(model: Any, images: Any, neurons: Any, batch_size: int | N
     made = {l: torch.empty(*shape, **wide) for l, shape in shapes.items()}
     norms, rounding = torch.empty(n, **wide), cfg.dtype
     with torch.no_grad(), given.checked():
-        for start in track(range(0, n, size), "neurons", disable=not progress):
+        for start in tracked(range(0, n, size), "neurons", progress):
             rows = slice(start, start + size)
             run = frozen_run(tower, given.pixels(rows), watch.readers, watch.keep())
             norms[rows], rounding = run.embedding.norm(dim=-1), run.rounding

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.completeness import CompletenessError
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
@@ -286,7 +286,7 @@ def upstream(
     maps = HeadMaps.of(readout, layer, heads)
     terms, own, norms, rounding = [], [], [], cfg.dtype
     with torch.no_grad(), given.checked():
-        for start in track(range(0, len(given), size), "upstream", disable=not progress):
+        for start in tracked(range(0, len(given), size), "upstream", progress):
             run = frozen_run(tower, given.pixels(slice(start, start + size)), [layer], keep, coordinates=True)
             terms.append(_terms_of(readout, run, layer, heads, maps))
             by_head = run.coordinates[layer][:, heads.start : heads.stop]

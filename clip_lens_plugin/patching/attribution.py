@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.noise import computed_noise
 from clip_lens_plugin.numerics.precision import rounding
@@ -114,7 +114,7 @@ def _estimates(
         ValueError: if one is NaN or infinite.
     """
     found = []
-    for rows in track(pairs.parts(size), "estimating", disable=not progress):
+    for rows in tracked(pairs.parts(size), "estimating", progress):
         corrupted, clean = pairs.rows(rows)
         found.append(_estimates_of_run(model, kind, corrupted, clean, upstream[rows]))
     estimates = torch.cat(found)

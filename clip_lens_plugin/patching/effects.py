@@ -6,9 +6,9 @@ import warnings
 
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.patching.exact import Wanted, count_runs, patched_runs
 from clip_lens_plugin.patching.kinds import Kind
@@ -37,7 +37,7 @@ def effects(
     with torch.no_grad():
         runs = patched_runs(model, pairs, kind, wanted, batch_size)
         total = count_runs(model, pairs, wanted, batch_size)
-        for each in track(runs, "patching", total=total, disable=not progress):
+        for each in tracked(runs, "patching", progress, total=total):
             for number, embedding in zip(each.numbers, each.embeddings, strict=True):
                 held[each.layer, number].append(embedding)
         found = torch.stack([on_cpu(measured(metric, torch.cat(parts))) for parts in held.values()], dim=1)

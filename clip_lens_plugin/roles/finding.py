@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.describe.asked import Heads
 from clip_lens_plugin.describe.embedded import embedded
 from clip_lens_plugin.hints import hint
@@ -84,7 +83,7 @@ def head_roles(
     given = asked_in_parts(model, data, heads)
     n = checked_picks(n, given.asked.moments.sum_y.shape[-1])
     texts = embedded(model, given.asked.readout, pool, text_embeddings)
-    with Progress(console=Console(stderr=True), disable=not progress) as bars:
+    with Bars(visible=progress) as bars:
         return roles_of(given, texts, n, draws, bars)
 
 

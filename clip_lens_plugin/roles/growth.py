@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number, whole_numbers
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.describe.asked import Heads
 from clip_lens_plugin.describe.embedded import EmbeddedTexts, embedded
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -84,7 +83,7 @@ def role_growth(
     chosen = _checked_sizes(sizes, n, len(pool))
     whole = embedded(model, given.asked.readout, pool, text_embeddings)
     rows = []
-    with Progress(console=Console(stderr=True), disable=not progress) as bars:
+    with Bars(visible=progress) as bars:
         task = bars.add_task("pools", total=2 * repeats * len(chosen))
         for repeat in range(repeats):
             own_draws = draws._replace(seed=draws.seed_of(100 + repeat))
@@ -95,7 +94,7 @@ def role_growth(
                 own = _part_of(whole, sorted(order[:size]))
                 turned = own._replace(embeddings=own.embeddings @ turn)
                 for name, texts in ((OWN, own), (TURNED, turned)):
-                    found = roles_of(given, texts, n, own_draws, Progress(disable=True))
+                    found = roles_of(given, texts, n, own_draws, Bars(visible=False))
                     shares = found.share_with_role, found.explained
                     rows.append((size, repeat, name, len(found), len(found.with_role), *shares))
                     bars.advance(task)

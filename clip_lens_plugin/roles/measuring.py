@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 from torch import Tensor
 
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.describe.asked import warn_of_constant
 from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.describe.frames import HeadFrame, Picked, noise_of
@@ -57,7 +58,7 @@ class Theme(NamedTuple):
     p: float
 
 
-def roles_of(given: AskedInParts, texts: EmbeddedTexts, n: int, draws: Draws, bars: Progress) -> HeadRoles:
+def roles_of(given: AskedInParts, texts: EmbeddedTexts, n: int, draws: Draws, bars: Bars) -> HeadRoles:
     """The roles of the heads, see :func:`~clip_lens_plugin.roles.finding.head_roles`.
 
     Args:
@@ -112,7 +113,7 @@ def _searched(given: AskedInParts, texts: EmbeddedTexts, n: int) -> tuple[list[S
 
 
 def _by_chance(
-    found: Sequence[Searched], texts: EmbeddedTexts, draws: Draws, bars: Progress
+    found: Sequence[Searched], texts: EmbeddedTexts, draws: Draws, bars: Bars
 ) -> Iterator[tuple[ByChance, ByChance]]:
     """What turned and mirrored pools give, for each head."""
     if not found:
@@ -129,7 +130,7 @@ def _by_chance(
     return zip(*each_null, strict=True)
 
 
-def _show(bars: Progress, task: TaskID, done: int) -> None:
+def _show(bars: Bars, task: TaskID, done: int) -> None:
     bars.update(task, completed=done)
 
 
@@ -148,7 +149,7 @@ def _themes(found: Sequence[Searched], pool: TextPool, draws: Draws) -> Iterator
 
 
 def _stabilities(
-    found: Sequence[Searched], given: AskedInParts, texts: EmbeddedTexts, draws: Draws, bars: Progress
+    found: Sequence[Searched], given: AskedInParts, texts: EmbeddedTexts, draws: Draws, bars: Bars
 ) -> Iterator[float]:
     """That of each head; NaN if there are no bootstraps."""
     if not draws.n_bootstraps:

@@ -13,7 +13,7 @@ from clip_lens_plugin.app.python import script
 from clip_lens_plugin.app.state import State
 
 HOSTILE = "');import os;os.system('x')#\n\\"
-STATE = State("image", 3, (HOSTILE, "b"), ("L5", "L4H2", "M3"), "zero", "L5H1")
+STATE = State("image", 3, (HOSTILE, "b"), ("L5", "L4H2", "M3"), "zero", ("L5H1",))
 
 
 @pytest.mark.parametrize("tab", PAGES)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from clip_lens_plugin.app.state import MOST_TEXTS, State, parts_of, texts_of
+from clip_lens_plugin.app.state import MOST_TEXTS, State, heads_of, parts_of, texts_of
 
 TABS = ("image", "off")
 
@@ -19,7 +19,17 @@ def of_link(query: str) -> State:
     "state",
     [
         State(),
-        State("off", 7, ("a dog & a cat", "ein Hündchen?", "=x"), ("L5H3", "L2", "M11"), "zero", "L1H2"),
+        State(
+            "off",
+            7,
+            ("a dog & a cat", "ein Hündchen?", "=x"),
+            ("L5H3", "L2", "M11"),
+            "zero",
+            ("L1H2", "L0H3"),
+            "cue",
+            "text",
+            "L3N17",
+        ),
     ],
 )
 def test_a_link_gives_back_its_state(state: State) -> None:
@@ -44,6 +54,8 @@ def test_what_is_as_usual_is_left_out() -> None:
         "off=L5H3x&off=../L5",
         "ablation=resample",
         "head=L5",
+        "by=size&like=both",
+        "neuron=N3",
         "path=/etc/passwd&store=/tmp",
         "text=&text=+",
     ],
@@ -71,3 +83,11 @@ def test_parts() -> None:
     assert parts_of(("L5H3", "L2", "M11", "L5H3")) == ({(5, 3)}, {2}, {11})
     with pytest.raises(ValueError, match="'X5' is no part"):
         parts_of(("X5",))
+
+
+def test_heads() -> None:
+    assert heads_of(State(heads=("L5H3", "L0H11"))) == [(5, 3), (0, 11)]
+    with pytest.raises(ValueError, match="Choose a head"):
+        heads_of(State())
+    with pytest.raises(ValueError, match="L5, L5H3 are no heads"):
+        heads_of(State(heads=("L5", "L5H3")))

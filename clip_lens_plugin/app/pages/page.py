@@ -1,0 +1,67 @@
+"""What a page is: what it is asked beside picture and texts, who answers, and the call that a script makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from clip_lens_plugin.app.answers import Rows
+from clip_lens_plugin.app.asked import Asked
+from clip_lens_plugin.app.explored import Explored
+from clip_lens_plugin.app.long_work import Working
+from clip_lens_plugin.app.state import State
+from clip_lens_plugin.shown import Shown
+from clip_lens_plugin.views.drawing.view import View
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a page shows.
+
+    Attributes:
+        rows: of a table of numbers; the first is its header.
+        views: in a frame.
+        result: is saved as a page, a figure or a table.
+        height: of the frame, in pixels.
+    """
+
+    rows: Rows
+    views: list[View]
+    result: Shown
+    height: int = 900
+
+
+@dataclass(frozen=True)
+class Question:
+    """A picture, and what a page is asked of it.
+
+    Attributes:
+        explored: the model and the data.
+        asked: the picture, run.
+        state: texts, parts and heads.
+        row: of the data; None for a picture that was uploaded.
+    """
+
+    explored: Explored
+    asked: Asked
+    state: State
+    row: int | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: of its tab.
+        about: what it is for.
+        answer: what is known at once comes first, then more; :class:`Working` while it waits for long work.
+        script: the call that gives the same, of a state and an expression for the picture.
+        choices: names of what it is asked beside picture and texts, see ``choices``.
+    """
+
+    title: str
+    about: str
+    answer: Callable[[Question], Iterator[Answer | Working]]
+    script: Callable[[State, str], str]
+    choices: tuple[str, ...] = ()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -22,6 +20,7 @@ from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.app.pages.page import Question
 from clip_lens_plugin.app.python import script
 from clip_lens_plugin.app.state import State, texts_of
+from clip_lens_plugin.app.temporary import new_folder
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
@@ -55,11 +54,11 @@ class Interface:
     explored: Explored
     texts: tuple[str, ...]
     asked: AskedPictures = field(init=False)
-    rows: list[int] = field(init=False)
+    rows: list[int] = field(init=False)  # Whose pictures are in reach.
 
     def __post_init__(self) -> None:
         self.asked = AskedPictures(self.explored.model, self.explored.running)
-        self.rows = self.explored.in_reach(IN_GALLERY)
+        self.rows = self.explored.in_reach(len(self.explored))
 
     def blocks(self) -> gr.Blocks:
         """The whole page."""
@@ -69,8 +68,9 @@ class Interface:
             sent = gr.State(None)
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
+                    shelf = gr.State(0)
                     gallery = gr.Gallery(
-                        self._gallery(),
+                        self._gallery(0),
                         label="Pictures",
                         columns=4,
                         height=240,
@@ -80,6 +80,8 @@ class Interface:
                         object_fit="cover",
                         elem_id="gallery",
                     )
+                    if len(self.rows) > IN_GALLERY:
+                        self._turning(shelf, gallery)
                     row = gr.Number(0, label="Number of the picture", precision=0, minimum=0, elem_id="row")
                     upload = gr.UploadButton("Upload a picture", type="binary", file_types=["image"], elem_id="upload")
                 with gr.Column(scale=2, min_width=280):
@@ -96,20 +98,39 @@ class Interface:
                         self._tab(name, [row, sent, typed, *choices[name]])
             linked = [row, typed, tabs, *(each for page_choices in choices.values() for each in page_choices)]
             opened = page.load(self._of_link, None, linked, **PRIVATE)
-            self._choosing(opened, gallery, row, upload, sent, chosen)
+            self._choosing(opened, gallery, shelf, row, upload, sent, chosen)
         return page
 
     # ------------------------------------------------------------------ what is chosen
 
-    def _gallery(self) -> list[tuple[Any, str]]:
-        shown = self.explored.seen(self.rows)
+    def _gallery(self, shelf: int) -> list[tuple[Any, str]]:
+        """The pictures of a shelf: as many as the gallery shows at once."""
+        shown = self.explored.seen(self.rows[shelf * IN_GALLERY : (shelf + 1) * IN_GALLERY])
         return [(picture, self.explored.name(row)) for row, picture in shown.items()]
 
-    def _choosing(self, opened: Any, gallery: Any, row: Any, upload: Any, sent: Any, chosen: Any) -> None:
+    def _turning(self, shelf: Any, gallery: Any) -> None:
+        """Buttons to the shelves before and after, below the gallery."""
+        last = (len(self.rows) - 1) // IN_GALLERY
+        with gr.Row():
+            earlier, later = gr.Button("Earlier", elem_id="earlier"), gr.Button("Later", elem_id="later")
+        where = gr.HTML(self._where(0), elem_id="where")
+
+        def turned(step: int, now: int) -> tuple[int, Any, str]:
+            then = min(max(now + step, 0), last)
+            return then, self._gallery(then) if then != now else gr.skip(), self._where(then)
+
+        for button, step in ((earlier, -1), (later, 1)):
+            button.click(partial(turned, step), shelf, [shelf, gallery, where], **PRIVATE)
+
+    def _where(self, shelf: int) -> str:
+        first, last = shelf * IN_GALLERY, min((shelf + 1) * IN_GALLERY, len(self.rows))
+        return note(f"pictures {first + 1:,} to {last:,} of {len(self.rows):,}")
+
+    def _choosing(self, opened: Any, gallery: Any, shelf: Any, row: Any, upload: Any, sent: Any, chosen: Any) -> None:
         """The picture above the tabs: one of the gallery, of a number, or one that is uploaded."""
 
-        def of_gallery(event: gr.SelectData) -> tuple[int, None]:
-            return self.rows[event.index], None
+        def of_gallery(now: int, event: gr.SelectData) -> tuple[int, None]:
+            return self.rows[now * IN_GALLERY + event.index], None
 
         def of_upload(content: bytes) -> Held:
             try:
@@ -123,7 +144,7 @@ class Interface:
             except ValueError as error:
                 return note(str(error))
 
-        gallery.select(of_gallery, None, [row, sent], **PRIVATE)
+        gallery.select(of_gallery, shelf, [row, sent], **PRIVATE)
         row.input(lambda: None, None, sent, **PRIVATE)
         upload.upload(of_upload, upload, sent, **PRIVATE)
         for event in (opened.then, row.change, sent.change):
@@ -203,8 +224,7 @@ class Interface:
             raise gr.Error("There is nothing to save: press Show first.", print_exception=False)
         if kind not in SAVED_AS:
             raise gr.Error(f"A file is one of {' '.join(SAVED_AS)}.", print_exception=False)
-        folder = tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])
-        return str(result.value.save(Path(folder) / f"explorer{kind}"))
+        return str(result.value.save(new_folder() / f"explorer{kind}"))
 
 
 def _thumbnail(photograph: Photograph) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clip_lens_plugin.app.guard import LOOPBACK, Guard, new_token
+from clip_lens_plugin.app.temporary import Folder
 from clip_lens_plugin.arguments import checked_number
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ class Server:
     address: str
     _server: uvicorn.Server
     _thread: threading.Thread
-    _folder: tempfile.TemporaryDirectory[str]
+    _folder: Folder
 
     def close(self) -> None:
-        """Ends it, and removes what was uploaded."""
+        """Ends it, and removes what was uploaded, unless another explorer of this process is left."""
         self._server.should_exit = True
         self._thread.join(SOON)
-        self._folder.cleanup()
+        self._folder.close()
 
     def wait(self) -> None:
         """Returns when it has ended; Ctrl-C ends it."""
@@ -87,24 +88,18 @@ def serve(page: Callable[[], Blocks], port: int | None = None) -> Server:
     """
     if port is not None and checked_number("port", port) > MOST_PORT:
         raise ValueError(f"Ports go up to {MOST_PORT}, got {port}: give another, or none for a free one.")
-    folder = tempfile.TemporaryDirectory(prefix="clip-lens-explore-")
-    # Read by Gradio when it is imported, and when a file is uploaded.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = folder.name
-    try:
-        return _started(page, port, folder)
-    except BaseException:
-        folder.cleanup()
-        raise
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Read when it is imported.
+    with ExitStack() as failed:
+        folder = Folder()
+        failed.callback(folder.close)
+        listening = _listening(port)
+        failed.callback(listening.close)
+        server = _started(page, listening, folder)
+        failed.pop_all()
+    return server
 
 
-def _started(page: Callable[[], Blocks], port: int | None, folder: tempfile.TemporaryDirectory[str]) -> Server:
-    import gradio
-    import uvicorn
-    from fastapi import FastAPI
-
-    from clip_lens_plugin.app.look import CSS, theme
-
+def _listening(port: int | None) -> socket.socket:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -112,6 +107,16 @@ def _started(page: Callable[[], Blocks], port: int | None, folder: tempfile.Temp
     except OSError as error:
         listening.close()
         raise OSError(f"Port {port} of {LOOPBACK} is taken: give another, or none for a free one.") from error
+    return listening
+
+
+def _started(page: Callable[[], Blocks], listening: socket.socket, folder: Folder) -> Server:
+    import gradio
+    import uvicorn
+    from fastapi import FastAPI
+
+    from clip_lens_plugin.app.look import CSS, theme
+
     number, token = listening.getsockname()[1], new_token()
     within = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gradio.mount_gradio_app(

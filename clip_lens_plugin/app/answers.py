@@ -16,7 +16,9 @@ from clip_lens_plugin.ablation.total import component_hooks
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.state import Ablation, parts_of
+from clip_lens_plugin.decomposition.activations import TokensNotAvailableError
 from clip_lens_plugin.maps.patch_text import HeadTextScores
+from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.precision import full_precision
 
@@ -65,7 +67,9 @@ class SwitchedOff:
         intact: the model as it is.
         direct: the parts replaced in the sum, the norm of the embedding as it was.
         total: the parts replaced in a run of the model, at every token, and later layers react; None before that run.
-        remaining: what the heads that are left add, token by token.
+        remaining: what the heads that are left add, token by token: as in the model as it is, then as in the run, where
+            that can be split over tokens.
+        in_run: whether ``remaining`` is of the run.
         accuracy: of all rows, intact and with the parts replaced in the sum; None before that, and
             where there are no classes.
     """
@@ -75,6 +79,7 @@ class SwitchedOff:
     direct: Nearness
     remaining: HeadTextScores
     total: Nearness | None = None
+    in_run: bool = False
     accuracy: AblationCurve | None = None
 
 
@@ -115,17 +120,17 @@ def switched_off(
     (_, _, _), (_, _, direct) = direct_logits(
         asked.own, embeddings, [components], ablation, source, seed=0, constants=asked.own.constants
     )
-    remaining = scores.by_token.clone()
-    for layer, head in components.heads:
-        remaining[layer, head] = 0.0
     found = SwitchedOff(
         components,
         nearness(model, texts, scores.cosine),
         nearness(model, texts, direct[0].to(scores.cosine)),
-        HeadTextScores(remaining, scores.cosine, texts, scores.grid_size, scores.pictured),
+        _left(scores, scores.by_token, components),
     )
     yield found
-    found = replace(found, total=nearness(model, texts, _total(explored, asked, embeddings, components, ablation)))
+    by_token, cosine = _in_run(explored, asked, embeddings, components, ablation)
+    found = replace(found, total=nearness(model, texts, cosine))
+    if by_token is not None:
+        found = replace(found, remaining=_left(scores, by_token, components), in_run=True)
     yield found
     if explored.classifier is not None:
         curve = mean_ablation_curve(
@@ -138,19 +143,28 @@ def switched_off(
         yield replace(found, accuracy=curve)
 
 
-def _total(
-    explored: Explored,
-    asked: Asked,
-    embeddings: Float[Tensor, "t e"],
-    components: Components,
-    ablation: Ablation,
-) -> Float[Tensor, " t"]:
+def _left(scores: HeadTextScores, by_token: Float[Tensor, "l h n t"], components: Components) -> HeadTextScores:
+    """The scores of the heads that are not switched off."""
+    left = by_token.clone()
+    for layer, head in components.heads:
+        left[layer, head] = 0.0
+    return replace(scores, by_token=left)
+
+
+def _in_run(
+    explored: Explored, asked: Asked, embeddings: Float[Tensor, "t e"], components: Components, ablation: Ablation
+) -> tuple[Float[Tensor, "l h n t"] | None, Float[Tensor, " t"]]:
+    """Scores by token, None where a layer's heads are no sums over tokens any more; and cosines."""
     values = explored.token_means if ablation == "mean" else {}
     hooks = component_hooks(explored.model, components, ablation, values, {})
     with explored.running, torch.no_grad(), explored.model.hooks(fwd_hooks=hooks):
-        embedding = explored.model(asked.pixels)[0].to(embeddings)
+        try:
+            by_token, cosine = scores_and_cosine(explored.model, asked.pixels, embeddings)
+            return by_token[0], cosine[0]
+        except TokensNotAvailableError:
+            embedding = explored.model(asked.pixels)[0].to(embeddings)
     with full_precision():
-        return embeddings @ (embedding / embedding.norm())
+        return None, embeddings @ (embedding / embedding.norm())
 
 
 Rows = list[tuple[str, ...]]

@@ -15,8 +15,10 @@ from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, 
 from clip_lens_plugin.decomposition.parts import share_weights
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.run_size import images_with_patterns
+from clip_lens_plugin.decomposition.runs import decompose_images
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.interventions import layers_with_hooked_heads
 from clip_lens_plugin.numerics.precision import full_precision
 
 
@@ -33,6 +35,10 @@ def token_scores(
     same ``constants``, but each layer's values are contracted with the texts while the model runs, so that neither
     they nor anything of width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run,
     when ω is known: then a few images are run at a time.
+
+    Raises:
+        TokensNotAvailableError: a ValueError, if a hook replaces what a head puts out, so that it is no sum over
+            tokens; a head that a hook sets to zero scores zero.
     """
     return scores_and_cosine(model, images, text_embeddings, constants)[0]
 
@@ -47,6 +53,8 @@ def scores_and_cosine(
     constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)
+        if layers_with_hooked_heads(model):
+            return _of_contributions(model, images, texts, constants)
         directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
         scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))
         cosine = texts.new_empty(n, len(texts))
@@ -58,6 +66,14 @@ def scores_and_cosine(
             cosine[rows] = _cosine(factors.embedding.to(texts), texts)
             del factors  # Not to be held while the next run's are made.
         return scores, cosine
+
+
+def _of_contributions(
+    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], texts: Float[Tensor, "t e"], constants: Constants
+) -> tuple[Float[Tensor, "b l h n t"], Float[Tensor, "b t"]]:
+    # What a hook at hook_z changes is not in pattern and values: contributions know it, and refuse what has no tokens.
+    own = decompose_images(model, images, tokens=True).normalized().with_constants(constants)
+    return own.towards(texts, per_token=True), _cosine(own.embedding.to(texts), texts)
 
 
 @full_precision()

@@ -70,6 +70,14 @@ def test_switched_off_in_the_sum_and_in_a_run(explored: Explored, asked: Asked, 
     cosine = torch.nn.functional.normalize(embedding, dim=-1)[0] @ texts.T
     torch.testing.assert_close(second.total.cosine, cosine, rtol=1e-4, atol=1e-6)
 
+    assert not first.in_run
+    torch.testing.assert_close(first.remaining.scores[5:], torch.zeros_like(first.remaining.scores[5:]))
+    assert found.in_run == (ablation == "zero")
+    if ablation == "zero":
+        with torch.no_grad(), model.hooks(fwd_hooks=hooks):
+            run = model.decompose(asked.pixels, tokens=True).normalized().towards(texts, per_token=True)[0]
+        torch.testing.assert_close(found.remaining.by_token[:5], run[:5], rtol=1e-4, atol=1e-6)
+        assert (run[4] - first.remaining.by_token[4]).abs().max() > 1e-4
     left = found.remaining.scores
     assert not left[5].any()
     assert not left[4, 2].any()

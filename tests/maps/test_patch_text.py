@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from clip_lens_plugin import HookedCLIP, PatchTextMap, patch_text_map
+from clip_lens_plugin.ablation import zero_ablation
+from clip_lens_plugin.decomposition.activations import TokensNotAvailableError
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.maps.patch_text import extreme_descriptions, head_text_scores
 from clip_lens_plugin.maps.scoring import token_scores
@@ -18,6 +20,24 @@ def test_token_scores_are_the_normalized_contributions(tower, tokenizer):
     texts = tower.encode_text(["a dog", "a cat"])
     contributions = tower.decompose(images, tokens=True).normalized()
     torch.testing.assert_close(token_scores(tower, images, texts), contributions.towards(texts, per_token=True))
+
+
+def test_scores_under_hooks_are_those_of_the_contributions(model):
+    images, texts = random_images(model, 2), ["a dog", "a red car"]
+    embeddings = model.encode_text(texts)
+    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", zero_ablation([2]))]):
+        scores = token_scores(model, images, embeddings)
+        own = model.decompose(images, tokens=True).normalized()
+        of_one = head_text_scores(model, images[0], texts)
+        expected = own.towards(embeddings, per_token=True)
+    assert not scores[:, 1, 2].any()
+    assert scores[:, 1, 1].any()
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(of_one.by_token, expected[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(of_one.cosine, own.embedding[0] @ embeddings.T, rtol=1e-4, atol=1e-6)
+    halved = [("blocks.1.attn.hook_z", lambda z, hook: z / 2)]
+    with model.hooks(fwd_hooks=halved), pytest.raises(TokensNotAvailableError, match="replaced the output of"):
+        head_text_scores(model, images[0], texts)
 
 
 def test_map_sums_chosen_heads_and_adds_up_to_their_score(model):

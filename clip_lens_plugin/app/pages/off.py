@@ -11,9 +11,11 @@ from clip_lens_plugin.app.state import State, parts_of
 
 def _answer(question: Question) -> Iterator[Answer]:
     state = question.state
-    maps, name = None, f"{question.asked.photograph.name}, through the heads that are left"
+    name, drawn, maps = question.asked.photograph.name, None, None
     for found in switched_off(question.explored, question.asked, state.texts, state.off, state.ablation):
-        maps = found.remaining.view(name=name, light=True) if maps is None else maps
+        if maps is None or drawn is not found.remaining:
+            drawn, said = found.remaining, "in the run" if found.in_run else "as they are in the whole model"
+            maps = drawn.view(name=f"{name}, through the heads that are left, {said}", light=True)
         views = [maps] if found.accuracy is None else [maps, found.accuracy.view()]
         rows = nearness_rows(intact=found.intact, direct=found.direct, total=found.total)
         yield Answer(rows, views, found.remaining, height=1300)

@@ -21,7 +21,7 @@ STATE = State("image", 3, (HOSTILE, "b"), ("L5", "L4H2", "M3"), "zero", ("L5H1",
 def test_a_script_holds_what_was_typed_as_literals(explored: Explored, tab: str, uploaded: bool) -> None:
     made = ast.parse(script(explored, replace(STATE, tab=tab), uploaded))
     called = {node.func.id for node in ast.walk(made) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert called <= {"head_text_scores", "explain", "nearest_images", "mean_ablation_curve"}
+    assert called <= {"head_text_scores", "interaction", "explain", "nearest_images", "mean_ablation_curve"}
     imported = {node.module for node in ast.walk(made) if isinstance(node, ast.ImportFrom)}
     assert all(module.startswith("clip_lens_plugin") for module in imported)
     literals = {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}

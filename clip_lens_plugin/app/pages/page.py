@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from clip_lens_plugin.app.answers import Rows
 from clip_lens_plugin.app.asked import Asked
@@ -12,6 +15,9 @@ from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.views.drawing.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -65,3 +71,16 @@ class Page:
     answer: Callable[[Question], Iterator[Answer | Working]]
     script: Callable[[State, str], str]
     choices: tuple[str, ...] = ()
+
+
+def said(title: str, sentence: str) -> View:
+    """A sentence in the place of a view that there is none of."""
+
+    def figure() -> Figure:
+        from matplotlib.figure import Figure  # A page does without.
+
+        drawn = Figure(figsize=(6, 1))
+        drawn.text(0.02, 0.5, sentence, wrap=True)
+        return drawn
+
+    return View(title, Markup('<p class="cl-soft">{}</p>').format(sentence), figure)

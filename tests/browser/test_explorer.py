@@ -35,6 +35,7 @@ def address() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect)
+        patch.setattr("clip_lens_plugin.app.interface.IN_GALLERY", 8)
         model = HookedCLIP.from_pretrained("scenes", device="cpu")
         pictures = [ScenesDataset(12, 5)[i] for i in range(12)]
         server = explore(model, pictures, texts=["a circle", "a star"], open_browser=False)
@@ -84,6 +85,7 @@ def test_the_image_page_answers(opened) -> None:
     page = opened()
     frame = answer(page, "image")
     frame.get_by_text("Patch-text maps of image 0").first.wait_for(timeout=WAIT)
+    frame.get_by_text("Words and patches of image 0").first.wait_for(timeout=WAIT)
     rows = page.locator("#table-image tr").all_inner_texts()
     assert [row.split("\t")[0] for row in rows] == ["text", "a circle", "a star"]
     sandbox = page.locator("#view-image iframe").get_attribute("sandbox")
@@ -109,6 +111,19 @@ def test_search_and_why_answer(opened) -> None:
     answer(page, "search").get_by_text("Nearest to image 0 by layer 5, head 3").first.wait_for(timeout=WAIT)
     page.get_by_role("tab", name="Why").click()
     answer(page, "why").get_by_text("rather than").first.wait_for(timeout=WAIT)
+
+
+def test_the_gallery_turns_its_pages(opened) -> None:
+    page = opened()
+    page.get_by_text("pictures 1 to 8 of 12").wait_for(timeout=WAIT)
+    page.click("#later")
+    page.get_by_text("pictures 9 to 12 of 12").wait_for(timeout=WAIT)
+    page.wait_for_function("document.querySelectorAll('#gallery .thumbnail-item').length == 4", timeout=WAIT)
+    page.locator("#gallery .thumbnail-item").nth(1).click()
+    page.wait_for_selector("#chosen >> text=image 9", timeout=WAIT)
+    assert page.input_value("#row input") == "9"
+    page.click("#earlier")
+    page.get_by_text("pictures 1 to 8 of 12").wait_for(timeout=WAIT)
 
 
 def test_by_keyboard_alone(opened) -> None:

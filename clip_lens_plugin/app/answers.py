@@ -120,17 +120,18 @@ def switched_off(
     (_, _, _), (_, _, direct) = direct_logits(
         asked.own, embeddings, [components], ablation, source, seed=0, constants=asked.own.constants
     )
+    cosine = direct[0].to(scores.cosine)
     found = SwitchedOff(
         components,
         nearness(model, texts, scores.cosine),
-        nearness(model, texts, direct[0].to(scores.cosine)),
-        _left(scores, scores.by_token, components),
+        nearness(model, texts, cosine),
+        _left(scores, scores.by_token, cosine, components),
     )
     yield found
     by_token, cosine = _in_run(explored, asked, embeddings, components, ablation)
     found = replace(found, total=nearness(model, texts, cosine))
     if by_token is not None:
-        found = replace(found, remaining=_left(scores, by_token, components), in_run=True)
+        found = replace(found, remaining=_left(scores, by_token, cosine, components), in_run=True)
     yield found
     if explored.classifier is not None:
         curve = mean_ablation_curve(
@@ -143,12 +144,17 @@ def switched_off(
         yield replace(found, accuracy=curve)
 
 
-def _left(scores: HeadTextScores, by_token: Float[Tensor, "l h n t"], components: Components) -> HeadTextScores:
-    """The scores of the heads that are not switched off."""
+def _left(
+    scores: HeadTextScores,
+    by_token: Float[Tensor, "l h n t"],
+    cosine: Float[Tensor, " t"],
+    components: Components,
+) -> HeadTextScores:
+    """The scores of the heads that are not switched off, and the cosine without those that are."""
     left = by_token.clone()
     for layer, head in components.heads:
         left[layer, head] = 0.0
-    return replace(scores, by_token=left)
+    return replace(scores, by_token=left, cosine=cosine)
 
 
 def _in_run(

@@ -72,7 +72,7 @@ class Interface:
                     gallery = gr.Gallery(
                         self._gallery(0),
                         label="Pictures",
-                        columns=4,
+                        columns=3,
                         height=240,
                         allow_preview=False,
                         interactive=False,

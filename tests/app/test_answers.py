@@ -71,6 +71,9 @@ def test_switched_off_in_the_sum_and_in_a_run(explored: Explored, asked: Asked, 
     torch.testing.assert_close(second.total.cosine, cosine, rtol=1e-4, atol=1e-6)
 
     assert not first.in_run
+    assert first.remaining.cosine.tolist() == first.direct.cosine.tolist()
+    if found.in_run:
+        assert found.remaining.cosine.tolist() == second.total.cosine.tolist()
     torch.testing.assert_close(first.remaining.scores[5:], torch.zeros_like(first.remaining.scores[5:]))
     assert found.in_run == (ablation == "zero")
     if ablation == "zero":

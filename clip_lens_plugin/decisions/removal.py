@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation.hooks import mean_ablation, zero_ablation
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decisions.replacing import Replacement
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -108,6 +109,20 @@ def removals(
         One set if its run flips; two if the sum flips earlier than the run, or the run does not at all; none if no head
         speaks for the answer.
     """
+    with Bars(visible=False) as bars:
+        task = bars.add_task("removing heads", total=None)
+
+        def followed(heads: Sequence[Head]) -> Float[Tensor, " t"]:
+            found = run(heads)
+            bars.advance(task)
+            return found
+
+        return _removals(asked, removed, followed, random_sets, seed)
+
+
+def _removals(
+    asked: Question, removed: Float[Tensor, "l h"], run: Run, random_sets: int, seed: int
+) -> tuple[RemovedHeads, ...]:
     n_layers, n_heads = removed.shape
     towards = removed.cpu().double() * (1 if asked.gap > 0 else -1)
     order = [divmod(int(i), n_heads) for i in towards.flatten().argsort(descending=True, stable=True)]

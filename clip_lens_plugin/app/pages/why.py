@@ -6,20 +6,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.answers import nearness, nearness_rows
+from clip_lens_plugin.app.long_work import Working, worked
 from clip_lens_plugin.app.pages.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.decisions.explaining import explain
 
 
-def _answer(question: Question) -> Iterator[Answer]:
+def _answer(question: Question) -> Iterator[Answer | Working]:
     texts = question.state.texts
     if len(texts) != 2:
         raise ValueError(f"Why asks about two texts, the answer and another: type two lines instead of {len(texts)}.")
     explored = question.explored
-    with explored.running:
-        decision = explain(explored.model, question.asked.photograph.source, *texts, means=explored.sums)
-    decision = replace(decision, pictured=question.asked.pictured)
     near = nearness(explored.model, texts, question.asked.cosine(explored.embedded(texts)))
+    picture, decision = question.asked.photograph.source, None
+    for now in worked(lambda: explain(explored.model, picture, *texts, means=explored.sums), "comparing the texts"):
+        if isinstance(now, Working):
+            yield now
+        else:
+            decision = replace(now.found, pictured=question.asked.pictured)
+    assert decision is not None
     yield Answer(nearness_rows(picture=near), [decision.view()], decision, height=1600)
 
 

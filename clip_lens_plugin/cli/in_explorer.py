@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.describe.class_result import ClassHeads
@@ -36,9 +37,7 @@ def _states(report: Report) -> dict[str, list[State]]:
     found = {
         "layers": [State("off", off=(_greatest_layer(report),))],
         "heads": [State("heads")],
-        "textspan": [
-            State("heads", heads=(_head(row["layer"], row["head"]),)) for row in records(report.clarity.head(1))
-        ],
+        "textspan": [State("heads", heads=(_named(row),)) for row in records(report.clarity.head(1))],
         "classes": [State("heads", heads=(_best_head(each.heads),)) for each in report.explained],
         # Of the curve the first point.
         "ablation": [State("off", off=("L0",))] if len(report.ablation) else [],
@@ -51,14 +50,13 @@ def _states(report: Report) -> dict[str, list[State]]:
 def _greatest_layer(report: Report) -> str:
     """The heads, or the MLP, of the layer with the greatest share."""
     layers = report.layers[report.layers["part"].isin(["heads", "mlp"])]
-    row = layers.loc[layers["share_mean"].abs().idxmax()]
+    row = max(records(layers), key=lambda each: abs(each["share_mean"]))
     return f"{'M' if row['part'] == 'mlp' else 'L'}{row['layer']}"
 
 
 def _best_head(found: ClassHeads) -> str:
-    row = found.to_dataframe().nlargest(1, "eta_squared").iloc[0]
-    return _head(row["layer"], row["head"])
+    return _named(records(found.to_dataframe().nlargest(1, "eta_squared"))[0])
 
 
-def _head(layer: int, head: int) -> str:
-    return f"L{layer}H{head}"
+def _named(row: Mapping[str, Any]) -> str:
+    return f"L{row['layer']:.0f}H{row['head']:.0f}"

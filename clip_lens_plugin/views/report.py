@@ -156,11 +156,11 @@ def _sections(report: Report, thumbnails: Thumbnails, in_explorer: InExplorerByS
 def _texts(report: Report, thumbnails: Thumbnails, roles: Mapping[tuple[int, int], str]) -> list[tuple[str, Markup]]:
     images = report.top_images.rename(columns={"image": "row"})
     cards = gallery_body(list(report.spans), images, thumbnails, dict(enumerate(report.names)), roles)
-    explained = ("How much the first texts explain, beside chance", _clarity_table(report))
+    explained = ("How much the first texts explain, beside chance", _clarity_table(report, roles))
     return [explained, ("Texts and images of each head", cards)]
 
 
-def _clarity_table(report: Report) -> Markup:
+def _clarity_table(report: Report, roles: Mapping[tuple[int, int], str]) -> Markup:
     rows = [
         (
             f"{row['layer']:.0f}, head {row['head']:.0f}",
@@ -169,10 +169,12 @@ def _clarity_table(report: Report) -> Markup:
             f"{100 * row['explained']:.1f}",
             f"{100 * row['chance']:.1f}",
             "yes" if row["clear"] else "no",
+            *([roles[row["layer"], row["head"]]] if roles else []),
         )
         for row in records(report.clarity)
     ]
-    return table(("layer", "variance (cosine²)", "texts", "explained (%)", "random directions (%)", "clear"), rows)
+    header = ("layer", "variance (cosine²)", "texts", "explained (%)", "random directions (%)", "clear")
+    return table((*header, "role") if roles else header, rows)
 
 
 def _pictures(report: Report) -> dict[int, Image.Image] | None:

@@ -1,8 +1,8 @@
 // Finds heads and texts on a report's page: marks and counts them, and goes from one to the next.
 
-const ROWS = ":is(#heads, #textspan, #roles, #classes, .answers .pair) tbody tr";
+const ROWS = ":is(#heads, #textspan, #roles, #classes, .answers .pair) .cl-table tbody tr";
 const UNITS = `.grid td[title], .cl-card, .cl-card li, .cl-text, .cl-decision li, ${ROWS}`;
-const LEFT_OUT = ".fold :is(.cl-card, .cl-card li, tr)";
+const LEFT_OUT = ".fold :is(.cl-card, .cl-card li, .cl-table tr)";
 /** "L5H3", "layer 5, head 3" or "5, head 3"; or a layer alone, "L5" or "layer 5". */
 const HEAD = /^(?:l|layer ?)?(\d+)[ ,]*h(?:ead)? ?(\d+)$|^(?:l|layer ?)(\d+)$/;
 const HINT = "Enter goes to the next, Escape clears";
@@ -82,7 +82,7 @@ function start() {
     at = at < 0 && step < 0 ? hits.length - 1 : (at + step + hits.length) % hits.length;
     unfold(hits[at]);
     hits[at].classList.add("found-now");
-    hits[at].scrollIntoView({ block: "center" });
+    hits[at].scrollIntoView({ block: hits[at].offsetHeight > innerHeight / 2 ? "start" : "center" });
     told.textContent = `${at + 1} of ${hits.length}: ${sectionOf(hits[at])?.textContent ?? ""}`;
   };
   box.addEventListener("input", renew);

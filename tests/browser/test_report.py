@@ -93,7 +93,8 @@ def told(page) -> str:
 
 def test_heads_and_texts_are_found_by_keyboard(report, open_offline):
     page = open_offline(report, 390, "dark")
-    places = "['#find', '.answers', '.fold', '#files'].map((each) => document.querySelector(each).getBoundingClientRect().top)"
+    places = """() => ["#find", ".answers", ".fold", "footer"].map(
+      (each) => document.querySelector(each).getBoundingClientRect().top)"""
     before = page.evaluate(places)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "find"

@@ -72,7 +72,7 @@ def report(
     roles: Annotated[
         bool,
         typer.Option(
-            "--roles", help="Find the role of each late head, too, beside chance: a minute or so of a large model."
+            "--roles", help="Find the role of each late head, too, beside chance: about a minute of ViT-B-16."
         ),
     ] = False,
 ) -> None:

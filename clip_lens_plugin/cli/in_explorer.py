@@ -49,8 +49,8 @@ def _states(report: Report) -> dict[str, list[State]]:
 
 def _greatest_layer(report: Report) -> str:
     """The heads, or the MLP, of the layer with the greatest share."""
-    layers = report.layers[report.layers["part"].isin(["heads", "mlp"])]
-    row = max(records(layers), key=lambda each: abs(each["share_mean"]))
+    layers = [row for row in records(report.layers) if row["part"] in ("heads", "mlp")]
+    row = max(layers, key=lambda each: abs(each["share_mean"]))
     return f"{'M' if row['part'] == 'mlp' else 'L'}{row['layer']}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,8 +146,8 @@ def _sections(report: Report, thumbnails: Thumbnails, in_explorer: InExplorerByS
     ]
     found = []
     for anchor, heading, parts in every:
-        opened = in_explorer.get(anchor, ())[: len(parts)]
-        shown = tuple(Part(*part, each) for part, each in zip_longest(parts, opened))
+        opened = dict(enumerate(in_explorer.get(anchor, ())))
+        shown = tuple(Part(title, body, opened.get(at)) for at, (title, body) in enumerate(parts))
         found += [Section(anchor, heading, shown)] if parts else []
     return found
 

@@ -59,9 +59,13 @@ class Server:
         finally:
             self.close()
 
-    def open(self) -> None:
-        """Opens the browser, where there is one."""
-        webbrowser.open(self.address)
+    def page(self, query: str = "") -> str:
+        """The address of what a link says after its question mark."""
+        return f"{self.address}?{query}" if query else self.address
+
+    def open(self, query: str = "") -> None:
+        """Opens the browser, where there is one, at what a link says after its question mark."""
+        webbrowser.open(self.page(query))
 
     def __repr__(self) -> str:
         return f"Server({self.address!r})"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 Ablation = Literal["mean", "zero"]
 By = Literal["share", "role", "cue"]
@@ -14,6 +14,9 @@ Like = Literal["picture", "text"]
 
 MOST_TEXTS, MOST_LETTERS, MOST_PARTS = 50, 300, 500
 """Texts of a link, letters of a text, and parts that are switched off."""
+
+MOST_IMAGES = 10**9
+"""Rows that a link may number."""
 
 PART = re.compile(r"L(\d{1,3})H(\d{1,3})|L(\d{1,3})|M(\d{1,3})")
 """A head, the heads of a layer, or an MLP."""
@@ -78,6 +81,28 @@ class State:
             like=_one_of(get_args(Like), first["like"]),
             neuron=first["neuron"] if NEURON.fullmatch(first["neuron"]) else cls.neuron,
         )
+
+
+def state_of_link(link: str, tabs: tuple[str, ...]) -> State:
+    """What a link says after its question mark, where each part of it is known.
+
+    Args:
+        link: as :meth:`State.query` writes it.
+        tabs: that there are.
+
+    Raises:
+        ValueError: if it says anything else.
+    """
+    link = link.removeprefix("?")
+    state = State.of_query(parse_qs(link, keep_blank_values=True), tabs, MOST_IMAGES)
+    said = {name.rstrip("s"): value if isinstance(value, tuple) else (value,) for name, value in asdict(state).items()}
+    for name, value in parse_qsl(link, keep_blank_values=True):
+        if value not in map(str, said.get(name, ())):
+            raise ValueError(
+                f"A link of the explorer does not say {name}={value}: write it as in tab=search&image=3&head=L5H3; "
+                f"pages are {', '.join(tabs)}."
+            )
+    return state
 
 
 def _one_of(known: tuple[Any, ...], said: str) -> Any:

@@ -22,6 +22,7 @@ from clip_lens_plugin.collection.recognised import is_store as is_store
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.torch_dataset import TorchSource
+from clip_lens_plugin.hints import typed
 from clip_lens_plugin.labelling.given import Labelling, read_labels
 from clip_lens_plugin.labelling.names import notes_of
 from clip_lens_plugin.labelling.values import LabelOrder
@@ -85,6 +86,27 @@ def finished_in(source: str | None, with_rows: bool = False) -> Plan:
             f"contributions."
         )
     return plan
+
+
+def plan_with_rows(store: str, limit: int | None, what: str) -> Plan:
+    """The plan of a finished collection that keeps rows, for a command that takes a folder of images as well.
+
+    Args:
+        store: its address.
+        limit: what was said of a data set.
+        what: the command does: "Report on", "Explore".
+
+    Raises:
+        ValueError: if it is no collection, a limit is given, or as :func:`finished_in`.
+    """
+    if not is_store(store):
+        raise ValueError(
+            f"{store} holds no collection. {what} a folder of images with {typed('--images', store)}, or collect it "
+            f"first: {typed('clip-lens', 'collect', store)} --what contributions --out FOLDER."
+        )
+    if limit is not None:
+        raise ValueError(f"{store} is collected already: --limit is for folders of images and drawn scenes.")
+    return finished_in(store, with_rows=True)
 
 
 def begun_in(address: str) -> Plan | None:

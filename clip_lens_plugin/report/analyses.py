@@ -33,6 +33,7 @@ from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import check_form, look, once_a_call
 from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.report.clearest import clarity
+from clip_lens_plugin.report.late_roles import late_roles, refuse_without_roles
 from clip_lens_plugin.report.pictures import Pictures, PixelsInMemory, other_rows
 from clip_lens_plugin.report.provenance import ReportProvenance
 from clip_lens_plugin.report.results import Decided, Explained
@@ -102,6 +103,7 @@ def analyse(
     photograph: Callable[[int], Image.Image] | None = None,
     skipped: Sequence[Skipped] = (),
     command: str | None = None,
+    roles: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
     """What :func:`report_on` finds in images in memory, which are decomposed first.
@@ -111,7 +113,8 @@ def analyse(
         images: preprocessed images, two or more.
         photograph: gives the picture that was preprocessed to an image, for maps on the whole photograph; without it,
             and where the preprocessing's geometry is unknown, maps lie on what the model sees.
-        names, pool, pool_name, images_from, questions, captions, skipped, command, on_progress: see :func:`report_on`.
+        names, pool, pool_name, images_from, questions, captions, skipped, command, roles, on_progress: see
+            :func:`report_on`.
 
     Raises:
         ValueError: as :func:`report_on`, or if hooks are on the model.
@@ -142,6 +145,7 @@ def analyse(
         pictures=PixelsInMemory(images, photograph),
         skipped=skipped,
         command=command,
+        roles=roles,
         on_progress=on_progress,
     )
 
@@ -160,6 +164,7 @@ def report_on(
     pictures: Pictures | None = None,
     skipped: Sequence[Skipped] = (),
     command: str | None = None,
+    roles: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
     """Analyses data of any size; :func:`clip_lens_plugin.views.report.write_report` draws what it returns.
@@ -176,19 +181,23 @@ def report_on(
         pictures: of the rows, for thumbnails and patch-text maps, which are left out where there are none.
         skipped: files that were not used.
         command: as it was typed, for a report that is made on the command line.
+        roles: find the role of each late head, too; the pool's texts need themes.
         on_progress: called with what is being done, steps done and steps in all.
 
     Raises:
         ValueError: if there are fewer than two images, names, captions or answers do not match them, hooks are on
-            the model, or a picture is not the one that was collected.
+            the model, a picture is not the one that was collected, or roles are asked for of texts without themes or
+            of heads of few coordinates.
         SourceMismatchError: if the model's embedding is not the source's own.
     """
     model: HookedCLIP = resolved(data.readout.model)
     refuse_hooks(model, "A report is of the plain model")
     names = names if names is not None else data.names or [f"image {i}" for i in range(len(data))]
     _refuse_unlike(len(data), names, captions, questions)
+    if roles:
+        refuse_without_roles(data, pool)
     verified = model.verify()
-    data = held_if_small(data, HELD_BYTES)
+    given, data = data, held_if_small(data, HELD_BYTES)
     # Before the work rather than behind it: photographs may be gone by then.
     mapped = [row for row in _mapped(model, len(data)) if pictures is not None and row in pictures]
     rows_of_maps = {row: data.select([row]) for row in mapped}
@@ -214,6 +223,7 @@ def report_on(
     on_progress("finding texts for heads", 2, 3)
     top_images = _top_images(data, spans, texts, names)
     on_progress("finding texts for heads", 3, 3)
+    found_roles = late_roles(model, given, pool, texts, on_progress) if roles else None
     explained = []
     for done, question in enumerate(questions, start=1):
         explained += _explained(data, question)
@@ -259,6 +269,7 @@ def report_on(
         skipped=pd.DataFrame([(each.name, each.reason) for each in skipped], columns=["name", "reason"]),
         pictures={} if pictures is None else pictures.shown(order, model.preprocess),
         explained=tuple(explained),
+        roles=found_roles,
         decisions=tuple(_decided(model, data, questions, spans, heatmaps, [pixels for pixels, _ in taken.values()])),
     )
 

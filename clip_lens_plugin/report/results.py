@@ -16,10 +16,11 @@ from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.report.provenance import ReportProvenance
+from clip_lens_plugin.roles.result import HeadRoles
 
 TABLES = {
     *("layers", "heads", "text_span", "clarity", "top_images", "class_heads", "classes"),
-    *("ablation", "heatmaps", "decisions", "skipped"),
+    *("ablation", "heatmaps", "decisions", "roles", "skipped"),
 }
 """Names of the files, less ".parquet"."""
 
@@ -92,6 +93,7 @@ class Report:
         pictures: position of an image to the picture the model sees, for all images shown that there are pictures of.
         decisions: a few images' two nearest classes; none without classes or pictures.
         explained: how much of each head the classes of each question explain; none without labels.
+        roles: of the late heads, beside chance; None where they were not asked for.
     """
 
     provenance: ReportProvenance
@@ -110,6 +112,7 @@ class Report:
     pictures: dict[int, Image.Image]
     decisions: tuple[Decided, ...] = ()
     explained: tuple[Explained, ...] = ()
+    roles: HeadRoles | None = None
 
     @property
     def n_without_picture(self) -> int:
@@ -122,11 +125,12 @@ class Report:
 
         Maps as image, name, text, row, column, value; decisions as image, name, question, class, other and the columns
         of :meth:`Decision.to_dataframe`; class_heads and classes as question and the columns of
-        :meth:`ClassHeads.to_dataframe` and :meth:`ClassHeads.by_class`.
+        :meth:`ClassHeads.to_dataframe` and :meth:`ClassHeads.by_class`; roles as :meth:`HeadRoles.to_dataframe`.
         """
         made = {"heatmaps": self._maps(), "decisions": self._decisions()}
         made["class_heads"] = self._by_question(ClassHeads.to_dataframe)
         made["classes"] = self._by_question(ClassHeads.by_class)
+        made["roles"] = pd.DataFrame() if self.roles is None else self.roles.to_dataframe()
         every = {**{name: getattr(self, name) for name in TABLES - made.keys()}, **made}
         return {name: table for name, table in every.items() if len(table)}
 

@@ -14,6 +14,7 @@ from clip_lens_plugin.statistics.moments import LATE_LAYERS
 from clip_lens_plugin.views.charts import PART_NAMES, layer_chart, records
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
+from clip_lens_plugin.views.roles import role_names
 
 N_CLEAREST, N_GREATEST = 5, 5
 FEW_SCORED = 100
@@ -35,6 +36,7 @@ def answers(report: Report, thumbnails: Thumbnails) -> Markup:
         "questions": questions(report.ablation),
         "reservations": reservations(report),
         "thumbnails": thumbnails,
+        "roles": role_names(report.roles),
     }
     return Markup(TEMPLATES.get_template("answers.html.j2").render(context))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -56,18 +56,26 @@ def layer_chart(layers: pd.DataFrame) -> Markup:
     return _drawn("layers", bars=drawn, ticks=ticks, zero=100 * highest / height, ends=ends)
 
 
-def head_grid(heads: pd.DataFrame) -> Markup:
+def head_grid(heads: pd.DataFrame, roles: Mapping[tuple[int, int], str] | None = None) -> Markup:
     """Layers by heads, layer 0 at the top, coloured by share: orange adds, purple takes away; numbers in per cent.
 
     Args:
         heads: columns layer, head, share_mean (parts of 1).
+        roles: of some heads, for who points at a cell.
     """
     rows = records(heads)
     values = {(int(row["layer"]), int(row["head"])): 100 * float(row["share_mean"]) for row in rows}
-    return value_grid(values, "Mean share of each head in per cent", "{:+.2f} %", "{:.1f}")
+    told = {head: f"; role: {role}" for head, role in (roles or {}).items()}
+    return value_grid(values, "Mean share of each head in per cent", "{:+.2f} %", "{:.1f}", told)
 
 
-def value_grid(values: Mapping[tuple[int, int], float], label: str, told: str, number: str) -> Markup:
+def value_grid(
+    values: Mapping[tuple[int, int], float],
+    label: str,
+    told: str,
+    number: str,
+    also: Mapping[tuple[int, int], str] | None = None,
+) -> Markup:
     """Layers by heads, layer 0 at the top; orange is above zero, purple below, and NaN a dash.
 
     Args:
@@ -75,17 +83,40 @@ def value_grid(values: Mapping[tuple[int, int], float], label: str, told: str, n
         label: what they are, in words.
         told: format of a value where a cell is pointed at.
         number: format of the number in a cell.
+        also: words behind what is told of some cells.
     """
     limit = max((abs(value) for value in values.values() if not math.isnan(value)), default=0.0) or 1.0
-    cells: dict[int, dict[int, dict[str, str]]] = {}
-    for (layer, head), value in values.items():
+    cells = {}
+    for head, value in values.items():
         unknown = math.isnan(value)
-        colour, ink = _shade(0.0 if unknown else value / limit)
-        title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
+        words = ("nothing" if unknown else told.format(value)) + (also or {}).get(head, "")
         shown = "–" if unknown else number.format(value)
-        cells.setdefault(layer, {})[head] = {"colour": colour, "ink": ink, "title": title, "number": shown}
-    columns = sorted({head for layer in cells.values() for head in layer})
-    return _drawn("heads", rows=sorted(cells.items()), columns=columns, label=label)
+        cells[head] = Cell(shown, words, 0.0 if unknown else value / limit)
+    return cell_grid(cells, label)
+
+
+class Cell(NamedTuple):
+    """A cell of a grid: what stands in it, what is told where it is pointed at, and its value from −1 to 1."""
+
+    shown: str
+    told: str
+    relative: float
+
+
+def cell_grid(cells: Mapping[tuple[int, int], Cell], label: str) -> Markup:
+    """Layers by heads, the first layer at the top; orange is above zero, purple below.
+
+    Args:
+        cells: by layer and head.
+        label: what they are, in words.
+    """
+    drawn: dict[int, dict[int, dict[str, str]]] = {}
+    for (layer, head), cell in cells.items():
+        colour, ink = _shade(cell.relative)
+        title = f"layer {layer}, head {head}: {cell.told}"
+        drawn.setdefault(layer, {})[head] = {"colour": colour, "ink": ink, "title": title, "number": cell.shown}
+    columns = sorted({head for layer in drawn.values() for head in layer})
+    return _drawn("heads", rows=sorted(drawn.items()), columns=columns, label=label)
 
 
 def accuracy_chart(ablation: pd.DataFrame) -> Markup:

@@ -62,12 +62,14 @@ def gallery_body(
     images: pd.DataFrame,
     thumbnails: Thumbnails,
     names: Mapping[int, str],
+    roles: Mapping[tuple[int, int], str] | None = None,
 ) -> Markup:
     """The cards of :func:`head_gallery_view`, on a page that holds the style of the thumbnails already.
 
     Args:
         spans, images, names: see there.
         thumbnails: of the rows; names stand in the place of those that are missing.
+        roles: of some heads.
     """
     tops: dict[tuple, list[dict]] = {}
     for row in images.sort_values("place").to_dict("records"):
@@ -77,7 +79,9 @@ def gallery_body(
         for layer, group in _by_layer(spans)
     ]
     template = TEMPLATES.get_template("gallery.html.j2")
-    return Markup(template.render(layers=layers, thumbnails=thumbnails, opened=2, most_texts=MOST_TEXTS))
+    return Markup(
+        template.render(layers=layers, thumbnails=thumbnails, opened=2, most_texts=MOST_TEXTS, roles=roles or {})
+    )
 
 
 def neighbours_view(

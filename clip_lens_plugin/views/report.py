@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from markupsafe import Markup
 from PIL import Image
@@ -19,6 +21,7 @@ from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
 from clip_lens_plugin.views.gallery import gallery_body
 from clip_lens_plugin.views.patch_text import head_text_view
+from clip_lens_plugin.views.roles import role_names, roles_section
 from clip_lens_plugin.views.summaries import ablation_table, head_table, layer_table, table
 
 PAGE = "report.html"
@@ -36,30 +39,57 @@ FILES = {
     "ablation": "accuracy from 0 to 1 and its difference from that of the whole model, with intervals",
     "heatmaps": "value of each patch through all heads, in cosine",
     "decisions": "what each head and patch adds to the gap between an image's two nearest classes, in cosine",
+    "roles": "the role of each late head, and what its texts explain beside chance",
     "skipped": "files that were not used",
 }
 
 
+class InExplorer(NamedTuple):
+    """Where the explorer shows the same: the title of its page, and the command line that opens it."""
+
+    page: str
+    command: str
+
+
+InExplorerBySection = Mapping[str, Sequence[InExplorer]]
+"""By the anchor of a section, for its first parts; by "" for the whole."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of a section: its title, what it shows, and where the explorer shows the same, if that is known."""
+
+    title: str
+    body: Markup
+    in_explorer: InExplorer | None = None
+
+
 @dataclass(frozen=True)
 class Section:
-    """A folded part of the page: which words stand before it in the template, and its parts, each with a title."""
+    """A folded part of the page: which words stand before it in the template, and its parts."""
 
     anchor: str
     heading: str
-    parts: tuple[tuple[str, Markup], ...]
+    parts: tuple[Part, ...]
 
 
-def write_report(report: Report, out: str | Path) -> Path:
+def write_report(report: Report, out: str | Path, in_explorer: InExplorerBySection | None = None) -> Path:
     """Writes ``report.html`` and the tables into a folder, made if it is not there; returns the page's path.
 
     They appear together, once all of them are written: an earlier report stays until then.
+
+    Args:
+        report: what is drawn.
+        out: the folder.
+        in_explorer: command lines that open the same in the explorer, which stand in the page; none in one that is
+            made in Python.
 
     Raises:
         OSError: if the folder cannot be written.
     """
     Path(out).mkdir(parents=True, exist_ok=True)
     page = Path(out) / PAGE
-    text = render(report)
+    text = render(report, in_explorer)
     with whole_files() as beside:
         report.write_tables(Path(out), beside)
         beside(page).write_text(text, encoding="utf-8")
@@ -67,60 +97,69 @@ def write_report(report: Report, out: str | Path) -> Path:
     return page
 
 
-def render(report: Report) -> str:
-    """The page. Names and texts are escaped, so whatever they hold shows as text."""
+def render(report: Report, in_explorer: InExplorerBySection | None = None) -> str:
+    """The page, see :func:`write_report`. Names and texts are escaped, so whatever they hold shows as text."""
     thumbnails = Thumbnails.of(report.top_images["image"].tolist(), _pictures(report))
+    opened = in_explorer or {}
     return TEMPLATES.get_template("report.html.j2").render(
         report=report,
         about=report.provenance,
         answers=answers(report, thumbnails),
-        sections=_sections(report, thumbnails),
+        sections=_sections(report, thumbnails, opened),
+        whole=next(iter(opened.get("", ())), None),
         thumbnails=thumbnails.style,
-        head=page_head(with_circuitsvis=False),
+        head=page_head(False, scripts.report_script_source()),
+        script=scripts.report_script(),
         style=scripts.report_style(),
         skipped=_skipped(report),
         files=[(name, FILES[name]) for name in FILES if name in report.tables],
     )
 
 
-def _sections(report: Report, thumbnails: Thumbnails) -> list[Section]:
-    layers = layer_table(report.layers)
-    heads = head_grid(report.heads) + head_table(report.heads)
-    found = [
-        Section("layers", "What each layer contributes", (("Layers", layers),)),
-        Section("heads", "What each head contributes", (("Heads", heads),)),
-        Section("textspan", "Texts of the late heads", _texts(report, thumbnails)),
-    ]
-    if report.explained:
-        parts = tuple((f"“{each.question}”", class_section(each.heads)) for each in report.explained)
-        found.append(Section("classes", "What classes each head tells apart", parts))
-    if len(report.ablation):
-        accuracy = accuracy_chart(report.ablation) + ablation_table(report.ablation)
-        found.append(Section("ablation", "Accuracy under mean ablation", (("Accuracy", accuracy),)))
-    maps = tuple(
+def _sections(report: Report, thumbnails: Thumbnails, in_explorer: InExplorerBySection) -> list[Section]:
+    roles = role_names(report.roles)
+    heads = head_grid(report.heads, roles) + head_table(report.heads)
+    texts = _texts(report, thumbnails, roles)
+    classes = [(f"“{each.question}”", class_section(each.heads)) for each in report.explained]
+    accuracy = (
+        [("Accuracy", accuracy_chart(report.ablation) + ablation_table(report.ablation))]
+        if len(report.ablation)
+        else []
+    )
+    maps = [
         head_text_view(each.scores, each.picture, each.placement, name=report.names[each.image], light=True)
         for each in report.heatmaps
-    )
-    if maps:
-        found.append(Section("heatmaps", "Patch-text maps", tuple((view.title, view.body) for view in maps)))
-    decided = tuple(
+    ]
+    decided = [
         decision_view(each.decision, each.picture, each.placement, name=report.names[each.image])
         for each in report.decisions
-    )
-    if decided:
-        parts = tuple((view.title, view.body) for view in decided)
-        found.append(Section("decisions", "Why this class and not the next", parts))
+    ]
+    every: list[tuple[str, str, list[tuple[str, Markup]]]] = [
+        ("layers", "What each layer contributes", [("Layers", layer_table(report.layers))]),
+        ("heads", "What each head contributes", [("Heads", heads)]),
+        ("textspan", "Texts of the late heads", texts),
+        ("roles", "Roles of the late heads", [] if report.roles is None else [("Roles", roles_section(report.roles))]),
+        ("classes", "What classes each head tells apart", classes),
+        ("ablation", "Accuracy under mean ablation", accuracy),
+        ("heatmaps", "Patch-text maps", [(view.title, view.body) for view in maps]),
+        ("decisions", "Why this class and not the next", [(view.title, view.body) for view in decided]),
+    ]
+    found = []
+    for anchor, heading, parts in every:
+        opened = dict(enumerate(in_explorer.get(anchor, ())))
+        shown = tuple(Part(title, body, opened.get(at)) for at, (title, body) in enumerate(parts))
+        found += [Section(anchor, heading, shown)] if parts else []
     return found
 
 
-def _texts(report: Report, thumbnails: Thumbnails) -> tuple[tuple[str, Markup], ...]:
+def _texts(report: Report, thumbnails: Thumbnails, roles: Mapping[tuple[int, int], str]) -> list[tuple[str, Markup]]:
     images = report.top_images.rename(columns={"image": "row"})
-    cards = gallery_body(list(report.spans), images, thumbnails, dict(enumerate(report.names)))
-    parts = (("Texts and images of each head", cards),)
-    return (("How much the first texts explain, beside chance", _clarity_table(report)), *parts)
+    cards = gallery_body(list(report.spans), images, thumbnails, dict(enumerate(report.names)), roles)
+    explained = ("How much the first texts explain, beside chance", _clarity_table(report, roles))
+    return [explained, ("Texts and images of each head", cards)]
 
 
-def _clarity_table(report: Report) -> Markup:
+def _clarity_table(report: Report, roles: Mapping[tuple[int, int], str]) -> Markup:
     rows = [
         (
             f"{row['layer']:.0f}, head {row['head']:.0f}",
@@ -129,10 +168,12 @@ def _clarity_table(report: Report) -> Markup:
             f"{100 * row['explained']:.1f}",
             f"{100 * row['chance']:.1f}",
             "yes" if row["clear"] else "no",
+            *([roles[row["layer"], row["head"]]] if roles else []),
         )
         for row in records(report.clarity)
     ]
-    return table(("layer", "variance (cosine²)", "texts", "explained (%)", "random directions (%)", "clear"), rows)
+    header = ("layer", "variance (cosine²)", "texts", "explained (%)", "random directions (%)", "clear")
+    return table((*header, "role") if roles else header, rows)
 
 
 def _pictures(report: Report) -> dict[int, Image.Image] | None:

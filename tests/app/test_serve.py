@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from clip_lens_plugin.app import serve as serving
 from clip_lens_plugin.app.guard import LOOPBACK
-from clip_lens_plugin.app.serve import refuse_without_gradio, serve
+from clip_lens_plugin.app.serve import Server, refuse_without_gradio, serve
 from clip_lens_plugin.app.temporary import READ_BY_GRADIO, Folder, new_folder
 
 
@@ -17,6 +19,15 @@ from clip_lens_plugin.app.temporary import READ_BY_GRADIO, Folder, new_folder
 def test_a_port_that_cannot_be(port, told) -> None:
     with pytest.raises(ValueError, match=told):
         serve(lambda: pytest.fail("The page was made."), port)
+
+
+def test_a_page_is_opened_at_its_link(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    opened = []
+    monkeypatch.setattr(serving.webbrowser, "open", opened.append)
+    server: Any = SimpleNamespace(address="http://127.0.0.1:1/token/", page=lambda query: Server.page(server, query))
+    Server.open(server)
+    Server.open(server, "tab=off&off=L5")
+    assert opened == ["http://127.0.0.1:1/token/", "http://127.0.0.1:1/token/?tab=off&off=L5"]
 
 
 def test_a_port_that_is_taken() -> None:

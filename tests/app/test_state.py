@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from clip_lens_plugin.app.state import MOST_TEXTS, State, heads_of, parts_of, texts_of
+from clip_lens_plugin.app.state import MOST_TEXTS, State, heads_of, parts_of, state_of_link, texts_of
 
 TABS = ("image", "off")
 
@@ -62,6 +62,20 @@ def test_what_is_as_usual_is_left_out() -> None:
 )
 def test_what_a_link_says_wrongly_is_as_usual(query: str) -> None:
     assert of_link(query) == State()
+
+
+def test_a_link_that_was_typed_is_read_or_refused() -> None:
+    state = State("off", 7, ("a dog & a cat",), ("L5H3", "L2"), "zero")
+    assert state_of_link(state.query(), TABS) == state_of_link(f"?{state.query()}", TABS) == state
+    assert state_of_link("tab=image&image=0", TABS) == state_of_link("", TABS) == State()
+    for link, told in (
+        ("tab=off&off=L5&off=H3", "off=H3"),
+        ("tab=heads", "tab=heads: .* pages are image, off.$"),
+        ("path=/etc/passwd", "path=/etc/passwd"),
+        ("L5H3", "L5H3=:"),
+    ):
+        with pytest.raises(ValueError, match=f"does not say {told}"):
+            state_of_link(link, TABS)
 
 
 def test_links_are_bounded() -> None:

@@ -11,7 +11,7 @@ from clip_lens_plugin import HookedCLIP, TextPool
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.captions import prompts
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.views.report import write_report
+from clip_lens_plugin.views.report import InExplorer, write_report
 from tests.browser.conftest import states
 
 pytestmark = pytest.mark.browser
@@ -53,7 +53,8 @@ def report(tmp_path_factory) -> Path:
         questions=[Question("background", tuple(prompts("background")), torch.tensor([label for _, label in scenes]))],
         photograph=lambda i: scenes[i][0],
     )
-    return write_report(found, tmp_path_factory.mktemp("report"))
+    opened = {"layers": [InExplorer("Switch off", "clip-lens explore 'my \"store\"' --at 'tab=off&off=L5'")]}
+    return write_report(found, tmp_path_factory.mktemp("report"), opened)
 
 
 OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
@@ -84,6 +85,60 @@ def test_answers_fill_one_screen_and_links_open_what_is_folded(report, open_offl
         page.locator(f".answers a[href='{target}']").first.click()
         assert page.locator(target).is_visible(), target
     assert not page.locator("#files").is_visible()
+
+
+def told(page) -> str:
+    return page.locator("#found").inner_text()
+
+
+def test_heads_and_texts_are_found_by_keyboard(report, open_offline):
+    page = open_offline(report, 390, "dark")
+    places = """() => ["#find", ".answers", ".fold", "footer"].map(
+      (each) => document.querySelector(each).getBoundingClientRect().top)"""
+    before = page.evaluate(places)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "find"
+    for typed in ("l5H0", "Layer 5,  head 0", "5, head 0"):
+        page.keyboard.type(typed)
+        assert page.locator("#heads td.found").get_attribute("title").startswith("layer 5, head 0: ")
+        cards = page.locator("#textspan .cl-card.found h4")
+        assert cards.evaluate_all("nodes => nodes.map((each) => each.textContent)") == ["Layer 5, head 0"]
+        n = page.locator(".found").count()
+        assert told(page).startswith(f"{n} found in ")
+        assert page.evaluate(places) == before
+        page.keyboard.press("Escape")
+        assert page.input_value("#find") == ""
+        assert page.locator(".found, .left-out, [data-found]").count() == 0
+    page.keyboard.type("navy BACK")
+    found = page.locator(".found")
+    hits = found.evaluate_all("nodes => nodes.map((each) => each.textContent)")
+    assert len(hits) > 2
+    assert all("navy background" in each for each in hits)
+    in_sections = page.locator("summary[data-found]").evaluate_all("nodes => nodes.map((each) => +each.dataset.found)")
+    assert sum(in_sections) + page.locator(".answers .found").count() == len(hits)
+    for at in (*range(1, len(hits) + 1), 1):
+        page.keyboard.press("Enter")
+        assert told(page).startswith(f"{at} of {len(hits)}: ")
+        assert page.locator(".found-now").count() == 1
+        assert page.locator(".found-now").is_visible()
+    page.keyboard.press("Shift+Enter")
+    assert told(page).startswith(f"{len(hits)} of {len(hits)}: ")
+    assert page.evaluate("document.activeElement.id") == "find"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.keyboard.type("<img src=x onerror=alert(1)>")
+    assert told(page) == "0 found in 0 sections"
+
+
+def test_without_scripts_there_is_no_box_and_commands_can_be_copied(report, browser, open_offline):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(report.resolve().as_uri())
+    assert not page.locator("#find").is_visible()
+    context.close()
+    page = open_offline(report)
+    page.evaluate(OPEN_ALL)
+    page.locator("#layers code").focus()
+    assert page.evaluate("getSelection().toString()") == "clip-lens explore 'my \"store\"' --at 'tab=off&off=L5'"
 
 
 def test_what_is_folded_is_printed(report, open_offline):

@@ -49,6 +49,12 @@ def test_a_folder_that_is_none(command, refused, tmp_path) -> None:
     assert "File name too long" in refused(command, "--out", "x" * 5000)
 
 
+def test_roles_of_texts_without_themes(refused, tmp_path) -> None:
+    (tmp_path / "texts.txt").write_text("a dog\na cat")
+    told = refused("report", "--roles", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "out")
+    assert "No text of the pool has a theme" in told
+
+
 def test_a_report_that_could_not_be_put_in_place(refused, tmp_path) -> None:
     (tmp_path / "report.html").mkdir()
     assert "report.html is a folder" in refused("report", "--out", tmp_path)

@@ -10,7 +10,7 @@ from open_clip.transform import image_transform
 from PIL import Image
 from torchvision.transforms import ColorJitter, Compose
 
-from clip_lens_plugin import HookedCLIP, TextPool, ZeroShotClassifier, class_heads, explain
+from clip_lens_plugin import HookedCLIP, TextPool, ZeroShotClassifier, class_heads, explain, head_roles
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.views.report import render, write_report
@@ -202,6 +202,22 @@ def test_identical_images_are_no_error(clip, images, tmp_path):
     report = analyse(clip, same, names=["a", "b", "c", "d"], pool=TextPool.from_strings(TEXTS))
     assert report.decisions == ()  # Without classes.
     assert write_report(report, tmp_path).is_file()
+
+
+def test_roles_are_those_of_the_late_heads_beside_their_texts(clip, images, tmp_path):
+    pool = TextPool(tuple(TEXTS), tuple(text.split()[1] for text in TEXTS))
+    stages = []
+    report = analyse(
+        clip, images, names=list("abcdefghijkl"), pool=pool, roles=True, on_progress=lambda *each: stages.append(each)
+    )
+    alone = head_roles(clip, clip.decompose(images), pool)
+    pd.testing.assert_frame_equal(report.tables["roles"], alone.to_dataframe(), rtol=1e-4)
+    assert ("turned pools", 200, 200) in stages
+    page = write_report(report, tmp_path).read_text(encoding="utf-8")
+    assert '<div id="roles">' in page
+    assert page.count('<div class="cl-soft">role: ') == len(report.spans) + int(report.clarity["clear"].head(5).sum())
+    with pytest.raises(ValueError, match="No text of the pool has a theme"):
+        analyse(clip, images, names=list("abcdefghijkl"), pool=TextPool.from_strings(TEXTS), roles=True)
 
 
 def test_inputs_that_do_not_fit_are_refused(clip, images):

@@ -38,6 +38,12 @@ def test_heads_stand_by_layer_and_head_with_the_first_on_top():
     assert 'title="layer 1, head 2: +4.00 %"' in body
 
 
+def test_a_head_tells_its_role():
+    heads = pd.DataFrame([(0, 0, 0.1), (0, 1, 0.2)], columns=["layer", "head", "share_mean"])
+    titles = re.findall(r'title="([^"]*)"', head_grid(heads, {(0, 1): "<b>"}))
+    assert titles == ["layer 0, head 0: +10.00 %", "layer 0, head 1: +20.00 %; role: &lt;b&gt;"]
+
+
 def test_numbers_stand_out_from_their_colour_and_signs_differ():
     for relative in np.linspace(-1, 1, 41):
         colour, ink = _shade(float(relative))

@@ -20,7 +20,7 @@ from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.report.analyses import HEATMAP_BYTES, Heatmap, Report
 from clip_lens_plugin.report.clearest import COLUMNS
 from clip_lens_plugin.report.results import TABLES
-from clip_lens_plugin.views.report import render
+from clip_lens_plugin.views.report import InExplorer, render
 from tests.views.conftest import EVIL, EVIL_TEXT, span
 
 pytestmark = pytest.mark.slow
@@ -45,11 +45,14 @@ def test_nothing_is_loaded_from_outside(page):
         assert b"http" not in base64.b64decode(source.partition(",")[2])
 
 
-def test_the_only_script_is_ours_and_the_page_lets_no_other_run(page):
-    (script,) = executable_scripts(page)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def test_the_only_scripts_are_ours_and_the_page_lets_no_other_run(page):
+    ours = executable_scripts(page)
+    assert len(ours) == 2  # That of the views, and the search box.
     policy = html.unescape(re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[0])
-    assert f"'sha256-{digest}'" in policy
+    for script in ours:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+        assert "innerHTML" not in script
     assert policy.startswith("default-src 'none'")
     assert "unsafe-inline" not in policy.split("script-src")[1]
     others = set(re.findall(r"<script ([^>]*)>", page))
@@ -138,9 +141,29 @@ def test_sections_without_content_are_left_out(report):
     assert "skipped.parquet" not in page
 
 
+def test_each_part_names_the_command_that_opens_it(report):
+    commands = {
+        "": [InExplorer("", "clip-lens explore '<i>'")],
+        "layers": [InExplorer("Switch off", "clip-lens explore '<i>' --at 'tab=off&off=L0'")],
+        "textspan": [InExplorer("Heads", "first")],
+        "ablation": [InExplorer("Switch off", "second"), InExplorer("Heads", "of no part")],
+        "decisions": [InExplorer("Why", "of no section")],
+    }
+    page = render(report, commands)
+    told = re.findall(r'<p class="opens soft">In the explorer, page (.*?): <code tabindex="0">(.*?)</code></p>', page)
+    assert [(name, html.unescape(command)) for name, command in told] == [
+        ("Switch off", "clip-lens explore '<i>' --at 'tab=off&off=L0'"),
+        ("Heads", "first"),
+        ("Switch off", "second"),
+    ]
+    assert '<dt>Explorer</dt><dd><code tabindex="0">clip-lens explore &#39;&lt;i&gt;&#39;</code>' in page
+    assert 'class="opens' not in render(report)
+    assert "<dt>Explorer</dt>" not in render(report)
+
+
 def test_tables_of_an_earlier_report_do_not_stay(report, tmp_path):
     report.save_tables(tmp_path)
-    full = TABLES - {"decisions"}  # This one has none.
+    full = TABLES - {"decisions", "roles"}  # This one has none.
     assert {path.stem for path in tmp_path.glob("*.parquet")} == full
     (tmp_path / "mine.parquet").write_bytes(b"kept")
     empty = {"ablation": report.ablation.iloc[:0], "heatmaps": ()}

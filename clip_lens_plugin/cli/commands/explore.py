@@ -58,6 +58,16 @@ def explore(
         int | None,
         typer.Option(min=1, metavar="N", show_default=False, help="Of this machine; a free one if not given."),
     ] = None,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="LINK",
+            show_default=False,
+            help="Open a page as it was: what its link says after the question mark, such as "
+            "'tab=search&image=3&head=L5H3'.",
+        ),
+    ] = "",
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no page.")] = False,
 ) -> None:
     """Opens the explorer in the browser: pictures and texts, decisions, parts switched off, search by a head.
@@ -70,16 +80,15 @@ def explore(
         given = store or images
         check_source(None if given is None else str(given))
         with starting(console):
+            from clip_lens_plugin.app.pages import PAGES
             from clip_lens_plugin.app.serve import refuse_without_gradio
+            from clip_lens_plugin.app.state import state_of_link
             from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import finished_in, is_store
+            from clip_lens_plugin.cli.stores import plan_with_rows
             from clip_lens_plugin.collection.store import ContributionStore
         refuse_without_gradio()
-        if store is not None and not is_store(store):
-            raise ValueError(f"{store} holds no collection. Explore a folder of images with --images {store}.")
-        if store is not None and limit is not None:
-            raise ValueError(f"{store} is collected already: --limit is for folders of images and drawn scenes.")
-        plan = None if store is None else finished_in(store, with_rows=True)
+        query = state_of_link(at, tuple(PAGES)).query()
+        plan = None if store is None else plan_with_rows(store, limit, "Explore")
         chosen = ChosenModel.of(choice, None, plan, store or "")
         source, asked = (None, None) if store is not None else _source(images, limit)
         with console.status("loading the model"):
@@ -87,7 +96,7 @@ def explore(
         if store is not None:
             rows = ContributionStore.open(store, loaded)
             spelled = _spelled(loaded, f"data = ContributionStore.open({store!r}, model)", rows, images)
-            _explored(console, loaded, rows, spelled, text, images, port, not no_browser)
+            _explored(console, loaded, rows, spelled, text, images, port, query, not no_browser)
             return
         with tempfile.TemporaryDirectory(prefix="clip-lens-explore-") as folder:
             from clip_lens_plugin.cli.stores import workers_for
@@ -96,7 +105,7 @@ def explore(
             rows = collect(loaded, source, folder, "contributions", dtype="float32", workers=workers_for(loaded))
             opening = f"images = {asked}\ndata = collect(model, images, 'collected', 'contributions')"
             spelled = _spelled(loaded, opening, rows, images)
-            _explored(console, loaded, rows, spelled, text, source, port, not no_browser)
+            _explored(console, loaded, rows, spelled, text, source, port, query, not no_browser)
 
 
 def _source(images: Path | None, limit: int | None) -> tuple[Any, str]:
@@ -146,14 +155,15 @@ def _explored(
     text: list[str] | None,
     pictures: Any,
     port: int | None,
+    query: str,
     browser: bool,
 ) -> None:
     from clip_lens_plugin.app.exploring import serve_data
 
     with console.status("starting the explorer"):
         server = serve_data(model, rows, spelled, texts=text, pictures=pictures, port=port)
-    typer.echo(server.address)
+    typer.echo(server.page(query))
     say(console, "The explorer answers this machine alone; Ctrl-C ends it.")
     if browser:
-        server.open()
+        server.open(query)
     server.wait()

@@ -69,6 +69,12 @@ def report(
             min=2, metavar="N", help=f"Most images; {N_SCENES} scenes or {MOST_PHOTOGRAPHS} photographs if not given."
         ),
     ] = None,
+    roles: Annotated[
+        bool,
+        typer.Option(
+            "--roles", help="Find the role of each late head, too, beside chance: about a minute of ViT-B-16."
+        ),
+    ] = False,
 ) -> None:
     """Writes one page, and its numbers as parquet, on what each layer and head of a CLIP does.
 
@@ -89,17 +95,19 @@ def report(
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars
             from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import end_if_many_skipped, finished_in
+            from clip_lens_plugin.cli.in_explorer import in_explorer
+            from clip_lens_plugin.cli.stores import end_if_many_skipped, plan_with_rows
             from clip_lens_plugin.collection.store import ContributionStore
+            from clip_lens_plugin.roles.themes import theme_codes
             from clip_lens_plugin.views.report import write_report
         # Folder and texts first: loading a model can take minutes.
-        if store is not None:
-            _check_store(store, limit)
+        plan = None if store is None else plan_with_rows(store, limit, "Report on")
         source = None if store is not None else _source(console, images, limit)
-        plan = None if store is None else finished_in(store, with_rows=True)
         chosen = ChosenModel.of(choice, None, plan, store or "")
         with console.status("loading the model"):
             pool, pool_name = _pool(texts, chosen.name)
+            if roles:
+                theme_codes(pool.themes)
             loaded = chosen.load(console)
         if store is None and images is not None and chosen.name in EMBEDDED:
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
@@ -117,10 +125,11 @@ def report(
                     pictures=about.pictures,
                     skipped=rows.skipped,
                     command=command_line(),
+                    roles=roles,
                     on_progress=bars.on_progress,
                     **about.more,
                 )
-                return write_report(found, place)
+                return write_report(found, place, in_explorer(found, _explore(choice, store, images, source)))
 
         if store is not None:
             rows = ContributionStore.open(store, loaded)
@@ -140,24 +149,21 @@ def report(
             end_if_many_skipped(console, rows)
 
 
+def _explore(
+    choice: ModelChoice, store: str | None, images: Path | None, source: ImageSource | None
+) -> list[str | Path]:
+    """The command that explores the same pictures by the same model, as its words were typed for the report."""
+    data: list[str | Path] = [] if store is None else [store]
+    data += [] if images is None else ["--images", images]
+    data += [] if source is None else ["--limit", str(len(source))]
+    return ["clip-lens", "explore", *data, *choice.typed()]
+
+
 def _next(images: Path | None, source: ImageSource | None, choice: ModelChoice) -> list[str]:
     """The command to try after a report: a map of its first picture, or models for photographs."""
     if images is None or source is None:
         return ["models"]
     return ["heatmap", str(images / source.name(0)), "--text", "a dog", "--text", "a cat", *choice.typed()]
-
-
-def _check_store(store: str, limit: int | None) -> None:
-    """Raises ValueError if it is no collection, or an option is of data sets alone."""
-    from clip_lens_plugin.cli.stores import is_store
-
-    if not is_store(store):
-        raise ValueError(
-            f"{store} holds no collection. Report on a folder of images with --images {store}, or collect it first: "
-            f"clip-lens collect {store} --what contributions --out FOLDER."
-        )
-    if limit is not None:
-        raise ValueError(f"{store} is collected already: --limit is for folders of images and drawn scenes.")
 
 
 def _source(console: Console, images: Path | None, limit: int | None) -> ImageSource:

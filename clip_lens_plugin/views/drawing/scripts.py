@@ -85,6 +85,18 @@ def runtime() -> Markup:
 
 
 @cache
+def report_script_source() -> str:
+    """The script of a report's page, besides that of its views: the search box."""
+    return f"(() => {{\n'use strict';\n{_static('find.js')}\n}})();"
+
+
+@cache
+def report_script() -> Markup:
+    """Its element."""
+    return Markup("<script>{}</script>").format(Markup(report_script_source()))
+
+
+@cache
 def circuitsvis() -> Markup:
     """circuitsvis's local bundle, compressed; the runtime unpacks and runs it when a view first needs it."""
     packed = base64.b64encode(gzip.compress(circuitsvis_source().encode(), mtime=0)).decode()
@@ -97,9 +109,13 @@ def circuitsvis_source() -> str:
     return bundle().partition("//# sourceMappingURL=")[0]
 
 
-def content_policy() -> str:
-    """What a page may do: run exactly these scripts, and load nothing."""
-    hashes = " ".join(_hash(source) for source in (runtime_source(), circuitsvis_source()))
+def content_policy(*own: str) -> str:
+    """What a page may do: run exactly these scripts, and load nothing.
+
+    Args:
+        own: sources of scripts that the page has besides those of views.
+    """
+    hashes = " ".join(_hash(source) for source in (runtime_source(), circuitsvis_source(), *own))
     return f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; script-src {hashes}"
 
 

@@ -26,8 +26,13 @@ TEMPLATES = jinja2.Environment(
 )
 
 
-def page_head(with_circuitsvis: bool) -> Markup:
-    """What the head of a page holds: content policy, style, and each script once."""
-    policy = Markup('<meta http-equiv="Content-Security-Policy" content="{}">').format(scripts.content_policy())
+def page_head(with_circuitsvis: bool, *own: str) -> Markup:
+    """What the head of a page holds: content policy, style, and each script once.
+
+    Args:
+        with_circuitsvis: whether a view needs it.
+        own: sources of scripts that the page adds, which the policy lets run.
+    """
+    policy = Markup('<meta http-equiv="Content-Security-Policy" content="{}">').format(scripts.content_policy(*own))
     bundle = scripts.circuitsvis() if with_circuitsvis else Markup()
     return policy + scripts.style() + scripts.runtime() + bundle

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,6 +17,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from clip_lens_plugin.app.pages import PAGES
+from clip_lens_plugin.app.state import State, state_of_link
 from clip_lens_plugin.cli import SCENES_SEED, app
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED
 from tests.conftest import TEXT_CFG, VISION_CFG, random_clip
@@ -111,7 +116,12 @@ def test_a_collection_becomes_a_report_with_its_pictures_or_with_names(
     assert (given.exit_code, "not in reach" in given.stderr) == (0, False)
     assert 'class="cl-thumb ' in (tmp_path / "given" / "report.html").read_text(encoding="utf-8")
     monkeypatch.chdir(photographs.parent.parent)
-    assert "not in reach" not in run("report", *arguments, tmp_path / "found").stderr
+    (tmp_path / "themes.txt").write_text("what\ta red car\nwhat\ta dog\nwhat\ta house\nwho\tmany people")
+    found = run("report", *arguments, tmp_path / "found", "--roles", "--texts", tmp_path / "themes.txt")
+    assert (found.exit_code, "not in reach" in found.stderr) == (0, False), found.stderr
+    assert set(pd.read_parquet(tmp_path / "found" / "roles.parquet")["theme"]) <= {"what", "who"}
+    explore = ["clip-lens", "explore", str(store), "--model", local_model]
+    assert (explore, State("heads", by="role")) in opened_by(tmp_path / "found" / "report.html")
     for name in ("layers", "heads", "text_span", "top_images", "heatmaps"):
         direct = pd.read_parquet(tmp_path / "direct" / f"{name}.parquet")
         for out in ("given", "found"):
@@ -146,11 +156,37 @@ def test_what_is_no_collection_is_refused(photographs, tmp_path):
     assert "--images" in result.stderr
 
 
-def test_limit_is_told(tmp_path, photographs, local_model, texts):
-    arguments = ("--images", photographs, "--model", local_model, "--texts", texts, "--out", tmp_path / "out")
-    result = run("report", *arguments, "--limit", 3)
+def test_limit_is_told_and_each_section_opens_the_same_pictures(tmp_path, photographs, local_model, texts, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs.rename("my 'photos' & <b>")
+    arguments = ("--images", "my 'photos' & <b>", "--model", local_model, "--texts", texts, "--out", "out")
+    result = run("report", *arguments, "--limit", 4)
     assert result.exit_code == 0, result.stderr
-    assert "Using 3 of 6 images" in result.stderr
+    assert "Using 4 of 6 images" in result.stderr
+    opened = opened_by(tmp_path / "out" / "report.html")
+    explore = ["clip-lens", "explore", "--images", "my 'photos' & <b>", "--limit", "4", "--model", local_model]
+    assert [words for words, _ in opened] == [explore] * len(opened)
+    states = [state for _, state in opened]
+    maps = pd.read_parquet("out/heatmaps.parquet").groupby("image")["text"].unique()
+    assert [(each.image, each.texts) for each in states if each.tab == "image"] == [
+        (image, tuple(asked)) for image, asked in maps.items()
+    ]
+    decisions = pd.read_parquet("out/decisions.parquet")[["image", "class", "other"]].drop_duplicates()
+    assert [(each.image, *each.texts) for each in states if each.tab == "why"] == [*decisions.itertuples(index=False)]
+    assert {each.tab for each in states} == {"image", "why", "off", "heads"}
+
+
+def opened_by(page):
+    """The command under each part of a page, less its link, and the state of the link, every part of it known."""
+    found = re.findall(r'In the explorer, page (.*?): <code tabindex="0">(.*?)</code>', page.read_text("utf-8"))
+    opened = []
+    for title, command in found:
+        *words, at, link = shlex.split(html.unescape(command))
+        state = state_of_link(link, (*PAGES, "heads"))
+        assert at == "--at"
+        assert title == (PAGES[state.tab].title if state.tab in PAGES else "Heads")
+        opened.append((words, state))
+    return opened
 
 
 def test_drawn_scenes_are_the_default(tmp_path, local_model, texts):

@@ -30,6 +30,7 @@ def test_the_policy_allows_exactly_these_scripts():
     allowed = re.findall(r"'sha256-([^']*)'", scripts.content_policy())
     sources = (scripts.runtime_source(), scripts.circuitsvis_source())
     assert allowed == [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in sources]
+    assert set(re.findall(r"'sha256-([^']*)'", scripts.content_policy(scripts.report_script_source()))) > set(allowed)
 
 
 def test_data_cannot_end_its_element_and_holds_no_nan():
@@ -40,8 +41,8 @@ def test_data_cannot_end_its_element_and_holds_no_nan():
         scripts.data({"value": float("nan")})
 
 
-def test_no_script_ends_early_or_reaches_out():
-    source = scripts.runtime_source()
+@pytest.mark.parametrize("source", [scripts.runtime_source(), scripts.report_script_source()])
+def test_no_script_ends_early_or_reaches_out(source):
     assert "</script" not in source.lower()
     for word in ("fetch(", "XMLHttpRequest", "http:", "https:", "innerHTML", "eval(", "import("):
         assert word not in source, word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -56,6 +57,38 @@ def layer_chart(layers: pd.DataFrame) -> Markup:
     return _drawn("layers", bars=drawn, ticks=ticks, zero=100 * highest / height, ends=ends)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """Of a grid of layers by heads.
+
+    Attributes:
+        told: in it.
+        title: where it is pointed at.
+        colour, ink: of the cell and its letters.
+        under: in small letters under what is told.
+    """
+
+    told: str
+    title: str
+    colour: str
+    ink: str
+    under: str = ""
+
+
+def cell_grid(cells: Mapping[tuple[int, int], Cell], label: str) -> Markup:
+    """Layers by heads, layer 0 at the top.
+
+    Args:
+        cells: by layer and head.
+        label: what they are, in words.
+    """
+    rows: dict[int, dict[int, Cell]] = {}
+    for (layer, head), cell in cells.items():
+        rows.setdefault(layer, {})[head] = cell
+    columns = sorted({head for _, head in cells})
+    return _drawn("heads", rows=sorted(rows.items()), columns=columns, label=label)
+
+
 def head_grid(heads: pd.DataFrame) -> Markup:
     """Layers by heads, layer 0 at the top, coloured by share: orange adds, purple takes away; numbers in per cent.
 
@@ -68,7 +101,7 @@ def head_grid(heads: pd.DataFrame) -> Markup:
 
 
 def value_grid(values: Mapping[tuple[int, int], float], label: str, told: str, number: str) -> Markup:
-    """Layers by heads, layer 0 at the top; orange is above zero, purple below, and NaN a dash.
+    """Layers by heads over the scale of their colours: orange is above zero, purple below, and NaN a dash.
 
     Args:
         values: by layer and head.
@@ -77,15 +110,18 @@ def value_grid(values: Mapping[tuple[int, int], float], label: str, told: str, n
         number: format of the number in a cell.
     """
     limit = max((abs(value) for value in values.values() if not math.isnan(value)), default=0.0) or 1.0
-    cells: dict[int, dict[int, dict[str, str]]] = {}
+    cells = {}
     for (layer, head), value in values.items():
         unknown = math.isnan(value)
-        colour, ink = _shade(0.0 if unknown else value / limit)
         title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
         shown = "–" if unknown else number.format(value)
-        cells.setdefault(layer, {})[head] = {"colour": colour, "ink": ink, "title": title, "number": shown}
-    columns = sorted({head for layer in cells.values() for head in layer})
-    return _drawn("heads", rows=sorted(cells.items()), columns=columns, label=label)
+        cells[layer, head] = Cell(shown, title, *_shade(0.0 if unknown else value / limit))
+    least = -1 if any(value < 0 for value in values.values()) else 0
+    ends = (least, 0, 1) if least else (0, 1)
+    scale = _drawn(
+        "scale", colours=[_shade(each)[0] for each in ends], ticks=[told.format(limit * each) for each in ends], label=label
+    )
+    return cell_grid(cells, label) + scale
 
 
 def accuracy_chart(ablation: pd.DataFrame) -> Markup:

@@ -45,11 +45,15 @@ def roles_view(found: HeadRoles) -> View:
 
         return roles_figure(found)
 
+    described = "The role of each head, layers by heads; the table below has the numbers"
+    return View(ROLES, roles_words(found) + static(figure, described) + roles_table(found), figure)
+
+
+def roles_table(found: HeadRoles) -> Markup:
+    """The numbers of every head."""
     rows = [_row(each) for each in sorted(found, key=lambda each: -each.variance_share)]
     listed = Markup("<details open><summary>Every head, that of the greatest variance first</summary>{}</details>")
-    described = "The role of each head, layers by heads; the table below has the numbers"
-    body = _about(found) + static(figure, described) + listed.format(table(HEADER, rows))
-    return View(ROLES, body, figure)
+    return listed.format(table(HEADER, rows))
 
 
 def role_growth_view(found: pd.DataFrame) -> View:
@@ -82,7 +86,8 @@ def role_growth_view(found: pd.DataFrame) -> View:
     return View(GROWTH, _paragraph(note) + static(figure, described) + listed, figure)
 
 
-def _about(found: HeadRoles) -> Markup:
+def roles_words(found: HeadRoles) -> Markup:
+    """How many heads have a role, and what that needs."""
     n = len(found.with_role)
     return _paragraph(
         f"{n} of {len(found)} heads have a role. {found.about}. A role needs a family-wise p of at most {LARGEST_P:g} "

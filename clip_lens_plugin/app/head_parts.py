@@ -84,7 +84,7 @@ def parts_of_head(
 
     def images() -> tuple[View, Shown]:
         found = heads.images(layer, head)
-        return found.view(images=pictures), found
+        return replace(found.view(images=pictures), title=f"Pictures of the texts of {name}"), found
 
     def attention() -> tuple[View, Shown]:
         cfg = explored.model.cfg
@@ -92,9 +92,7 @@ def parts_of_head(
         before = dict(zip(cfg.prefix_names, weights[: cfg.n_prefix_tokens].tolist(), strict=True))
         patches = weights[cfg.n_prefix_tokens :].unflatten(-1, asked.grid_size)[None]
         height, width = cfg.image_size
-        found = SaliencyMap(
-            patches, (), "attention", f"Attention of {name}", (width, height), pictured=asked.pictured
-        )
+        found = SaliencyMap(patches, (), "attention", f"Attention of {name}", (width, height), pictured=asked.pictured)
         return head_attention_view(found, before), found
 
     def feeds() -> tuple[View, Shown]:
@@ -112,7 +110,7 @@ def parts_of_head(
 
     return [
         Part(f"Texts of {name}", "describing the head by texts", texts),
-        Part("What heads write", "searching the pictures of its texts", images),
+        Part(f"Pictures of the texts of {name}", "searching the pictures of its texts", images),
         Part(f"Attention of {name}", "looking where it attends", attention),
         Part(f"What feeds {name}", "looking what feeds it", feeds),
         Part(f"Nearest by {name}", "searching the nearest pictures", alike),

@@ -116,11 +116,9 @@ def value_grid(values: Mapping[tuple[int, int], float], label: str, told: str, n
         title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
         shown = "–" if unknown else number.format(value)
         cells[layer, head] = Cell(shown, title, *_shade(0.0 if unknown else value / limit))
-    least = -1 if any(value < 0 for value in values.values()) else 0
-    ends = (least, 0, 1) if least else (0, 1)
-    scale = _drawn(
-        "scale", colours=[_shade(each)[0] for each in ends], ticks=[told.format(limit * each) for each in ends], label=label
-    )
+    ends = (-1.0, 0.0, 1.0) if any(value < 0 for value in values.values()) else (0.0, 1.0)
+    colours, ticks = [_shade(each)[0] for each in ends], [told.format(limit * each) for each in ends]
+    scale = _drawn("scale", colours=colours, ticks=ticks, label=label)
     return cell_grid(cells, label) + scale
 
 

@@ -71,7 +71,9 @@ def head_attention_view(found: SaliencyMap, before: dict[str, float]) -> View:
         "What the embedding reads through the head: the share of its attention on each token, of the class token's row "
         "where there is one. Clear is 0, full colour the greatest patch."
     )
-    body = Markup('<p class="cl-soft">{}</p>{}<div class="cl-still"><figure>{}<figcaption>{}</figcaption></figure></div>')
+    body = Markup(
+        '<p class="cl-soft">{}</p>{}<div class="cl-still"><figure>{}<figcaption>{}</figcaption></figure></div>'
+    )
     title = f"{found.title} in {found.name}"
 
     def figure() -> Figure:

@@ -64,8 +64,8 @@ def role_grid_view(found: HeadRoles) -> View:
     )
     chance = (
         f"In each cell the family-wise p: how often the same search in a pool turned at random explains as much of any "
-        f"of the {len(found)} heads. Were there no roles at all, one head or more would get one at most in one case of "
-        f"twenty."
+        f"of the {len(found)} heads. If no text said anything of any head, one head or more would still get a role in "
+        f"one case of twenty, at most."
     )
 
     def figure() -> Figure:
@@ -74,7 +74,7 @@ def role_grid_view(found: HeadRoles) -> View:
         return roles_figure(found)
 
     grid = cell_grid(cells, "Role of each head") + Markup('<ul class="cl-grid-key">{}</ul>').format(key)
-    return View(ROLES, roles_words(found) + _paragraph(chance) + grid + roles_table(found), figure)
+    return View(ROLES, roles_words(found) + _paragraph(chance) + grid + roles_table(found, opened=False), figure)
 
 
 def class_grid_view(found: ClassHeads) -> View:

@@ -46,14 +46,14 @@ def roles_view(found: HeadRoles) -> View:
         return roles_figure(found)
 
     described = "The role of each head, layers by heads; the table below has the numbers"
-    return View(ROLES, roles_words(found) + static(figure, described) + roles_table(found), figure)
+    return View(ROLES, roles_words(found) + static(figure, described) + roles_table(found, opened=True), figure)
 
 
-def roles_table(found: HeadRoles) -> Markup:
-    """The numbers of every head."""
+def roles_table(found: HeadRoles, opened: bool) -> Markup:
+    """The numbers of every head, folded or opened."""
     rows = [_row(each) for each in sorted(found, key=lambda each: -each.variance_share)]
-    listed = Markup("<details open><summary>Every head, that of the greatest variance first</summary>{}</details>")
-    return listed.format(table(HEADER, rows))
+    listed = Markup("<details{}><summary>Every head, that of the greatest variance first</summary>{}</details>")
+    return listed.format(Markup(" open") if opened else "", table(HEADER, rows))
 
 
 def role_growth_view(found: pd.DataFrame) -> View:

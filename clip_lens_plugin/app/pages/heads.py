@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+from jaxtyping import Float
+from torch import Tensor
+
 from clip_lens_plugin.app.about_heads import IMAGES_OF_TEXT, N_TEXTS, TEXTS_WITH_IMAGES
 from clip_lens_plugin.app.answers import Rows
 from clip_lens_plugin.app.head_parts import Part, grid_of, parts_of_head, said
@@ -61,20 +64,22 @@ def _made(part: Part) -> Generator[Working, None, tuple[View, Shown] | str]:
 
 
 def _rows(question: Question, head: tuple[int, int] | None) -> Rows:
-    """One row per text: its cosine with the picture, the heads that add most to it, and what the chosen head adds."""
+    """One row per text: its cosine with the picture, and what the opened head adds, or which heads add most."""
     explored, asked, texts = question.explored, question.asked, question.state.texts
     embeddings = explored.embedded(texts)
     cosine, added = asked.cosine(embeddings), asked.own.towards(embeddings)[0]
-    n_heads = explored.model.cfg.n_heads
-    chosen = () if head is None else (f"of which L{head[0]}H{head[1]}",)
-    rows: Rows = [("text", "cosine", *chosen, "heads that add most")]
+    rows: Rows = [("text", "cosine", "most of it by" if head is None else "of which by L{}H{}".format(*head))]
     for t, text in enumerate(texts):
-        of_heads = added[..., t].flatten()
-        most = of_heads.topk(min(MOST_NAMED, len(of_heads))).indices.tolist()
-        named = ", ".join(f"L{at // n_heads}H{at % n_heads} {float(of_heads[at]):+.4f}" for at in most)
-        own = () if head is None else (f"{float(added[*head, t]):+.4f}",)
-        rows.append((text, f"{float(cosine[t]):+.4f}", *own, named))
+        told = _most(added[..., t]) if head is None else f"{float(added[*head, t]):+.4f}"
+        rows.append((text, f"{float(cosine[t]):+.4f}", told))
     return rows
+
+
+def _most(added: Float[Tensor, "l h"]) -> str:
+    """The heads that add most, and how much."""
+    n_heads = added.shape[1]
+    found = added.flatten().topk(min(MOST_NAMED, added.numel())).indices.tolist()
+    return ", ".join(f"L{at // n_heads}H{at % n_heads} {float(added.flatten()[at]):+.4f}" for at in found)
 
 
 GRIDS = {
@@ -84,7 +89,8 @@ GRIDS = {
 }
 IMPORTS = {
     "role": "from clip_lens_plugin import head_roles\n",
-    "cue": "from clip_lens_plugin import class_heads\nfrom clip_lens_plugin.zero_shot.by_names import classifier_of_data\n",
+    "cue": "from clip_lens_plugin import class_heads\n"
+    "from clip_lens_plugin.zero_shot.by_names import classifier_of_data\n",
 }
 POOL = "from clip_lens_plugin.texts.fitting import pool_for\n", "pool, _ = pool_for(model.cfg.model_name)\n"
 

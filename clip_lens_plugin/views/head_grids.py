@@ -38,7 +38,7 @@ def share_grid_view(found: Shares, n: int) -> View:
         n: images.
     """
     heads = pd.DataFrame(found[found["part"] == "head"])
-    whole = 100 * float(heads["share_mean"].sum())
+    whole = 100 * sum(heads["share_mean"].tolist())
     about = (
         f"c · M / ‖M‖² in per cent, the mean over {n:,} images: how much of the squared length of the embedding M is "
         f"what the head adds, c. Below zero it points away. All heads together: {whole:+.1f} %; embedding, MLPs and "

@@ -128,7 +128,8 @@ def test_heads_on_a_grid_and_one_of_them(opened) -> None:
     assert titles[1:3] == ["Texts of layer 5, head 3", "Pictures of the texts of layer 5, head 3"]
     assert "random directions" in frame.locator("section").nth(1).inner_text()
     page.locator("button", has_text="Copy as Python").locator("visible=true").click()
-    assert page.locator("#link-heads a").get_attribute("href") == "?tab=heads&image=2&text=a+circle&text=a+star&head=L5H3"
+    link = page.locator("#link-heads a").get_attribute("href")
+    assert link == "?tab=heads&image=2&text=a+circle&text=a+star&head=L5H3"
 
 
 def test_stop_ends_the_search_for_roles(opened, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,9 +63,26 @@ def _shown_head(state: State, explored: Explored) -> Any:
     return next((head for head in state.heads if head in known), gr.skip())
 
 
+def _opened(explored: Explored) -> Any:
+    every = [("none, the grid alone", ""), *((head, head) for head in heads(explored))]
+    return gr.Dropdown(every, value="", label="Open a head", elem_id="opened")
+
+
+def _shown_opened(state: State, explored: Explored) -> str:
+    known = set(heads(explored))
+    return next((head for head in state.heads if head in known), "")
+
+
+def _by(explored: Explored) -> Any:
+    every = [("share of the embedding", "share"), ("role", "role"), ("what tells classes apart", "cue")]
+    return gr.Radio(every, value="share", label="Heads by", elem_id="by")
+
+
 CHOICES = {
     "off": Choice(_off, lambda value: {"off": tuple(value or ())}, _shown_off),
     "ablation": Choice(_ablation, lambda value: {"ablation": value}, lambda state, explored: state.ablation),
+    "by": Choice(_by, lambda value: {"by": value}, lambda state, explored: state.by),
+    "opened": Choice(_opened, lambda value: {"heads": (value,) if value else ()}, _shown_opened),
     "head": Choice(_head, lambda value: {"heads": (value,) if value else ()}, _shown_head),
 }
 """By the name that a page gives."""

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation import activation_means
+from clip_lens_plugin.app.about_heads import AboutHeads
 from clip_lens_plugin.app.last_used import LastUsed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.images.photographs import Photograph
@@ -100,6 +101,11 @@ class Explored:
     def in_reach(self, most: int) -> list[int]:
         """The first rows whose pictures are in reach."""
         return list(islice((row for row in range(len(self)) if row in self.pictures), most))
+
+    @cached_property
+    def heads(self) -> AboutHeads:
+        """What the heads do over all pictures."""
+        return AboutHeads(self.model, self.data, self.classifier)
 
     @cached_property
     def sums(self) -> ComponentSums:

@@ -193,7 +193,9 @@ class Interface:
             concurrency_limit=AT_ONCE,
             **PRIVATE,
         )
-        stop.click(lambda: note("Stopped."), None, status, cancels=asking, **PRIVATE)
+        ended = stop.click(lambda: note("Stopped."), None, status, cancels=asking, **PRIVATE)
+        # Again, since a last note of how far it was may arrive behind the first.
+        ended.then(lambda: note("Stopped."), None, status, **PRIVATE)
         save.click(self._saved, [result, kind], made, **PRIVATE)
 
     def _answered(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -82,3 +82,19 @@ def worked(call: Callable[[], Found], what: str) -> Iterator[Working | Done[Foun
     if raised:
         raise raised[0]
     yield Done(ended[0])
+
+
+def awaited(call: Callable[[], Found], what: str) -> Generator[Working, None, Found]:
+    """What a call returned; on the way how far it has come: ``found = yield from awaited(call, "looking")``.
+
+    Args:
+        call, what: see :func:`worked`.
+
+    Raises:
+        BaseException: what the call raised.
+    """
+    for now in worked(call, what):
+        if isinstance(now, Done):
+            return now.found
+        yield now
+    raise AssertionError("long work ends with what it found")

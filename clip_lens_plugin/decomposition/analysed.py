@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 from torch import Tensor
 
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.component_shares import ShareStatistics, shares_by_image
 from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.decomposition.constants import Constants
@@ -126,5 +127,5 @@ class Analysed(ABC, Generic[Rows_co]):
         Raises:
             ValueError: if there is no row, or none were kept.
         """
-        blocks = (self.select(rows) for rows in self.blocks())
+        blocks = (self.select(rows) for rows in tracked([*self.blocks()], "measuring shares", visible=False))
         return shares_by_image(blocks) if per_image else ShareStatistics.of(blocks).by_component()

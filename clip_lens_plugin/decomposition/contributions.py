@@ -34,6 +34,10 @@ Sums = TypeVar("Sums")
 MOST_MEASURED_TO_SHOW = 32
 """Images whose parts are summed for the sake of ``repr``."""
 
+TOKENS_NOT_KEPT = (
+    "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and attn.hook_v."
+)
+
 
 class Contributions(ComponentValues, Analysed["Contributions"]):
     """What every component adds to the embedding M(I) of b images, kept as factors until it is asked for.
@@ -107,6 +111,24 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         head_map = self._readout.head_map(layer, head, self.constants)
         by_token = equations.contribution(weighted, head_map[: self._readout.own_coordinates])
         return by_token if self._shared is None else by_token + self._shared.of_token(weighted.shape[1])[:, layer, None]
+
+    @full_precision()
+    def attention(self, layer: int, head: int) -> Float[Tensor, "b n"]:
+        """How much of a head's effective attention ā (equation 4) is each source token's: from 0 to 1, they sum to 1.
+
+        Where the class token is read, that is its row of the pattern; else the mean of the rows that are read, each
+        weighted as the readout weights it.
+
+        Raises:
+            TokensNotAvailableError: if tokens were not kept.
+            IndexError: if there is no such layer or head.
+            ValueError: if one is no whole number.
+        """
+        layer, head = self._readout.model.cfg.checked_head(layer, head)
+        if self._parts.attended is None:
+            raise TokensNotAvailableError(TOKENS_NOT_KEPT)
+        weights = self._parts.attended[:, layer, :, head].sum(-1)
+        return weights / weights.sum(-1, keepdim=True)
 
     @full_precision()
     def by_token(self) -> Float[Tensor, "b n e"]:
@@ -341,10 +363,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
     def _token_coordinates(self, layer: int) -> Float[Tensor, "b n h pk"]:
         """ā ⊙ v, of which a head's coordinates are the sum over tokens; zero for a head that a hook ablated."""
         if self._parts.attended is None or self._parts.values is None:
-            raise TokensNotAvailableError(
-                "Single tokens were not kept: decompose(images, tokens=True), or a cache with attn.hook_pattern and "
-                "attn.hook_v."
-            )
+            raise TokensNotAvailableError(TOKENS_NOT_KEPT)
         attended = self._in_unit(self._parts.attended[:, layer])
         values = self._parts.values[:, layer].to(attended.dtype)
         split = equations.token_coordinates(attended, values)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels, checked_number, checked_texts
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.given_data import data_of
@@ -96,7 +97,7 @@ def _labels(data: Data, given: Any, names: Sequence[str] | None, kept: ClassSums
 def _of_rows(data: Data, labels: Int[Tensor, " n"], n_classes: int) -> tuple[ClassSums, Moments]:
     """Of all heads, or of the late ones where an attention pool makes moments large."""
     sums = moments = None
-    for rows in data.blocks():
+    for rows in tracked([*data.blocks()], "summing classes", visible=False):
         own = data.select(rows).normalized()
         every = range(own.n_layers)
         layers = late_layers(own.n_layers) if data.readout.pooling.n_heads > 1 else every
@@ -163,7 +164,7 @@ class _Found:
 
     def _of_permuted(self, data: Data, permuted: Int[Tensor, "d n"]) -> Float[Tensor, "d m h"]:
         sums = self._sum_y.new_zeros(len(permuted), *self._sum_y.shape)
-        for rows in data.blocks():
+        for rows in tracked([*data.blocks()], "permuting labels", visible=False):
             own = permuted[:, rows.start : rows.stop]
             known = own[0] >= 0
             y = data.select(rows).normalized().head_coordinates[:, list(self._sums.layers)].cpu().double()[known]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -56,6 +57,38 @@ def layer_chart(layers: pd.DataFrame) -> Markup:
     return _drawn("layers", bars=drawn, ticks=ticks, zero=100 * highest / height, ends=ends)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """Of a grid of layers by heads.
+
+    Attributes:
+        told: in it.
+        title: where it is pointed at.
+        colour, ink: of the cell and its letters.
+        under: in small letters under what is told.
+    """
+
+    told: str
+    title: str
+    colour: str
+    ink: str
+    under: str = ""
+
+
+def cell_grid(cells: Mapping[tuple[int, int], Cell], label: str) -> Markup:
+    """Layers by heads, layer 0 at the top.
+
+    Args:
+        cells: by layer and head.
+        label: what they are, in words.
+    """
+    rows: dict[int, dict[int, Cell]] = {}
+    for (layer, head), cell in cells.items():
+        rows.setdefault(layer, {})[head] = cell
+    columns = sorted({head for _, head in cells})
+    return _drawn("heads", rows=sorted(rows.items()), columns=columns, label=label)
+
+
 def head_grid(heads: pd.DataFrame, roles: Mapping[tuple[int, int], str] | None = None) -> Markup:
     """Layers by heads, layer 0 at the top, coloured by share: orange adds, purple takes away; numbers in per cent.
 
@@ -76,7 +109,7 @@ def value_grid(
     number: str,
     also: Mapping[tuple[int, int], str] | None = None,
 ) -> Markup:
-    """Layers by heads, layer 0 at the top; orange is above zero, purple below, and NaN a dash.
+    """Layers by heads over the scale of their colours: orange is above zero, purple below, and NaN a dash.
 
     Args:
         values: by layer and head.
@@ -87,36 +120,16 @@ def value_grid(
     """
     limit = max((abs(value) for value in values.values() if not math.isnan(value)), default=0.0) or 1.0
     cells = {}
-    for head, value in values.items():
+    for (layer, head), value in values.items():
         unknown = math.isnan(value)
-        words = ("nothing" if unknown else told.format(value)) + (also or {}).get(head, "")
+        title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
+        title += (also or {}).get((layer, head), "")
         shown = "–" if unknown else number.format(value)
-        cells[head] = Cell(shown, words, 0.0 if unknown else value / limit)
-    return cell_grid(cells, label)
-
-
-class Cell(NamedTuple):
-    """A cell of a grid: what stands in it, what is told where it is pointed at, and its value from −1 to 1."""
-
-    shown: str
-    told: str
-    relative: float
-
-
-def cell_grid(cells: Mapping[tuple[int, int], Cell], label: str) -> Markup:
-    """Layers by heads, the first layer at the top; orange is above zero, purple below.
-
-    Args:
-        cells: by layer and head.
-        label: what they are, in words.
-    """
-    drawn: dict[int, dict[int, dict[str, str]]] = {}
-    for (layer, head), cell in cells.items():
-        colour, ink = _shade(cell.relative)
-        title = f"layer {layer}, head {head}: {cell.told}"
-        drawn.setdefault(layer, {})[head] = {"colour": colour, "ink": ink, "title": title, "number": cell.shown}
-    columns = sorted({head for layer in drawn.values() for head in layer})
-    return _drawn("heads", rows=sorted(drawn.items()), columns=columns, label=label)
+        cells[layer, head] = Cell(shown, title, *_shade(0.0 if unknown else value / limit))
+    ends = (-1.0, 0.0, 1.0) if any(value < 0 for value in values.values()) else (0.0, 1.0)
+    colours, ticks = [_shade(each)[0] for each in ends], [told.format(limit * each) for each in ends]
+    scale = _drawn("scale", colours=colours, ticks=ticks, label=label)
+    return cell_grid(cells, label) + scale
 
 
 def accuracy_chart(ablation: pd.DataFrame) -> Markup:

@@ -42,13 +42,18 @@ def head_texts_table(span: HeadSpan) -> Markup:
     """
     if not span.texts:
         raise ValueError(f"{span.method} found no text for layer {span.layer}, head {span.head}: it writes nothing.")
+    title = f"Texts of layer {span.layer}, head {span.head}"
+    return _section(title, head_texts_rows(span), "Of the head's variance.")
+
+
+def head_texts_rows(span: HeadSpan) -> Markup:
+    """The table alone."""
     before = [0.0, *span.explained_variance]
     rows = [
         (str(rank), text, _per_cent(so_far - before[rank - 1]), _per_cent(so_far))
         for rank, (text, so_far) in enumerate(zip(span.texts, span.explained_variance, strict=True), start=1)
     ]
-    header = ("rank", "text", "explains (%)", "explained so far (%)")
-    return _section(f"Texts of layer {span.layer}, head {span.head}", table(header, rows), "Of the head's variance.")
+    return table(("rank", "text", "explains (%)", "explained so far (%)"), rows)
 
 
 def _per_cent(share: float) -> str:

@@ -20,8 +20,9 @@ from clip_lens_plugin.views.drawing import scripts
 from clip_lens_plugin.views.drawing.templates import TEMPLATES, page_head
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
 from clip_lens_plugin.views.gallery import gallery_body
+from clip_lens_plugin.views.head_grids import role_grid_view
 from clip_lens_plugin.views.patch_text import head_text_view
-from clip_lens_plugin.views.roles import role_names, roles_section
+from clip_lens_plugin.views.roles import role_names
 from clip_lens_plugin.views.summaries import ablation_table, head_table, layer_table, table
 
 PAGE = "report.html"
@@ -138,7 +139,11 @@ def _sections(report: Report, thumbnails: Thumbnails, in_explorer: InExplorerByS
         ("layers", "What each layer contributes", [("Layers", layer_table(report.layers))]),
         ("heads", "What each head contributes", [("Heads", heads)]),
         ("textspan", "Texts of the late heads", texts),
-        ("roles", "Roles of the late heads", [] if report.roles is None else [("Roles", roles_section(report.roles))]),
+        (
+            "roles",
+            "Roles of the late heads",
+            [] if report.roles is None else [("Roles", role_grid_view(report.roles).body)],
+        ),
         ("classes", "What classes each head tells apart", classes),
         ("ablation", "Accuracy under mean ablation", accuracy),
         ("heatmaps", "Patch-text maps", [(view.title, view.body) for view in maps]),

@@ -229,6 +229,8 @@ def _names(data: Data, rows: Iterable[int]) -> dict[int, str]:
 
 def _in_reach(data: Data, images: Any) -> Pictures | None:
     """The pictures of the data; None, with a warning, where they are not in reach."""
+    if isinstance(images, Pictures):
+        return images
     if images is not None and isinstance(data, ContributionStore):
         return given_pictures(data, images)
     found = pictures_in_reach(data)

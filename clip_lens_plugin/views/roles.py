@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from clip_lens_plugin.roles.result import LARGEST_P, LEAST_MASS, LEAST_STABILITY, NONE, HeadRole, HeadRoles
-from clip_lens_plugin.views.charts import Cell, cell_grid, records
+from clip_lens_plugin.views.charts import records
 from clip_lens_plugin.views.drawing.view import View, static
 from clip_lens_plugin.views.summaries import table
 
@@ -46,18 +46,19 @@ def roles_view(found: HeadRoles) -> View:
         return roles_figure(found)
 
     described = "The role of each head, layers by heads; the table below has the numbers"
-    return View(ROLES, _about(found) + static(figure, described) + _listed(found), figure)
-
-
-def roles_section(found: HeadRoles) -> Markup:
-    """The same for a page that draws its grids itself."""
-    cells = {(each.layer, each.head): _cell(each) for each in found}
-    return _about(found) + cell_grid(cells, "Role of each head") + _listed(found)
+    return View(ROLES, roles_words(found) + static(figure, described) + roles_table(found, opened=True), figure)
 
 
 def role_names(found: HeadRoles | None) -> dict[tuple[int, int], str]:
     """The role of each head that was looked at, "none" for one without; of no roles, no head."""
     return {(each.layer, each.head): each.role for each in found or ()}
+
+
+def roles_table(found: HeadRoles, opened: bool) -> Markup:
+    """The numbers of every head, folded or opened."""
+    rows = [_row(each) for each in sorted(found, key=lambda each: -each.variance_share)]
+    listed = Markup("<details{}><summary>Every head, that of the greatest variance first</summary>{}</details>")
+    return listed.format(Markup(" open") if opened else "", table(HEADER, rows))
 
 
 def role_growth_view(found: pd.DataFrame) -> View:
@@ -90,7 +91,8 @@ def role_growth_view(found: pd.DataFrame) -> View:
     return View(GROWTH, _paragraph(note) + static(figure, described) + listed, figure)
 
 
-def _about(found: HeadRoles) -> Markup:
+def roles_words(found: HeadRoles) -> Markup:
+    """How many heads have a role, and what that needs."""
     n = len(found.with_role)
     return _paragraph(
         f"{n} of {len(found)} heads have a role. {found.about}. A role needs a family-wise p of at most {LARGEST_P:g} "
@@ -98,20 +100,6 @@ def _about(found: HeadRoles) -> Markup:
         f"of at least {LEAST_MASS:g}: so much of what its texts explain is of one theme. Mirrored pools, of the same "
         f"covariance, ask for more: that single texts lie along the head, and not the pool as a whole."
     )
-
-
-def _listed(found: HeadRoles) -> Markup:
-    rows = [_row(each) for each in sorted(found, key=lambda each: -each.variance_share)]
-    listed = Markup("<details open><summary>Every head, that of the greatest variance first</summary>{}</details>")
-    return listed.format(table(HEADER, rows))
-
-
-def _cell(each: HeadRole) -> Cell:
-    """The role, the stronger the more of what the texts explain is of it."""
-    if each.role == NONE:
-        return Cell("–", f"no role ({each.theme})" if each.theme else "no role", 0.0)
-    explained = f"{each.explained:.0%} explained, turned pools {each.turned.mean:.0%}"
-    return Cell(each.role, f"{each.role}; {explained}", each.mass)
 
 
 def _row(each: HeadRole) -> tuple[str, ...]:

@@ -21,7 +21,11 @@ STATE = State("image", 3, (HOSTILE, "b"), ("L5", "L4H2", "M3"), "zero", ("L5H1",
 def test_a_script_holds_what_was_typed_as_literals(explored: Explored, tab: str, uploaded: bool) -> None:
     made = ast.parse(script(explored, replace(STATE, tab=tab), uploaded))
     called = {node.func.id for node in ast.walk(made) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert called <= {"head_text_scores", "interaction", "explain", "nearest_images", "mean_ablation_curve"}
+    assert called <= {
+        *("head_text_scores", "interaction", "explain", "nearest_images", "mean_ablation_curve"),
+        *("head_roles", "class_heads", "classifier_of_data", "pool_for"),
+        *("text_span", "extreme_images", "upstream_tree"),
+    }
     imported = {node.module for node in ast.walk(made) if isinstance(node, ast.ImportFrom)}
     assert all(module.startswith("clip_lens_plugin") for module in imported)
     literals = {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}
@@ -31,9 +35,11 @@ def test_a_script_holds_what_was_typed_as_literals(explored: Explored, tab: str,
 def test_a_script_runs(explored: Explored) -> None:
     model, data = explored.model, explored.data
     images = [explored.photograph(row).open() for row in range(4)]
-    for tab in ("image", "off", "search"):
+    asked = replace(STATE, texts=("a star", "a circle"))
+    pages = [replace(asked, tab=tab) for tab in ("image", "off", "search", "heads")]
+    for state in (*pages, replace(asked, tab="heads", by="cue", heads=())):
         names = {"model": model, "data": data, "images": images}
-        code = ast.parse(script(explored, replace(STATE, tab=tab, texts=("a star", "a circle")), uploaded=False))
+        code = ast.parse(script(explored, state, uploaded=False))
         *before, last = code.body
         exec(compile(ast.Module(before, []), "script", "exec"), names)
         assert eval(compile(ast.Expression(last.value), "script", "eval"), names) is not None  # type: ignore[attr-defined]

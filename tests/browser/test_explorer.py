@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,6 +15,8 @@ import pytest
 from PIL import Image
 
 from clip_lens_plugin import HookedCLIP, explore
+from clip_lens_plugin.app import about_heads
+from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
 pytestmark = pytest.mark.browser
@@ -124,6 +128,43 @@ def test_the_gallery_turns_its_pages(opened) -> None:
     assert page.input_value("#row input") == "9"
     page.click("#earlier")
     page.get_by_text("pictures 1 to 8 of 12").wait_for(timeout=WAIT)
+
+
+def test_heads_on_a_grid_and_one_of_them(opened) -> None:
+    page = opened("?tab=heads&image=2")
+    frame = answer(page, "heads")
+    frame.get_by_text("What each head adds to the embedding").wait_for(timeout=WAIT)
+    assert frame.locator(".cl-grid td").count() == 6 * 8
+    page.click("#opened input")
+    page.get_by_role("option", name="L5H3", exact=True).click()
+    page.click("#ask-heads")
+    frame.get_by_text("Nearest to image 2 by layer 5, head 3").wait_for(timeout=WAIT)
+    titles = frame.locator("h2").all_inner_texts()
+    assert titles[1:3] == ["Texts of layer 5, head 3", "Pictures of the texts of layer 5, head 3"]
+    assert "random directions" in frame.locator("section").nth(1).inner_text()
+    page.locator("button", has_text="Copy as Python").locator("visible=true").click()
+    link = page.locator("#link-heads a").get_attribute("href")
+    assert link == "?tab=heads&image=2&text=a+circle&text=a+star&head=L5H3"
+
+
+def test_stop_ends_the_search_for_roles(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def endless(*given: Any, **named: Any) -> None:
+        try:
+            for _ in tracked(range(10_000), "turned pools", visible=False):
+                time.sleep(0.02)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(about_heads, "head_roles", endless)
+    page = opened("?tab=heads&by=role", 390, "dark")
+    page.click("#ask-heads")
+    page.wait_for_selector("#status-heads >> text=turned pools", timeout=WAIT)
+    page.click("#stop-heads")
+    page.wait_for_selector("#status-heads >> text=Stopped.", timeout=WAIT)
+    assert ended.wait(30)
+    assert page.locator("#view-heads iframe").count() == 0
 
 
 def test_by_keyboard_alone(opened) -> None:

@@ -65,6 +65,26 @@ def test_tokens_and_heads_restate_equation_4(model):
             torch.testing.assert_close(contributions.heads[:, layer, head], expected.sum(1))
 
 
+@pytest.mark.parametrize("kind", ["plain", "norm_then_mean"])
+def test_attention_is_that_of_the_tokens_that_are_read(kind):
+    """The class token's row; of a mean over normalised patches their rows, each over its own σ."""
+    tower = HookedCLIP.from_open_clip(random_clip(TOWERS[kind], torch.float64))
+    images = random_images(tower)
+    _, cache = tower.run_with_cache(images)
+    found = tower.decompose(images, tokens=True)
+    for layer, head in ((0, 1), (2, 3)):
+        pattern = cache["pattern", layer][:, head]
+        if kind == "plain":
+            expected = pattern[:, 0]
+        else:
+            read = pattern[:, 1:] / cache["ln_final.hook_scale"][:, 1:]
+            expected = read.sum(1) / read.sum((1, 2))[:, None]
+        torch.testing.assert_close(found.attention(layer, head), expected)
+        torch.testing.assert_close(found.normalized().attention(layer, head), expected)
+    with pytest.raises(ValueError, match="Single tokens were not kept"):
+        tower.decompose(images).attention(0, 0)
+
+
 def test_tokens_of_both_ways_agree_and_sum_to_heads(tower):
     images = random_images(tower)
     _, cache = tower.run_with_cache(images)

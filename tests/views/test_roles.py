@@ -8,7 +8,7 @@ import re
 import pytest
 
 from clip_lens_plugin import TextPool, head_roles, role_growth
-from clip_lens_plugin.views.roles import roles_section
+from clip_lens_plugin.views.head_grids import role_grid_view
 from tests.roles.planted import HEAD, THEME, planted, random_model
 
 MARKUP = "<b>$x</b>"
@@ -34,10 +34,10 @@ def test_roles_stand_in_the_grid_and_the_table(world):
     assert MARKUP not in view.body
     assert f"{100 * own.explained:.1f}" in view.body
     assert f"{len(found.with_role)} of 4 heads have a role" in view.body
-    section = roles_section(found)
+    section = role_grid_view(found).body
     for each in found:
         (cell,) = re.findall(rf'<td title="layer {each.layer}, head {each.head}: [^"]*"[^>]*>(.*?)</td>', section)
-        assert html.unescape(cell) == ("–" if each.role == "none" else each.role)
+        assert html.unescape(re.sub("<[^>]*>.*", "", cell)).strip() == each.role
     assert section.count("<tr>") == 5 + 2
     grid, _, beside = view.figure().axes
     cells = [each.get_text() for each in grid.texts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_lens_plugin.scenes.embedded import EMBEDDED
+from clip_lens_plugin.texts.fitting import pool_for as pool_for
 from clip_lens_plugin.texts.pool import TextPool
 
 POOLS = {"general": TextPool.general, "words": TextPool.common_words, "scenes": TextPool.scenes}
@@ -23,10 +23,3 @@ def pool_named(texts: str) -> TextPool:
     if not Path(texts).is_file():
         raise FileNotFoundError(f"There is no text file {texts}, and no pool of that name: {', '.join(POOLS)}.")
     return TextPool.from_file(texts)
-
-
-def pool_for(model: str) -> tuple[TextPool, str]:
-    """The pool where none was asked for, and what it is in words."""
-    if model in EMBEDDED:
-        return TextPool.scenes(), "captions of drawn scenes"
-    return TextPool.general(), "general image descriptions"

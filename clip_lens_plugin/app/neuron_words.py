@@ -21,7 +21,7 @@ from clip_lens_plugin.higher_order.neurons import SecondOrder, second_order
 from clip_lens_plugin.higher_order.scalars import later_layers
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.retrieval.neuron_data import MOST_RUN
-from clip_lens_plugin.retrieval.strongest import StrongestNeurons, strongest_neurons
+from clip_lens_plugin.retrieval.strongest import DescribedNeuron, StrongestNeurons, strongest_neurons
 from clip_lens_plugin.views.results import NO_PICTURE
 from clip_lens_plugin.views.words.neurons import MOST_IMAGES
 
@@ -44,15 +44,23 @@ class Words:
 
     Attributes:
         found: the strongest of the layer, or the one that was asked about.
-        of_picture: the strongest of the picture.
+        of_picture: the strongest of the picture, as far as they are known.
         direction: of the one neuron, as a sum of few texts; None of several, and where there is no direction.
         pictures: by position of an image, for ``found``; none where none is in reach.
+        told: what pictures it is of, a sentence.
     """
 
     found: StrongestNeurons
-    of_picture: StrongestNeurons
+    of_picture: tuple[DescribedNeuron, ...]
     direction: SparseText | None
     pictures: Mapping[int, Image.Image]
+    told: str
+
+
+def describable(explored: Explored, layer: int) -> bool:
+    """Whether there are moments of the layer's neurons, or pictures to run."""
+    data = explored.data
+    return len(explored.in_reach(2)) == 2 or (isinstance(data, ContributionStore) and layer in data.plan.neuron_layers)
 
 
 @dataclass(frozen=True)
@@ -145,13 +153,24 @@ def in_words(explored: Explored, layer: int, neuron: int | None, own: Sequence[i
     """
     source = seen(explored, layer, neuron)
     known = set(source.neurons.tolist())
-    of_picture = described(explored, source, layer, [each for each in own if each in known] or [*known][:1])
-    found = of_picture if neuron is not None else described(explored, source, layer)
+    some = [each for each in own if each in known]
+    of_picture = described(explored, source, layer, some) if some else None
+    found = described(explored, source, layer) if neuron is None or of_picture is None else of_picture
     direction = None if neuron is None else _direction(explored, source, layer, neuron)
     shown = [image.position for each in found.neurons for image in each.images[:MOST_IMAGES]]
     pictures = explored.seen([source.rows[position] for position in shown])
     by_position = {position: pictures.get(source.rows[position], NO_PICTURE) for position in shown}
-    return Words(found, of_picture, direction, by_position if pictures else {})
+    kept, n = isinstance(source.given, ContributionStore), found.n_images
+    which = (
+        f"the {n:,} that the collection's moments are of" if kept else f"the first {n:,} of {len(explored):,} in reach"
+    )
+    return Words(
+        found,
+        () if of_picture is None else of_picture.neurons,
+        direction,
+        by_position if pictures else {},
+        f"Places, texts and images are over pictures: {which}.",
+    )
 
 
 def _direction(explored: Explored, source: Seen, layer: int, neuron: int) -> SparseText | None:

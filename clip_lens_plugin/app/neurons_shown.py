@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -12,15 +12,12 @@ from clip_lens_plugin.app.neurons import Pushes
 from clip_lens_plugin.plain_text import signed
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.views.drawing.view import View
-from clip_lens_plugin.views.neuron_pushes import neuron_pushes_view
+from clip_lens_plugin.views.neuron_pushes import PLACES, neuron_pushes_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.sparse import sparse_view
 
 MOST_CARDS = 12
 """Texts with a card of their own; the table has all."""
-
-PLACES = 5
-"""Of a push after the point."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,13 +30,15 @@ class NeuronsShown(Shown):
         neuron: that was asked about; None for all of the layer.
         own: the neurons of the table, the strongest on the picture first.
         words: what they are over the pictures; None before that is known.
+        note: what more is to be said, a sentence.
     """
 
     picture: str
     pushes: Pushes
     neuron: int | None
     own: list[int]
-    words: Words | None = field(default=None, repr=False)
+    words: Words | None = None
+    note: str = ""
 
     def rows(self) -> Rows:
         """Of one neuron a row per text; of a layer a row per neuron, and one for all of them together."""
@@ -48,7 +47,7 @@ class NeuronsShown(Shown):
             rows: Rows = [("text", "push", f"place of {len(values):,} neurons")]
             told = zip(texts, values[self.neuron].tolist(), self.pushes.places(self.neuron), strict=True)
             return [*rows, *((text, signed(push, PLACES), str(place)) for text, push, place in told)]
-        words = ("over the pictures", "+", "−") if self.words is not None else ()
+        words = ("place over the pictures", "+ text", "− text") if self.words is not None else ()
         rows = [("neuron", *(f"push: {text}" for text in texts), *words)]
         for neuron in self.own:
             told = tuple(signed(push, PLACES) for push in values[neuron].tolist())
@@ -62,7 +61,7 @@ class NeuronsShown(Shown):
             return ()
         places = [each.neuron for each in self.words.found.neurons]
         place = f"{places.index(neuron) + 1}." if neuron in places else ""
-        described = {each.neuron: each for each in self.words.of_picture.neurons}.get(neuron)
+        described = {each.neuron: each for each in self.words.of_picture}.get(neuron)
         sides = ((), ()) if described is None else (described.positive, described.negative)
         return place, *(side[0].text if side else "" for side in sides)
 
@@ -99,7 +98,7 @@ class NeuronsShown(Shown):
                 text: [(self._named(neuron), float(values[neuron, t])) for neuron in self.own]
                 for t, text in enumerate(texts[:MOST_CARDS])
             }
-        about = "what neurons add to the picture's cosine with each text."
+        about = f"what neurons add to the picture's cosine with each text. {self.note}"
         return neuron_pushes_view(self._title, about, cards)
 
     def _named(self, neuron: int) -> str:
@@ -111,8 +110,9 @@ class NeuronsShown(Shown):
         """One row per neuron, of the picture or of the layer: its pushes, and what is said of it in words."""
         table = pd.DataFrame({"neuron": self.own})
         if self.words is not None:
-            both = [self.words.of_picture.to_dataframe(), self.words.found.to_dataframe()]
-            words = pd.concat(both).drop_duplicates("neuron").drop(columns="layer")
+            both = (*self.words.of_picture, *self.words.found.neurons)
+            every = {each.neuron: each for each in both}
+            words = replace(self.words.found, neurons=tuple(every.values())).to_dataframe().drop(columns="layer")
             table = table.merge(words, how="outer", on="neuron")
         table.insert(0, "layer", self.pushes.layer)
         for t, text in enumerate(self.pushes.texts):

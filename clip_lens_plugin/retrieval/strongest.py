@@ -173,7 +173,8 @@ def strongest_neurons(
     if len(pool) < 2:
         raise ValueError("A direction lies between texts: give two or more, of which some lie on either side.")
     chosen = chosen_moments(data, layer, neurons, count)
-    model, found = chosen.readout.model, chosen.moments
+    model: Any = chosen.readout.model
+    found = chosen.moments
     principal, greatest = found.principal(model), found.greatest
     given = pool.embed(model) if text_embeddings is None else text_embeddings
     scores = principal.towards(chosen.readout.checked_texts(given))

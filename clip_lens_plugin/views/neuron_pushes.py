@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Cards = Mapping[str, Sequence[tuple[str, float]]]
 """By the name of a card, its lines: what each is called, and its value in cosine units."""
 
+PLACES = 5
+"""Of a number after the point."""
+
 
 def neuron_pushes_view(title: str, about: str, cards: Cards) -> View:
     """One card per text or neuron; bars of all cards have one scale: orange adds, purple takes away.
@@ -32,7 +35,7 @@ def neuron_pushes_view(title: str, about: str, cards: Cards) -> View:
         {"name": printable(name), "lines": [_line(text, value, greatest) for text, value in lines]}
         for name, lines in cards.items()
     ]
-    told = f"{greatest:.4f}"
+    told = f"{greatest:.{PLACES}f}"
     body = TEMPLATES.get_template("neuron_pushes.html.j2").render(
         frozen=FROZEN, about=about, greatest=told, cards=drawn
     )
@@ -50,7 +53,7 @@ def _line(text: str, value: float, greatest: float) -> dict[str, str]:
     left = 50 - length if value < 0 else 50.0
     return {
         "text": printable(text),
-        "value": signed(value, 4),
+        "value": signed(value, PLACES),
         "bar": f"left:{left:.2f}%;width:{length:.2f}%",
         "side": "cl-takes" if value < 0 else "cl-adds",
     }

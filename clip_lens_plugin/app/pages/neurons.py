@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.long_work import Done, Working, worked
-from clip_lens_plugin.app.neuron_words import COUNT, in_words
+from clip_lens_plugin.app.neuron_words import COUNT, describable, in_words
 from clip_lens_plugin.app.neurons import checked_neuron, neuron_of, pushes
 from clip_lens_plugin.app.neurons_shown import NeuronsShown
 from clip_lens_plugin.app.pages.page import Answer, Page, Question
@@ -15,6 +15,8 @@ from clip_lens_plugin.app.state import State
 OF_PICTURE = 10
 """Neurons of the table: the strongest on the picture."""
 
+LACKING = "What neurons are in texts and images is not known: that needs two pictures in reach. Give --images."
+
 
 def _answer(question: Question) -> Iterator[Answer | Working]:
     explored, state = question.explored, question.state
@@ -22,9 +24,12 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
     on_picture = pushes(explored, question.asked, state.texts, layer)
     own = on_picture.strongest(OF_PICTURE) if neuron is None else [neuron]
     shown = NeuronsShown(question.asked.photograph.name, on_picture, neuron, own)
+    if not describable(explored, layer):
+        yield _shown(replace(shown, note=LACKING))
+        return
     yield _shown(shown)
     for now in worked(lambda: in_words(explored, layer, neuron, own), f"describing neurons of layer {layer}"):
-        yield _shown(replace(shown, words=now.found)) if isinstance(now, Done) else now
+        yield _shown(replace(shown, words=now.found, note=now.found.told)) if isinstance(now, Done) else now
 
 
 def _shown(shown: NeuronsShown) -> Answer:

@@ -57,7 +57,7 @@ def pushes_figure(title: str, about: str, cards: Mapping[str, Sequence[tuple[str
         for place, (text, value) in enumerate(lines):
             middle = start + STEP * (place + 0.5)
             sheet.text(MARGIN, middle, wrapped(text, NAMES - 0.06, SMALL), SMALL, va="center")
-            sheet.text(PAGE - MARGIN, middle, signed(value, 4), SMALL, va="center", ha="right")
+            sheet.text(PAGE - MARGIN, middle, signed(value, 5), SMALL, va="center", ha="right")
         top += step
     sheet.text(MARGIN, top + MARGIN, note, SMALL)
     return sheet.figure

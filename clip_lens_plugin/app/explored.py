@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation import activation_means
+from clip_lens_plugin.app.kept_neurons import KeptNeurons
 from clip_lens_plugin.app.last_used import LastUsed
 from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.embedded import EmbeddedTexts
-from clip_lens_plugin.higher_order.neurons import SecondOrder
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.plain_text import printable
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 MOST_LISTS = 32
 """Lists of texts, of which embeddings are kept."""
-
-MOST_LAYERS = 2
-"""Layers, of which what their neurons do is kept: up to 0.25 GB of each."""
 
 MOST_FOR_TOKEN_MEANS = 64
 """Pictures of which activations are averaged at every token, for total effects; they are run once."""
@@ -64,6 +61,7 @@ class Explored:
         pictures: of the rows; some may be out of reach.
         spelled: how a script gets the same.
         classifier: of the rows' labels, None where they have none.
+        neurons: what was found of neurons last.
         running: is held while the model runs or has hooks: several pages may be answered at once.
     """
 
@@ -74,7 +72,7 @@ class Explored:
     classifier: ZeroShotClassifier | None = None
     running: AbstractContextManager[Any] = field(default_factory=RLock, repr=False, compare=False)
     _texts: LastUsed[Tensor] = field(default_factory=lambda: LastUsed(MOST_LISTS), repr=False, compare=False)
-    _neurons: LastUsed[SecondOrder] = field(default_factory=lambda: LastUsed(MOST_LAYERS), repr=False, compare=False)
+    neurons: KeptNeurons = field(default_factory=KeptNeurons, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -104,10 +102,6 @@ class Explored:
     def embedded(self, texts: tuple[str, ...]) -> Float[Tensor, "t e"]:
         """Unit embeddings of texts; those of the last lists that were typed are kept."""
         return self._texts.of(texts, lambda: self.model.encode_text(list(texts)))
-
-    def neurons(self, layer: int, run: Callable[[], SecondOrder]) -> SecondOrder:
-        """What a layer's neurons do on pictures; that of the last layers is kept."""
-        return self._neurons.of(layer, run)
 
     @cached_property
     def pool(self) -> EmbeddedTexts:

@@ -89,7 +89,7 @@ def seen(explored: Explored, layer: int, neuron: int | None) -> Seen:
         neurons = data.neuron_moments(layer).neurons
         if neuron is None or neuron in neurons.tolist():
             return Seen(data, {int(position): row for row, position in enumerate(data.positions)}, neurons)
-    effects = explored.neurons(layer, lambda: _effects(explored, layer))
+    effects = explored.neurons.effects.of(layer, lambda: _effects(explored, layer))
     return Seen(effects, dict(enumerate(explored.in_reach(len(effects)))), effects.neurons)
 
 
@@ -155,7 +155,10 @@ def in_words(explored: Explored, layer: int, neuron: int | None, own: Sequence[i
     known = set(source.neurons.tolist())
     some = [each for each in own if each in known]
     of_picture = described(explored, source, layer, some) if some else None
-    found = described(explored, source, layer) if neuron is None or of_picture is None else of_picture
+    if neuron is None or of_picture is None:
+        found = explored.neurons.found.of(layer, lambda: described(explored, source, layer))
+    else:
+        found = of_picture
     direction = None if neuron is None else _direction(explored, source, layer, neuron)
     shown = [image.position for each in found.neurons for image in each.images[:MOST_IMAGES]]
     pictures = explored.seen([source.rows[position] for position in shown])

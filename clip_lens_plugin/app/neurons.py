@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.state import NEURON
 from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.higher_order.neurons import second_order
+from clip_lens_plugin.higher_order.neurons import SecondOrder, second_order
 from clip_lens_plugin.higher_order.scalars import checked_neurons
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
@@ -76,13 +77,17 @@ class Pushes:
 
 
 def pushes(explored: Explored, asked: Asked, texts: tuple[str, ...], layer: int) -> Pushes:
-    """Of a picture, which is run once more.
+    """Of a picture, which is run once for each layer.
 
     Raises:
         ValueError: if no later head reads the layer's neurons.
         IndexError: if there is no such layer.
     """
-    embeddings = explored.embedded(texts)
-    with explored.running:
-        effects = second_order(explored.model, asked.pixels, layer).normalized()
-    return Pushes(layer, texts, effects.towards(embeddings)[0].cpu())
+
+    def run() -> tuple[Asked, SecondOrder]:
+        with explored.running:
+            return asked, second_order(explored.model, asked.pixels, layer).normalized()
+
+    _, effects = explored.neurons.of_picture.of((id(asked), layer), run)
+    with torch.no_grad():
+        return Pushes(layer, texts, effects.towards(explored.embedded(texts))[0].cpu())

@@ -66,10 +66,10 @@ def time_explorer() -> Iterator[tuple[str, str, str, str]]:
     # The pool's embeddings are kept on disk by users, and are here drawn by chance: they cost the same to compare with.
     texts = torch.nn.functional.normalize(torch.randn(N_TEXTS, model.cfg.d_embed), dim=1)
     explored.__dict__["pool"] = EmbeddedTexts(TextPool([f"text {i}" for i in range(N_TEXTS)]), texts)
-    first, kept = seconds(neurons), min(seconds(neurons) for _ in range(ROUNDS))
+    first, again = seconds(neurons), min(seconds(neurons) for _ in range(ROUNDS))
     yield (
         f"{NAME}: neurons of {NEURONS} on {PICTURES} pictures, nothing kept; kept",
-        f"{first:.1f} s; {kept:.2f} s",
+        f"{first:.1f} s; {again:.2f} s",
         "",
         "",
     )

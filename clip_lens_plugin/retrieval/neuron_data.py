@@ -98,8 +98,8 @@ def _of_pictures(data: Any, images: Sequence[Any], layer: int, neurons: Any, cou
 
 
 def _of_effects(effects: SecondOrder, layer: int, neurons: Any, count: int) -> ChosenMoments:
-    """The neurons whose effects vary most: of few images, effects take less than moments of all neurons."""
-    tower = effects.readout.model
+    """The neurons whose effects vary most, in cosine units: of few images, effects take less than moments of all neurons."""
+    effects, tower = effects.normalized(), effects.readout.model
     number = tower.cfg.checked_layer(layer)
     if number != effects.layer:
         raise ValueError(f"These effects are of neurons of layer {effects.layer}, not of layer {number}.")

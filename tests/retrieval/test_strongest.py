@@ -129,7 +129,7 @@ def test_pictures_are_run_where_no_moments_were_kept(clip, stores, folder):
     assert expected.n_neurons == 4
     kept = [number for number in range(N) if number != 3]
     held = clip.decompose([PICTURES[number] for number in kept])
-    effects = second_order(clip, [PICTURES[number] for number in kept], LAYER, CHOSEN, batch_size=7).normalized()
+    effects = second_order(clip, [PICTURES[number] for number in kept], LAYER, CHOSEN, batch_size=7)
     rows = collect(clip, folder / "pictures", folder / "rows", "contributions", progress=False)
     for given in (held, effects, rows):
         found = strongest_neurons(given, LAYER, TEXTS, 3, neurons=[30, 2, 17, 9])

@@ -98,7 +98,7 @@ def _of_pictures(data: Any, images: Sequence[Any], layer: int, neurons: Any, cou
 
 
 def _of_effects(effects: SecondOrder, layer: int, neurons: Any, count: int) -> ChosenMoments:
-    """The neurons whose effects vary most, in cosine units: of few images, effects take less than moments of all neurons."""
+    """The neurons whose effects vary most, in cosine units; of few images, these take less than moments of all."""
     effects, tower = effects.normalized(), effects.readout.model
     number = tower.cfg.checked_layer(layer)
     if number != effects.layer:

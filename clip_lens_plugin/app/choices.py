@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from clip_lens_plugin.app.explored import Explored
+from clip_lens_plugin.app.neurons import usual_layer
 from clip_lens_plugin.app.state import State
 
 
@@ -78,11 +79,21 @@ def _by(explored: Explored) -> Any:
     return gr.Radio(every, value="share", label="Heads by", elem_id="by")
 
 
+def _neuron(explored: Explored) -> Any:
+    label = "Neurons: all of a layer (L4), or one (L4N100)"
+    return gr.Textbox(f"L{usual_layer(explored)}", label=label, max_lines=1, elem_id="neuron")
+
+
 CHOICES = {
     "off": Choice(_off, lambda value: {"off": tuple(value or ())}, _shown_off),
     "ablation": Choice(_ablation, lambda value: {"ablation": value}, lambda state, explored: state.ablation),
     "by": Choice(_by, lambda value: {"by": value}, lambda state, explored: state.by),
     "opened": Choice(_opened, lambda value: {"heads": (value,) if value else ()}, _shown_opened),
     "head": Choice(_head, lambda value: {"heads": (value,) if value else ()}, _shown_head),
+    "neuron": Choice(
+        _neuron,
+        lambda value: {"neuron": (value or "").strip().upper()},
+        lambda state, explored: state.neuron or gr.skip(),
+    ),
 }
 """By the name that a page gives."""

@@ -15,13 +15,17 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation import activation_means
 from clip_lens_plugin.app.about_heads import AboutHeads
+from clip_lens_plugin.app.kept_neurons import KeptNeurons
 from clip_lens_plugin.app.last_used import LastUsed
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.report.pictures import Pictures
 from clip_lens_plugin.statistics.means import ComponentSums
+from clip_lens_plugin.texts.fitting import pool_for
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,6 +62,7 @@ class Explored:
         pictures: of the rows; some may be out of reach.
         spelled: how a script gets the same.
         classifier: of the rows' labels, None where they have none.
+        neurons: what was found of neurons last.
         running: is held while the model runs or has hooks: several pages may be answered at once.
     """
 
@@ -68,6 +73,7 @@ class Explored:
     classifier: ZeroShotClassifier | None = None
     running: AbstractContextManager[Any] = field(default_factory=RLock, repr=False, compare=False)
     _texts: LastUsed[Tensor] = field(default_factory=lambda: LastUsed(MOST_LISTS), repr=False, compare=False)
+    neurons: KeptNeurons = field(default_factory=KeptNeurons, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -97,6 +103,15 @@ class Explored:
     def embedded(self, texts: tuple[str, ...]) -> Float[Tensor, "t e"]:
         """Unit embeddings of texts; those of the last lists that were typed are kept."""
         return self._texts.of(texts, lambda: self.model.encode_text(list(texts)))
+
+    @cached_property
+    def pool(self) -> EmbeddedTexts:
+        """Texts that describe, those that fit the model; embedding them takes long the first time."""
+        pool, told = pool_for(self.model.cfg.model_name)
+        with Bars(visible=False) as bars:
+            task = bars.add_task(f"reading {len(pool):,} {told}", total=len(pool))
+            found = pool.embed(self.model, on_progress=lambda done, total: bars.update(task, completed=done))
+        return EmbeddedTexts(pool, found)
 
     def in_reach(self, most: int) -> list[int]:
         """The first rows whose pictures are in reach."""

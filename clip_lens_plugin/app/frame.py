@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -16,11 +17,15 @@ HEIGHT = 720
 def framed(views: Sequence[View], height: int = HEIGHT) -> str:
     """HTML of the views in a sandboxed frame: their scripts run, without the page's origin."""
     title = views[0].title
+    content = page(title, views)
+    # A browser that is given another srcdoc while it reads the first may stay with that: Gradio keeps an element whose
+    # name is the same, so each content has an element, and with it a frame, of its own.
+    name = f"clip-lens-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     frame = Markup(
-        '<iframe class="clip-lens-frame" title="{}" sandbox="allow-scripts" referrerpolicy="no-referrer" '
-        'height="{}" srcdoc="{}"></iframe>'
+        '<{} style="display: block"><iframe class="clip-lens-frame" title="{}" sandbox="allow-scripts" '
+        'referrerpolicy="no-referrer" height="{}" srcdoc="{}"></iframe></{}>'
     )
-    return str(frame.format(title, height, page(title, views)))
+    return str(frame.format(name, title, height, content, name))
 
 
 def note(text: str) -> str:

@@ -185,7 +185,7 @@ class Interface:
 
         outputs = [status, numbers, view, python, link, result]
         asking = gr.on(
-            [ask.click, inputs[2].submit],
+            [ask.click, *(each.submit for each in inputs if isinstance(each, gr.Textbox))],
             lambda *given: (yield from self._answered(page, *given)),  # pyright: ignore[reportReturnType]
             inputs,
             outputs,

@@ -13,6 +13,7 @@ FIXED = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 CSS = """
 .clip-lens-frame {width: 100%; border: 1px solid var(--border-color-primary); border-radius: 8px}
 .clip-lens-frame {color-scheme: light dark}
+.cl-wide {overflow-x: auto}
 .clip-lens-note {color: var(--body-text-color-subdued); font-size: 0.9em}
 footer {display: none !important}
 """

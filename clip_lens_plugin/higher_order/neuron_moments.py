@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -220,10 +220,33 @@ class NeuronMoments(SavedSums):
             device = gram.device
             moment, of_mean = self.sum_ss[some].to(device) / self.n, (mean.mT @ mean).to(device)
             variances.append(((moment - of_mean) * gram).sum((1, 2)))
-        places = torch.cat(variances).argsort(descending=True, stable=True)[:count].to(self.sum_s.device)
-        sums = {"sum_s": self.sum_s[places], "sum_ss": self.sum_ss[places]}
+        return self._at(torch.cat(variances).argsort(descending=True, stable=True)[:count])
+
+    def of_neurons(self, model: ImageModel, neurons: Any) -> NeuronMoments:
+        """Of some of the neurons alone, in the given order.
+
+        Args:
+            model: that the scalars are of.
+            neurons: positions in the layer: a slice, a range, whole numbers or a mask.
+
+        Raises:
+            ValueError: if the moments are not of one of them, or they are no positions.
+            IndexError: if there is no such neuron.
+        """
+        asked = checked_neurons(resolved(model), {self.layer: neurons})[self.layer].tolist()
+        places = {neuron: place for place, neuron in enumerate(self.neurons.tolist())}
+        missing = [neuron for neuron in asked if neuron not in places]
+        if missing:
+            raise ValueError(
+                f"Neuron {missing[0]} of layer {self.layer} is not among the {len(self):,} that these moments are of."
+            )
+        return self._at(torch.tensor([places[neuron] for neuron in asked]))
+
+    def _at(self, places: Int[Tensor, " s"]) -> NeuronMoments:
+        there = places.to(self.sum_s.device)
+        sums = {"sum_s": self.sum_s[there], "sum_ss": self.sum_ss[there]}
         neurons = self.neurons[places.to(self.neurons.device)]
-        return replace(self, neurons=neurons, greatest=self.greatest.of_neurons(places), **sums)
+        return replace(self, neurons=neurons, greatest=self.greatest.of_neurons(there), **sums)
 
     def _directions(self, model: ImageModel) -> NeuronDirections:
         """Refuses a model that the moments are not of, and moments of no image."""

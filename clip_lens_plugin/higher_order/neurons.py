@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,43 @@ class SecondOrder:
 
     def __len__(self) -> int:
         return len(self.scalars)
+
+    @classmethod
+    def joined(cls, runs: Sequence[SecondOrder]) -> SecondOrder:
+        """The effects of several runs as those of one, for images that were run a few at a time.
+
+        Args:
+            runs: one or more, of the same model and neurons and in the same unit.
+
+        Raises:
+            ValueError: if there is none, or they are of other neurons or in other units.
+        """
+        if not runs:
+            raise ValueError("Effects of one run or more can be joined, got none.")
+        first, *others = runs
+        for each in others:
+            if each.layer != first.layer or not torch.equal(each.neurons, first.neurons) or each.unit != first.unit:
+                raise ValueError("Effects of other neurons, or in other units, do not join.")
+        return replace(
+            first,
+            names=tuple(name for each in runs for name in each.names),
+            scalars=torch.cat([each.scalars for each in runs]),
+            rounding=max((each.rounding for each in runs), key=lambda dtype: torch.finfo(dtype).eps),
+            _norm=torch.cat([each._norm for each in runs]),
+        )
+
+    def of_neurons(self, neurons: Any) -> SecondOrder:
+        """The effects of some of the chosen neurons alone, in the given order.
+
+        Args:
+            neurons: positions in the layer.
+
+        Raises:
+            ValueError: if one was not chosen, or they are no positions.
+            IndexError: if there is no such neuron.
+        """
+        places = self._among(neurons)
+        return replace(self, neurons=self.neurons[places], scalars=self.scalars[:, places])
 
     @property
     def later_layers(self) -> range:
@@ -127,9 +164,8 @@ class SecondOrder:
             ValueError: if the neuron was not chosen, or ``count`` is no whole number of at least 1.
             IndexError: if there is no such neuron.
         """
-        place = self._among([neuron])
+        one = self.of_neurons([neuron])
         count = checked_number("count", count)
-        one = replace(self, neurons=self.neurons[place], scalars=self.scalars[:, place])
         found = one.lengths()[:, 0].sort(descending=True, stable=True)
         rows = found.indices[:count].tolist()
         names = [self.names[row] for row in rows]

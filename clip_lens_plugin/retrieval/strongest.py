@@ -12,11 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.collection.own_pictures import own_source
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.decomposition.given_data import data_of
+from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
-from clip_lens_plugin.hints import hint
+from clip_lens_plugin.retrieval.neuron_data import chosen_moments
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.texts.pool import TextPool
 
@@ -88,7 +87,7 @@ class StrongestNeurons(Shown):
         layer: of theirs.
         n_images, n_neurons: that the moments are of.
         n_texts: that were asked about.
-        data: the store; None after it was pickled.
+        data: the store or contributions; None of effects, and after it was pickled.
     """
 
     neurons: tuple[DescribedNeuron, ...]
@@ -96,7 +95,7 @@ class StrongestNeurons(Shown):
     n_images: int
     n_neurons: int
     n_texts: int
-    data: ContributionStore | None = field(default=None, repr=False)
+    data: ContributionStore | Contributions | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.neurons)
@@ -137,51 +136,51 @@ class StrongestNeurons(Shown):
 
 @torch.no_grad()
 def strongest_neurons(
-    store: Any,
+    data: Any,
     layer: int,
     texts: TextPool | Sequence[str],
     count: int = 20,
     *,
+    neurons: Any = None,
     n_texts: int = 3,
     text_embeddings: Float[Tensor, "t e"] | None = None,
 ) -> StrongestNeurons:
     """The neurons of a layer whose effect through later heads varies most over a data set, in texts and images.
 
     An effect varies most along the neuron's principal direction; the texts are those farthest on either side of it,
-    and the images those where the effect is greatest, each with its side. All of it follows from the moments that
-    ``collect(..., neurons=[layer])`` keeps: second order, patterns and statistics frozen.
+    and the images those where the effect is greatest, each with its side: second order, patterns and statistics frozen.
+    All of it follows from the moments that ``collect(..., neurons=[layer])`` keeps. Without them the model is run on
+    the first 64 pictures, where they are in reach.
 
     Args:
-        store: collected with ``neurons``, or the path of one.
+        data: a store or its path, collected with ``neurons``; or a store with rows, or contributions, whose pictures
+            are in reach; or what :func:`~clip_lens_plugin.second_order` gave of two images or more.
         layer: of the neurons.
         texts: two or more. Scores are less their mean over the texts, which all directions share with all texts.
         count: of neurons.
+        neurons: positions of those that are asked about; all if not given.
         n_texts: of each side.
         text_embeddings: unit embeddings of the texts, to use instead of the model's own.
 
     Raises:
-        ValueError: if it is no store, or one without moments of this layer's neurons (the message says how to have
-            them); if there are fewer than two texts, or the embeddings do not match; or if a count is no whole number
-            of at least 1.
-        IndexError: if there is no such layer.
+        ValueError: if there are neither moments of this layer's neurons nor pictures in reach (the message says how to
+            have them), or effects are of another layer; if there are fewer than two images or texts, or the embeddings
+            do not match; or if a count is no whole number of at least 1.
+        IndexError: if there is no such layer or neuron.
     """
-    data = data_of(store)
-    if not isinstance(data, ContributionStore):
-        make = hint(f"collect(model, images, OUT, neurons=[{layer}])", f"clip-lens collect --neurons {layer}")
-        raise ValueError(f"Moments of neurons are kept by a store, got {type(data).__name__}. Make one: {make}.")
     pool = texts if isinstance(texts, TextPool) else TextPool(texts)
     count, n_texts = checked_number("count", count), checked_number("n_texts", n_texts)
     if len(pool) < 2:
         raise ValueError("A direction lies between texts: give two or more, of which some lie on either side.")
-    moments = data.neuron_moments(layer)
-    found = moments.strongest(data.model, count)
-    principal, greatest = found.principal(data.model), found.greatest
-    given = pool.embed(data.model) if text_embeddings is None else text_embeddings
-    scores = principal.towards(data.readout.checked_texts(given))
+    chosen = chosen_moments(data, layer, neurons, count)
+    model: Any = chosen.readout.model
+    found = chosen.moments
+    principal, greatest = found.principal(model), found.greatest
+    given = pool.embed(model) if text_embeddings is None else text_embeddings
+    scores = principal.towards(chosen.readout.checked_texts(given))
     if scores.shape[1] != len(pool):
         raise ValueError(f"{len(pool)} texts need as many embeddings, got {scores.shape[1]}.")
     scores = scores - scores.mean(dim=1, keepdim=True)
-    names = names_at(data, sorted(set(greatest.positions.flatten().tolist())))
     described = tuple(
         DescribedNeuron(
             layer=found.layer,
@@ -191,7 +190,7 @@ def strongest_neurons(
             positive=_farthest(pool, scores[m], n_texts),
             negative=tuple(replace(each, score=-each.score) for each in _farthest(pool, -scores[m], n_texts)),
             images=tuple(
-                SidedImage(position, names[position], along, length)
+                SidedImage(position, chosen.names[position], along, length)
                 for position, along, length in zip(
                     greatest.positions[m].tolist(),
                     principal.along[m].tolist(),
@@ -202,16 +201,7 @@ def strongest_neurons(
         )
         for m in range(len(found))
     )
-    return StrongestNeurons(described, found.layer, moments.n, len(moments), len(pool), data)
-
-
-def names_at(store: ContributionStore, positions: Sequence[int]) -> dict[int, str]:
-    """Names of the samples at positions in the data set: those of rows, or of the data set where that is in reach."""
-    if store.has_rows:
-        rows = {int(position): row for row, position in enumerate(store.positions)}
-        return {position: store.names[rows[position]] for position in positions}
-    source = own_source(store.plan, store.folder)
-    return {position: f"image {position}" if source is None else source.name(position) for position in positions}
+    return StrongestNeurons(described, found.layer, found.n, chosen.n_neurons, len(pool), chosen.data)
 
 
 def _farthest(pool: TextPool, scores: Float[Tensor, " t"], n: int) -> tuple[SidedText, ...]:

@@ -33,6 +33,8 @@ def neuron_gallery_view(found: StrongestNeurons, pictures: Mapping[int, Image.Im
     shown = [image for each in found.neurons for image in each.images[:MOST_IMAGES]]
     thumbnails = Thumbnails.of([image.position for image in shown], pictures)
     title = f"The {len(found)} strongest neurons of layer {found.layer}"
+    if found.n_neurons == 1:
+        title = f"Neuron {found.neurons[0].neuron} of layer {found.layer}"
     body = TEMPLATES.get_template("neurons.html.j2").render(
         frozen=FROZEN, found=found, cards=[_card(each) for each in found.neurons], thumbnails=thumbnails
     )

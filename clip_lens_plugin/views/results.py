@@ -207,12 +207,13 @@ def neurons(result: StrongestNeurons, images: Any = None) -> View:
     Args:
         images: the data set that the store was collected from, if it is not found by itself.
     """
-    positions = sorted({image.position for each in result.neurons for image in each.images})
-    found = None if result.data is None else pictures_at(result.data, positions, images)
-    if result.data is None or found is None:
+    positions, data = sorted({image.position for each in result.neurons for image in each.images}), result.data
+    stored = isinstance(data, ContributionStore)
+    found = None if data is None else pictures_at(data, positions, images) if stored else pictures_in_reach(data)
+    if data is None or found is None:
         _say_out_of_reach()
         return neuron_gallery_view(result, None)
-    shown = found.shown(positions, resolved(result.data.model).preprocess)
+    shown = found.shown(positions, resolved(data.readout.model).preprocess)
     return neuron_gallery_view(result, {position: shown.get(position, NO_PICTURE) for position in positions})
 
 

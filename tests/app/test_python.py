@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from clip_lens_plugin.app.explored import Explored
+from clip_lens_plugin.app.neuron_words import COUNT
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.app.python import script
 from clip_lens_plugin.app.state import State
 
 HOSTILE = "');import os;os.system('x')#\n\\"
-STATE = State("image", 3, (HOSTILE, "b"), ("L5", "L4H2", "M3"), "zero", ("L5H1",))
+STATE = State("image", 3, (HOSTILE, "b"), ("L5", "L4H2", "M3"), "zero", ("L5H1",), neuron="L4N3")
 
 
 @pytest.mark.parametrize("tab", PAGES)
@@ -25,11 +26,12 @@ def test_a_script_holds_what_was_typed_as_literals(explored: Explored, tab: str,
         *("head_text_scores", "interaction", "explain", "nearest_images", "mean_ablation_curve"),
         *("head_roles", "class_heads", "classifier_of_data", "pool_for"),
         *("text_span", "extreme_images", "upstream_tree"),
+        *("second_order", "strongest_neurons"),
     }
     imported = {node.module for node in ast.walk(made) if isinstance(node, ast.ImportFrom)}
     assert all(module.startswith("clip_lens_plugin") for module in imported)
     literals = {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}
-    assert (HOSTILE in literals) == (tab in ("image", "why"))
+    assert (HOSTILE in literals) == (tab in ("image", "why", "neurons"))
 
 
 def test_a_script_runs(explored: Explored) -> None:
@@ -43,3 +45,13 @@ def test_a_script_runs(explored: Explored) -> None:
         *before, last = code.body
         exec(compile(ast.Module(before, []), "script", "exec"), names)
         assert eval(compile(ast.Expression(last.value), "script", "eval"), names) is not None  # type: ignore[attr-defined]
+
+
+def test_a_script_of_neurons_runs(explored: Explored) -> None:
+    images = [explored.photograph(row).open() for row in range(6)]
+    for neuron, n in (("L4", COUNT), ("L4N3", 1)):
+        names = {"model": explored.model, "data": explored.model.decompose(images).normalized(), "images": images}
+        code = script(explored, replace(STATE, tab="neurons", texts=("a star",), neuron=neuron), uploaded=False)
+        exec(code.replace(").view()", ")").replace("\nstrongest_neurons", "\nfound = strongest_neurons"), names)
+        assert len(names["found"]) == n  # type: ignore[arg-type]
+        assert names["pushes"].shape == (1, explored.model.cfg.d_mlp if n > 1 else 1, 1)  # type: ignore[attr-defined]

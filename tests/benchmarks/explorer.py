@@ -16,10 +16,16 @@ from clip_lens_plugin.app.answers import image_answer, switched_off
 from clip_lens_plugin.app.asked import AskedPictures
 from clip_lens_plugin.app.explored import Explored, Spelled
 from clip_lens_plugin.app.frame import framed
+from clip_lens_plugin.app.pages import PAGES
+from clip_lens_plugin.app.pages.page import Question
+from clip_lens_plugin.app.state import State
+from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.report.in_reach import pictures_in_reach
+from clip_lens_plugin.texts.pool import TextPool
 from tests.benchmarks.measure import seconds
 
 NAME, PICTURES, ROUNDS = "ViT-B-16", 8, 5
+NEURONS, TEXTS, N_TEXTS = "L8", ("a dog", "a cat"), 3498
 NEW_TEXT, OFF = 0.5, 0.1
 """Bounds in seconds: of an answer to a new text, and of heads switched off in the sum."""
 
@@ -47,12 +53,26 @@ def time_explorer() -> Iterator[tuple[str, str, str, str]]:
     def off() -> object:
         return next(switched_off(explored, asked, ("a dog", "a cat"), ("L11", "L10H3"), "mean"))
 
+    def neurons() -> object:
+        *_, last = PAGES["neurons"].answer(Question(explored, asked, State("neurons", texts=TEXTS, neuron=NEURONS), 0))
+        return last
+
     off()  # Means are taken once, and kept.
     yield f"{NAME}: a picture is run", f"{first:.2f} s", "", ""
     took = min(seconds(new_text) for _ in range(ROUNDS))
     yield f"{NAME}: a new text, from the typed words to the page", f"{took:.2f} s", f"{NEW_TEXT} s", ""
     took = min(seconds(off) for _ in range(ROUNDS))
     yield f"{NAME}: heads switched off in the sum", f"{took:.2f} s", f"{OFF} s", ""
+    # The pool's embeddings are kept on disk by users, and are here drawn by chance: they cost the same to compare with.
+    texts = torch.nn.functional.normalize(torch.randn(N_TEXTS, model.cfg.d_embed), dim=1)
+    explored.__dict__["pool"] = EmbeddedTexts(TextPool([f"text {i}" for i in range(N_TEXTS)]), texts)
+    first, again = seconds(neurons), min(seconds(neurons) for _ in range(ROUNDS))
+    yield (
+        f"{NAME}: neurons of {NEURONS} on {PICTURES} pictures, nothing kept; kept",
+        f"{first:.1f} s; {again:.2f} s",
+        "",
+        "",
+    )
 
 
 if __name__ == "__main__":

@@ -167,6 +167,27 @@ def test_stop_ends_the_search_for_roles(opened, monkeypatch: pytest.MonkeyPatch)
     assert page.locator("#view-heads iframe").count() == 0
 
 
+def test_neurons_answer_by_keyboard(opened) -> None:
+    page = opened("?tab=neurons&image=3&neuron=L4", 390, "dark")
+    assert page.input_value("#neuron input, #neuron textarea") == "L4"
+    page.locator("#neuron input, #neuron textarea").focus()
+    page.keyboard.press("Enter")
+    frame = page.frame_locator("#view-neurons iframe")
+    frame.get_by_text("The 12 strongest neurons of layer 4").first.wait_for(timeout=WAIT)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#table-neurons tr").count() == 12
+    page.keyboard.type("n208")
+    page.keyboard.press("Enter")
+    frame.get_by_text("direction of L4N208").first.wait_for(timeout=WAIT)
+    page.locator("button", has_text="Copy as Python").locator("visible=true").click()
+    assert page.locator("#link-neurons a").get_attribute("href").endswith("&neuron=L4N208")
+    assert "neurons=[208]" in page.locator("#python-neurons").inner_text()
+    page.keyboard.press("Escape")
+    page.fill("#neuron input, #neuron textarea", "L5")
+    page.click("#ask-neurons")
+    page.get_by_text("Layer 5 is the last").first.wait_for(timeout=WAIT)
+
+
 def test_by_keyboard_alone(opened) -> None:
     page = opened()
     page.locator("#texts textarea").focus()

@@ -9,6 +9,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, NeuronMoments, TextPool, neuron_scalars, second_order, upstream
 from clip_lens_plugin.higher_order.frozen_run import frozen_run
+from clip_lens_plugin.higher_order.neurons import SecondOrder
 from clip_lens_plugin.higher_order.scalars import ScalarWatch
 from clip_lens_plugin.numerics.noise import computed_noise
 from tests.conftest import random_clip, random_images
@@ -218,3 +219,24 @@ def test_effects_are_not_of_two_models_at_once(plain, name):
     for asked in (lambda: found.effects(), lambda: found.towards(torch.ones(1, 24)), lambda: neurons.neurons(0)):
         with pytest.raises(ValueError, match="of two models at once"):
             asked()
+
+
+def test_runs_join_to_one_and_some_neurons_are_taken_of_it(plain):
+    images = random_images(plain)
+    whole = second_order(plain, images, 0, [5, 7, 11])
+    joined = SecondOrder.joined([second_order(plain, images[rows], 0, [5, 7, 11]) for rows in (slice(2), slice(2, 3))])
+    torch.testing.assert_close(joined.scalars, whole.scalars)
+    torch.testing.assert_close(joined.normalized().effects(), whole.normalized().effects())
+    assert len(joined.names) == len(joined) == 3
+    some = joined.of_neurons([11, 5])
+    torch.testing.assert_close(some.effects(), whole.effects()[:, [2, 0]])
+    torch.testing.assert_close(
+        NeuronMoments.from_effects(whole).of_neurons(plain, [11, 5]).sum_ss, NeuronMoments.from_effects(some).sum_ss
+    )
+    with pytest.raises(ValueError, match="Neuron 6 of layer 0 is not among the 3"):
+        NeuronMoments.from_effects(whole).of_neurons(plain, [6])
+    with pytest.raises(ValueError, match="got none"):
+        SecondOrder.joined([])
+    for other in (second_order(plain, images, 0, [5]), whole.normalized(), second_order(plain, images, 1, [5, 7, 11])):
+        with pytest.raises(ValueError, match="do not join"):
+            SecondOrder.joined([whole, other])

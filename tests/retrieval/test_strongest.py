@@ -103,8 +103,16 @@ def test_a_table_has_a_row_for_each(stores):
 
 
 def test_what_is_no_question_is_refused(clip, stores):
-    with pytest.raises(ValueError, match=r"kept by a store, got Contributions\. .*collect\(.*neurons=\[4\]\)"):
-        strongest_neurons(clip.decompose(PICTURES[:2]), LAYER, TEXTS)
+    without = clip.decompose(clip.prepare(PICTURES[:2]))
+    with pytest.raises(ValueError, match=r"got Contributions without either\. .*collect\(.*neurons=\[4\]\)"):
+        strongest_neurons(without, LAYER, TEXTS)
+    effects = second_order(clip, PICTURES[:2], LAYER, CHOSEN)
+    with pytest.raises(ValueError, match="of neurons of layer 4, not of layer 3"):
+        strongest_neurons(effects, 3, TEXTS)
+    with pytest.raises(ValueError, match="give two images or more"):
+        strongest_neurons(second_order(clip, PICTURES[:1], LAYER, CHOSEN), LAYER, TEXTS)
+    with pytest.raises(ValueError, match="Neuron 40 of layer 4 is not among the 40"):
+        strongest_neurons(stores["moments"], LAYER, TEXTS, neurons=[3, 40])
     with pytest.raises(ValueError, match="not of layer 3"):
         strongest_neurons(stores["moments"], 3, TEXTS)
     with pytest.raises(ValueError, match="give two or more"):
@@ -113,3 +121,24 @@ def test_what_is_no_question_is_refused(clip, stores):
         strongest_neurons(stores["moments"], LAYER, TEXTS, 0)
     with pytest.raises(ValueError, match="6 texts need as many embeddings, got 2"):
         strongest_neurons(stores["moments"], LAYER, TEXTS, text_embeddings=torch.eye(clip.cfg.d_embed)[:2])
+
+
+def test_pictures_are_run_where_no_moments_were_kept(clip, stores, folder):
+    expected = strongest_neurons(stores["contributions"], LAYER, TEXTS, 3, neurons=[30, 2, 17, 9])
+    assert {each.neuron for each in expected.neurons} < {30, 2, 17, 9}
+    assert expected.n_neurons == 4
+    kept = [number for number in range(N) if number != 3]
+    held = clip.decompose([PICTURES[number] for number in kept])
+    effects = second_order(clip, [PICTURES[number] for number in kept], LAYER, CHOSEN, batch_size=7)
+    rows = collect(clip, folder / "pictures", folder / "rows", "contributions", progress=False)
+    for given in (held, effects, rows):
+        found = strongest_neurons(given, LAYER, TEXTS, 3, neurons=[30, 2, 17, 9])
+        assert found.n_images == len(kept)
+        for one, other in zip(found.neurons, expected.neurons, strict=True):
+            assert (one.neuron, one.positive[0].text) == (other.neuron, other.positive[0].text)
+            assert one.strength == pytest.approx(other.strength, rel=1e-3)
+            named = [f"{kept[image.position]:02d}.png" if given is not rows else image.name for image in one.images]
+            assert named[:5] == [image.name for image in other.images[:5]]
+    assert found.data is rows
+    drawn = [shown(strongest_neurons(given, LAYER, TEXTS, 2)).body.count("data:image") for given in (held, rows)]
+    assert min(drawn) > 0

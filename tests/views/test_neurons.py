@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.retrieval.strongest import DescribedNeuron, SidedImage, SidedText, StrongestNeurons
+from clip_lens_plugin.views.neuron_pushes import neuron_pushes_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.words.neurons import MOST_IMAGES
 from tests.views.conftest import EVIL, EVIL_TEXT
@@ -66,3 +68,20 @@ def test_the_figure_has_a_panel_for_each_image(found):
 def test_a_missing_picture_is_an_error(found):
     with pytest.raises(KeyError):
         neuron_gallery_view(found, {0: PICTURES[0]})
+
+
+def test_pushes_are_bars_to_either_side(found):
+    cards = {EVIL_TEXT: [("N3", 0.002), (EVIL, -0.001)], "one": [("N3", 0.0)]}
+    view = neuron_pushes_view("Neurons", "what they add.", cards)
+    assert re.findall(r'class="(cl-\w+)" style="([^"]*)"', view.body) == [
+        ("cl-adds", "left:50.00%;width:50.00%"),
+        ("cl-takes", "left:25.00%;width:25.00%"),
+        ("cl-adds", "left:50.00%;width:0.00%"),
+    ]
+    assert "+0.00200" in view.body
+    assert "−0.00100" in view.body
+    assert "The longest bar is 0.00200" in view.body
+    assert "<img src=x" not in view.body
+    assert len(view.figure().axes) == 2
+    one = replace(found, neurons=found.neurons[:1], n_neurons=1)
+    assert neuron_gallery_view(one, None).title == "Neuron 17 of layer 4"

@@ -156,7 +156,7 @@ def test_tables_stay_tables_when_pickled_or_cut(results):
     near = results[0]["NearestImages"]
     again = pickle.loads(pickle.dumps(near))
     pd.testing.assert_frame_equal(again.to_dataframe(), near.to_dataframe())
-    assert (again.chosen_head, again.data) == ((5, 1), None)
+    assert (again.chosen_heads, again.data) == (((5, 1),), None)
     assert "does not know its images" in again._repr_html_()
     assert type(near[near["place"] < 3]) is pd.DataFrame
 

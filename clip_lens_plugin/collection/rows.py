@@ -177,9 +177,7 @@ class RowWriter:
         return np.array(checksums, np.uint32)
 
 
-def read_rows(
-    group: zarr.Group, name: str, positions: np.ndarray, at: tuple[int | slice, ...] = ()
-) -> np.ndarray:
+def read_rows(group: zarr.Group, name: str, positions: np.ndarray, at: tuple[int | slice, ...] = ()) -> np.ndarray:
     """The values of samples in increasing order of position; where ``at`` is given, there alone in the other axes."""
     array: Any = group[name]
     start, stop = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)

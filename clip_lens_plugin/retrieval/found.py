@@ -11,9 +11,15 @@ from clip_lens_plugin.shown import ResultTable
 
 
 class ImagesOfData(ResultTable):
-    """A table whose column ``row`` is of images in data, which are kept to draw it, but not when it is pickled."""
+    """A table whose column ``row`` is of images in data, which are kept to draw it, but not when it is pickled.
+
+    Attributes:
+        data: that was searched.
+        pictures: of its rows, if whoever asked knows them; they are looked for if not.
+    """
 
     data: Data | None = None
+    pictures: Any = None
 
     def know(self, data: Data) -> None:
         """Keeps the data, and each row's name where images have one."""
@@ -23,7 +29,7 @@ class ImagesOfData(ResultTable):
         object.__setattr__(self, "data", data)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "data"}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("data", "pictures")}
 
 
 class ExtremeImages(ImagesOfData):

@@ -140,7 +140,9 @@ def nearest_to_text(
         away, size = away + float(scores.square().sum()), size + float((y.flatten(1) * directions[:, 0]).square().sum())
         best = best.with_more(scores.cpu(), torch.arange(rows.start, rows.stop, device="cpu"), k)
     if not away > least_variance(size, noise):
-        raise ValueError(f"What the heads add to the cosine with {text!r:.80} is the same for all images: none is near.")
+        raise ValueError(
+            f"What the heads add to the cosine with {text!r:.80} is the same for all images: none is near."
+        )
     found = _table(data, best, "score", chosen)
     found.text = text
     return found

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 
@@ -32,15 +33,18 @@ def written(data: Data, heads: Sequence[tuple[int, int]]) -> Iterator[tuple[rang
     Raises:
         ValueError: if one is NaN or infinite.
     """
-    for rows, y in data.head_blocks(heads):
-        bad = ~y.flatten(1).isfinite().all(1)
-        if bool(bad.any()):
-            at = [rows.start + i for i in bad.nonzero().flatten().tolist()]
-            raise ValueError(
-                f"Head contributions are NaN or infinite, or an embedding is zero, in rows {at[:5]}: leave such images "
-                f"out."
-            )
-        yield rows, y
+    with Bars(visible=False) as bars:
+        bar = bars.add_task("Reading what the heads write", total=len(data))
+        for rows, y in data.head_blocks(heads):
+            bad = ~y.flatten(1).isfinite().all(1)
+            if bool(bad.any()):
+                at = [rows.start + i for i in bad.nonzero().flatten().tolist()]
+                raise ValueError(
+                    f"Head contributions are NaN or infinite, or an embedding is zero, in rows {at[:5]}: leave such "
+                    f"images out."
+                )
+            yield rows, y
+            bars.update(bar, completed=rows.stop)
 
 
 def together(own: Contributions, heads: Sequence[tuple[int, int]]) -> Float[Tensor, "s mk"]:

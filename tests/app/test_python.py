@@ -28,12 +28,21 @@ def test_a_script_holds_what_was_typed_as_literals(explored: Explored, tab: str,
     assert (HOSTILE in literals) == (tab in ("image", "why"))
 
 
+def test_a_search_by_a_text_holds_it_as_a_literal(explored: Explored) -> None:
+    made = ast.parse(script(explored, replace(STATE, tab="search", like="text"), uploaded=False))
+    assert HOSTILE in {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}
+
+
 def test_a_script_runs(explored: Explored) -> None:
     model, data = explored.model, explored.data
     images = [explored.photograph(row).open() for row in range(4)]
-    for tab in ("image", "off", "search"):
+    stated = replace(STATE, texts=("a star", "a circle"), heads=("L5H1", "L4H2"))
+    for state in (
+        *(replace(stated, tab=tab) for tab in ("image", "off", "search")),
+        replace(stated, tab="search", like="text"),
+    ):
         names = {"model": model, "data": data, "images": images}
-        code = ast.parse(script(explored, replace(STATE, tab=tab, texts=("a star", "a circle")), uploaded=False))
+        code = ast.parse(script(explored, state, uploaded=False))
         *before, last = code.body
         exec(compile(ast.Module(before, []), "script", "exec"), names)
         assert eval(compile(ast.Expression(last.value), "script", "eval"), names) is not None  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
+from clip_lens_plugin.maps.leading import LeadingTexts
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.patching.attributed import AttributionPatching
@@ -40,6 +41,7 @@ from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
 from clip_lens_plugin.views.groups import group_effects_view, spurious_heads_view
 from clip_lens_plugin.views.interaction import interaction_view
+from clip_lens_plugin.views.leading import leading_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
@@ -58,6 +60,11 @@ NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
 def maps(result: PatchTextMap, **options: Any) -> View:
     """See :func:`~clip_lens_plugin.views.patch_text.patch_text_view`."""
     return patch_text_view(result, **options)
+
+
+def leading(result: LeadingTexts, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.leading.leading_view`."""
+    return leading_view(result, **options)
 
 
 def saliency(result: SaliencyMap, **options: Any) -> View:

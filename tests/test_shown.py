@@ -62,6 +62,7 @@ def results(tmp_path_factory):
                     "contributions", progress=False, neurons={4: range(20)})  # fmt: skip
     found = [
         patch_text_map(model, PICTURES[:2], TEXTS[:2]),
+        patch_text_map(model, PICTURES[:2], TEXTS[:2]).leading(),
         head_text_scores(model, PICTURES[0], TEXTS[0]),
         saliency_map(model, PICTURES[0], TEXTS[0], "maskclip", against=TEXTS),
         segmentation_scores(model, ["patch_text", "random"], DrawnObjects(3), overlays=1),

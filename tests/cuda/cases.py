@@ -190,11 +190,13 @@ def mapping(given: Given) -> Any:
     layer = lens.patch_text_map(model, images, TEXTS[:1], heads=2)
     assert isinstance(every, lens.PatchTextMap)
     scores = patch_text.head_text_scores(model, images[0], TEXTS[:3])
-    maps = [scores.map(), scores.map([(0, 1), (1, 1)]), every.contrast()]
+    maps = [scores.map(), scores.map([(0, 1), (1, 1)]), every.contrast(), every.contrast(*TEXTS[:2])]
     towards = scoring.token_scores(model, images, model.encode_text(TEXTS[:2]))
     extremes, marks = patch_text.extreme_descriptions(model, images[1], given.spans[2, 1])
     found = [every.values, some.values, layer.class_token, towards, extremes.values, scores.scores, scores.cosine]
     kinds = isinstance(scores, patch_text.HeadTextScores), isinstance(every, patch_text.PatchTextMap)
+    led = every.leading()
+    found += [led.leads, led.above]
     return found, [(each.values, each.scores, each.class_token) for each in maps], marks, every.grid_size, kinds
 
 

@@ -108,7 +108,10 @@ function photoMap({ picture, name, grid: [rows, columns], crop: box, unseen, smo
       fill((i) => byPatch[i] === null ? [0, 0, 0, 0] : [...byPatch[i], Math.round(255 * colours.opacity)]);
       topics.replaceChildren(...names.map(([name, colour]) => {
         const swatch = element("i", { "aria-hidden": "true" });
-        if (colour !== null) swatch.style.background = `rgb(${colour.join(" ")} / ${colours.opacity})`;
+        if (colour !== null) {
+          const over = `rgb(${colour.join(" ")} / ${colours.opacity})`;
+          swatch.style.background = `linear-gradient(${over}, ${over}), #fff`;
+        }
         return element("li", {}, swatch, element("span", {}, name));
       }));
       named(true);

@@ -276,6 +276,7 @@ def asking_a_store(given: Given) -> Any:
     found.append(retrieval.extreme_images(store, TEXTS[:2], 2))
     found.append(retrieval.nearest_images(store, 2, 1, 1, 3))
     found.append(retrieval.nearest_to_text(store, TEXTS[0], 3, heads=1))
+    found += [y for _, y in store.head_blocks([(1, 1), (0, 2)])]
     found.append(retrieval.nearest_images(store, given.parts.select(torch.tensor([1])), 1, 1, 3))
     provenance = store.provenance.dataset, store.provenance.positions.tolist()
     kept = lens.Moments.of(store).covariance, store.kept(ComponentSums), ComponentSums.of(store).mlps
@@ -312,6 +313,7 @@ def drawing(given: Given) -> Any:
     shown, named = dict(enumerate(pictures)), {i: str(i) for i in range(N)}
     drawn.append(views.head_gallery_view(list(given.spans), found, shown, named))
     nearest = retrieval.nearest_images(given.parts, 0, 2, 1, 3)
+    drawn.append(views.leading_view(lens.patch_text_map(model, pictures[0], TEXTS[:2]).leading()))
     drawn.append(views.neighbours_view(pictures[0], nearest, shown, named, heads=[(2, 1)]))
     drawn.append(views.sparse_view(lens.sparse_text(model, given.parts, given.pool, 0.1), shown))
     drawn += [views.text_span_view(given.spans), views.head_texts_view(given.spans[2, 1])]

@@ -73,8 +73,7 @@ class Explored:
 
     def name(self, row: int) -> str:
         """Of a picture."""
-        names = self.data.names
-        return f"image {row}" if names is None else printable(names[row])
+        return f"image {row}" if self._names is None else printable(self._names[row])
 
     def photograph(self, row: int) -> Photograph:
         """The picture of a row: as it was photographed, or what the model sees of it.
@@ -100,6 +99,10 @@ class Explored:
     def in_reach(self, most: int) -> list[int]:
         """The first rows whose pictures are in reach."""
         return list(islice((row for row in range(len(self)) if row in self.pictures), most))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...] | None:
+        return self.data.names
 
     @cached_property
     def sums(self) -> ComponentSums:

@@ -1,4 +1,4 @@
-"""Which text leads at a patch, and one text's map minus another's: beside plain float64, and on scenes of two shapes."""
+"""Which text leads at a patch, and one text's map minus another's: beside plain float64, and on two shapes."""
 
 from __future__ import annotations
 
@@ -92,9 +92,7 @@ def test_each_of_two_shapes_is_led_by_its_own_text_more_often_than_chance(model)
             n += int(own.sum())
         free = ~(covered[0] | covered[1])
         background, empty = background + int(free.sum()), empty + int((leads[free] == -1).sum())
-    print(
-        f"led by its own text: {right / n:.2f}, anywhere {chance / n:.2f}; background led by none: {empty / background:.2f}"
-    )
+    print(f"led by its own text: {right / n:.2f}, anywhere {chance / n:.2f}; no text: {empty / background:.2f}")
     assert right / n > 3 * chance / n
     assert empty / background > 0.7
 

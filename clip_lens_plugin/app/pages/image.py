@@ -11,7 +11,7 @@ from clip_lens_plugin.app.state import State
 
 def _answer(question: Question) -> Iterator[Answer]:
     near, scores = image_answer(question.explored, question.asked, question.state.texts)
-    yield Answer(nearness_rows(picture=near), [scores.view(light=True)], scores)
+    yield Answer(nearness_rows(picture=near), [scores.view(light=True)], scores, height=1000)
 
 
 def _script(state: State, picture: str) -> str:
@@ -23,7 +23,8 @@ head_text_scores(model, picture, {list(state.texts)!r}).view()"""
 
 IMAGE = Page(
     "Image",
-    "How near the picture is to each text, and what every patch adds to that through all heads, a layer or a head.",
+    "How near the picture is to each text, and what every patch adds to that through all heads, a layer or a head: of "
+    "one text, of one rather than another, or which text leads at each patch.",
     _answer,
     _script,
 )

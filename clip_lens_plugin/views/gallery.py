@@ -108,16 +108,16 @@ def neighbours_view(
     Raises:
         KeyError: if a picture or a name of a row is missing.
     """
-    is_text = isinstance(query, str)
-    column = "score" if is_text else "similarity"
-    asked = f"“{printable(query)}”" if is_text else query_name
+    picture = None if isinstance(query, str) else query
+    column = "score" if isinstance(query, str) else "similarity"
+    asked = f"“{printable(query)}”" if isinstance(query, str) else query_name
     found = [{**row, "value": row[column]} for row in nearest.sort_values("place").to_dict("records")]
     title = f"Nearest to {asked} by {named_heads(tuple(heads))}"
     body = TEMPLATES.get_template("neighbours.html.j2").render(
-        query=None if is_text else picture_uri(query, 2 * THUMBNAIL_SIDE),
+        query=None if picture is None else picture_uri(picture, 2 * THUMBNAIL_SIDE),
         query_name=asked,
-        told="adds" if is_text else "similarity",
-        about=ADDED_TO_TEXT if is_text else "",
+        told="adds" if picture is None else "similarity",
+        about=ADDED_TO_TEXT if picture is None else "",
         found=[
             {"uri": picture_uri(pictures[row["row"]], 2 * THUMBNAIL_SIDE), "name": names[row["row"]], **row}
             for row in found
@@ -127,7 +127,7 @@ def neighbours_view(
     def figure() -> Figure:
         from clip_lens_plugin.views.figures.gallery import neighbours_figure
 
-        return neighbours_figure(None if is_text else query, asked, found, pictures, title)
+        return neighbours_figure(picture, asked, found, pictures, title)
 
     return View(title, Markup(body), figure)
 

@@ -72,7 +72,7 @@ def leading_figure(result: LeadingTexts, placed: Sequence[Placed], title: str) -
             swatch = sheet.axes(left, below + 0.02, SWATCH, SWATCH)
             swatch.set_xticks([])
             swatch.set_yticks([])
-            swatch.set_facecolor((*(part / 255 for part in rgb(colour)), OPACITY) if colour else "white")
+            swatch.set_facecolor((colour, OPACITY) if colour else "white")
             sheet.text(left + SWATCH + 0.06, below, told, SMALL)
             below += text_height(told, SMALL) + 0.04
         top += heights[i]

@@ -186,9 +186,12 @@ def _mean(data: Data, heads: Heads) -> Float[Tensor, " mk"]:
 
 
 def _nothing_written(heads: Heads, remove_mean: bool) -> str:
-    named = "The chosen heads together write" if len(heads) > 1 else "Layer {}, head {} writes".format(*heads[0])
-    rest = "" if not remove_mean else " but their mean" if len(heads) > 1 else " but its mean"
-    return f"{named} nothing{rest} to the query, so nothing is like it."
+    first, *others = heads
+    if others:
+        named, mean = "The chosen heads together write", " but their mean"
+    else:
+        named, mean = f"Layer {first[0]}, head {first[1]} writes", " but its mean"
+    return f"{named} nothing{mean if remove_mean else ''} to the query, so nothing is like it."
 
 
 def _table(data: Data, best: Best, column: str, heads: Heads) -> NearestImages:

@@ -99,7 +99,7 @@ def nearest_to_text(
     k: int = 4,
     *,
     heads: Iterable[tuple[int, int]] | int | None = None,
-    text_embeddings: Float[Tensor, "1 e"] | None = None,
+    text_embeddings: Float[Tensor, "t e"] | None = None,
 ) -> NearestImages:
     """The images to whose cosine with a text chosen heads add most, less what they add to that of all images.
 

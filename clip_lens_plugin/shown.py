@@ -28,6 +28,7 @@ VIEWS = {
     "HeadSpan": "clip_lens_plugin.views.results:head_span",
     "HeadTextScores": "clip_lens_plugin.views.results:head_scores",
     "Interaction": "clip_lens_plugin.views.results:interaction",
+    "LeadingTexts": "clip_lens_plugin.views.results:leading",
     "NearestImages": "clip_lens_plugin.views.results:nearest",
     "PatchTextMap": "clip_lens_plugin.views.results:maps",
     "RoleGrowth": "clip_lens_plugin.views.results:role_growth",

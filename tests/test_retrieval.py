@@ -10,7 +10,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, collect, decompose, text_span
 from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -36,6 +36,9 @@ class InBlocks(ContributionStore):
 
     def __getitem__(self, rows) -> Contributions:
         return self.held.select(torch.as_tensor(list(rows), dtype=torch.int64))
+
+    def head_blocks(self, heads):
+        return Data.head_blocks(self, heads)
 
     def blocks(self):
         return (range(i, min(i + self.size, len(self))) for i in range(0, len(self), self.size))

@@ -62,6 +62,7 @@ def results(tmp_path_factory):
                     "contributions", progress=False, neurons={4: range(20)})  # fmt: skip
     found = [
         patch_text_map(model, PICTURES[:2], TEXTS[:2]),
+        patch_text_map(model, PICTURES[:2], TEXTS[:2]).leading(),
         head_text_scores(model, PICTURES[0], TEXTS[0]),
         saliency_map(model, PICTURES[0], TEXTS[0], "maskclip", against=TEXTS),
         segmentation_scores(model, ["patch_text", "random"], DrawnObjects(3), overlays=1),
@@ -156,7 +157,7 @@ def test_tables_stay_tables_when_pickled_or_cut(results):
     near = results[0]["NearestImages"]
     again = pickle.loads(pickle.dumps(near))
     pd.testing.assert_frame_equal(again.to_dataframe(), near.to_dataframe())
-    assert (again.chosen_head, again.data) == ((5, 1), None)
+    assert (again.chosen_heads, again.data) == (((5, 1),), None)
     assert "does not know its images" in again._repr_html_()
     assert type(near[near["place"] < 3]) is pd.DataFrame
 

@@ -163,7 +163,7 @@ def _in_run(
     """Scores by token, None where a layer's heads are no sums over tokens any more; and cosines."""
     values = explored.token_means if ablation == "mean" else {}
     hooks = component_hooks(explored.model, components, ablation, values, {})
-    with explored.running, torch.no_grad(), explored.model.hooks(fwd_hooks=hooks):
+    with torch.no_grad(), explored.model.hooks(fwd_hooks=hooks):
         try:
             by_token, cosine = scores_and_cosine(explored.model, asked.pixels, embeddings)
             return by_token[0], cosine[0]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from threading import RLock
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -63,11 +60,9 @@ class AskedPictures:
 
     Attributes:
         model: runs them.
-        running: is held meanwhile.
     """
 
     model: HookedCLIP
-    running: AbstractContextManager[Any] = field(default_factory=RLock)
     _kept: LastUsed[Asked] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
 
     def of(self, photograph: Photograph) -> Asked:
@@ -78,9 +73,8 @@ class AskedPictures:
         """
         picture = photograph.open()
         key = hashlib.sha256(f"{picture.size}{photograph.name}".encode() + picture.tobytes()).digest()
-        with self.running:
-            refuse_left_hooks(self.model, "The explorer shows the model as it is")
-            return self._kept.of(key, lambda: self._run(Photograph(picture, photograph.name)))
+        refuse_left_hooks(self.model, "The explorer shows the model as it is")
+        return self._kept.of(key, lambda: self._run(Photograph(picture, photograph.name)))
 
     def _run(self, photograph: Photograph) -> Asked:
         given = followed(GivenImages(self.model, None, (photograph,)))

@@ -54,14 +54,18 @@ def _ablation(explored: Explored) -> Any:
     return gr.Radio([("their means", "mean"), ("zero", "zero")], value="mean", label="In their place")
 
 
-def _head(explored: Explored) -> Any:
+def _heads(explored: Explored) -> Any:
     every = heads(explored)
-    return gr.Dropdown(every, value=every[-1], label="Head", elem_id="head")
+    return gr.Dropdown(every, value=[every[-1]], multiselect=True, label="Heads, together", elem_id="heads")
 
 
-def _shown_head(state: State, explored: Explored) -> Any:
+def _shown_heads(state: State, explored: Explored) -> Any:
     known = set(heads(explored))
-    return next((head for head in state.heads if head in known), gr.skip())
+    return [head for head in state.heads if head in known] or gr.skip()
+
+
+def _like(explored: Explored) -> Any:
+    return gr.Radio([("the picture", "picture"), ("the first text", "text")], value="picture", label="Like")
 
 
 def _opened(explored: Explored) -> Any:
@@ -89,11 +93,12 @@ CHOICES = {
     "ablation": Choice(_ablation, lambda value: {"ablation": value}, lambda state, explored: state.ablation),
     "by": Choice(_by, lambda value: {"by": value}, lambda state, explored: state.by),
     "opened": Choice(_opened, lambda value: {"heads": (value,) if value else ()}, _shown_opened),
-    "head": Choice(_head, lambda value: {"heads": (value,) if value else ()}, _shown_head),
     "neuron": Choice(
         _neuron,
         lambda value: {"neuron": (value or "").strip().upper()},
         lambda state, explored: state.neuron or gr.skip(),
     ),
+    "heads": Choice(_heads, lambda value: {"heads": tuple(value or ())}, _shown_heads),
+    "like": Choice(_like, lambda value: {"like": value}, lambda state, explored: state.like),
 }
 """By the name that a page gives."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
@@ -63,7 +61,6 @@ class Explored:
         spelled: how a script gets the same.
         classifier: of the rows' labels, None where they have none.
         neurons: what was found of neurons last.
-        running: is held while the model runs or has hooks: several pages may be answered at once.
     """
 
     model: HookedCLIP
@@ -71,7 +68,6 @@ class Explored:
     pictures: Pictures
     spelled: Spelled
     classifier: ZeroShotClassifier | None = None
-    running: AbstractContextManager[Any] = field(default_factory=RLock, repr=False, compare=False)
     _texts: LastUsed[Tensor] = field(default_factory=lambda: LastUsed(MOST_LISTS), repr=False, compare=False)
     neurons: KeptNeurons = field(default_factory=KeptNeurons, repr=False, compare=False)
 
@@ -80,8 +76,7 @@ class Explored:
 
     def name(self, row: int) -> str:
         """Of a picture."""
-        names = self.data.names
-        return f"image {row}" if names is None else printable(names[row])
+        return f"image {row}" if self._names is None else printable(self._names[row])
 
     def photograph(self, row: int) -> Photograph:
         """The picture of a row: as it was photographed, or what the model sees of it.
@@ -123,6 +118,10 @@ class Explored:
         return AboutHeads(self.model, self.data, self.classifier)
 
     @cached_property
+    def _names(self) -> tuple[str, ...] | None:
+        return self.data.names
+
+    @cached_property
     def sums(self) -> ComponentSums:
         """The sum of every component over the rows, in cosine units."""
         return ComponentSums.of(self.data)
@@ -137,5 +136,4 @@ class Explored:
         points = ("attn.hook_z", "hook_attn_out", "hook_mlp_out")
         names = [f"blocks.{layer}.{point}" for layer in layers for point in points]
         pictures = [self.photograph(row).open() for row in rows]
-        with self.running:
-            return activation_means(self.model, pictures, names, batch_size=8)
+        return activation_means(self.model, pictures, names, batch_size=8)

@@ -96,8 +96,7 @@ def parts_of_head(
         return head_attention_view(found, before), found
 
     def feeds() -> tuple[View, Shown]:
-        with explored.running:
-            found = upstream_tree(explored.model, asked.pixels, layer, head)
+        found = upstream_tree(explored.model, asked.pixels, layer, head)
         found = replace(found, name=asked.photograph.name)
         return found.view(), found
 

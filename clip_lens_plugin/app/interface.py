@@ -27,7 +27,7 @@ from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.summaries import table
 
 IN_GALLERY, AT_ONCE = 60, 3
-"""Pictures that are shown, and answers that are worked on at once; what runs the model waits for its turn."""
+"""Pictures that are shown, and answers that are worked on at once; a model runs for one at a time."""
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """The answers of a page are no interface for programs."""
@@ -57,7 +57,7 @@ class Interface:
     rows: list[int] = field(init=False)  # Whose pictures are in reach.
 
     def __post_init__(self) -> None:
-        self.asked = AskedPictures(self.explored.model, self.explored.running)
+        self.asked = AskedPictures(self.explored.model)
         self.rows = self.explored.in_reach(len(self.explored))
 
     def blocks(self) -> gr.Blocks:

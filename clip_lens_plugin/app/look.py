@@ -14,6 +14,8 @@ CSS = """
 .clip-lens-frame {width: 100%; border: 1px solid var(--border-color-primary); border-radius: 8px}
 .clip-lens-frame {color-scheme: light dark}
 .cl-wide {overflow-x: auto}
+[id^="table-"] {overflow-x: auto !important}
+[id^="table-"] :is(th, td) {padding: 6px 8px !important}
 .clip-lens-note {color: var(--body-text-color-subdued); font-size: 0.9em}
 footer {display: none !important}
 """

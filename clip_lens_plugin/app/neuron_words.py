@@ -101,7 +101,6 @@ def most_pictures(model: HookedCLIP, layer: int) -> int:
 
 
 def _effects(explored: Explored, layer: int) -> SecondOrder:
-    """The lock is let go of between batches: other pages are answered meanwhile."""
     rows = explored.in_reach(most_pictures(explored.model, layer))
     if len(rows) < 2:
         raise ValueError("Neurons are described by two pictures or more, and fewer are in reach: give --images.")
@@ -111,7 +110,7 @@ def _effects(explored: Explored, layer: int) -> SecondOrder:
         some = rows[start : start + AT_ONCE]
         pixels = _pixels(explored, some)
         # Its own bar, of one step, would stand in the place of this one.
-        with explored.running, followed(lambda *said: None):
+        with followed(lambda *said: None):
             run = second_order(explored.model, pixels, layer, batch_size=len(some)).normalized()
         runs.append(replace(run, names=tuple(map(explored.name, some))))
     return SecondOrder.joined(runs)

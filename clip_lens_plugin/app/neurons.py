@@ -85,8 +85,7 @@ def pushes(explored: Explored, asked: Asked, texts: tuple[str, ...], layer: int)
     """
 
     def run() -> tuple[Asked, SecondOrder]:
-        with explored.running:
-            return asked, second_order(explored.model, asked.pixels, layer).normalized()
+        return asked, second_order(explored.model, asked.pixels, layer).normalized()
 
     _, effects = explored.neurons.of_picture.of((id(asked), layer), run)
     with torch.no_grad():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import zarr
-from jaxtyping import UInt32
+from jaxtyping import Float, Float64, UInt32
 from torch import Tensor
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
@@ -24,6 +25,9 @@ from clip_lens_plugin.dependencies.of_zarr import ArrayV3Metadata, GroupMetadata
 COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 MOST_ROWS = 2**40
 """Length of the arrays of a stream before it is known; what is not written takes no room."""
+
+MOST_HELD = 32 * 2**20
+"""Bytes of what is read at once of a few heads, or one block: reading starts anew for each piece."""
 
 BY_LAYER = ("coordinates", "mlps", "self_attention")
 OF_SAMPLES = ("label", "kept", "name")
@@ -173,13 +177,58 @@ class RowWriter:
         return np.array(checksums, np.uint32)
 
 
-def read_rows(group: zarr.Group, name: str, positions: np.ndarray, at: tuple[int, ...] = ()) -> np.ndarray:
+def read_rows(group: zarr.Group, name: str, positions: np.ndarray, at: tuple[int | slice, ...] = ()) -> np.ndarray:
     """The values of samples in increasing order of position; where ``at`` is given, there alone in the other axes."""
     array: Any = group[name]
     start, stop = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
     if stop - start == len(positions):
         return np.asarray(array[(slice(start, stop), *at)])
     return np.asarray(array.oindex[(positions, *at)])
+
+
+def larger_blocks(blocks: Iterator[range], width: int) -> Iterator[range]:
+    """Blocks one after another as one, as long as float64 numbers, ``width`` for each row, are few enough to hold."""
+    most, held = max(1, MOST_HELD // (8 * width)), range(0)
+    for rows in blocks:
+        if len(held) and rows.stop - held.start > most:
+            yield held
+            held = range(0)
+        held = range(held.start if len(held) else rows.start, rows.stop)
+    if len(held):
+        yield held
+
+
+class EmbeddingNorms:
+    """Lengths of the samples' embeddings; each is read once, when it is first needed."""
+
+    def __init__(self) -> None:
+        self._known = np.empty(0)
+
+    def at(self, group: zarr.Group, positions: np.ndarray) -> Float64[np.ndarray, " s"]:
+        """Of samples in increasing order of position."""
+        lacking = int(positions[-1]) + 1 - len(self._known) if len(positions) else 0
+        if lacking > 0:
+            self._known = np.concatenate([self._known, np.full(lacking, np.nan)])
+        new = positions[np.isnan(self._known[positions])]
+        if len(new):
+            self._known[new] = np.linalg.norm(read_rows(group, "embedding", new).astype(np.float64), axis=-1)
+        return self._known[positions]
+
+
+def read_heads(
+    group: zarr.Group, norms: EmbeddingNorms, heads: Sequence[tuple[int, int]], positions: np.ndarray
+) -> Float[Tensor, "s m k"]:
+    """Coordinates of m heads in cosine units, in float64, of samples in increasing order of position."""
+    within: dict[int, list[int]] = {}
+    for layer, head in heads:
+        within.setdefault(layer, []).append(head)
+    first = {layer: min(each) for layer, each in within.items()}
+    read = {
+        layer: read_rows(group, "coordinates", positions, (layer, slice(first[layer], max(each) + 1)))
+        for layer, each in within.items()
+    }
+    y = np.stack([read[layer][:, head - first[layer]] for layer, head in heads], axis=1, dtype=np.float64)
+    return torch.from_numpy(y / norms.at(group, positions)[:, None, None])
 
 
 def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readout, plan: Plan) -> Contributions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
@@ -44,7 +44,7 @@ from clip_lens_plugin.collection.own_model import own_model, refuse_out_of_reach
 from clip_lens_plugin.collection.parts_and_classes import parts_of_rows, without_class_sums
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
-from clip_lens_plugin.collection.rows import read_contributions, read_rows
+from clip_lens_plugin.collection.rows import EmbeddingNorms, larger_blocks, read_contributions, read_heads
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
@@ -95,6 +95,7 @@ class ContributionStore(Data):
         self.completeness_error, self.verified = description.completeness_error, description.verified
         self._place, self._description = place, description
         self._neurons: dict[int, NeuronMoments] = {}
+        self._norms = EmbeddingNorms()
 
     @classmethod
     def open(cls, address: str | Path, model: HookedCLIP | TransformerBridge | None = None) -> ContributionStore:
@@ -216,10 +217,7 @@ class ContributionStore(Data):
         return Provenance(self.plan.dataset, self.plan.dataset_fingerprint, self.positions)
 
     def kept(self, statistic: type[T]) -> T | None:
-        """:attr:`moments`, :attr:`sums` or :attr:`class_sums`, taken before rows were rounded; None for other types.
-
-        None too for class sums where none were kept, but rows.
-        """
+        """:attr:`moments`, :attr:`sums` or :attr:`class_sums`, before rows were rounded; None where not kept so."""
         found = {Moments: "moments", ComponentSums: "sums", ClassSums: "class_sums"}.get(statistic)
         found = None if statistic is ClassSums and self.plan.class_sums is None and self.has_rows else found
         return None if found is None else getattr(self, found)
@@ -233,8 +231,7 @@ class ContributionStore(Data):
 
         Args:
             classifier: made with this model, its classes those of the store, or others with ``labels``.
-            labels: position of each row's class among the classifier's, -1 where unknown (left out); :attr:`labels` if
-                not given.
+            labels: each row's class among the classifier's, -1 where unknown (left out); :attr:`labels` if not given.
 
         Raises:
             ValueError: if the classifier was made with another model or stands for other classes, no label is known,
@@ -314,21 +311,23 @@ class ContributionStore(Data):
         Reads the rows of this layer's heads and of the embeddings, which the unit needs, and nothing else.
 
         Args:
-            layer, head: which head; negative ones count from the end.
-            rows: as for ``store[rows]``; all if not given.
+            layer, head, rows: negative ones count from the end; rows as for ``store[rows]``, all if not given.
 
         Raises:
             IndexError: if there is no such head or row.
             CollectionDamagedError, TypeError, ValueError: see ``store[rows]``.
         """
-        layer, head = self.model.cfg.checked_head(layer, head)
+        return self._read_heads([self.model.cfg.checked_head(layer, head)], rows)[:, 0]
+
+    def head_blocks(self, heads: Sequence[tuple[int, int]]) -> Iterator[tuple[range, Float[Tensor, "s m k"]]]:
+        for rows in larger_blocks(self.blocks(), len(heads) * self.plan.shape[2]):
+            yield rows, self._read_heads(heads, rows)
+
+    def _read_heads(self, heads: Sequence[tuple[int, int]], rows: Any) -> Float[Tensor, "s m k"]:
         positions, back = self._positions_of(rows)
         with self._named_if_damaged("rows"):
-            y = torch.from_numpy(read_rows(self._group, "coordinates", positions, (layer, head)))
-            embedding = torch.from_numpy(read_rows(self._group, "embedding", positions))
-        device = self.model.cfg.device
-        cosine = y.to(device).double() / embedding.to(device).double().norm(dim=-1, keepdim=True)
-        return cosine if back is None else cosine[torch.from_numpy(back).to(device)]
+            y = read_heads(self._group, self._norms, heads, positions).to(self.model.cfg.device)
+        return y if back is None else y[torch.from_numpy(back).to(y.device)]
 
     def _positions_of(self, rows: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Positions in the data set, each once and in order; and where each row stands among them, if elsewhere."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.bars import tracked
@@ -110,6 +111,21 @@ class Analysed(ABC, Generic[Rows_co]):
 
         As it was measured when the rows were made, before they were rounded to a store's dtype.
         """
+
+    def head_blocks(self, heads: Sequence[tuple[int, int]]) -> Iterator[tuple[range, Float[Tensor, "s m k"]]]:
+        """Coordinates y of m heads, in cosine units, in float64: of all rows in order, in pieces with their rows.
+
+        A store reads these heads and nothing else.
+
+        Args:
+            heads: (layer, head) pairs, counted from the start.
+
+        Raises:
+            ValueError: as :meth:`select`.
+        """
+        for rows in self.blocks():
+            y = self.select(rows).normalized().head_coordinates
+            yield rows, torch.stack([y[:, layer, head] for layer, head in heads], dim=1).double()
 
     def shares(self, per_image: bool = False) -> pd.DataFrame:
         """The share of the embedding that each component is: c · M(I) / ‖M(I)‖², a part of 1, over all images.

@@ -19,6 +19,7 @@ from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_n
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import GivenConstants
 from clip_lens_plugin.describe.spans import HeadSpan
+from clip_lens_plugin.maps.leading import LeadingTexts, leading
 from clip_lens_plugin.maps.pictured import Pictured, followed, pictured_of
 from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -107,14 +108,33 @@ class PatchTextMap(Shown):
             self, values=self.values[rows], class_token=self.class_token[rows], pictured=pictured, cosine=cosine
         )
 
-    def contrast(self) -> PatchTextMap:
-        """Each text's map minus the mean of the other texts' maps.
+    def contrast(self, text: str | None = None, other: str | None = None) -> PatchTextMap:
+        """Each text's map minus the mean of the other texts' maps; or one text's map minus another's.
+
+        Args:
+            text, other: of the maps: the first minus the second is one map, "a dog rather than a cat".
 
         Raises:
-            ValueError: if there is only one text.
+            ValueError: if there is only one text, one of both is given alone or is none of the maps', or both are the
+                same.
         """
-        values, class_token = _minus_others(self.values, 1), _minus_others(self.class_token, 1)
-        return replace(self, values=values, class_token=class_token, cosine=None)
+        if text is None and other is None:
+            values, class_token = _minus_others(self.values, 1), _minus_others(self.class_token, 1)
+            return replace(self, values=values, class_token=class_token, cosine=None)
+        if text == other or text not in self.texts or other not in self.texts:
+            raise ValueError(f"A contrast is of two of the texts {list(self.texts)}, got {text!r} and {other!r}.")
+        first, second = self.texts.index(text), self.texts.index(other)
+        values, class_token = (each[:, first] - each[:, second] for each in (self.values, self.class_token))
+        return PatchTextMap(
+            values[:, None], class_token[:, None], (f"{text} rather than {other}",), self.pictured, heads=self.heads
+        )
+
+    def leading(self) -> LeadingTexts:
+        """Which text leads at each patch: the one whose map stands highest above its own mean over the patches there.
+
+        A text has to stand above its mean by half of its map's standard deviation; where none does, none leads.
+        """
+        return LeadingTexts(*leading(self.values), self.texts, self.pictured, self.heads)
 
     @property
     def of_each_image(self) -> tuple[Pictured, ...]:
@@ -124,7 +144,7 @@ class PatchTextMap(Shown):
     @property
     def names(self) -> tuple[str, ...]:
         """Of the images: their files', or "image 0" and so on."""
-        return tuple(_name(each, i) for i, each in enumerate(self.of_each_image))
+        return tuple(each.name(i) for i, each in enumerate(self.of_each_image))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per image, text and patch: image, name, text, row, column, score.
@@ -201,7 +221,7 @@ class HeadTextScores(Shown):
     @property
     def name(self) -> str:
         """Of the image: its file's, or "image 0"."""
-        return _name(self.pictured or Pictured(), 0)
+        return (self.pictured or Pictured()).name(0)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per head and text: layer, head, text, score (what the head adds to the cosine)."""
@@ -343,10 +363,6 @@ def extreme_descriptions(
         picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
         maps = patch_text_map(model, batch, picked, heads=[head], constants=constants)
         return replace(maps, pictured=pictured_of(given)), ("most similar", "least similar")
-
-
-def _name(pictured: Pictured, position: int) -> str:
-    return f"image {position}" if pictured.photograph is None else pictured.photograph.name
 
 
 def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:

@@ -42,6 +42,10 @@ class Pictured:
     geometry: Geometry | None = None
     as_seen: bool = False
 
+    def name(self, position: int) -> str:
+        """Its file's, or "image 0" and so on."""
+        return f"image {position}" if self.photograph is None else self.photograph.name
+
     def of_photograph(self, picture: Image.Image, name: str) -> Pictured:
         """The same on the photograph that was preprocessed; itself where nobody knows where the input lies on it."""
         return self if self.geometry is None else Pictured(Photograph(picture, name), self.geometry)

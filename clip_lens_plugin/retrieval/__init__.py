@@ -1,4 +1,4 @@
-"""Images found by what one head writes to them."""
+"""Images found by what heads write to them."""
 
 import lazy_loader
 

@@ -11,9 +11,15 @@ from clip_lens_plugin.shown import ResultTable
 
 
 class ImagesOfData(ResultTable):
-    """A table whose column ``row`` is of images in data, which are kept to draw it, but not when it is pickled."""
+    """A table whose column ``row`` is of images in data, which are kept to draw it, but not when it is pickled.
+
+    Attributes:
+        data: that was searched.
+        pictures: of its rows, if whoever asked knows them; they are looked for if not.
+    """
 
     data: Data | None = None
+    pictures: Any = None
 
     def know(self, data: Data) -> None:
         """Keeps the data, and each row's name where images have one."""
@@ -23,7 +29,7 @@ class ImagesOfData(ResultTable):
         object.__setattr__(self, "data", data)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "data"}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("data", "pictures")}
 
 
 class ExtremeImages(ImagesOfData):
@@ -40,16 +46,18 @@ class ExtremeImages(ImagesOfData):
 
 
 class NearestImages(ImagesOfData):
-    """What :func:`nearest_images` found; in a notebook it draws itself with the images, where they are in reach.
+    """What :func:`nearest_images` or :func:`nearest_to_text` found; it draws itself with the images that are in reach.
 
     Attributes:
         data: that was searched.
-        chosen_head: (layer, head), by which they were found.
-        query: the picture asked about; None if it is a row of the data, or not known.
-        query_row: the row of the data asked about; None if it is another image.
+        chosen_heads: (layer, head) pairs, by which they were found.
+        query: the picture asked about; None if it is a row of the data, a text, or not known.
+        query_row: the row of the data asked about; None if it is something else.
+        text: that was asked about; None if it was an image.
     """
 
-    _metadata: ClassVar[list[str]] = ["chosen_head", "query", "query_row"]
-    chosen_head: tuple[int, int] | None = None
+    _metadata: ClassVar[list[str]] = ["chosen_heads", "query", "query_row", "text"]
+    chosen_heads: tuple[tuple[int, int], ...] = ()
     query: Photograph | None = None
     query_row: int | None = None
+    text: str | None = None

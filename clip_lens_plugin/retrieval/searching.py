@@ -1,9 +1,9 @@
-"""Per-head retrieval: images that show most of what a head writes of a text, and images that it writes alike.
+"""Per-head retrieval: images that show most, and least, of what a head writes of a text.
 
-Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figures 1 and 4. Everything is found in the k coordinates of a head
+Source: Gandelsman, Efros and Steinhardt, ICLR 2024, figure 4. Everything is found in the k coordinates of a head
 and block by block, so that nothing of width e is built for an image and a store of any size is read once.
 
-Similarities and scores are computed in float64 and rounded to float32; what is then equal stands in the order of the
+Scores are computed in float64 and rounded to float32; what is then equal stands in the order of the
 rows. So the size of the blocks that data are read in does not matter.
 """
 
@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.ablation.data import means_of, pieces, rows_of
-from clip_lens_plugin.arguments import checked_index, checked_number, checked_texts
+from clip_lens_plugin.ablation.data import means_of
+from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.decomposition.runs import decompose_images
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import resolved
-from clip_lens_plugin.model.inputs.given import given_image, is_images
 from clip_lens_plugin.numerics.noise import least_variance
-from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
+from clip_lens_plugin.retrieval.found import ExtremeImages
+from clip_lens_plugin.retrieval.reading import Best, checked_noise, written
 from clip_lens_plugin.texts.embedding import embed_texts
 
 IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score"]
@@ -74,18 +71,16 @@ def extreme_images(
         KeyError: if TextSpan was not run on a head.
     """
     data = data_of(data)
-    _refuse_empty(data)
+    noise = checked_noise(data)
     if not isinstance(texts, TextSpanResult):
         texts = checked_texts("extreme_images", [texts] if isinstance(texts, str) else texts)
     elif len(texts) == 0:
         raise ValueError("The TextSpan result holds no head; run text_span with one or more.")
     k, n_texts = checked_number("k", k), None if n_texts is None else checked_number("n_texts", n_texts)
     searches = _searches(data.readout, texts, heads, n_texts, text_embeddings)
-    noise = 0.0
-    for rows, own in pieces(data):
-        y, noise = _coordinates(own), own.noise
-        for search in searches:
-            search.add(y[:, search.layer, search.head], rows, k)
+    for rows, y in written(data, [(each.layer, each.head) for each in searches]):
+        for m, search in enumerate(searches):
+            search.add(y[:, m], rows, k)
     means = means_of(data).coordinates
     varied = [each for each in searches if each.varies(means[each.layer, each.head], noise)]
     if len(varied) < len(searches) and len(data) > 1:
@@ -110,96 +105,6 @@ def extreme_images(
     return found
 
 
-@torch.no_grad()
-def nearest_images(
-    data: Any, query: Any, layer: int, head: int, k: int = 4, *, remove_mean: bool = True
-) -> NearestImages:
-    """The images to which a head writes most alike what it writes to one image (figure 1).
-
-    Similarity is the cosine of the angle between c[l, h] of both in the joint space, in cosine units. By default the
-    mean over ``data`` is removed from both first: most of what a head writes is the same for all images, so that
-    otherwise every similarity is close to 1 and what differs between images hardly counts. The paper compares
-    contributions as they are; ``remove_mean=False`` does so.
-
-    Args:
-        data: the images to search: contributions, a store, or the path of one.
-        query: one image: its path, a picture, or preprocessed pixels [3, height, width]; its contributions by the same
-            model; or a row of ``data``, which is then left out; negative ones count from the end.
-        layer, head: which head.
-        k: images to find; all of them if there are fewer.
-        remove_mean: see above.
-
-    Returns:
-        place (from 1), row, similarity (from −1 to 1; 0 for an image to which the head writes nothing); and name, where
-        the images have names.
-
-    Raises:
-        ValueError: if ``k`` is no whole number of at least 1; if there is no image; if the query is neither a row nor
-            one image, or is of a model of another shape, or the head writes nothing (but the mean) to it; if
-            contributions are not finite, have the constants shared out over them, or are of a hook on ``hook_result``;
-            if a store keeps no rows.
-        IndexError: if there is no such head or row.
-    """
-    data = data_of(data)
-    _refuse_empty(data)
-    k = checked_number("k", k)
-    layer, head = data.readout.model.cfg.checked_head(layer, head)
-    row, asked = None, query
-    if is_images(query):
-        model = resolved(data.readout.model)
-        asked = decompose_images(model, given_image(model, query))
-    if isinstance(asked, Contributions):
-        asked = _one_image(data, asked)
-    else:
-        row = checked_index("row", query, len(data))
-        asked = rows_of(data, torch.tensor([row], device="cpu"))
-    M = asked.readout.head_map(layer, head).double()
-    gram = equations.gram(M)
-    written = _coordinates(asked)[0, layer, head]
-    mean = means_of(data).coordinates[layer, head].to(M) if remove_mean else torch.zeros_like(written)
-    towards = gram @ (written - mean)
-    length = equations.quadratic(written - mean, gram)
-    if not length > least_variance(float(equations.quadratic(written, gram)), asked.noise):
-        rest = " but its mean" if remove_mean else ""
-        raise ValueError(f"Layer {layer}, head {head} writes nothing{rest} to the query, so nothing is like it.")
-    best = _Best.none(1)
-    for rows, own in pieces(data):
-        y = _coordinates(own)[:, layer, head]
-        z = y - mean
-        lengths = equations.quadratic(z, gram)
-        writes = lengths > least_variance(1.0, own.noise) * equations.quadratic(y, gram)
-        similarity = torch.where(writes, z @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
-        numbers = torch.arange(rows.start, rows.stop, device="cpu")
-        others = numbers >= 0 if row is None else numbers != row
-        best = best.with_more(similarity.cpu()[others, None], numbers[others], k)
-    places = range(1, len(best.rows) + 1)
-    columns = {"place": places, "row": best.rows[:, 0].tolist(), "similarity": best.scores[:, 0].tolist()}
-    found = NearestImages(columns)
-    found.know(data)
-    found.chosen_head, found.query_row = (layer, head), row
-    found.query = None if asked.photographs is None else asked.photographs[0]
-    return found
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The highest scores so far of each of m columns, highest first, and their rows; of equal ones the first row."""
-
-    scores: Float[Tensor, "s m"]
-    rows: Int[Tensor, "s m"]
-
-    @classmethod
-    def none(cls, m: int) -> _Best:
-        return cls(torch.empty(0, m, device="cpu"), torch.empty(0, m, dtype=torch.int64, device="cpu"))
-
-    def with_more(self, scores: Float[Tensor, "n m"], rows: Int[Tensor, " n"], k: int) -> _Best:
-        """The best k of these and of later rows' scores."""
-        # Last bits of a product depend on how many rows are multiplied at once; float32 does not show them.
-        both = torch.cat([self.scores, scores.float()])
-        order = both.sort(dim=0, descending=True, stable=True).indices[:k]
-        return _Best(both.gather(0, order), torch.cat([self.rows, rows[:, None].expand(scores.shape)]).gather(0, order))
-
-
 class _Search:
     """The images of one head's texts, whose map M_{l,h} is ``head_map``."""
 
@@ -213,7 +118,7 @@ class _Search:
     ) -> None:
         self.layer, self.head, self.texts = layer, head, texts
         self.directions, self._gram = equations.towards(head_map, embeddings), equations.gram(head_map)
-        self.highest = self.lowest = _Best.none(len(texts))
+        self.highest = self.lowest = Best.none(len(texts))
         self._n, self._squares = 0, 0.0
 
     def add(self, y: Float[Tensor, "s k"], rows: range, k: int) -> None:
@@ -274,32 +179,3 @@ def _searches(
         _Search(layer, head, found, readout.head_map(layer, head).double(), columns[at])
         for (layer, head), (found, at) in zip(chosen, named, strict=True)
     ]
-
-
-def _coordinates(own: Contributions) -> Float[Tensor, "b l h k"]:
-    """Of all heads, in float64."""
-    own.refuse_result_edits()
-    if own.constants != "separate":
-        raise ValueError("Retrieval takes what heads write alone: decompose with constants='separate'.")
-    y = own.head_coordinates.double()
-    if not bool(y.isfinite().all()):
-        raise ValueError("Head contributions are NaN or infinite, or an embedding is zero: leave such images out.")
-    return y
-
-
-def _one_image(data: Data, query: Contributions) -> Contributions:
-    """The one image asked about, in cosine units."""
-    readout = data.readout
-    cfg = readout.model.cfg
-    expected = (1, cfg.n_layers, cfg.n_heads, readout.n_coordinates(query.constants))
-    if tuple(query.head_coordinates.shape) != expected:
-        raise ValueError(
-            f"The query's heads have shape {list(query.head_coordinates.shape)} (images, layers, heads, coordinates), "
-            f"expected {list(expected)}. Give the contributions of one image of the same model."
-        )
-    return query.normalized()
-
-
-def _refuse_empty(data: Data) -> None:
-    if len(data) == 0:
-        raise ValueError("There is no image to retrieve.")

@@ -9,6 +9,7 @@ from .gallery import neighbours_view as neighbours_view
 from .groups import group_effects_view as group_effects_view
 from .groups import spurious_heads_view as spurious_heads_view
 from .interaction import interaction_view as interaction_view
+from .leading import leading_view as leading_view
 from .neurons import neuron_gallery_view as neuron_gallery_view
 from .patch_text import head_text_view as head_text_view
 from .patch_text import patch_text_view as patch_text_view

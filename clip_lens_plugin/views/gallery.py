@@ -1,4 +1,4 @@
-"""Galleries: a head's texts with the images that show most and least of each, and an image's neighbours in one head."""
+"""Galleries: a head's texts with the images that show most and least of each, and neighbours in chosen heads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from markupsafe import Markup
 from PIL import Image
 
 from clip_lens_plugin.describe.spans import HeadSpan
+from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.thumbnails import THUMBNAIL_SIDE, Thumbnails
 from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.words.maps import named_heads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ADDED_TO_TEXT = "What these heads add to the cosine with the text, less the mean of that over all images."
+"""What stands under images that were found by a text."""
 
 MOST_TEXTS = 8
 """Of a head that are shown at once; the others are folded."""
@@ -85,33 +90,46 @@ def gallery_body(
 
 
 def neighbours_view(
-    query: Image.Image,
+    query: Image.Image | str,
     nearest: pd.DataFrame,
     pictures: Mapping[int, Image.Image],
     names: Mapping[int, str],
     *,
-    layer: int,
-    head: int,
+    heads: Sequence[tuple[int, int]] = (),
+    layer: int | None = None,
+    head: int | None = None,
     query_name: str = "the image",
 ) -> View:
-    """The images of a set to which one head writes most alike what it writes to an image (figure 1 of the paper).
+    """The images of a set that are like an image, or near to a text, in what heads write (figure 1 of the paper).
 
     Args:
-        query: the picture asked about.
-        nearest: as :func:`~clip_lens_plugin.retrieval.nearest_images` gives them: place, row, similarity.
+        query: the picture, or the text, asked about.
+        nearest: as :func:`~clip_lens_plugin.retrieval.nearest_images` or
+            :func:`~clip_lens_plugin.retrieval.nearest_to_text` gives them: place, row, and similarity or score.
         pictures: each row's picture.
         names: each row's name.
-        layer, head: which head.
+        heads: (layer, head) pairs, which were asked.
+        layer, head: the same of one.
         query_name: of the picture asked about.
 
     Raises:
+        ValueError: if there is no head.
         KeyError: if a picture or a name of a row is missing.
     """
-    found = nearest.sort_values("place").to_dict("records")
-    title = f"Nearest to {query_name} by layer {layer}, head {head}"
+    if layer is not None and head is not None:
+        heads = [*heads, (layer, head)]
+    if not heads:
+        raise ValueError("neighbours_view names the heads that were asked: give heads=[(5, 3)], or layer and head.")
+    picture = None if isinstance(query, str) else query
+    column = "score" if isinstance(query, str) else "similarity"
+    asked = f"“{printable(query)}”" if isinstance(query, str) else query_name
+    found = [{**row, "value": row[column]} for row in nearest.sort_values("place").to_dict("records")]
+    title = f"Nearest to {asked} by {named_heads(tuple(heads))}"
     body = TEMPLATES.get_template("neighbours.html.j2").render(
-        query=picture_uri(query, 2 * THUMBNAIL_SIDE),
-        query_name=query_name,
+        query=None if picture is None else picture_uri(picture, 2 * THUMBNAIL_SIDE),
+        query_name=asked,
+        told="adds" if picture is None else "similarity",
+        about=ADDED_TO_TEXT if picture is None else "",
         found=[
             {"uri": picture_uri(pictures[row["row"]], 2 * THUMBNAIL_SIDE), "name": names[row["row"]], **row}
             for row in found
@@ -121,7 +139,7 @@ def neighbours_view(
     def figure() -> Figure:
         from clip_lens_plugin.views.figures.gallery import neighbours_figure
 
-        return neighbours_figure(query, query_name, found, pictures, title)
+        return neighbours_figure(picture, asked, found, pictures, title)
 
     return View(title, Markup(body), figure)
 

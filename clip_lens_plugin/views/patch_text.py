@@ -10,10 +10,11 @@ from PIL import Image
 
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
+from clip_lens_plugin.maps.leading import CLEAR
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.maps.pictured import Pictured, all_placed
 from clip_lens_plugin.plain_text import printable
-from clip_lens_plugin.views.drawing.colours import over_photograph
+from clip_lens_plugin.views.drawing.colours import over_photograph, rgb, topics
 from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
 from clip_lens_plugin.views.drawing.view import View, drawn, static
@@ -38,6 +39,9 @@ def head_text_view(
     light: bool = False,
 ) -> View:
     """One image to explore: point at a patch, a head or a text, and the others follow.
+
+    A text's map can be shown alone, less another text's or the mean of the others', or all together as which text leads
+    at each patch, see :meth:`~clip_lens_plugin.maps.patch_text.PatchTextMap.leading`.
 
     All numbers are cosines, or parts of one: the image's cosine with each text stands first, then what the chosen heads
     add to it, the other heads, and MLPs and constants. The static picture has every text's map through all heads.
@@ -80,6 +84,8 @@ def head_text_view(
         "name": printable(name),
         "smooth": interpolation == "bilinear",
         "colours": over_photograph(),
+        "topics": [rgb(colour) for colour in topics(len(scores.texts))],
+        "clear": CLEAR,
     }
     described = f"Maps of {name} for {len(scores.texts)} texts, through all heads"
     still = still_maps(maps, picture, box) if light else figure

@@ -22,13 +22,14 @@ from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
+from clip_lens_plugin.maps.leading import LeadingTexts
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.patching.attributed import AttributionPatching
 from clip_lens_plugin.patching.heads import HeadPatching
 from clip_lens_plugin.report.in_reach import given_pictures, pictures_at, pictures_in_reach
 from clip_lens_plugin.report.pictures import Pictures
-from clip_lens_plugin.retrieval.found import ExtremeImages, NearestImages
+from clip_lens_plugin.retrieval.found import ExtremeImages, ImagesOfData, NearestImages
 from clip_lens_plugin.retrieval.strongest import StrongestNeurons
 from clip_lens_plugin.roles.growth import RoleGrowth
 from clip_lens_plugin.roles.result import HeadRoles
@@ -40,6 +41,7 @@ from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
 from clip_lens_plugin.views.groups import group_effects_view, spurious_heads_view
 from clip_lens_plugin.views.interaction import interaction_view
+from clip_lens_plugin.views.leading import leading_view
 from clip_lens_plugin.views.neurons import neuron_gallery_view
 from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
@@ -58,6 +60,11 @@ NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
 def maps(result: PatchTextMap, **options: Any) -> View:
     """See :func:`~clip_lens_plugin.views.patch_text.patch_text_view`."""
     return patch_text_view(result, **options)
+
+
+def leading(result: LeadingTexts, **options: Any) -> View:
+    """See :func:`~clip_lens_plugin.views.leading.leading_view`."""
+    return leading_view(result, **options)
 
 
 def saliency(result: SaliencyMap, **options: Any) -> View:
@@ -175,13 +182,16 @@ def nearest(result: NearestImages, images: Any = None) -> View:
     """
     data, row = _data(result), result.query_row
     asked = [] if row is None else [row]
-    pictures = _shown(data, [*result["row"], *asked], _in_reach(data, images))
+    pictures = _shown(data, [*result["row"], *asked], _known(result, images))
     names = _names(data, [*result["row"], *asked])
-    name = names[row] if row is not None else result.query.name if result.query is not None else "the image"
-    shown = pictures[row] if row is not None else result.query.open() if result.query is not None else NO_PICTURE
-    assert result.chosen_head is not None
-    layer, head = result.chosen_head
-    return neighbours_view(shown, result, pictures, names, layer=layer, head=head, query_name=name)
+    options: dict[str, Any] = {"heads": result.chosen_heads}
+    if result.text is not None:
+        return neighbours_view(result.text, result, pictures, names, **options)
+    if row is not None:
+        return neighbours_view(pictures[row], result, pictures, names, query_name=names[row], **options)
+    if result.query is None:
+        return neighbours_view(NO_PICTURE, result, pictures, names, **options)
+    return neighbours_view(result.query.open(), result, pictures, names, query_name=result.query.name, **options)
 
 
 def extreme(result: ExtremeImages, images: Any = None) -> View:
@@ -191,7 +201,7 @@ def extreme(result: ExtremeImages, images: Any = None) -> View:
         images: the data set that the store was collected from, if it is not found by itself.
     """
     data, rows = _data(result), list(result["row"])
-    found = _in_reach(data, images)
+    found = _known(result, images)
     spans = result.spans
     if spans is None:
         texts = list(dict.fromkeys(result["text"]))
@@ -217,7 +227,7 @@ def neurons(result: StrongestNeurons, images: Any = None) -> View:
     return neuron_gallery_view(result, {position: shown.get(position, NO_PICTURE) for position in positions})
 
 
-def _data(result: ExtremeImages | NearestImages) -> Data:
+def _data(result: ImagesOfData) -> Data:
     if result.data is None:
         raise ValueError("This table came from a file, or another process, and does not know its images: search again.")
     return result.data
@@ -226,6 +236,11 @@ def _data(result: ExtremeImages | NearestImages) -> Data:
 def _names(data: Data, rows: Iterable[int]) -> dict[int, str]:
     names = data.names  # Made anew at each call, of contributions.
     return {row: f"image {row}" if names is None else names[row] for row in rows}
+
+
+def _known(result: ImagesOfData, images: Any) -> Pictures | None:
+    """The pictures that a table knows, or else :func:`_in_reach`."""
+    return result.pictures if images is None and result.pictures is not None else _in_reach(_data(result), images)
 
 
 def _in_reach(data: Data, images: Any) -> Pictures | None:

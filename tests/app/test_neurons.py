@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import pytest
 import torch
 
 from clip_lens_plugin import ContributionStore, collect, second_order, sparse_text
-from clip_lens_plugin.app import neuron_words
+from clip_lens_plugin.app import neuron_words, neurons
 from clip_lens_plugin.app.asked import Asked, AskedPictures
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.kept_neurons import KeptNeurons
@@ -170,25 +170,23 @@ def test_what_is_no_neuron_is_a_sentence(explored: Explored, asked: Asked, neuro
         shown(explored, asked, neuron)
 
 
-class Counted(AbstractContextManager[None]):
-    """A lock that counts how often it was taken."""
+class Counted:
+    """A function that counts its calls."""
 
-    def __init__(self) -> None:
-        self.taken = 0
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call, self.calls = call, 0
 
-    def __enter__(self) -> None:
-        self.taken += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, raised: BaseException | None, at: TracebackType | None
-    ) -> None:
-        pass
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self.call(*given, **named)
 
 
-def test_others_have_their_turn_and_it_can_be_stopped(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_run_in_parts_and_it_can_be_stopped(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neuron_words, "AT_ONCE", 6)
-    lock, told = Counted(), []
-    fresh = replace(explored, running=lock, neurons=KeptNeurons())
+    runs = Counted(second_order)
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(neuron_words, "second_order", runs)
+    fresh = replace(explored, neurons=KeptNeurons())
 
     def stop(what: str, done: float | int, total: float | int | None) -> None:
         told.append((what, done, total))
@@ -198,16 +196,17 @@ def test_others_have_their_turn_and_it_can_be_stopped(explored: Explored, monkey
     with followed(stop), pytest.raises(KeyboardInterrupt):
         neuron_words.seen(fresh, LAYER, None)
     assert told == [(f"running the neurons of layer {LAYER} on {N} pictures", done, 4) for done in (1, 2)]
-    assert lock.taken == 2
+    assert runs.calls == 2
     neuron_words.seen(fresh, LAYER, None)
     neuron_words.seen(fresh, LAYER, None)
-    assert lock.taken == 2 + 4
+    assert runs.calls == 2 + 4
 
 
-def test_a_picture_is_run_once_for_a_layer(explored: Explored) -> None:
-    lock = Counted()
-    fresh = replace(explored, running=lock, neurons=KeptNeurons())
+def test_a_picture_is_run_once_for_a_layer(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Counted(second_order)
+    monkeypatch.setattr(neurons, "second_order", runs)
+    fresh = replace(explored, neurons=KeptNeurons())
     asked = AskedPictures(explored.model).of(explored.photograph(0))
     first, second = (pushes(fresh, asked, texts, LAYER) for texts in (("a star", "a ring"), ("a ring",)))
-    assert lock.taken == 1
+    assert runs.calls == 1
     torch.testing.assert_close(first.values[:, 1:], second.values)

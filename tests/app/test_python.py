@@ -34,12 +34,19 @@ def test_a_script_holds_what_was_typed_as_literals(explored: Explored, tab: str,
     assert (HOSTILE in literals) == (tab in ("image", "why", "neurons"))
 
 
+def test_a_search_by_a_text_holds_it_as_a_literal(explored: Explored) -> None:
+    made = ast.parse(script(explored, replace(STATE, tab="search", like="text"), uploaded=False))
+    assert HOSTILE in {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}
+
+
 def test_a_script_runs(explored: Explored) -> None:
     model, data = explored.model, explored.data
     images = [explored.photograph(row).open() for row in range(4)]
     asked = replace(STATE, texts=("a star", "a circle"))
-    pages = [replace(asked, tab=tab) for tab in ("image", "off", "search", "heads")]
-    for state in (*pages, replace(asked, tab="heads", by="cue", heads=())):
+    search = replace(asked, tab="search", heads=("L5H1", "L4H2"))
+    pages = [replace(asked, tab=tab) for tab in ("image", "off", "heads")]
+    cue = replace(asked, tab="heads", by="cue", heads=())
+    for state in (*pages, cue, search, replace(search, like="text")):
         names = {"model": model, "data": data, "images": images}
         code = ast.parse(script(explored, state, uploaded=False))
         *before, last = code.body

@@ -97,7 +97,7 @@ def curves(ablation: str) -> tuple[float, int]:
     ]
     classes = torch.nn.functional.normalize(torch.randn(CLASSES, model.cfg.d_embed), dim=-1)
     with tempfile.TemporaryDirectory() as folder:
-        store = _random_store(model, folder)
+        store = random_store(model, folder)
         labels = torch.randint(CLASSES, (STORED,))
         start = time.perf_counter()
         mean_ablation_curve(store, classes, labels, components=sets, ablation=ablation)  # type: ignore[arg-type]
@@ -109,8 +109,11 @@ class _Blank:
 
     description, classes = "random numbers", None
 
+    def __init__(self, n: int) -> None:
+        self._n = n
+
     def __len__(self) -> int:
-        return STORED
+        return self._n
 
     def name(self, position: int) -> str:
         return str(position)
@@ -122,9 +125,9 @@ class _Blank:
         return "random"
 
 
-def _random_store(model: HookedCLIP, folder: str) -> ContributionStore:
-    """A finished store of random rows of ViT-B-16's shape: the time of a curve does not depend on the numbers."""
-    place, plan = Place(folder), Plan.of(model, _Blank(), "contributions", "float16", 32, None)
+def random_store(model: HookedCLIP, folder: str, n: int = STORED) -> ContributionStore:
+    """A finished store of n random rows of the model's shape: the time of a curve does not depend on the numbers."""
+    place, plan = Place(folder), Plan.of(model, _Blank(n), "contributions", "float16", 32, None)
     progress, readout = Progress(), Readout.of(model)
     with ExitStack() as held:
         begin(place, plan, False, held)

@@ -1,9 +1,10 @@
-"""How long the explorer takes to answer about a picture that was run before: ViT-B-16, texts never seen."""
+"""How long the explorer takes to answer about a picture that was run before, and to search many: ViT-B-16."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,13 +22,21 @@ from clip_lens_plugin.app.pages.page import Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.report.in_reach import pictures_in_reach
+from clip_lens_plugin.retrieval import nearest_images, nearest_to_text
 from clip_lens_plugin.texts.pool import TextPool
+from tests.benchmarks.collect import random_store
 from tests.benchmarks.measure import seconds
+from tests.benchmarks.memory import _status
 
 NAME, PICTURES, ROUNDS = "ViT-B-16", 8, 5
 NEURONS, TEXTS, N_TEXTS = "L8", ("a dog", "a cat"), 3498
 NEW_TEXT, OFF = 0.5, 0.1
 """Bounds in seconds: of an answer to a new text, and of heads switched off in the sum."""
+
+ROWS, SEARCH = 50_000, 1.0
+"""Rows of a store that is searched, and the bound in seconds for one head."""
+
+FIVE = [(11, 3), (11, 5), (10, 1), (9, 7), (8, 2)]
 
 
 def time_explorer() -> Iterator[tuple[str, str, str, str]]:
@@ -73,6 +82,27 @@ def time_explorer() -> Iterator[tuple[str, str, str, str]]:
         "",
         "",
     )
+    yield from _searches(model)
+
+
+def _searches(model: HookedCLIP) -> Iterator[tuple[str, str, str, str]]:
+    """Of a store of random rows, about 3 GB on the disk, which takes a minute or two to write."""
+    embedding = model.encode_text(["a dog"])
+    with tempfile.TemporaryDirectory() as folder:
+        store = random_store(model, folder, ROWS)
+        asked = {
+            "one head": (lambda: nearest_images(store, 5, heads=FIVE[:1]), f"{SEARCH} s"),
+            "five heads": (lambda: nearest_images(store, 5, heads=FIVE), ""),
+            "one head, by a text": (
+                lambda: nearest_to_text(store, "a dog", heads=FIVE[:1], text_embeddings=embedding),
+                f"{SEARCH} s",
+            ),
+        }
+        for what, (search, bound) in asked.items():
+            first, before = seconds(search), _status("VmHWM")
+            took = min(seconds(search) for _ in range(ROUNDS))
+            note = f"the first time {first:.2f} s; memory at most {before:.0f} MB"
+            yield f"{NAME}: {ROWS:,} rows searched by {what}", f"{took:.2f} s", bound, note
 
 
 if __name__ == "__main__":

@@ -188,6 +188,40 @@ def test_neurons_answer_by_keyboard(opened) -> None:
     page.get_by_text("Layer 5 is the last").first.wait_for(timeout=WAIT)
 
 
+def test_several_heads_are_searched_by_a_text_or_an_uploaded_picture(opened, tmp_path: Path) -> None:
+    page = opened("?tab=search&head=L5H3&head=L4H2&like=text&text=a+red+circle&text=" + EVIL, 390, "dark")
+    frame = answer(page, "search")
+    frame.get_by_text("Nearest to “a red circle” by layer 5, head 3; layer 4, head 2").first.wait_for(timeout=WAIT)
+    assert frame.locator("figure img").count() == 12
+    rows = page.locator("#table-search tr").all_inner_texts()
+    assert rows[0].split("\t") == ["place", "number", "picture", "score"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("button", has_text="Copy as Python").locator("visible=true").click()
+    assert page.locator("#link-search a").get_attribute("href").endswith("&head=L5H3&head=L4H2&like=text")
+    assert (
+        "nearest_to_text(data, 'a red circle', 12, heads=[(5, 3), (4, 2)])"
+        in page.locator("#python-search").inner_text()
+    )
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    page.set_input_files("input[type=file]", tmp_path / "red.png")
+    page.wait_for_selector("#chosen >> text=uploaded picture", timeout=WAIT)
+    page.get_by_label("the picture", exact=True).check()
+    page.click("#ask-search")
+    frame.get_by_text("Nearest to uploaded picture by").first.wait_for(timeout=WAIT)
+
+
+def test_texts_lead_and_are_contrasted_on_the_image_page(opened) -> None:
+    page = opened("?image=3&text=a+circle&text=a+star&text=" + EVIL)
+    frame = answer(page, "image")
+    kinds = frame.get_by_label("show")
+    kinds.select_option(label="which text leads at each patch")
+    led = frame.locator(".cl-topics li").all_inner_texts()
+    assert led[-1].startswith("none: ")
+    assert sum(int(each.rsplit(": ")[1]) for each in led) == 49
+    kinds.select_option(label="minus “a star”")
+    frame.get_by_text("“a circle” minus “a star”").first.wait_for(timeout=WAIT)
+
+
 def test_by_keyboard_alone(opened) -> None:
     page = opened()
     page.locator("#texts textarea").focus()

@@ -144,12 +144,43 @@ def test_everything_is_reached_by_keyboard(view, scene):
 
 
 def test_contrast_subtracts_the_mean_of_the_other_texts(view, scene):
-    view.get_by_label("minus the mean of the other texts").check()
+    view.get_by_label("show").select_option(label="minus the mean of the other texts")
     by_text = scene[0].by_token.double().sum((0, 1, 2))
     cosine, patches, class_token, _ = parts(view).values()
     assert patches + class_token == pytest.approx((by_text[0] - by_text[1:].mean()).item(), abs=1.1e-4)
     whole = scene[0].cosine.double()
     assert cosine == pytest.approx((whole[0] - whole[1:].mean()).item(), abs=6e-5)
+
+
+def test_a_text_is_taken_away_from_another(view, scene):
+    view.get_by_label("show").select_option(label="minus “blue square”")
+    expected = scene[0].map().contrast("cyan circle", "blue square")
+    assert told(view) == pytest.approx([expected.values.min().item(), expected.values.max().item()], abs=6e-5)
+    cosine, patches, class_token, _ = parts(view).values()
+    assert patches + class_token == pytest.approx(expected.scores[0, 0].item(), abs=1.1e-4)
+    assert cosine == pytest.approx((scene[0].cosine[0] - scene[0].cosine[1]).item(), abs=6e-5)
+    view.get_by_role("radio", name="blue square").click()  # Nothing is left of a text without itself.
+    assert view.locator(".cl-contrast select").input_value() == "0"
+
+
+@pytest.mark.parametrize("heads", [None, [(4, 6)]])
+def test_the_text_that_leads_is_shown_at_each_patch(view, scene, heads):
+    view.get_by_label("show").select_option(label="which text leads at each patch")
+    if heads:
+        view.get_by_role("gridcell", name="layer 4, head 6").click()
+        view.mouse.move(0, 0)
+    found = scene[0].map(heads).leading()
+    counts = found.patches(0)
+    expected = [f"{text}: {counts[t]}" for t, text in enumerate(TEXTS) if counts[t]] + [f"none: {counts[-1]}"]
+    assert view.locator(".cl-topics li").all_inner_texts() == expected
+    pixels = view.evaluate("[...document.querySelector('.cl-map').getContext('2d').getImageData(0, 0, 7, 7).data]")
+    alpha = torch.tensor(pixels).reshape(7, 7, 4)[..., 3]
+    assert torch.equal(alpha > 0, found.leads[0] >= 0)
+    row, column = (found.leads[0] >= 0).nonzero()[0].tolist()
+    box = view.locator(".cl-photo").bounding_box()
+    view.mouse.move(box["x"] + (column + 0.5) * box["width"] / 7, box["y"] + (row + 0.5) * box["height"] / 7)
+    assert TEXTS[found.leads[0, row, column]] in view.inner_text(".cl-readout")
+    assert told(view) == pytest.approx([found.above[0, row, column].item()], abs=6e-5)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1120, "light"), (390, "dark")])

@@ -177,6 +177,8 @@ def retrieving(given: Given) -> Any:
     for query in (one, 3):
         found.append(retrieval.nearest_images(parts, query, 2, 1, 4))
     found.append(retrieval.nearest_images(parts, 0, 0, 0, 4, remove_mean=False))
+    found.append(retrieval.nearest_images(parts, 0, heads=[(2, 1), (0, 0)]))
+    found.append(retrieval.nearest_to_text(parts, TEXTS[0], heads=[(2, 1), (0, 0)], text_embeddings=embeddings[:1]))
     return found
 
 
@@ -188,11 +190,13 @@ def mapping(given: Given) -> Any:
     layer = lens.patch_text_map(model, images, TEXTS[:1], heads=2)
     assert isinstance(every, lens.PatchTextMap)
     scores = patch_text.head_text_scores(model, images[0], TEXTS[:3])
-    maps = [scores.map(), scores.map([(0, 1), (1, 1)]), every.contrast()]
+    maps = [scores.map(), scores.map([(0, 1), (1, 1)]), every.contrast(), every.contrast(*TEXTS[:2])]
     towards = scoring.token_scores(model, images, model.encode_text(TEXTS[:2]))
     extremes, marks = patch_text.extreme_descriptions(model, images[1], given.spans[2, 1])
     found = [every.values, some.values, layer.class_token, towards, extremes.values, scores.scores, scores.cosine]
     kinds = isinstance(scores, patch_text.HeadTextScores), isinstance(every, patch_text.PatchTextMap)
+    led = every.leading()
+    found += [led.leads, led.above]
     return found, [(each.values, each.scores, each.class_token) for each in maps], marks, every.grid_size, kinds
 
 
@@ -271,6 +275,8 @@ def asking_a_store(given: Given) -> Any:
     found.append(lens.mean_ablation_curve(store, classes, labels, effect="total", images=dataset, batch_size=4))
     found.append(retrieval.extreme_images(store, TEXTS[:2], 2))
     found.append(retrieval.nearest_images(store, 2, 1, 1, 3))
+    found.append(retrieval.nearest_to_text(store, TEXTS[0], 3, heads=1))
+    found += [y for _, y in store.head_blocks([(1, 1), (0, 2)])]
     found.append(retrieval.nearest_images(store, given.parts.select(torch.tensor([1])), 1, 1, 3))
     provenance = store.provenance.dataset, store.provenance.positions.tolist()
     kept = lens.Moments.of(store).covariance, store.kept(ComponentSums), ComponentSums.of(store).mlps
@@ -307,7 +313,8 @@ def drawing(given: Given) -> Any:
     shown, named = dict(enumerate(pictures)), {i: str(i) for i in range(N)}
     drawn.append(views.head_gallery_view(list(given.spans), found, shown, named))
     nearest = retrieval.nearest_images(given.parts, 0, 2, 1, 3)
-    drawn.append(views.neighbours_view(pictures[0], nearest, shown, named, layer=2, head=1))
+    drawn.append(views.leading_view(lens.patch_text_map(model, pictures[0], TEXTS[:2]).leading()))
+    drawn.append(views.neighbours_view(pictures[0], nearest, shown, named, heads=[(2, 1)]))
     drawn.append(views.sparse_view(lens.sparse_text(model, given.parts, given.pool, 0.1), shown))
     drawn += [views.text_span_view(given.spans), views.head_texts_view(given.spans[2, 1])]
     drawn.append(views.explained_variance_view(given.spans.to_dataframe()))

@@ -46,7 +46,7 @@ def test_a_missing_picture_is_an_error(spans, top_images):
 
 def test_neighbours_stand_in_their_order():
     nearest = pd.DataFrame({"place": [2, 1], "row": [0, 1], "similarity": [0.5, 0.75]})
-    view = neighbours_view(PICTURES[0], nearest, PICTURES, NAMES, layer=2, head=3, query_name=EVIL)
+    view = neighbours_view(PICTURES[0], nearest, PICTURES, NAMES, heads=[(2, 3)], query_name=EVIL)
     assert re.findall(r"similarity ([+-]\d\.\d+)", view.body) == ["+0.750", "+0.500"]
     assert "<img src=x" not in view.html()
     assert "layer 2, head 3" in view.title

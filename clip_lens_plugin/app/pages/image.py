@@ -14,18 +14,17 @@ from clip_lens_plugin.views.drawing.view import View
 
 def _answer(question: Question) -> Iterator[Answer]:
     near, scores = image_answer(question.explored, question.asked, question.state.texts)
-    maps = Answer(nearness_rows(picture=near), [scores.view(light=True)], scores)
+    maps = Answer(nearness_rows(picture=near), [scores.view(light=True)], scores, height=1000)
     yield maps
-    yield replace(maps, views=[*maps.views, _words(question)], height=1500)
+    yield replace(maps, views=[*maps.views, _words(question)], height=1700)
 
 
 def _words(question: Question) -> View:
     """Patches and words of the first texts, or why there are none."""
-    asked, explored = question.asked, question.explored
+    asked = question.asked
     title = f"Words and patches of {asked.photograph.name}"
     try:
-        with explored.running:
-            found = interaction(explored.model, asked.own, list(question.state.texts))
+        found = interaction(question.explored.model, asked.own, list(question.state.texts))
         return replace(found.view(pictures=[asked.photograph.open()]), title=title)
     except ValueError as error:
         return said(title, str(error))
@@ -42,8 +41,9 @@ head_text_scores(model, picture, {list(state.texts)!r}).view()"""
 
 IMAGE = Page(
     "Image",
-    "How near the picture is to each text, and what every patch adds to that through all heads, a layer or a head; "
-    "then what each word of a text takes from each patch.",
+    "How near the picture is to each text, and what every patch adds to that through all heads, a layer or a head: of "
+    "one text, of one rather than another, or which text leads at each patch. Then what each word takes from each "
+    "patch.",
     _answer,
     _script,
 )

@@ -36,6 +36,17 @@ LINE_STYLES = [
 ]
 """Okabe and Ito's colours, each with a marker of its own."""
 
+TOPICS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+"""Of texts that have patches each, the same palette: the first text has the first."""
+
+FURTHER_TOPICS = "#000000"
+"""Of all texts beyond those."""
+
+
+def topics(n: int) -> list[str]:
+    """The colours of n texts."""
+    return [*TOPICS[:n], *[FURTHER_TOPICS] * (n - len(TOPICS))]
+
 
 def over_photograph() -> dict[str, object]:
     """The same for scripts: colours as [red, green, blue] of 0 to 255, and the opacity of the greatest value."""

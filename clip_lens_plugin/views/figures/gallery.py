@@ -37,27 +37,31 @@ GAP = 0.08
 LABEL = 1.75
 """Inches for a text beside its images."""
 
+OF_IMAGE = "The image asked about is the first; over the others stands their similarity to it."
+OF_TEXT = "The text asked about is the first; over the images stands what the heads add to the cosine, less its mean."
+"""What the numbers over neighbours are."""
+
 PIXELS, THUMBNAIL = 320, 112
 """Pixels of a picture's longer side, and of a square's."""
 
 
 @plainly_lettered
 def neighbours_figure(
-    query: Image.Image, query_name: str, found: Sequence[dict], pictures: Mapping[int, Image.Image], title: str
+    query: Image.Image | None, query_name: str, found: Sequence[dict], pictures: Mapping[int, Image.Image], title: str
 ) -> Figure:
-    """The image asked about, and those like it in their order, all of one height.
+    """What was asked about, and the images found in their order, all of one height.
 
     Args:
-        query: the picture asked about.
-        query_name: its name.
-        found: row and similarity of each.
+        query: the picture asked about; None if it was a text.
+        query_name: its name; or the text.
+        found: row and value of each.
         pictures: each row's picture.
-        title: over all; says which head.
+        title: over all; says which heads.
     """
-    shown = [_small(query), *(_small(pictures[row["row"]]) for row in found)]
-    told = [query_name, *(signed(row["similarity"], 3) for row in found)]
+    shown = [None if query is None else _small(query), *(_small(pictures[row["row"]]) for row in found)]
+    told = ["" if query is None else query_name, *(signed(row["value"], 3) for row in found)]
     lines = [range(i, min(i + MOST_ACROSS, len(shown))) for i in range(0, len(shown), MOST_ACROSS)]
-    aspects = [picture.width / picture.height for picture in shown]
+    aspects = [1.0 if picture is None else picture.width / picture.height for picture in shown]
     room = PAGE - 2 * MARGIN
     high = min(HIGHEST, *((room - GAP * (len(line) - 1)) / sum(aspects[i] for i in line) for line in lines))
     labels = [wrapped(each, high * aspect, SMALL, 2) for each, aspect in zip(told, aspects, strict=True)]
@@ -68,13 +72,16 @@ def neighbours_figure(
     for line, room_above in zip(lines, above, strict=True):
         left, top = MARGIN, top + room_above
         for i in line:
-            axes = sheet.axes(left, top, high * aspects[i], high)
-            axes.imshow(shown[i], aspect="auto")
-            axes.set_axis_off()
-            axes.set_title(labels[i], size=SMALL, pad=2)
+            if (picture := shown[i]) is None:
+                sheet.text(left, top, wrapped(query_name, high, TEXT, 6), TEXT)
+            else:
+                axes = sheet.axes(left, top, high * aspects[i], high)
+                axes.imshow(picture, aspect="auto")
+                axes.set_axis_off()
+                axes.set_title(labels[i], size=SMALL, pad=2)
             left += high * aspects[i] + GAP
         top += high + GAP
-    sheet.text(MARGIN, top, "The image asked about is the first; over the others stands their similarity to it.", SMALL)
+    sheet.text(MARGIN, top, OF_IMAGE if query is not None else OF_TEXT, SMALL)
     return sheet.figure
 
 

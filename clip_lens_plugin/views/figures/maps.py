@@ -209,12 +209,16 @@ def show_photograph(axes: Axes, picture: Image.Image, box: Box) -> None:
 
 def show_map(axes: Axes, picture: Image.Image, box: Box, relative: np.ndarray, how: Interpolation) -> None:
     """Shows a map, its values from −1 to 1, over the grey photograph."""
+    show_over(axes, picture, box, SIGNED_OVER_PHOTOGRAPH((relative + 1) / 2), how)
+
+
+def show_over(axes: Axes, picture: Image.Image, box: Box, painted: np.ndarray, how: Interpolation) -> None:
+    """Shows colours of patches [rows, columns, 4], of which the last is opacity, over the grey photograph."""
     width, height = picture.size
     grey = 0.3 + 0.6 * np.asarray(_small(picture).convert("L"), dtype=float) / 255
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=_whole(picture), aspect="auto")
     left, top, across, down = box
     edges = (left * width - 0.5, (left + across) * width - 0.5, (top + down) * height - 0.5, top * height - 0.5)
-    painted = SIGNED_OVER_PHOTOGRAPH((relative + 1) / 2)
     axes.imshow(painted, extent=edges, interpolation=how, aspect="auto")
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)

@@ -5,28 +5,33 @@ drawers["patch-text"] = (place, data) => {
   const [rows, columns] = data.grid;
   const patches = rows * columns;
   const before = tokens - patches; // the class token
-  const state = { chosen: new Set(), contrast: false };
+  // Of map: "alone", "others" (minus the mean of the others), "leads" (which text leads), or the number of a text that is taken away.
+  const state = { chosen: new Set(), map: "alone" };
   const shown = { head: null }; // under the pointer, over what is chosen
 
   const score = (l, h, n, t) => values[((l * heads + h) * tokens + n) * texts + t];
   const towards = (l, h, n) => {
     const own = score(l, h, n, choice.chosen());
-    if (!state.contrast) return own;
+    if (taken() !== null) return own - score(l, h, n, taken());
+    if (state.map !== "others") return own;
     let others = 0;
     for (let t = 0; t < texts; t++) if (t !== choice.chosen()) others += score(l, h, n, t);
     return own - others / (texts - 1);
   };
   const every = [];
   for (let l = 0; l < layers; l++) for (let h = 0; h < heads; h++) every.push(l * heads + h);
-  /** What the whole cosine is of each text, less the mean of the others where that is asked for. */
+  /** The number of the text that is taken away, if one is. */
+  const taken = () => typeof state.map === "number" ? state.map : null;
+  /** A number of each text, less another's or the mean of the others where that is asked for. */
   const contrasted = (byText) => {
-    if (!state.contrast) return Array.from(byText);
+    if (taken() !== null) return Array.from(byText, (value) => value - byText[taken()]);
+    if (state.map !== "others") return Array.from(byText);
     const sum = byText.reduce((a, b) => a + b, 0);
     return Array.from(byText, (value) => value - (sum - value) / (texts - 1));
   };
   const selected = () => shown.head !== null ? [shown.head] : state.chosen.size ? [...state.chosen] : every;
   const map = photoMap(data, () => update());
-  const choice = textChoice(data.texts, () => update());
+  const choice = textChoice(data.texts, () => { if (taken() === choice.chosen()) show("alone"); update(); });
   const parts = partsTable();
 
   /** Sums over the selected heads: by token for the text, and by text. */
@@ -41,6 +46,25 @@ drawers["patch-text"] = (place, data) => {
       }
     }
     return { byToken, byText };
+  }
+
+  /** At each patch the text whose map, through the selected heads, stands highest above its own mean; null for none. */
+  function leaders() {
+    const found = Array.from({ length: patches }, () => ({ text: null, above: 0 }));
+    const own = new Float64Array(patches);
+    for (let t = 0; t < texts; t++) {
+      own.fill(0);
+      for (const head of selected()) {
+        for (let i = 0; i < patches; i++) own[i] += score(Math.floor(head / heads), head % heads, before + i, t);
+      }
+      const mean = own.reduce((a, b) => a + b, 0) / patches;
+      const deviation = Math.sqrt(own.reduce((sum, value) => sum + (value - mean) ** 2, 0) / patches);
+      own.forEach((value, i) => {
+        const above = value - mean;
+        if (above > data.clear * deviation && above > found[i].above) found[i] = { text: t, above };
+      });
+    }
+    return found;
   }
 
   // ---------------------------------------------------------------- heads
@@ -108,8 +132,14 @@ drawers["patch-text"] = (place, data) => {
   });
   reachable();
 
-  const contrast = element("input", { type: "checkbox" });
-  contrast.addEventListener("change", () => { state.contrast = contrast.checked; update(); });
+  const kinds = [["alone", "the map of the text"], ["others", "minus the mean of the other texts"],
+    ...(texts > 2 ? data.texts.map((text, t) => [t, `minus “${text}”`]) : []), ["leads", "which text leads at each patch"]];
+  const kind = element("select", {}, ...kinds.map(([, name], i) => element("option", { value: i }, name)));
+  kind.addEventListener("change", () => { state.map = kinds[kind.value][0]; update(); });
+  function show(map) {
+    state.map = map;
+    kind.value = kinds.findIndex(([each]) => each === map);
+  }
 
   // ---------------------------------------------------------------- what is shown
   const readout = element("p", { class: "cl-readout", role: "status" });
@@ -167,7 +197,7 @@ drawers["patch-text"] = (place, data) => {
     parts.show(about(), cosine, rows_);
   }
 
-  const about = () => `“${data.texts[choice.chosen()]}”${state.contrast ? " minus the mean of the others" : ""}`;
+  const about = () => `“${data.texts[choice.chosen()]}”${state.map === "others" ? " minus the mean of the others" : taken() === null ? "" : ` minus “${data.texts[taken()]}”`}`;
 
   function tell(byToken) {
     const patch = map.patch(), of = byToken.subarray(before);
@@ -177,21 +207,38 @@ drawers["patch-text"] = (place, data) => {
       : `the patch in ${map.where(patch)} adds ${signed(of[patch])} (cosine)`);
   }
 
+  function showLeaders() {
+    const found = leaders(), patch = map.patch();
+    const counts = new Map();
+    for (const { text } of found) counts.set(text, (counts.get(text) ?? 0) + 1);
+    const led = [...counts].filter(([text]) => text !== null).sort(([a], [b]) => a - b);
+    map.paintNamed(found.map(({ text }) => text === null ? null : data.topics[text]),
+      [...led.map(([text, n]) => [`${data.texts[text]}: ${n}`, data.topics[text]]), [`none: ${counts.get(null) ?? 0}`, null]]);
+    const at = patch === null ? null : found[patch];
+    readout.textContent = `${named()}: ` + (at === null
+      ? led.map(([text, n]) => `“${data.texts[text]}” leads at ${n}`).concat(`none at ${counts.get(null) ?? 0}`).join(", ") +
+        ` of ${patches} patches`
+      : `in ${map.where(patch)} ` + (at.text === null ? "no text leads"
+        : `“${data.texts[at.text]}” leads, ${signed(at.above)} above its mean over the patches (cosine)`));
+  }
+
   function update() {
     const { byToken, byText } = sums();
-    map.paint(byToken);
+    for (const [i, [each]] of kinds.entries()) kind.options[i].disabled = each === choice.chosen();
+    if (state.map !== "leads") map.paint(byToken);
     colourCells();
     nameTexts(byText);
     addUp(byToken);
-    tell(byToken);
+    state.map === "leads" ? showLeaders() : tell(byToken);
     all.setAttribute("aria-pressed", String(state.chosen.size === 0));
   }
 
   const help = element("p", { class: "cl-soft" },
     "Point at a patch, a head or a text, and the others follow; click keeps it. Shift and click, or the space bar, adds a head. ",
-    "Orange adds to the cosine with the text, purple takes away from it; what adds nothing is clear.");
+    "Orange adds to the cosine with the text, purple takes away from it; what adds nothing is clear. ",
+    texts > 1 ? "A text leads where its map stands highest above its own mean over the patches, by half its standard deviation or more." : "");
   const side = element("div", { class: "cl-side" }, ...choice.nodes);
-  if (texts > 1) side.append(element("label", { class: "cl-contrast" }, contrast, " minus the mean of the other texts"));
+  if (texts > 1) side.append(element("label", { class: "cl-contrast" }, "show ", kind));
   side.append(element("div", { class: "cl-heads-title" }, element("span", {}, "heads"), all), grid, headScale.node);
   place.classList.add("cl-patch-text");
   const left_ = element("div", { class: "cl-left" }, map.node, map.legend, parts.node);

@@ -26,7 +26,8 @@ function photoMap({ picture, name, grid: [rows, columns], crop: box, unseen, smo
   const smooth = element("input", { type: "checkbox" });
   smooth.checked = isSmooth;
   const mapped = element("input", { type: "checkbox", checked: "" });
-  const legend = element("div", { class: "cl-legend" }, scale.node, element("label", {}, smooth, " smooth"));
+  const topics = element("ul", { class: "cl-topics", hidden: "" });
+  const legend = element("div", { class: "cl-legend" }, scale.node, topics, element("label", {}, smooth, " smooth"));
   if (picture) legend.append(element("label", {}, mapped, " map"));
   if (unseen) legend.append(element("span", {}, "Faded: cropped away, not seen by the model."));
   const sharpen = () => { canvas.style.imageRendering = smooth.checked ? "auto" : "pixelated"; };
@@ -76,6 +77,20 @@ function photoMap({ picture, name, grid: [rows, columns], crop: box, unseen, smo
   });
   node.addEventListener("focusout", () => { shown = null; look(); });
 
+  function fill(colour) {
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(columns, rows);
+    for (let i = 0; i < rows * columns; i++) image.data.set(colour(i), 4 * i);
+    context.putImageData(image, 0, 0);
+  }
+  /** Whether patches have names instead of values, which have a scale and can be smooth. */
+  function named(are) {
+    topics.hidden = !are;
+    scale.node.hidden = smooth.parentNode.hidden = are;
+    if (are) canvas.style.imageRendering = "pixelated";
+    else sharpen();
+  }
+
   return {
     node, legend, patch,
     where: (i) => `row ${Math.floor(i / columns)}, column ${i % columns}`,
@@ -84,13 +99,22 @@ function photoMap({ picture, name, grid: [rows, columns], crop: box, unseen, smo
       const before = byToken.length - rows * columns;
       // Patches that add next to nothing beside the class token stay pale.
       const limit = Math.max(greatestOf(byToken.slice(before)), greatestOf(byToken.slice(0, before)) / (rows * columns));
-      const context = canvas.getContext("2d");
-      const image = context.createImageData(columns, rows);
-      for (let i = 0; i < rows * columns; i++) {
-        image.data.set(overPhotograph(byToken[before + i] / limit, colours), 4 * i);
-      }
-      context.putImageData(image, 0, 0);
+      fill((i) => overPhotograph(byToken[before + i] / limit, colours));
       scale.show([short(-limit), "0", short(limit)]);
+      named(false);
+    },
+    /** Colours each patch by [red, green, blue], or null for nothing, with names and colours under the photograph. */
+    paintNamed(byPatch, names) {
+      fill((i) => byPatch[i] === null ? [0, 0, 0, 0] : [...byPatch[i], Math.round(255 * colours.opacity)]);
+      topics.replaceChildren(...names.map(([name, colour]) => {
+        const swatch = element("i", { "aria-hidden": "true" });
+        if (colour !== null) {
+          const over = `rgb(${colour.join(" ")} / ${colours.opacity})`;
+          swatch.style.background = `linear-gradient(${over}, ${over}), #fff`;
+        }
+        return element("li", {}, swatch, element("span", {}, name));
+      }));
+      named(true);
     },
   };
 }

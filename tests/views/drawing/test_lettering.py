@@ -51,8 +51,7 @@ FIGURES = {
         pd.DataFrame({"place": [1], "row": [0], "similarity": [0.5]}),
         {0: PICTURE},
         {0: NASTY},
-        layer=0,
-        head=0,
+        heads=[(0, 0)],
         query_name=NASTY,
     ).figure(),
 }

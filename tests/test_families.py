@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clip_lens_plugin import Contributions, HookedCLIP, Moments, decompose, patch_text_map, text_span
-from clip_lens_plugin.layers.attention_pool import AttentionPool
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
 from clip_lens_plugin.maps.scoring import token_scores
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 from tests.conftest import random_images

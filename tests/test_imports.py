@@ -68,11 +68,11 @@ def test_no_circle_of_modules(imports: dict[str, set[str]]) -> None:
 
 
 ANALYSES_OF_THE_MODEL = [
-    (f"{NAME}.model.hooked_clip", f"{NAME}.decomposition.runs"),
+    (f"{NAME}.model.hooked_clip", f"{NAME}.decomposition.running.runs"),
     (f"{NAME}.model.editable", f"{NAME}.editing.edited"),
     (f"{NAME}.model.editable", f"{NAME}.editing.effects"),
     (f"{NAME}.model.editable", f"{NAME}.editing.saving"),
-    (f"{NAME}.model.text.hooked_text", f"{NAME}.decomposition.text_runs"),
+    (f"{NAME}.model.text.hooked_text", f"{NAME}.decomposition.running.text_runs"),
     (f"{NAME}.model.text.hooked_text", f"{NAME}.decomposition.text_contributions"),
 ]
 """Methods of the models that call an analysis or an edit, which knows them by their protocol alone."""
@@ -120,7 +120,7 @@ def loaded_at_once(source: str) -> set[str]:
 
 def test_a_report_needs_no_matplotlib() -> None:
     sources = {module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")}
-    waiting, seen = [f"{NAME}.views.report", f"{NAME}.report.analyses"], set()
+    waiting, seen = [f"{NAME}.views.report.report", f"{NAME}.report.analyses"], set()
     while waiting:
         name = waiting.pop()
         if name in sources and name not in seen:

@@ -21,7 +21,7 @@ from clip_lens_plugin.images.pictures import UnreadableImageError, open_upright,
 from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
 from clip_lens_plugin.views.drawing.encoding import picture_uri
-from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+from clip_lens_plugin.views.maps.patch_text import head_text_view, patch_text_view
 
 pytestmark = pytest.mark.slow
 

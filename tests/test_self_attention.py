@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from clip_lens_plugin import decompose
-from clip_lens_plugin.decomposition import activations
 from clip_lens_plugin.decomposition import contributions as contributions_module
 from clip_lens_plugin.decomposition.contributions import TokensNotAvailableError
+from clip_lens_plugin.decomposition.running import activations
 from tests.conftest import random_images
 
 pytestmark = pytest.mark.slow

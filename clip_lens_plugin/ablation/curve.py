@@ -25,8 +25,8 @@ from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
-from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.shown import ResultTable
 from clip_lens_plugin.statistics.intervals import paired_interval, share_interval
 from clip_lens_plugin.statistics.means import ComponentSums

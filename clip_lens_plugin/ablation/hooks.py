@@ -22,8 +22,8 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.arguments import checked_index, checked_indices, whole_numbers
-from clip_lens_plugin.decomposition.activations import MissingActivationsError
-from clip_lens_plugin.model.hook_names import nearest
+from clip_lens_plugin.decomposition.running.activations import MissingActivationsError
+from clip_lens_plugin.model.hooks.hook_names import nearest
 
 Hook = Callable[..., Tensor | None]
 """``hook(activation, hook=hook_point)``: the new activation, or None to leave it as it is."""

@@ -16,8 +16,8 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hook_names import nearest
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.hook_names import nearest
 from clip_lens_plugin.model.inputs.given import given_images
 
 

@@ -10,12 +10,12 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
+from clip_lens_plugin.adapters.checks.structure import UNWRAP, refuse_foreign, refuse_mixed_dtypes, title, way_out
 from clip_lens_plugin.adapters.open_clip_tower import open_clip_parts
-from clip_lens_plugin.adapters.structure import UNWRAP, refuse_foreign, refuse_mixed_dtypes, title, way_out
-from clip_lens_plugin.adapters.text_tower import TextOfCLIP, text_of_clip_parts, text_transformer_parts
+from clip_lens_plugin.adapters.text.text_tower import TextOfCLIP, text_of_clip_parts, text_transformer_parts
+from clip_lens_plugin.adapters.text.transformers_text import transformers_text_parts
 from clip_lens_plugin.adapters.timm_tower import timm_parts
 from clip_lens_plugin.adapters.tower import ImageParts, TextParts, TowerParts, UnsupportedTowerError, refusal
-from clip_lens_plugin.adapters.transformers_text import transformers_text_parts
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceText, HuggingFaceVision, transformers_parts
 from clip_lens_plugin.dependencies.names import renamed
 

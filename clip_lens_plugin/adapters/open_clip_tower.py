@@ -10,18 +10,18 @@ from jaxtyping import Float
 from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from clip_lens_plugin.adapters.structure import refuse_other_structure
+from clip_lens_plugin.adapters.checks.structure import refuse_other_structure
 from clip_lens_plugin.adapters.tower import ImageParts, UnsupportedTowerError, activation_name, refusal
-from clip_lens_plugin.layers.attention import Attention
-from clip_lens_plugin.layers.attention_pool import AttentionPool
+from clip_lens_plugin.layers.attention.attention import Attention
+from clip_lens_plugin.layers.attention.output_projection import AttentionOutput, optional_norm, plain
+from clip_lens_plugin.layers.attention.qkv import PackedQKV
 from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.embedding.patch_embed import PatchEmbed
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
-from clip_lens_plugin.layers.output_projection import AttentionOutput, optional_norm, plain
-from clip_lens_plugin.layers.patch_embed import PatchEmbed
-from clip_lens_plugin.layers.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
-from clip_lens_plugin.layers.qkv import PackedQKV
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
+from clip_lens_plugin.layers.pooling.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
 
 

@@ -12,12 +12,12 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError, refusal
-from clip_lens_plugin.layers.attention import Attention
+from clip_lens_plugin.layers.attention.attention import Attention
+from clip_lens_plugin.layers.attention.output_projection import AttentionOutput, optional_norm, plain
+from clip_lens_plugin.layers.attention.qkv import QKV, BiasInParts, PackedQKV, Prepare, Rotary, SplitQKV
 from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
-from clip_lens_plugin.layers.output_projection import AttentionOutput, optional_norm, plain
-from clip_lens_plugin.layers.qkv import QKV, BiasInParts, PackedQKV, Prepare, Rotary, SplitQKV
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale
 
 

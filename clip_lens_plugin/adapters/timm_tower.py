@@ -9,17 +9,17 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from clip_lens_plugin.adapters.checks.structure import refuse_other_structure
 from clip_lens_plugin.adapters.open_clip_tower import pair
-from clip_lens_plugin.adapters.structure import refuse_other_structure
 from clip_lens_plugin.adapters.timm_block import check_block, timm_block
 from clip_lens_plugin.adapters.tower import ImageParts, activation_name, refusal
-from clip_lens_plugin.layers.attention_pool import AttentionPool
+from clip_lens_plugin.layers.attention.output_projection import plain
 from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.embedding.patch_embed import EvaEmbed, TimmEmbed
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
-from clip_lens_plugin.layers.output_projection import plain
-from clip_lens_plugin.layers.patch_embed import EvaEmbed, TimmEmbed
-from clip_lens_plugin.layers.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
+from clip_lens_plugin.layers.pooling.pooling import ClassTokenPooling, MeanThenNorm, NormThenMean, Pooling
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
 
 

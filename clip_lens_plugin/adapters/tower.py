@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.config import HookedCLIPConfig, HookedTextConfig, TowerConfig
+from clip_lens_plugin.layers.embedding.patch_embed import Embed
+from clip_lens_plugin.layers.embedding.text_embed import TextEmbed
 from clip_lens_plugin.layers.layer_norm import LayerNorm
-from clip_lens_plugin.layers.patch_embed import Embed
-from clip_lens_plugin.layers.pooling import Pooling
-from clip_lens_plugin.layers.text_embed import TextEmbed
+from clip_lens_plugin.layers.pooling.pooling import Pooling
 from clip_lens_plugin.layers.weight_refs import Affine, Weight
 
 

@@ -11,21 +11,21 @@ import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.checks.structure import refuse_other_structure, title, way_out
 from clip_lens_plugin.adapters.open_clip_tower import multi_head_parts
-from clip_lens_plugin.adapters.structure import refuse_other_structure, title, way_out
 from clip_lens_plugin.adapters.tower import ImageParts, UnsupportedTowerError, activation_name, refusal
 from clip_lens_plugin.dependencies.names import attribute
 from clip_lens_plugin.dependencies.of_transformers import attention_kernel
-from clip_lens_plugin.layers.attention import Attention
-from clip_lens_plugin.layers.attention_pool import AttentionPool
+from clip_lens_plugin.layers.attention.attention import Attention
+from clip_lens_plugin.layers.attention.output_projection import AttentionOutput
+from clip_lens_plugin.layers.attention.qkv import SplitQKV
 from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.embedding.patch_embed import Embed, HuggingFaceEmbed, NaflexEmbed, flat_patches
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
-from clip_lens_plugin.layers.output_projection import AttentionOutput
-from clip_lens_plugin.layers.patch_embed import Embed, HuggingFaceEmbed, NaflexEmbed, flat_patches
-from clip_lens_plugin.layers.pooling import ClassTokenPooling, Pooling
-from clip_lens_plugin.layers.qkv import SplitQKV
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
+from clip_lens_plugin.layers.pooling.pooling import ClassTokenPooling, Pooling
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale, Weight
 
 if TYPE_CHECKING:

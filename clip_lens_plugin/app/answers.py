@@ -16,7 +16,7 @@ from clip_lens_plugin.ablation.total import component_hooks
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.state import Ablation, parts_of
-from clip_lens_plugin.decomposition.activations import TokensNotAvailableError
+from clip_lens_plugin.decomposition.running.activations import TokensNotAvailableError
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.hooked_clip import HookedCLIP

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from clip_lens_plugin.app.last_used import LastUsed
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.maps.pictured import Pictured, followed, pictured_of
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.model.inputs.given import GivenImages
-from clip_lens_plugin.model.interventions import refuse_left_hooks
 from clip_lens_plugin.numerics.precision import full_precision
 
 MOST_KEPT = 8

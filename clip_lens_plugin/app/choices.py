@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from clip_lens_plugin.app.explored import Explored
-from clip_lens_plugin.app.neurons import usual_layer
+from clip_lens_plugin.app.neurons.neurons import usual_layer
 from clip_lens_plugin.app.state import State
 
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation import activation_means
-from clip_lens_plugin.app.about_heads import AboutHeads
-from clip_lens_plugin.app.kept_neurons import KeptNeurons
+from clip_lens_plugin.app.heads.about_heads import AboutHeads
 from clip_lens_plugin.app.last_used import LastUsed
+from clip_lens_plugin.app.neurons.kept_neurons import KeptNeurons
 from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.embedded import EmbeddedTexts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clip_lens_plugin.app.explored import Explored, Spelled
-from clip_lens_plugin.app.serve import Server, refuse_without_gradio, serve
+from clip_lens_plugin.app.server.serve import Server, refuse_without_gradio, serve
 from clip_lens_plugin.app.state import texts_of
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.given_data import data_of

@@ -19,12 +19,12 @@ from clip_lens_plugin.app.opened import uploaded
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.app.pages.page import Question
 from clip_lens_plugin.app.python import script
+from clip_lens_plugin.app.server.temporary import new_folder
 from clip_lens_plugin.app.state import State, texts_of
-from clip_lens_plugin.app.temporary import new_folder
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
-from clip_lens_plugin.views.summaries import table
+from clip_lens_plugin.views.report.summaries import table
 
 IN_GALLERY, AT_ONCE = 60, 3
 """Pictures that are shown, and answers that are worked on at once; a model runs for one at a time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from io import BytesIO
 
-from clip_lens_plugin.app.serve import MOST_UPLOADED
+from clip_lens_plugin.app.server.serve import MOST_UPLOADED
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.images.pictures import open_upright
 from clip_lens_plugin.plain_text import one_line

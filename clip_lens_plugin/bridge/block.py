@@ -17,13 +17,13 @@ from transformer_lens.model_bridge.generalized_components import (
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
 from clip_lens_plugin.dependencies.of_transformer_lens import reads_mlp_in, stop_before
-from clip_lens_plugin.layers.circuits import Circuits
+from clip_lens_plugin.layers.attention.circuits import Circuits
+from clip_lens_plugin.layers.attention.qkv import SplitQKV, by_head
+from clip_lens_plugin.layers.attention.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.editable import editable
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.inputs import OF_HEADS, SWITCHES, Inputs, head_inputs
 from clip_lens_plugin.layers.layer_norm import LayerNorm
-from clip_lens_plugin.layers.qkv import SplitQKV, by_head
-from clip_lens_plugin.layers.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.weight_refs import Affine, Norm
 
 

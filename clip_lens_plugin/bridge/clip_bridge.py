@@ -16,10 +16,10 @@ from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.bridge.model import hooked_of
 from clip_lens_plugin.dependencies.of_transformer_lens import adopt_hooks, gate, sliced_dimension
-from clip_lens_plugin.layers.attention_pool import is_of_query
-from clip_lens_plugin.model.hook_names import nothing_chosen, off
+from clip_lens_plugin.layers.pooling.attention_pool import is_of_query
+from clip_lens_plugin.model.hooks.hook_names import nothing_chosen, off
+from clip_lens_plugin.model.hooks.run_arguments import FOR_TEXT, checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.inputs.image_tokens import pixels_of, refuse_width_for_positions
-from clip_lens_plugin.model.run_arguments import FOR_TEXT, checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.unembed import Unembed
 

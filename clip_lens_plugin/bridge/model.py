@@ -20,8 +20,8 @@ from clip_lens_plugin.bridge.original import (
 )
 from clip_lens_plugin.bridge.probe import refuse_other_embedding
 from clip_lens_plugin.bridge.watch import BridgeAsSeen, hooked_points, refuse_changed_bridge
-from clip_lens_plugin.layers.attention_pool import AttentionPool
-from clip_lens_plugin.layers.pooling import NORMALIZED
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
+from clip_lens_plugin.layers.pooling.pooling import NORMALIZED
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.loading.hub_model import wrapped

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clip_lens_plugin.adapters.seen import settings_of
-from clip_lens_plugin.adapters.structure import (
+from clip_lens_plugin.adapters.checks.seen import settings_of
+from clip_lens_plugin.adapters.checks.structure import (
     SourceMismatchError,
     acting_hooks,
     refuse_global_hooks,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.verification import allowed, can_verify, first_parting, probe_image
 from clip_lens_plugin.model.inputs.pixels import unlooked

@@ -15,9 +15,9 @@ from transformer_lens.model_bridge.generalized_components import LinearBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources.transformers_driver import TransformersDriver
 
-from clip_lens_plugin.adapters.seen import HARMLESS, Seen, functions_of, refuse_other_functions
-from clip_lens_plugin.adapters.source_check import drops
-from clip_lens_plugin.adapters.structure import (
+from clip_lens_plugin.adapters.checks.seen import HARMLESS, Seen, functions_of, refuse_other_functions
+from clip_lens_plugin.adapters.checks.source_check import drops
+from clip_lens_plugin.adapters.checks.structure import (
     RUNS,
     SourceMismatchError,
     acting_hooks,
@@ -30,10 +30,10 @@ from clip_lens_plugin.bridge.forward import image_features
 from clip_lens_plugin.bridge.original import Structure, changed, modules_of
 from clip_lens_plugin.bridge.pool import AlreadyNormalised, LivePoolBridge
 from clip_lens_plugin.dependencies.of_transformer_lens import OF_A_RUN, STATE_ALONE, driver_of, plain_name
-from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.mlp import MLP
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
 
 COMPONENTS = (
     *(GeneralizedComponent, LinearBridge, VisionBlockBridge, LiveAttentionBridge, LiveMLPBridge, LiveNormBridge),

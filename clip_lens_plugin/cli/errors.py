@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.options import AGAIN
+from clip_lens_plugin.cli.given.options import AGAIN
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.collection.errors import CollectionWarning, SkippedWarning
 from clip_lens_plugin.hints import for_command_line
@@ -117,5 +117,5 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 def _notes(error: BaseException) -> list[str]:
-    """What :func:`~clip_lens_plugin.collection.collecting.collect` adds of how much is kept."""
+    """What :func:`~clip_lens_plugin.collection.running.collecting.collect` adds of how much is kept."""
     return getattr(error, "__notes__", [])

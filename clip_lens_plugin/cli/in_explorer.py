@@ -10,8 +10,8 @@ from clip_lens_plugin.app.state import State
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.hints import typed
 from clip_lens_plugin.report.results import Report
-from clip_lens_plugin.views.charts import records
-from clip_lens_plugin.views.report import InExplorer
+from clip_lens_plugin.views.report.charts import records
+from clip_lens_plugin.views.report.report import InExplorer
 
 TITLES = {"image": "Image", "why": "Why", "off": "Switch off", "heads": "Heads"}
 """Of the explorer's pages that a section names."""

@@ -1,2 +1,2 @@
-from .collecting import collect as collect
+from .running.collecting import collect as collect
 from .store import ContributionStore as ContributionStore

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from clip_lens_plugin.collection.plan import FORMAT, Plan, classes_size, parts_size
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.higher_order.moments_size import in_gigabytes
+from clip_lens_plugin.higher_order.neurons.moments_size import in_gigabytes
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.statistics import class_sums, part_moments
 from clip_lens_plugin.statistics.class_sums import ClassSums

@@ -18,7 +18,7 @@ from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.parts import Parts
+from clip_lens_plugin.decomposition.parts.parts import Parts
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.dependencies.of_zarr import ArrayV3Metadata, GroupMetadata
 

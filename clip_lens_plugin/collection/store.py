@@ -49,7 +49,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
+from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.bridged import resolved
@@ -72,7 +72,7 @@ MOST_SKIPPED = 0.05
 
 
 class ContributionStore(Data):
-    """What :func:`~clip_lens_plugin.collection.collecting.collect` left, with the model that it was collected with.
+    """What :func:`~clip_lens_plugin.collect` left, with the model that it was collected with.
 
     ``store[rows]`` are the :class:`Contributions` of samples, read when asked for; ``rows`` count the samples that
     could be read, in the order of the data set. Everything that takes contributions takes such a slice; what takes

@@ -20,16 +20,16 @@ from clip_lens_plugin.decisions.removal import Question, RemovedHeads, cosines, 
 from clip_lens_plugin.decisions.replacing import Replacement
 from clip_lens_plugin.decisions.words import word_table
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.component_shares import component_scores
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.decomposition.parts.component_shares import component_scores
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.maps.pictured import followed, pictured_of
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.model.inputs.given import given_image
-from clip_lens_plugin.model.interventions import refuse_left_hooks
 from clip_lens_plugin.numerics.noise import stored_noise
 from clip_lens_plugin.numerics.precision import full_precision, rounding
 from clip_lens_plugin.statistics.moments import Moments

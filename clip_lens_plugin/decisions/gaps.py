@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.decomposition.component_shares import each_component
+from clip_lens_plugin.decomposition.parts.component_shares import each_component
 
 REST = ("embed", "attn_bias", "mlp", "edits", "ln_bias", "pool_bias", "pool_mlp")
 """Parts that come from no head, by the names that tables have for them."""
@@ -42,7 +42,7 @@ def head_table(scores: Mapping[str, Tensor], removed: Float[Tensor, "l h"], gap:
 
     Args:
         scores: of one image, by part as
-            :func:`~clip_lens_plugin.decomposition.component_shares.component_scores` gives them.
+            :func:`~clip_lens_plugin.decomposition.parts.component_shares.component_scores` gives them.
         removed: what is taken from the gap if the head is replaced in the sum; none for other parts.
     """
     found = [

@@ -17,7 +17,7 @@ from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.given_data import IS_STORE, data_of
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images

@@ -6,12 +6,12 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.decisions.gaps import REST, GapTable
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.component_shares import component_scores
-from clip_lens_plugin.decomposition.text_runs import decompose_text
+from clip_lens_plugin.decomposition.parts.component_shares import component_scores
+from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.text.spelling import Spelt
 from clip_lens_plugin.numerics.precision import full_precision

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.bars import tracked
-from clip_lens_plugin.decomposition.component_shares import ShareStatistics, shares_by_image
-from clip_lens_plugin.decomposition.component_values import ComponentValues
 from clip_lens_plugin.decomposition.constants import Constants
+from clip_lens_plugin.decomposition.parts.component_shares import ShareStatistics, shares_by_image
+from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
 from clip_lens_plugin.decomposition.readout import Readout
 
 Rows_co = TypeVar("Rows_co", bound=ComponentValues, covariant=True)

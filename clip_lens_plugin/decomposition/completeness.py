@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.decomposition.component_values import ComponentValues
+from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
 from clip_lens_plugin.numerics.noise import TOLERANCE
 
 PIECE_BYTES = 2**21

@@ -1,4 +1,4 @@
-"""What the parts of an image embedding are: the sum of :mod:`clip_lens_plugin.decomposition.runs`, kept as factors."""
+"""What the parts of an embedding are, kept as factors: of :mod:`clip_lens_plugin.decomposition.running.runs`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.activations import (
+from clip_lens_plugin.decomposition.analysed import Analysed
+from clip_lens_plugin.decomposition.completeness import CompletenessError as CompletenessError
+from clip_lens_plugin.decomposition.completeness import images_in_piece, refuse_incomplete, relative_errors, summed
+from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
+from clip_lens_plugin.decomposition.parts.parts import JoinedParts, Parts
+from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.decomposition.running.activations import (
     Factors,
     MissingActivationsError,
     TokensNotAvailableError,
     same_up_to,
 )
-from clip_lens_plugin.decomposition.analysed import Analysed
-from clip_lens_plugin.decomposition.completeness import CompletenessError as CompletenessError
-from clip_lens_plugin.decomposition.completeness import images_in_piece, refuse_incomplete, relative_errors, summed
-from clip_lens_plugin.decomposition.component_values import ComponentValues
-from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.parts import JoinedParts, Parts
-from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.images.photographs import Photographs
 from clip_lens_plugin.numerics.precision import full_precision
 

@@ -11,8 +11,8 @@ Units: ω carries the unit. With ω as the pooling gives it, contributions are i
 cosine units. Every result has the dtype and device of its arguments, and float32 products are as exact as torch is set
 (see :func:`~clip_lens_plugin.numerics.precision.full_precision`, under which the callers are).
 
-ω of each pooling stands with the pooling: ``omega`` in :mod:`clip_lens_plugin.layers.pooling` and
-:mod:`clip_lens_plugin.layers.attention_pool`.
+ω of each pooling stands with the pooling: ``omega`` in :mod:`clip_lens_plugin.layers.pooling.pooling` and
+:mod:`clip_lens_plugin.layers.pooling.attention_pool`.
 """
 
 from __future__ import annotations

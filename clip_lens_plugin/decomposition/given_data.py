@@ -8,7 +8,7 @@ from typing import Any
 
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.model.protocol import ImageModel
 
 STORE = "clip_lens_plugin.collection.store:ContributionStore.open"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
-from clip_lens_plugin.layers.pooling import Pooling
+from clip_lens_plugin.layers.pooling.pooling import Pooling
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.numerics.unit_vectors import checked_finite, checked_unit_vectors

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clip_lens_plugin.adapters.choose import tower_parts
 from clip_lens_plugin.editing.changes import Change, checked_changes
-from clip_lens_plugin.layers.output_projection import AttentionOutput
+from clip_lens_plugin.layers.attention.output_projection import AttentionOutput
 from clip_lens_plugin.model.edits import Edit
 from clip_lens_plugin.model.protocol import ImageModel
 

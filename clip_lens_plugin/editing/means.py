@@ -14,9 +14,9 @@ from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import unlooked
-from clip_lens_plugin.model.interventions import refuse_hooks
 
 
 @takes_bridges

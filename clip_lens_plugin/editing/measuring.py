@@ -17,8 +17,8 @@ from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.editing.effects import EditEffects, Stage, shares_of
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import unlooked
-from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import checked_classes, pieces
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.component_shares import component_scores, each_component
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.decomposition.parts.component_shares import component_scores, each_component
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier

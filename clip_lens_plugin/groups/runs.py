@@ -19,8 +19,8 @@ from clip_lens_plugin.groups.accuracy import Stage
 from clip_lens_plugin.groups.splitting import Rows
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
-from clip_lens_plugin.model.interventions import refuse_hooks
 
 ROUNDING = 0.05
 """Greatest difference of an image's margin in the data and in a run that the dtype of a store may make."""

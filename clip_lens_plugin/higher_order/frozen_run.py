@@ -13,11 +13,11 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition.equations import effective_attention, head_coordinates
-from clip_lens_plugin.decomposition.pattern_rows import pattern_hooks
+from clip_lens_plugin.decomposition.running.pattern_rows import pattern_hooks
 from clip_lens_plugin.higher_order.equations import reading
-from clip_lens_plugin.layers.pooling import NORMALIZED
-from clip_lens_plugin.layers.token_pooling import POSITION
-from clip_lens_plugin.model.interventions import WRITERS, hooked_modules
+from clip_lens_plugin.layers.pooling.pooling import NORMALIZED
+from clip_lens_plugin.layers.pooling.token_pooling import POSITION
+from clip_lens_plugin.model.hooks.interventions import WRITERS, hooked_modules
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision, rounding
 
@@ -59,7 +59,7 @@ class FrozenWatch:
         readers: layers whose heads read.
         keep: hook points to keep whole, each with what is to be kept of it (None for all).
         coordinates: also watch what those heads put out.
-        beside: see :func:`~clip_lens_plugin.decomposition.pattern_rows.pattern_hooks`; of images alone.
+        beside: see :func:`~clip_lens_plugin.decomposition.running.pattern_rows.pattern_hooks`; of images alone.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.higher_order.directions import NeuronDirections
-from clip_lens_plugin.higher_order.greatest_effects import GreatestEffects
+from clip_lens_plugin.higher_order.neurons.greatest_effects import GreatestEffects
 from clip_lens_plugin.numerics.precision import full_precision
 
 PIECE_BYTES = 2**26

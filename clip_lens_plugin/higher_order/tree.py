@@ -199,7 +199,8 @@ def upstream_tree(
 
     Args:
         model: a ``HookedCLIP``, a ``TransformerBridge``, or a text tower ``model.text``.
-        image: one; see :func:`~clip_lens_plugin.decomposition.runs.decompose_images`. One text for a text tower.
+        image: one; see :func:`~clip_lens_plugin.decomposition.running.runs.decompose_images`. One text for a text
+            tower.
         layer, head: the root. Negative numbers count from the end.
         towards: a text, towards which values are parts of the cosine; two, for their difference; or directions [1, e]
             or [2, e]. Values are shares of the head's own contribution if not given.

@@ -260,7 +260,7 @@ def upstream(
 
     Args:
         model: a ``HookedCLIP``, a ``TransformerBridge``, or a text tower ``model.text``. Hooks on it stay in force.
-        images: see :func:`~clip_lens_plugin.decomposition.runs.decompose_images`; texts for a text tower.
+        images: see :func:`~clip_lens_plugin.decomposition.running.runs.decompose_images`; texts for a text tower.
         layer, head: what is fed; every head of the layer, in the same pass, if no head is given. Negative numbers count
             from the end.
         batch_size: images in each run of the model; by the memory that a run takes if not given.

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.decomposition.running.runs import decompose_images
+from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 from clip_lens_plugin.decomposition.text_contributions import TextContributions, over_words
-from clip_lens_plugin.decomposition.text_runs import decompose_text
 from clip_lens_plugin.interactions.layer_parts import layer_parts, part_names
 from clip_lens_plugin.interactions.means import PartMeans, image_means, text_means
 from clip_lens_plugin.model.bridged import takes_bridges

@@ -15,7 +15,7 @@ from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.decomposition.text_runs import decompose_text
+from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 from clip_lens_plugin.interactions.layer_parts import joined_parts
 from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.statistics.means import ComponentSums

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.layers.attention import Attention
+from clip_lens_plugin.layers.attention.attention import Attention
 from clip_lens_plugin.layers.hook_point import HookPoint
 from clip_lens_plugin.layers.inputs import SwitchedInputs
 from clip_lens_plugin.layers.layer_norm import LayerNorm

@@ -24,8 +24,8 @@ from clip_lens_plugin.maps.pictured import Pictured, followed, pictured_of
 from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.model.inputs.given import given_image, given_images
-from clip_lens_plugin.model.interventions import refuse_left_hooks
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import Shown
 

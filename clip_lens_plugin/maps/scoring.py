@@ -10,15 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.parts import share_weights
+from clip_lens_plugin.decomposition.parts.parts import share_weights
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.decomposition.run_size import images_with_patterns
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.decomposition.running.activations import Factors, factors_from_images
+from clip_lens_plugin.decomposition.running.run_size import images_with_patterns
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.interventions import layers_with_hooked_heads
+from clip_lens_plugin.model.hooks.interventions import layers_with_hooked_heads
 from clip_lens_plugin.numerics.precision import full_precision
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from clip_lens_plugin.model.interventions import refuse_pickled_hooks
+from clip_lens_plugin.model.hooks.interventions import refuse_pickled_hooks
 from clip_lens_plugin.model.protocol import Tower
 
 

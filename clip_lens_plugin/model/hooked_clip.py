@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.checks.source_check import SourceCheck
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError, refuse_mixed_dtypes
 from clip_lens_plugin.adapters.choose import tower_parts
-from clip_lens_plugin.adapters.source_check import SourceCheck
-from clip_lens_plugin.adapters.structure import SourceMismatchError, refuse_mixed_dtypes
 from clip_lens_plugin.images.pictures import Picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.model.editable import Editable
 from clip_lens_plugin.model.hooked_tower import HookedTower
+from clip_lens_plugin.model.hooks.run_arguments import checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
 from clip_lens_plugin.model.inputs.image_tokens import ImageTokens, pixels_of
 from clip_lens_plugin.model.inputs.pixels import check_batch
 from clip_lens_plugin.model.protocol import Begun
-from clip_lens_plugin.model.run_arguments import checked_output, checked_stop, refuse_text_arguments
 from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.text_side import TextSide
@@ -32,7 +32,7 @@ from clip_lens_plugin.model.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from clip_lens_plugin.decomposition.runs import Contributions
+    from clip_lens_plugin.decomposition.running.runs import Contributions
     from clip_lens_plugin.model.loading import Options, Origin
 
 
@@ -364,9 +364,9 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
 
     def decompose(self, images: Any, **kwargs: Any) -> Contributions:
         """The contributions of images (paths, pictures or pixels): runs the model and decomposes its output; see
-        :func:`~clip_lens_plugin.decomposition.runs.decompose_images`.
+        :func:`~clip_lens_plugin.decomposition.running.runs.decompose_images`.
         """
-        from clip_lens_plugin.decomposition.runs import decompose_images
+        from clip_lens_plugin.decomposition.running.runs import decompose_images
 
         return decompose_images(self, images, **kwargs)
 

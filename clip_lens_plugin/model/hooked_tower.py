@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from transformer_lens.utilities.typed_module_list import TypedModuleList
 
 from clip_lens_plugin.adapters.tower import TowerParts
-from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.hook_point import HookPoint
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
 from clip_lens_plugin.model.copies import Copies
 from clip_lens_plugin.model.described import describe
-from clip_lens_plugin.model.hooking import Hooking
+from clip_lens_plugin.model.hooks.hooking import Hooking
+from clip_lens_plugin.model.hooks.run_lock import RunLock
 from clip_lens_plugin.model.property_errors import PropertyErrors
-from clip_lens_plugin.model.run_lock import RunLock
-from clip_lens_plugin.model.stacked_weights import StackedWeights
+from clip_lens_plugin.model.weights.stacked_weights import StackedWeights
 
 
 class HookedTower(PropertyErrors, StackedWeights, Copies, Hooking):
@@ -52,7 +52,7 @@ class HookedTower(PropertyErrors, StackedWeights, Copies, Hooking):
 
     @property
     def pooling(self):
-        """How the last stream is pooled, see :mod:`clip_lens_plugin.layers.pooling`."""
+        """How the last stream is pooled, see :mod:`clip_lens_plugin.layers.pooling.pooling`."""
         return self._parts.pooling
 
     @property

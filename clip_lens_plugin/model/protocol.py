@@ -15,8 +15,8 @@ from transformer_lens.utilities.typed_module_list import TypedModuleList
 from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.config import HookedCLIPConfig, HookedTextConfig, TowerConfig
 from clip_lens_plugin.layers.layer_norm import LayerNorm
-from clip_lens_plugin.layers.pooling import Pooling
-from clip_lens_plugin.model.run_lock import RunLock
+from clip_lens_plugin.layers.pooling.pooling import Pooling
+from clip_lens_plugin.model.hooks.run_lock import RunLock
 from clip_lens_plugin.model.text.spelling import Spelt
 
 

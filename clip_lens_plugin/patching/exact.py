@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.model.interventions import active_hooks
+from clip_lens_plugin.model.hooks.interventions import active_hooks
 from clip_lens_plugin.model.protocol import Begun, Tower
 from clip_lens_plugin.patching.kinds import Kind
 from clip_lens_plugin.patching.pairs import Pairs

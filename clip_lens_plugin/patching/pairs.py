@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.model.bridged import resolved_tower
+from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.model.inputs.given import GivenImages
 from clip_lens_plugin.model.inputs.of_tower import Given, given_to
 from clip_lens_plugin.model.inputs.pixels import look, once_a_call, unlooked
-from clip_lens_plugin.model.interventions import refuse_left_hooks
 from clip_lens_plugin.model.protocol import Tower
 
 

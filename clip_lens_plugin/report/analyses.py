@@ -19,19 +19,19 @@ from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
 from clip_lens_plugin.decisions.explaining import NoGapError, explain
-from clip_lens_plugin.decomposition.component_shares import ShareStatistics
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
-from clip_lens_plugin.decomposition.runs import runs
+from clip_lens_plugin.decomposition.parts.component_shares import ShareStatistics
+from clip_lens_plugin.decomposition.running.runs import runs
 from clip_lens_plugin.describe.class_heads import class_heads
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.maps.pictured import Pictured
 from clip_lens_plugin.model.bridged import resolved, takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.model.inputs.pixels import check_form, look, once_a_call
-from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.report.clearest import clarity
 from clip_lens_plugin.report.late_roles import late_roles, refuse_without_roles
 from clip_lens_plugin.report.pictures import Pictures, PixelsInMemory, other_rows
@@ -167,7 +167,7 @@ def report_on(
     roles: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Report:
-    """Analyses data of any size; :func:`clip_lens_plugin.views.report.write_report` draws what it returns.
+    """Analyses data of any size; :func:`clip_lens_plugin.views.report.report.write_report` draws what it returns.
 
     The data are read block by block, some times over; small ones are held in memory.
 

@@ -16,9 +16,9 @@ from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.higher_order.moments_size import refuse_large_moments
-from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
-from clip_lens_plugin.higher_order.neurons import SecondOrder, second_order
+from clip_lens_plugin.higher_order.neurons.moments_size import refuse_large_moments
+from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
+from clip_lens_plugin.higher_order.neurons.neurons import SecondOrder, second_order
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import resolved
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.describe.asked import AskedHeads, Heads, asked_heads
-from clip_lens_plugin.higher_order.moments_size import in_gigabytes
+from clip_lens_plugin.higher_order.neurons.moments_size import in_gigabytes
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.statistics.moments import Moments

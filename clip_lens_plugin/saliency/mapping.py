@@ -13,8 +13,8 @@ from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.maps.pictured import followed, pictured_of
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.given import GivenImages, given_image, given_images
-from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 from clip_lens_plugin.saliency.methods import PLAIN, SaliencyMethod, resolved_method
 from clip_lens_plugin.saliency.result import SaliencyMap

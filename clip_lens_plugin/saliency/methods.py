@@ -16,9 +16,10 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.interventions import refuse_hooks
-from clip_lens_plugin.saliency import attention_maps, chance, dense, gradcam, gradient_maps, legrad, own
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
+from clip_lens_plugin.saliency import chance, own
 from clip_lens_plugin.saliency.contrast import contrast_of
+from clip_lens_plugin.saliency.published import attention_maps, dense, gradcam, gradient_maps, legrad
 
 Images = Float[Tensor, "b 3 height width"]
 Texts = Float[Tensor, "b e"]

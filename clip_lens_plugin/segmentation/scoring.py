@@ -13,7 +13,7 @@ from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.model.interventions import refuse_left_hooks
+from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.segmentation.kept import KeptRows, Row, model_plan
 from clip_lens_plugin.segmentation.kinds import Contrast, Kind, kinds_of, reference_of
 from clip_lens_plugin.segmentation.masked.dataset import MaskedImage, SegmentationDataset

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.adapters.tokenizers import is_known
+from clip_lens_plugin.adapters.text.tokenizers import is_known
 from clip_lens_plugin.arguments import is_whole
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP

@@ -18,7 +18,7 @@ from clip_lens_plugin.views.drawing.encoding import picture_uri, png_uri
 from clip_lens_plugin.views.drawing.numbers import signed, tick_label
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View
-from clip_lens_plugin.views.map_stills import painted
+from clip_lens_plugin.views.maps.map_stills import painted
 from clip_lens_plugin.views.words.decision import Block, Trial, blocks, trials
 from clip_lens_plugin.views.words.maps import greatest
 

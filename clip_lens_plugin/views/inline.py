@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.views.drawing import scripts
-from clip_lens_plugin.views.summaries import table
+from clip_lens_plugin.views.report.summaries import table
 
 MOST_HEADS, TEXTS_A_HEAD = 48, 3
 """Heads that are shown, and texts of each."""

@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from clip_lens_plugin.patching.attributed import AttributionPatching
 from clip_lens_plugin.patching.heads import HeadPatching
-from clip_lens_plugin.views.charts import records
 from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.drawing.view import View, static
-from clip_lens_plugin.views.summaries import ROWS_LISTED, table
+from clip_lens_plugin.views.report.charts import records
+from clip_lens_plugin.views.report.summaries import ROWS_LISTED, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

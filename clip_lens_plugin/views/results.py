@@ -12,8 +12,8 @@ from PIL import Image
 from clip_lens_plugin.ablation.curve import AblationCurve
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decisions.decision import Decision
-from clip_lens_plugin.decomposition.component_shares import Shares
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.decomposition.parts.component_shares import Shares
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.describe.sparse_result import SparseText
@@ -35,50 +35,50 @@ from clip_lens_plugin.roles.growth import RoleGrowth
 from clip_lens_plugin.roles.result import HeadRoles
 from clip_lens_plugin.saliency.result import SaliencyMap
 from clip_lens_plugin.segmentation.result import SegmentationScores
-from clip_lens_plugin.views.classes import class_heads_view
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.gallery import head_gallery_view, neighbours_view
-from clip_lens_plugin.views.groups import group_effects_view, spurious_heads_view
-from clip_lens_plugin.views.interaction import interaction_view
-from clip_lens_plugin.views.leading import leading_view
-from clip_lens_plugin.views.neurons import neuron_gallery_view
-from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+from clip_lens_plugin.views.heads.classes import class_heads_view
+from clip_lens_plugin.views.heads.groups import group_effects_view, spurious_heads_view
+from clip_lens_plugin.views.heads.roles import role_growth_view, roles_view
+from clip_lens_plugin.views.maps.interaction import interaction_view
+from clip_lens_plugin.views.maps.leading import leading_view
+from clip_lens_plugin.views.maps.patch_text import head_text_view, patch_text_view
+from clip_lens_plugin.views.maps.saliency import saliency_view
+from clip_lens_plugin.views.maps.segmentation import segmentation_view
+from clip_lens_plugin.views.neurons.neurons import neuron_gallery_view
+from clip_lens_plugin.views.neurons.upstream import tree_view, upstream_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
-from clip_lens_plugin.views.roles import role_growth_view, roles_view
-from clip_lens_plugin.views.saliency import saliency_view
-from clip_lens_plugin.views.segmentation import segmentation_view
+from clip_lens_plugin.views.report.summaries import ablation_view, head_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
-from clip_lens_plugin.views.summaries import ablation_view, head_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
-from clip_lens_plugin.views.upstream import tree_view, upstream_view
 
 NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
 """In the place of one that is not in reach."""
 
 
 def maps(result: PatchTextMap, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.patch_text.patch_text_view`."""
+    """See :func:`~clip_lens_plugin.views.maps.patch_text.patch_text_view`."""
     return patch_text_view(result, **options)
 
 
 def leading(result: LeadingTexts, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.leading.leading_view`."""
+    """See :func:`~clip_lens_plugin.views.maps.leading.leading_view`."""
     return leading_view(result, **options)
 
 
 def saliency(result: SaliencyMap, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.saliency.saliency_view`."""
+    """See :func:`~clip_lens_plugin.views.maps.saliency.saliency_view`."""
     return saliency_view(result, **options)
 
 
 def head_scores(result: HeadTextScores, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.patch_text.head_text_view`."""
+    """See :func:`~clip_lens_plugin.views.maps.patch_text.head_text_view`."""
     return head_text_view(result, **options)
 
 
 def class_heads(result: ClassHeads, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.classes.class_heads_view`."""
+    """See :func:`~clip_lens_plugin.views.heads.classes.class_heads_view`."""
     return class_heads_view(result, **options)
 
 
@@ -88,7 +88,7 @@ def decision(result: Decision, **options: Any) -> View:
 
 
 def interaction(result: Interaction, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.interaction.interaction_view`."""
+    """See :func:`~clip_lens_plugin.views.maps.interaction.interaction_view`."""
     return interaction_view(result, **options)
 
 
@@ -120,17 +120,17 @@ def sparse(result: SparseText, images: Any = None, **options: Any) -> View:
 
 
 def ablation(result: AblationCurve) -> View:
-    """See :func:`~clip_lens_plugin.views.summaries.ablation_view`."""
+    """See :func:`~clip_lens_plugin.views.report.summaries.ablation_view`."""
     return ablation_view(result)
 
 
 def group_effects(result: GroupEffects) -> View:
-    """See :func:`~clip_lens_plugin.views.groups.group_effects_view`."""
+    """See :func:`~clip_lens_plugin.views.heads.groups.group_effects_view`."""
     return group_effects_view(result)
 
 
 def spurious_heads(result: SpuriousHeads) -> View:
-    """See :func:`~clip_lens_plugin.views.groups.spurious_heads_view`."""
+    """See :func:`~clip_lens_plugin.views.heads.groups.spurious_heads_view`."""
     return spurious_heads_view(result)
 
 
@@ -145,32 +145,32 @@ def attribution_patching(result: AttributionPatching) -> View:
 
 
 def segmentation(result: SegmentationScores) -> View:
-    """See :func:`~clip_lens_plugin.views.segmentation.segmentation_view`."""
+    """See :func:`~clip_lens_plugin.views.maps.segmentation.segmentation_view`."""
     return segmentation_view(result)
 
 
 def shares(result: Shares) -> View:
-    """Those of the heads, see :func:`~clip_lens_plugin.views.summaries.head_view`."""
+    """Those of the heads, see :func:`~clip_lens_plugin.views.report.summaries.head_view`."""
     return head_view(pd.DataFrame(result[result["part"] == "head"]))
 
 
 def roles(result: HeadRoles) -> View:
-    """See :func:`~clip_lens_plugin.views.roles.roles_view`."""
+    """See :func:`~clip_lens_plugin.views.heads.roles.roles_view`."""
     return roles_view(result)
 
 
 def role_growth(result: RoleGrowth) -> View:
-    """See :func:`~clip_lens_plugin.views.roles.role_growth_view`."""
+    """See :func:`~clip_lens_plugin.views.heads.roles.role_growth_view`."""
     return role_growth_view(result)
 
 
 def upstream(result: Upstream, **options: Any) -> View:
-    """See :func:`~clip_lens_plugin.views.upstream.upstream_view`."""
+    """See :func:`~clip_lens_plugin.views.neurons.upstream.upstream_view`."""
     return upstream_view(result, **options)
 
 
 def upstream_tree(result: UpstreamTree) -> View:
-    """See :func:`~clip_lens_plugin.views.upstream.tree_view`."""
+    """See :func:`~clip_lens_plugin.views.neurons.upstream.tree_view`."""
     return tree_view(result)
 
 
@@ -212,7 +212,7 @@ def extreme(result: ExtremeImages, images: Any = None) -> View:
 
 
 def neurons(result: StrongestNeurons, images: Any = None) -> View:
-    """See :func:`~clip_lens_plugin.views.neurons.neuron_gallery_view`; names where no picture is in reach.
+    """See :func:`~clip_lens_plugin.views.neurons.neurons.neuron_gallery_view`; names where no picture is in reach.
 
     Args:
         images: the data set that the store was collected from, if it is not found by itself.

@@ -11,7 +11,7 @@ from torch import Tensor
 from clip_lens_plugin import HookedCLIP, decompose
 from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, zero_ablation
 from clip_lens_plugin.ablation.means import activation_means
-from clip_lens_plugin.decomposition.activations import MissingActivationsError
+from clip_lens_plugin.decomposition.running.activations import MissingActivationsError
 from tests.ablation.conftest import (
     BATCH,
     D_HEAD,

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from clip_lens_plugin import class_heads, head_roles, text_span, upstream_tree
-from clip_lens_plugin.app import about_heads
 from clip_lens_plugin.app.asked import Asked, AskedPictures
 from clip_lens_plugin.app.explored import Explored
-from clip_lens_plugin.app.head_parts import parts_of_head
+from clip_lens_plugin.app.heads import about_heads
+from clip_lens_plugin.app.heads.head_parts import parts_of_head
 from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.app.pages.page import Answer, Question

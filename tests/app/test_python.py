@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from clip_lens_plugin.app.explored import Explored
-from clip_lens_plugin.app.neuron_words import COUNT
+from clip_lens_plugin.app.neurons.neuron_words import COUNT
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.app.python import script
 from clip_lens_plugin.app.state import State

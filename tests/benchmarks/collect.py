@@ -21,17 +21,17 @@ from rich.table import Table
 
 from clip_lens_plugin import ContributionStore, HookedCLIP, collect, mean_ablation_curve
 from clip_lens_plugin.ablation import Components, paper_components
-from clip_lens_plugin.collection.begin import begin
-from clip_lens_plugin.collection.finish import finish
 from clip_lens_plugin.collection.parts_and_classes import BlockRowNumbers
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
-from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.collection.rows import BlockRows, RowWriter
+from clip_lens_plugin.collection.running.begin import begin
+from clip_lens_plugin.collection.running.finish import finish
+from clip_lens_plugin.collection.running.progress import Progress
 from clip_lens_plugin.datasets.choose import as_source
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.parts import Parts
+from clip_lens_plugin.decomposition.parts.parts import Parts
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.benchmarks.measure import printed_last, seconds

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache, patching
 
 from clip_lens_plugin import as_hooked_clip
-from clip_lens_plugin.layers.attention_pool import is_of_query
+from clip_lens_plugin.layers.pooling.attention_pool import is_of_query
 from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import Pair
 from tests.bridge.same import assert_same, cached, in_place, returned

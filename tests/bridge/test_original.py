@@ -11,7 +11,7 @@ from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from clip_lens_plugin import as_hooked_clip, decompose
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.bridge.conftest import KINDS, Booted, boot
 from tests.conftest import random_images

@@ -13,8 +13,8 @@ from transformer_lens.model_bridge.generalized_components import LinearBridge
 from transformers import CLIPVisionModelWithProjection
 
 from clip_lens_plugin import HookedCLIP, as_hooked_clip, decompose
-from clip_lens_plugin.adapters.structure import SourceMismatchError
-from clip_lens_plugin.decomposition.runs import decompose_images
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from tests.adapters.conversion import clip_model, siglip_model, vision_model
 from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import boot

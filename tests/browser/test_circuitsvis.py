@@ -30,7 +30,7 @@ def several(tmp_path_factory) -> str:
     seen = shown_pictures(images[:1], model.preprocess)[0]
     rows = torch.stack([cache["pattern", l][0, :, 0] for l in range(6)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clip_lens_plugin.views.attention.QUICK_PATTERN_WEIGHTS", 2 * 50 * 50)
+        patch.setattr("clip_lens_plugin.views.maps.attention.QUICK_PATTERN_WEIGHTS", 2 * 50 * 50)
         slow = views.attention_view(model, cache, 4, seen)
     return views.page(
         "several",

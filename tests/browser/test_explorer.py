@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from clip_lens_plugin import HookedCLIP, explore
-from clip_lens_plugin.app import about_heads
+from clip_lens_plugin.app.heads import about_heads
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from clip_lens_plugin.views.drawing.view import View, page
-from clip_lens_plugin.views.summaries import layer_view, table
+from clip_lens_plugin.views.report.summaries import layer_view, table
 
 pytestmark = pytest.mark.browser
 

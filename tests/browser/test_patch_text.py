@@ -12,7 +12,7 @@ from clip_lens_plugin.maps.patch_text import HeadTextScores, head_text_scores
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from clip_lens_plugin.views.drawing.colours import OPACITY
 from clip_lens_plugin.views.drawing.view import page
-from clip_lens_plugin.views.patch_text import head_text_view
+from clip_lens_plugin.views.maps.patch_text import head_text_view
 
 pytestmark = pytest.mark.browser
 

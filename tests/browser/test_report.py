@@ -11,7 +11,7 @@ from clip_lens_plugin import HookedCLIP, TextPool
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.scenes.captions import prompts
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from clip_lens_plugin.views.report import InExplorer, write_report
+from clip_lens_plugin.views.report.report import InExplorer, write_report
 from tests.browser.conftest import states
 
 pytestmark = pytest.mark.browser

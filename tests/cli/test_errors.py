@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.options import AGAIN
+from clip_lens_plugin.cli.given.options import AGAIN
 from clip_lens_plugin.hints import go_on, kept_so_far
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, mean_ablation_curve
-from clip_lens_plugin.cli.classes import chosen_classes
+from clip_lens_plugin.cli.given.classes import chosen_classes
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.labelling.wordnet import imagenet_ids, imagenet_names
 

@@ -59,8 +59,8 @@ def clip() -> HookedCLIP:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 8 samples, kept one by one."""
     monkeypatch.setattr("clip_lens_plugin.collection.plan.BLOCK_IMAGES", BLOCK)
-    monkeypatch.setattr("clip_lens_plugin.collection.progress.SECONDS", 0.0)
-    monkeypatch.setattr("clip_lens_plugin.collection.progress.WRITING", 1e9)
+    monkeypatch.setattr("clip_lens_plugin.collection.running.progress.SECONDS", 0.0)
+    monkeypatch.setattr("clip_lens_plugin.collection.running.progress.WRITING", 1e9)
 
 
 @pytest.fixture(scope="session")

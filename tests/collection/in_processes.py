@@ -21,7 +21,7 @@ import torch.distributed as dist
 import clip_lens_plugin.collection.plan as plan
 import clip_lens_plugin.collection.processes.agreement as agreement
 import clip_lens_plugin.collection.processes.board as board
-import clip_lens_plugin.collection.progress as progress
+import clip_lens_plugin.collection.running.progress as progress
 from clip_lens_plugin import HookedCLIP
 from tests.collection.conftest import BLOCK, BrokenScenes, collect_rows
 
@@ -117,7 +117,7 @@ def case(name: str, rank: int, world: int, model: HookedCLIP, folder: Path) -> N
     if name == "first cannot begin":
         (folder / "notes.txt").write_text("mine")
     if name == "first cannot finish" and rank == 0:
-        vars(sys.modules["clip_lens_plugin.collection.collecting"])["finish"] = raises(OSError("no room"))
+        vars(sys.modules["clip_lens_plugin.collection.running.collecting"])["finish"] = raises(OSError("no room"))
     collect_rows(model, dataset, folder, **options)
 
 

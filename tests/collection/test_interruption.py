@@ -28,13 +28,13 @@ import os
 import sys
 import torch
 import clip_lens_plugin.collection.plan
-import clip_lens_plugin.collection.progress
+import clip_lens_plugin.collection.running.progress
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import collect
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 
 clip_lens_plugin.collection.plan.BLOCK_IMAGES = {BLOCK}
-clip_lens_plugin.collection.progress.SECONDS = 0.05
+clip_lens_plugin.collection.running.progress.SECONDS = 0.05
 dataset = ScenesDataset(int(sys.argv[2]), {SEED}, "background")
 torch.set_num_threads(int(sys.argv[3]))
 for _ in sys.stdin:

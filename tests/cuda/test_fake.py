@@ -24,9 +24,9 @@ from torch import Tensor
 import clip_lens_plugin
 from clip_lens_plugin import HookedCLIP, ablation, retrieval, views
 from clip_lens_plugin.collection.processes.ranks import Ranks
-from clip_lens_plugin.decomposition.component_values import ComponentValues
+from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
 from clip_lens_plugin.maps import patch_text
-from clip_lens_plugin.model import stacked_weights
+from clip_lens_plugin.model.weights import stacked_weights
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.cuda import cases, class_cases, map_cases, model_cases
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda

@@ -7,7 +7,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, PatchTextMap, patch_text_map
 from clip_lens_plugin.ablation import zero_ablation
-from clip_lens_plugin.decomposition.activations import TokensNotAvailableError
+from clip_lens_plugin.decomposition.running.activations import TokensNotAvailableError
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.maps.patch_text import extreme_descriptions, head_text_scores
 from clip_lens_plugin.maps.scoring import token_scores

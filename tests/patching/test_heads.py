@@ -12,8 +12,8 @@ from torch import Tensor
 from transformer_lens import patching
 
 from clip_lens_plugin import HookedCLIP, HookedText, image_tokens, patch_heads
+from clip_lens_plugin.model.hooks.interventions import active_hooks
 from clip_lens_plugin.model.inputs.pixels import PixelError
-from clip_lens_plugin.model.interventions import active_hooks
 from clip_lens_plugin.scenes import draw, sample_scenes
 from tests.adapters.conversion import siglip_model
 from tests.bridge.conftest import boot

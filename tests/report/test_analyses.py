@@ -13,7 +13,7 @@ from torchvision.transforms import ColorJitter, Compose
 from clip_lens_plugin import HookedCLIP, TextPool, ZeroShotClassifier, class_heads, explain, head_roles
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.report.analyses import Question, analyse
-from clip_lens_plugin.views.report import render, write_report
+from clip_lens_plugin.views.report.report import render, write_report
 from tests.conftest import random_clip, random_images
 from tests.families import FAMILIES
 

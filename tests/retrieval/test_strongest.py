@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clip_lens_plugin import ContributionStore, HookedCLIP, TextPool, collect
-from clip_lens_plugin.higher_order.neurons import second_order
+from clip_lens_plugin.higher_order.neurons.neurons import second_order
 from clip_lens_plugin.retrieval import strongest_neurons
 from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.views.results import NO_PICTURE

@@ -131,7 +131,7 @@ def test_a_map_does_not_depend_on_the_other_images(name: str, monkeypatch: pytes
         for i in (0, 1)
     ]
     torch.testing.assert_close(together, torch.cat(alone))
-    monkeypatch.setattr("clip_lens_plugin.saliency.attention_runs.RUN_BYTES", {"cpu": 1})
+    monkeypatch.setattr("clip_lens_plugin.saliency.published.attention_runs.RUN_BYTES", {"cpu": 1})
     monkeypatch.setattr("clip_lens_plugin.saliency.own.TOGETHER", 1)
     torch.testing.assert_close(maps_of(name, given, given.against), together)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import nn
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.adapters.tokenizers import is_known
+from clip_lens_plugin.adapters.text.tokenizers import is_known
 from clip_lens_plugin.texts import cache, embedding
 from clip_lens_plugin.texts.cache import CACHE_VARIABLE
 from clip_lens_plugin.texts.embedding import embed_texts

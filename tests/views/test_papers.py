@@ -19,11 +19,12 @@ from clip_lens_plugin.segmentation.overlays import Overlay
 from clip_lens_plugin.segmentation.result import SegmentationScores
 from clip_lens_plugin.views.drawing.figure_files import DPI
 from clip_lens_plugin.views.drawing.sheet import COLUMN, PAGE, SMALL
-from clip_lens_plugin.views.figures.attention import all_class_rows_figure, rows_figure
 from clip_lens_plugin.views.figures.gallery import gallery_figure, neighbours_figure
-from clip_lens_plugin.views.figures.maps import maps_figure
-from clip_lens_plugin.views.figures.parts import parts_figure
-from clip_lens_plugin.views.figures.segmentation import segmentation_figure
+from clip_lens_plugin.views.figures.heads.parts import parts_figure
+from clip_lens_plugin.views.figures.maps.attention import all_class_rows_figure, rows_figure
+from clip_lens_plugin.views.figures.maps.maps import maps_figure
+from clip_lens_plugin.views.figures.maps.segmentation import segmentation_figure
+from clip_lens_plugin.views.figures.maps.words import words_figure
 from clip_lens_plugin.views.figures.summaries import (
     ablation_figure,
     explained_variance_figure,
@@ -31,9 +32,8 @@ from clip_lens_plugin.views.figures.summaries import (
     layer_figure,
 )
 from clip_lens_plugin.views.figures.tables import bars_figure, heads_figure
-from clip_lens_plugin.views.figures.words import words_figure
-from clip_lens_plugin.views.part_grids import Blocks, PartGrid, head_blocks, layer_blocks
-from clip_lens_plugin.views.word_maps import WordMap
+from clip_lens_plugin.views.maps.word_maps import WordMap
+from clip_lens_plugin.views.report.part_grids import Blocks, PartGrid, head_blocks, layer_blocks
 from tests.views.conftest import span
 
 LONG = (

@@ -11,7 +11,7 @@ import torch
 
 from clip_lens_plugin import AttributionPatching, HeadPatching
 from clip_lens_plugin.views import attribution_patching_view, head_patching_view
-from tests.views.test_summaries import cells
+from tests.views.report.test_summaries import cells
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.app.about_heads import IMAGES_OF_TEXT, N_TEXTS, TEXTS_WITH_IMAGES
 from clip_lens_plugin.app.answers import Rows
-from clip_lens_plugin.app.head_parts import Part, grid_of, parts_of_head, said
+from clip_lens_plugin.app.heads.about_heads import IMAGES_OF_TEXT, N_TEXTS, TEXTS_WITH_IMAGES
+from clip_lens_plugin.app.heads.head_parts import Part, grid_of, parts_of_head, said
 from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.pages.page import Answer, Page, Question
 from clip_lens_plugin.app.pages.search import NEAREST

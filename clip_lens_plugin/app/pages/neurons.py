@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.long_work import Done, Working, worked
-from clip_lens_plugin.app.neuron_words import COUNT, describable, in_words
-from clip_lens_plugin.app.neurons import checked_neuron, neuron_of, pushes
-from clip_lens_plugin.app.neurons_shown import NeuronsShown
+from clip_lens_plugin.app.neurons.neuron_words import COUNT, describable, in_words
+from clip_lens_plugin.app.neurons.neurons import checked_neuron, neuron_of, pushes
+from clip_lens_plugin.app.neurons.neurons_shown import NeuronsShown
 from clip_lens_plugin.app.pages.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import (
+from clip_lens_plugin.cli.given.dataset import source_of
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import (
     AGAIN,
     AttributeOption,
     ChosenOut,
@@ -27,6 +26,7 @@ from clip_lens_plugin.cli.options import (
     check_out,
     check_source,
 )
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import print_path, say
 
@@ -91,9 +91,9 @@ def ablate(
             from clip_lens_plugin.ablation.curve import mean_ablation_curve
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.classes import chosen_classes, classifier_of
-            from clip_lens_plugin.cli.stores import (
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.classes import chosen_classes, classifier_of
+            from clip_lens_plugin.cli.given.stores import (
                 data_set_of,
                 end_if_many_skipped,
                 finished_in,

@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from clip_lens_plugin.cli.dataset import source_of
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, terminated_as_interrupted
-from clip_lens_plugin.cli.life import is_alone, is_first, starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import (
+from clip_lens_plugin.cli.given.dataset import source_of
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import (
     AttributeOption,
     LabelColumnOption,
     LabelOrderOption,
@@ -22,6 +21,7 @@ from clip_lens_plugin.cli.options import (
     PrecisionOption,
     check_source,
 )
+from clip_lens_plugin.cli.life import is_alone, is_first, starting
 from clip_lens_plugin.cli.printing import print_path, say_next
 from clip_lens_plugin.collection.errors import NOTHING_KEPT
 
@@ -98,16 +98,16 @@ def collect(
         import torch
 
         from clip_lens_plugin.cli.answers import next_words, print_answers
-        from clip_lens_plugin.cli.chosen import ChosenModel
-        from clip_lens_plugin.cli.stores import (
+        from clip_lens_plugin.cli.given.chosen import ChosenModel
+        from clip_lens_plugin.cli.given.stores import (
             begun_in,
             end_if_many_skipped,
             print_classes,
             print_store,
             workers_for,
         )
-        from clip_lens_plugin.collection.collecting import collect as run
         from clip_lens_plugin.collection.processes.ranks import Ranks, joined
+        from clip_lens_plugin.collection.running.collecting import collect as run
         from clip_lens_plugin.higher_order.chosen_names import neurons_of_text
 
     def kept(notes: list[str]) -> str:

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import check_source, refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import check_source, refuse_address
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import print_path, say, say_next
 
@@ -68,9 +68,9 @@ def explain(
             raise ValueError("One --text has nothing to be compared with: give two, or more.")
         check_source(means)
         with starting(console):
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import finished_in, is_store
-            from clip_lens_plugin.cli.texts import pool_for, pool_named
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import finished_in, is_store
+            from clip_lens_plugin.cli.given.texts import pool_for, pool_named
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.decisions.explaining import explain as explain_decision
         check_result(out)

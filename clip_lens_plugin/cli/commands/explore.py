@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import check_source
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import check_source
 from clip_lens_plugin.cli.printing import say
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
 
@@ -81,10 +81,10 @@ def explore(
         check_source(None if given is None else str(given))
         with starting(console):
             from clip_lens_plugin.app.pages import PAGES
-            from clip_lens_plugin.app.serve import refuse_without_gradio
+            from clip_lens_plugin.app.server.serve import refuse_without_gradio
             from clip_lens_plugin.app.state import state_of_link
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import plan_with_rows
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import plan_with_rows
             from clip_lens_plugin.collection.store import ContributionStore
         refuse_without_gradio()
         query = state_of_link(at, tuple(PAGES)).query()
@@ -99,8 +99,8 @@ def explore(
             _explored(console, loaded, rows, spelled, text, images, port, query, not no_browser)
             return
         with tempfile.TemporaryDirectory(prefix="clip-lens-explore-") as folder:
-            from clip_lens_plugin.cli.stores import workers_for
-            from clip_lens_plugin.collection.collecting import collect
+            from clip_lens_plugin.cli.given.stores import workers_for
+            from clip_lens_plugin.collection.running.collecting import collect
 
             rows = collect(loaded, source, folder, "contributions", dtype="float32", workers=workers_for(loaded))
             opening = f"images = {asked}\ndata = collect(model, images, 'collected', 'contributions')"

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
@@ -91,8 +91,8 @@ def groups(
         check_source(store)
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import finished_in
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import finished_in
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.choose import as_source
             from clip_lens_plugin.groups.grouping import Groups
@@ -139,7 +139,7 @@ def _pairs(known: Groups, pair: Pair | None, cue_pair: Pair | None) -> tuple[Pai
 
 def _classifier(model: HookedCLIP, known: Groups, file: str | None, pair: Pair | None) -> ZeroShotClassifier:
     """Of the texts of a file, or of the names of the classes, as they stand."""
-    from clip_lens_plugin.cli.classes import chosen_classes
+    from clip_lens_plugin.cli.given.classes import chosen_classes
     from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
     are_numbers = known.classes == tuple(map(str, range(len(known.classes))))
@@ -152,7 +152,7 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
 
     from clip_lens_plugin.groups.accuracy import STAGES
     from clip_lens_plugin.plain_text import signed
-    from clip_lens_plugin.views.groups import by_chance, told
+    from clip_lens_plugin.views.heads.groups import by_chance, told
 
     effects = found.effects.to_dataframe().query("part == 'head'")
     greatest = effects.sort_values("cue", key=abs, ascending=False).head(HEADS_TOLD)

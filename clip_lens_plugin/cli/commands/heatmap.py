@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import print_path, say_next
 from clip_lens_plugin.plain_text import printable
@@ -56,8 +56,8 @@ def heatmap(
             from clip_lens_plugin.images.pictures import open_upright
             from clip_lens_plugin.maps.patch_text import head_text_scores, patch_text_map
             from clip_lens_plugin.shown import DRAWN
-            from clip_lens_plugin.views.figures.maps import named_heads
-            from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
+            from clip_lens_plugin.views.figures.maps.maps import named_heads
+            from clip_lens_plugin.views.maps.patch_text import head_text_view, patch_text_view
         if out.suffix not in DRAWN:
             raise ValueError(f"--out must end in one of {' '.join(DRAWN)}, got {out}.")
         check_place(out)

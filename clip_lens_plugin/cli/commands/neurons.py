@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
@@ -53,9 +53,9 @@ def neurons(
         check_source(store)
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import finished_in
-            from clip_lens_plugin.cli.texts import pool_for, pool_named
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import finished_in
+            from clip_lens_plugin.cli.given.texts import pool_for, pool_named
             from clip_lens_plugin.collection.checks.description import checked_neuron_layer
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.choose import as_source

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import ChosenOut, check_out, check_source
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import ChosenOut, check_out, check_source
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import print_path, say, say_next
 from clip_lens_plugin.scenes.embedded import EMBEDDED
@@ -94,12 +94,12 @@ def report(
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars
-            from clip_lens_plugin.cli.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import end_if_many_skipped, plan_with_rows
             from clip_lens_plugin.cli.in_explorer import in_explorer
-            from clip_lens_plugin.cli.stores import end_if_many_skipped, plan_with_rows
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.roles.themes import theme_codes
-            from clip_lens_plugin.views.report import write_report
+            from clip_lens_plugin.views.report.report import write_report
         # Folder and texts first: loading a model can take minutes.
         plan = None if store is None else plan_with_rows(store, limit, "Report on")
         source = None if store is not None else _source(console, images, limit)
@@ -113,7 +113,7 @@ def report(
             console.print("The embedded model knows drawn scenes only; --model chooses one for photographs.")
 
         def written(rows: ContributionStore, about: About) -> Path:
-            from clip_lens_plugin.cli.typed import command_line
+            from clip_lens_plugin.cli.given.typed import command_line
             from clip_lens_plugin.report.analyses import report_on
 
             with Bars(console) as bars:
@@ -191,8 +191,8 @@ def _collected(
     model: Any, source: ImageSource, out: Path, written: Callable[[ContributionStore, About], Path], images: Path | None
 ) -> tuple[Path, ContributionStore]:
     """Collects into a folder that is removed again, beside the page: a folder of the system may be in memory."""
-    from clip_lens_plugin.cli.stores import workers_for
-    from clip_lens_plugin.collection.collecting import collect
+    from clip_lens_plugin.cli.given.stores import workers_for
+    from clip_lens_plugin.collection.running.collecting import collect
     from clip_lens_plugin.report.in_reach import pictures_of
 
     with tempfile.TemporaryDirectory(dir=out, prefix=".collecting-") as folder:
@@ -262,7 +262,7 @@ def _readable(folders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _pool(texts: Path | None, model: str) -> tuple[TextPool, str]:
-    from clip_lens_plugin.cli.texts import pool_for
+    from clip_lens_plugin.cli.given.texts import pool_for
     from clip_lens_plugin.texts.pool import TextPool
 
     return pool_for(model) if texts is None else (TextPool.from_file(texts), f"the file {texts.name}")

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
@@ -56,9 +56,9 @@ def roles(
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import finished_in
-            from clip_lens_plugin.cli.texts import pool_for, pool_named
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import finished_in
+            from clip_lens_plugin.cli.given.texts import pool_for, pool_named
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.roles.finding import checked_picks, head_roles
             from clip_lens_plugin.roles.themes import theme_codes

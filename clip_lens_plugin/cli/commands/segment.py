@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
@@ -132,7 +132,7 @@ def segment(
                 refuse_address(name, given)
         with starting(console):
             from clip_lens_plugin.cli.bars import Bars
-            from clip_lens_plugin.cli.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
             from clip_lens_plugin.files.whole import check_place
             from clip_lens_plugin.labelling.lines import text_lines
             from clip_lens_plugin.plain_text import write_csv

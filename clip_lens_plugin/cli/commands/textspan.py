@@ -9,9 +9,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import (
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import (
     AGAIN,
     ChosenOut,
     Format,
@@ -22,6 +21,7 @@ from clip_lens_plugin.cli.options import (
     check_out,
     check_source,
 )
+from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import cell, print_path
 
@@ -57,15 +57,15 @@ def textspan(
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import (
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import (
                 data_set_of,
                 end_if_many_skipped,
                 finished_in,
                 open_or_collect,
                 print_store,
             )
-            from clip_lens_plugin.cli.texts import pool_for, pool_named
+            from clip_lens_plugin.cli.given.texts import pool_for, pool_named
             from clip_lens_plugin.describe.spans import text_span
         data = data_set_of(source, limit, attribute=None)
         address = str(source) if data is None else str(out / COLLECTED)

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import DAMAGED, one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.printing import say_next
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.scenes.embedded import EMBEDDED
@@ -49,8 +49,8 @@ def verify(
         check_source(source)
         with starting(console):
             from clip_lens_plugin.cli.answers import next_words
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import begun_in, is_store
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import begun_in, is_store
             from clip_lens_plugin.collection.own_model import OwnModelError
         plan = None
         if source is not None and is_store(source):
@@ -99,7 +99,7 @@ def _of_texts(model: HookedCLIP) -> list[str]:
 
 def _lines(console: Console, model: HookedCLIP, source: str | None, limit: int) -> list[str]:
     from clip_lens_plugin.cli.bars import Bars
-    from clip_lens_plugin.cli.stores import is_store
+    from clip_lens_plugin.cli.given.stores import is_store
     from clip_lens_plugin.collection.store import ContributionStore
     from clip_lens_plugin.datasets.image_folder import find_images, load_images
 

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
+from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.options import refuse_address
 from clip_lens_plugin.cli.life import starting
-from clip_lens_plugin.cli.model import ModelChoice, takes_model
-from clip_lens_plugin.cli.options import refuse_address
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say, say_next
 from clip_lens_plugin.scenes.embedded import EMBEDDED
@@ -76,8 +76,8 @@ def words(
         out = free_place(images, "words", ".html") if out is None else out
         refuse_address("--out", out)
         with starting(console):
-            from clip_lens_plugin.cli.chosen import ChosenModel
-            from clip_lens_plugin.cli.stores import finished_in, is_store
+            from clip_lens_plugin.cli.given.chosen import ChosenModel
+            from clip_lens_plugin.cli.given.stores import finished_in, is_store
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.image_folder import find_images
             from clip_lens_plugin.describe.sparse import checked_aim, sparse_text
@@ -108,7 +108,7 @@ def words(
 
 def vocabulary(texts: str | None, model: str) -> TextPool:
     """The pool of texts that was asked for; common words, or what can be said of scenes, if none was."""
-    from clip_lens_plugin.cli.texts import pool_named
+    from clip_lens_plugin.cli.given.texts import pool_named
 
     return pool_named(texts if texts is not None else "scenes" if model in EMBEDDED else "words")
 

@@ -11,7 +11,6 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from clip_lens_plugin.collection.begin import recorded_checksums
 from clip_lens_plugin.collection.checks.chunks import ChunkChecksums, fault_of
 from clip_lens_plugin.collection.checks.description import (
     CHUNKS,
@@ -30,9 +29,10 @@ from clip_lens_plugin.collection.checks.description import (
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import PLAN_FILE, Plan
-from clip_lens_plugin.collection.progress import Progress
 from clip_lens_plugin.collection.rows import chunk_patterns
-from clip_lens_plugin.higher_order.neuron_moments import NeuronMoments
+from clip_lens_plugin.collection.running.begin import recorded_checksums
+from clip_lens_plugin.collection.running.progress import Progress
+from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import given_as, go_on
 from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums

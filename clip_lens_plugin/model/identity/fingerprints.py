@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clip_lens_plugin.adapters.behaviour import settings_digest, tensor_bytes
+from clip_lens_plugin.adapters.checks.behaviour import settings_digest, tensor_bytes
 from clip_lens_plugin.model.identity.probes import is_same_probe, preprocessing_digest, probe_image
 from clip_lens_plugin.model.identity.verification import source_embedding
 from clip_lens_plugin.model.protocol import ImageModel

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from clip_lens_plugin.adapters.behaviour import described, tensor_bytes
+from clip_lens_plugin.adapters.checks.behaviour import described, tensor_bytes
 
 PROBE_TEXTS = (
     "a photo of a dog",

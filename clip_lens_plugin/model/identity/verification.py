@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
+from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.inputs.pixels import unlooked
-from clip_lens_plugin.model.interventions import refuse_hooks
 from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision
 

@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.checks.source_check import SourceCheck
+from clip_lens_plugin.adapters.checks.structure import refuse_mixed_dtypes
 from clip_lens_plugin.adapters.choose import text_parts, text_tower
-from clip_lens_plugin.adapters.source_check import SourceCheck
-from clip_lens_plugin.adapters.structure import refuse_mixed_dtypes
 from clip_lens_plugin.arguments import checked_texts
 from clip_lens_plugin.layers.config import HookedTextConfig
 from clip_lens_plugin.layers.hook_point import HookPoint
-from clip_lens_plugin.layers.token_pooling import POSITION, FirstOf
+from clip_lens_plugin.layers.pooling.token_pooling import POSITION, FirstOf
 from clip_lens_plugin.model.hooked_tower import HookedTower
+from clip_lens_plugin.model.hooks.run_arguments import checked_stop
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, unnormalised, verified_texts
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from clip_lens_plugin.model.protocol import Begun, TextModel
-from clip_lens_plugin.model.run_arguments import checked_stop
 from clip_lens_plugin.model.text.spelling import Spelt, spelt
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class HookedText(HookedTower, TextModel):
         _check_outside_of_graphs(self)
 
     def decompose(self, texts: Any, **kwargs: Any) -> TextContributions:
-        """The contributions of texts, see :func:`~clip_lens_plugin.decomposition.text_runs.decompose_text`."""
-        from clip_lens_plugin.decomposition.text_runs import decompose_text
+        """The contributions of texts, see :func:`~clip_lens_plugin.decomposition.running.text_runs.decompose_text`."""
+        from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 
         return decompose_text(self, texts, **kwargs)
 

@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from clip_lens_plugin.adapters.token_pieces import Pieces, pieces_of
+from clip_lens_plugin.adapters.text.token_pieces import Pieces, pieces_of
 
 START, END, PADDING, CLASS = "[start]", "[end]", "[padding]", "[class]"
 

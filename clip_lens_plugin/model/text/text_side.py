@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.adapters.behaviour import behaviour_digest, has_forward_hooks, word_sum
-from clip_lens_plugin.adapters.seen import settings_of
-from clip_lens_plugin.adapters.tokenizers import tokenizer_state
+from clip_lens_plugin.adapters.checks.behaviour import behaviour_digest, has_forward_hooks, word_sum
+from clip_lens_plugin.adapters.checks.seen import settings_of
+from clip_lens_plugin.adapters.text.tokenizers import tokenizer_state
 from clip_lens_plugin.arguments import refuse_half_characters
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.identity.probes import EMBEDDED_TEXTS, PROBE_TEXTS, token_digest

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clip_lens_plugin.adapters.tokenizers import uncut_length
+from clip_lens_plugin.adapters.text.tokenizers import uncut_length
 
 ENDS = 3
 """A text that fills the length has other ids at its end than the empty one: an end of text, and one token of its own

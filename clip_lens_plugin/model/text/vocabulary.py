@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_index, checked_texts
-from clip_lens_plugin.layers.attention_pool import AttentionPool
 from clip_lens_plugin.layers.config import HookedCLIPConfig
+from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
 from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from clip_lens_plugin.model.text.labels import Labels

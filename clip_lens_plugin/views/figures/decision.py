@@ -27,7 +27,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
-from clip_lens_plugin.views.figures.maps import FADED, Cell, panel_in, show_map
+from clip_lens_plugin.views.figures.maps.maps import FADED, Cell, panel_in, show_map
 from clip_lens_plugin.views.words.decision import Block, Trial, heads_block, patches_block, trials
 from clip_lens_plugin.views.words.maps import greatest
 

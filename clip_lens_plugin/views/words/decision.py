@@ -9,9 +9,9 @@ from typing import Any
 from clip_lens_plugin.decisions.decision import Decision, named
 from clip_lens_plugin.decisions.gaps import GapTable
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.charts import records
 from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.summaries import PARTS
+from clip_lens_plugin.views.report.charts import records
+from clip_lens_plugin.views.report.summaries import PARTS
 
 N_HEADS, N_PATCHES, N_WORDS = 8, 5, 8
 """Of the largest heads, patches and words, which are shown one by one."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from clip_lens_plugin import HookedCLIP
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.model.identity.verification import ALLOWED, Verification, source_embedding
 from tests.adapters.conversion import clip_model, siglip_model, vision_model
 from tests.conftest import random_clip, random_images

@@ -17,7 +17,7 @@ from torch import nn
 from transformer_lens import ActivationCache
 
 from clip_lens_plugin import HookedCLIP, HookedText, decompose, patch_text_map
-from clip_lens_plugin.adapters.structure import SourceMismatchError
+from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from tests.conftest import random_clip

@@ -20,8 +20,8 @@ from clip_lens_plugin.views.drawing.view import View
 from clip_lens_plugin.views.figures.summaries import ablation_figure
 from clip_lens_plugin.views.figures.tables import bars_figure, heads_figure
 from clip_lens_plugin.views.gallery import neighbours_view
-from clip_lens_plugin.views.patch_text import head_text_view, patch_text_view
-from clip_lens_plugin.views.summaries import ablation_view
+from clip_lens_plugin.views.maps.patch_text import head_text_view, patch_text_view
+from clip_lens_plugin.views.report.summaries import ablation_view
 from clip_lens_plugin.views.tables import as_text
 
 NASTY = "$\\frac{a}$ \x1b[2J\u202e\ud800 <b>&amp;</script>"

@@ -1,0 +1,1 @@
+"""Whether a source is what its classes say."""

@@ -1,0 +1,1 @@
+"""Text towers and tokenizers of the libraries that models come from."""

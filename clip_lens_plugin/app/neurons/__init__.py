@@ -1,0 +1,1 @@
+"""What the page on neurons shows, and what is kept of it."""

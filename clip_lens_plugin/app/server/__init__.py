@@ -1,0 +1,1 @@
+"""The explorer's server, and who is let in."""

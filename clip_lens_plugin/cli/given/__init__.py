@@ -1,0 +1,1 @@
+"""What was typed: the model, the data, the texts."""

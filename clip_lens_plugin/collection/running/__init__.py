@@ -1,0 +1,1 @@
+"""A collection while it is made."""

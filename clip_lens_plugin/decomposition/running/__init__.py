@@ -1,0 +1,1 @@
+"""Runs of a model that keep what a decomposition needs."""

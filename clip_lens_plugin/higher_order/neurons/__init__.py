@@ -1,0 +1,1 @@
+"""What neurons do through later heads, and its moments over images."""

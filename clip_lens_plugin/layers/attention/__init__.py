@@ -1,0 +1,1 @@
+"""A layer's attention: queries, keys and values, scores, and what the heads write."""

@@ -1,0 +1,1 @@
+"""What enters the first layer: patches of images, tokens of texts."""

@@ -1,0 +1,1 @@
+"""Hooks, caches and runs of a model, as TransformerLens has them."""

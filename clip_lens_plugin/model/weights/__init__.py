@@ -1,0 +1,1 @@
+"""A model's weights by TransformerLens's names."""

@@ -1,0 +1,1 @@
+"""The published methods that maps are compared with."""

@@ -1,0 +1,1 @@
+"""Figures on neurons, and on what feeds a head."""

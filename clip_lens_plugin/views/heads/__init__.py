@@ -1,0 +1,1 @@
+"""Views on what heads are about: texts, roles, classes, groups."""

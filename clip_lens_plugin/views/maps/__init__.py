@@ -1,0 +1,1 @@
+"""Views on photographs: patches, words, attention."""

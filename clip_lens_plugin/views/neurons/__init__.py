@@ -1,0 +1,1 @@
+"""Views on neurons, and on what feeds a head."""

@@ -124,7 +124,8 @@ class Analysed(ABC, Generic[Rows_co]):
             ValueError: as :meth:`select`.
         """
         for rows in self.blocks():
-            y = self.select(rows).normalized().head_coordinates
+            some: Any = self.select(rows)  # Contributions, which are defined by this class.
+            y = some.normalized().head_coordinates
             yield rows, torch.stack([y[:, layer, head] for layer, head in heads], dim=1).double()
 
     def shares(self, per_image: bool = False) -> pd.DataFrame:

@@ -25,11 +25,11 @@ LINKS = {
     "image": "image=6&text=a+red+cross&text=a+purple+circle",
     "why": "image=6&text=a+red+cross&text=a+purple+circle",
     "off": "image=6&text=a+red+cross&text=a+purple+circle&off=L5&off=M3",
-    "search": "image=6&text=a+red+cross&head=L5H3",
-    "heads": "image=6&text=a+red+cross&text=a+purple+circle&head=L5H3",
+    "search": "image=6&text=a+red+cross&head=L2H7&head=L4H6",
+    "heads": "image=6&text=a+red+cross&text=a+purple+circle&head=L4H6",
     "neurons": "image=6&text=a+red+cross&text=a+purple+circle&neuron=L3",
 }
-WIDTH, HEIGHT = 1120, 1400
+WIDTH, HEIGHT = 1120, 1900
 
 
 @pytest.fixture(scope="module")
@@ -54,5 +54,5 @@ def test_a_picture_of_each_page(browser, address: str, tab: str, tmp_path: Path)
     page.context.close()
     made = Image.open(tmp_path / "page.png").convert("RGB")
     assert len(made.getcolors(WIDTH * HEIGHT) or ()) > 500
-    made.quantize(128).save(folder / f"{tab}.png", optimize=True)
+    made.quantize(256).save(folder / f"{tab}.png", optimize=True)
     assert Image.open(SHOWN / f"{tab}.png").size == (WIDTH, HEIGHT)

@@ -15,10 +15,10 @@ from clip_lens_plugin.app.choices import CHOICES
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.frame import framed, note, working
 from clip_lens_plugin.app.long_work import Working
-from clip_lens_plugin.app.opened import uploaded
+from clip_lens_plugin.app.page import Question
 from clip_lens_plugin.app.pages import PAGES
-from clip_lens_plugin.app.pages.page import Question
 from clip_lens_plugin.app.python import script
+from clip_lens_plugin.app.server.opened import uploaded
 from clip_lens_plugin.app.server.temporary import new_folder
 from clip_lens_plugin.app.state import State, texts_of
 from clip_lens_plugin.images.photographs import Photograph
@@ -162,9 +162,12 @@ class Interface:
     def _photograph(self, row: int | None, sent: Held | None) -> Photograph:
         if sent is not None:
             return sent.value
+        self._refuse_no_row(row)
+        return self.explored.photograph(int(row or 0))
+
+    def _refuse_no_row(self, row: int | None) -> None:
         if row is None or int(row) not in range(len(self.explored)):
             raise ValueError(f"There is no picture {row}: they are numbered from 0 to {len(self.explored) - 1}.")
-        return self.explored.photograph(int(row))
 
     # ------------------------------------------------------------------ a tab
 
@@ -203,14 +206,16 @@ class Interface:
     ) -> Iterator[tuple[Any, ...]]:
         """How far it is, table, view, script, link and the result, for the components of a tab."""
         try:
-            asked = self.asked.of(self._photograph(row, sent))
+            if sent is None:
+                self._refuse_no_row(row)
             stated: dict[str, Any] = {}
             for choice, value in zip(PAGES[page].choices, chosen, strict=True):
                 stated |= CHOICES[choice].stated(value)
             state = State(page, int(row or 0), texts_of(typed), **stated)
             number = None if sent is not None else state.image
             link = _link(state) if sent is None else note("An uploaded picture has no link: others do not have it.")
-            for answer in PAGES[page].answer(Question(self.explored, asked, state, number)):
+            question = Question(self.explored, lambda: self.asked.of(self._photograph(row, sent)), state, number)
+            for answer in PAGES[page].answer(question):
                 if isinstance(answer, Working):
                     yield working(answer), *[gr.skip()] * 5
                     continue

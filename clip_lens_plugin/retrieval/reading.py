@@ -34,7 +34,7 @@ def written(data: Data, heads: Sequence[tuple[int, int]]) -> Iterator[tuple[rang
         ValueError: if one is NaN or infinite.
     """
     with Bars(visible=False) as bars:
-        bar = bars.add_task("Reading what the heads write", total=len(data))
+        bar = bars.add_task("reading what the heads write", total=len(data))
         for rows, y in data.head_blocks(heads):
             bad = ~y.flatten(1).isfinite().all(1)
             if bool(bad.any()):

@@ -17,8 +17,8 @@ from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.heads import about_heads
 from clip_lens_plugin.app.heads.head_parts import parts_of_head
 from clip_lens_plugin.app.long_work import Working
+from clip_lens_plugin.app.page import Answer, Question
 from clip_lens_plugin.app.pages import PAGES
-from clip_lens_plugin.app.pages.page import Answer, Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.images.photographs import Photograph
@@ -33,7 +33,7 @@ TEXTS, LAYER, HEAD, ROW = ("a circle", "a star"), 4, 6, 3
 
 def answers(explored: Explored, asked: Asked, row: int | None = ROW, **said: Any) -> list[Answer]:
     state = State("heads", ROW, TEXTS, **said)
-    found = PAGES["heads"].answer(Question(explored, asked, state, row))
+    found = PAGES["heads"].answer(Question(explored, lambda: asked, state, row))
     return [each for each in found if not isinstance(each, Working)]
 
 
@@ -76,7 +76,9 @@ def test_an_opened_head_comes_bit_by_bit_and_is_that_of_the_public_functions(exp
     assert [len(each.views) for each in found] == [1, 2, 3, 4, 5, 6]
     spans = text_span(model, data, pool, about_heads.N_TEXTS, [(LAYER, HEAD)])
     assert found[-1].result.to_dataframe().equals(spans[LAYER, HEAD].to_dataframe())
-    made = [part.made() for part in parts_of_head(explored, asked, ROW, LAYER, HEAD, nearest=5)]
+    made = [
+        part.made() for part in parts_of_head(Question(explored, lambda: asked, State(), ROW), LAYER, HEAD, nearest=5)
+    ]
     assert [view.title for view, _ in made] == [each.title for each in found[-1].views[1:]]
     _, images, attention, feeds, nearest = (result for _, result in made)
     expected = extreme_images(data, spans, about_heads.IMAGES_OF_TEXT, n_texts=about_heads.TEXTS_WITH_IMAGES)
@@ -105,7 +107,7 @@ def test_roles_stand_beside_chance_and_are_kept(
 
     monkeypatch.setattr(about_heads, "head_roles", with_few)
     state = State("heads", ROW, TEXTS, by="role", heads=("L5H1",))
-    heard = list(PAGES["heads"].answer(Question(fresh, asked, state, ROW)))
+    heard = list(PAGES["heads"].answer(Question(fresh, lambda: asked, state, ROW)))
     first, *_, last = (each for each in heard if isinstance(each, Answer))
     assert "come last" in first.views[0].body
     assert cells(first.views[0]) == {}
@@ -132,7 +134,7 @@ def test_roles_say_how_far_they_are(explored: Explored, asked: Asked, monkeypatc
 
     monkeypatch.setattr(about_heads, "head_roles", slowly)
     fresh = replace(explored)
-    found = PAGES["heads"].answer(Question(fresh, asked, State("heads", ROW, TEXTS, by="role"), ROW))
+    found = PAGES["heads"].answer(Question(fresh, lambda: asked, State("heads", ROW, TEXTS, by="role"), ROW))
     while next(found) != Working("turned pools", 0.5):
         pass
     go_on.set()
@@ -182,7 +184,7 @@ def test_parts_that_cannot_be_made_are_sentences(explored: Explored, asked: Aske
 def test_an_uploaded_picture_and_a_wrong_head(explored: Explored, asked: Asked) -> None:
     picture = Photograph(explored.photograph(ROW).open(), "mine.png")
     own = AskedPictures(explored.model).of(picture)
-    *_, alike = parts_of_head(explored, own, None, LAYER, HEAD, nearest=4)
+    *_, alike = parts_of_head(Question(explored, lambda: own, State(), None), LAYER, HEAD, nearest=4)
     view, found = alike.made()
     assert found.to_dataframe()["row"][0] == ROW
     expected = nearest_images(explored.data, picture.open(), LAYER, HEAD, k=4)

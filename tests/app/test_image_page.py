@@ -8,15 +8,15 @@ import pytest
 
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
+from clip_lens_plugin.app.page import Answer, Question, said
 from clip_lens_plugin.app.pages import PAGES, image
-from clip_lens_plugin.app.pages.page import Answer, Question, said
 from clip_lens_plugin.app.state import State
 
 TEXTS = ("a circle", "a blue star")
 
 
 def answers(explored: Explored, asked: Asked) -> list[Answer]:
-    found = PAGES["image"].answer(Question(explored, asked, State(texts=TEXTS), 3))
+    found = PAGES["image"].answer(Question(explored, lambda: asked, State(texts=TEXTS), 3))
     return [each for each in found if isinstance(each, Answer)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from clip_lens_plugin.app.asked import Asked, AskedPictures
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.long_work import Working
-from clip_lens_plugin.app.pages.page import Answer, Question
+from clip_lens_plugin.app.page import Answer, Question
 from clip_lens_plugin.app.pages.search import NEAREST, SEARCH
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.images.photographs import Photograph
@@ -26,7 +26,7 @@ def answer(question: Question) -> Answer:
 
 def test_it_answers_of_a_row_as_the_public_function(explored: Explored, asked: Asked) -> None:
     state = State("search", 3, ("a star",), heads=HEADS)
-    found = answer(Question(explored, asked, state, 3))
+    found = answer(Question(explored, lambda: asked, state, 3))
     expected: Any = nearest_images(explored.data, 3, k=NEAREST, heads=PAIRS)
     rows = [(str(row), name) for row, name in zip(expected["row"], expected["name"], strict=True)]
     assert [(row[1], row[2]) for row in found.rows[1:]] == rows
@@ -38,14 +38,14 @@ def test_it_answers_of_an_uploaded_picture_without_a_run(explored: Explored, mon
     picture = explored.photograph(7).open()
     own = AskedPictures(explored.model).of(Photograph(picture, "uploaded picture"))
     monkeypatch.setattr("clip_lens_plugin.retrieval.nearest.decompose_images", lambda *_: pytest.fail("a second run"))
-    found = answer(Question(explored, own, State("search", 0, ("a star",), heads=HEADS), None))
+    found = answer(Question(explored, lambda: own, State("search", 0, ("a star",), heads=HEADS), None))
     assert found.rows[1][1:] == ("7", explored.name(7), "+1.0000")
     assert "uploaded picture" in found.views[0].title
 
 
 def test_it_answers_of_a_text_as_the_public_function(explored: Explored, asked: Asked) -> None:
     evil = "<b>a star</b>"
-    found = answer(Question(explored, asked, State("search", 3, (evil, "x"), heads=HEADS, like="text"), 3))
+    found = answer(Question(explored, lambda: asked, State("search", 3, (evil, "x"), heads=HEADS, like="text"), 3))
     expected: Any = nearest_to_text(explored.data, evil, NEAREST, heads=PAIRS)
     assert [row[1] for row in found.rows[1:]] == [str(row) for row in expected["row"]]
     assert found.rows[0][3] == "score"
@@ -55,12 +55,12 @@ def test_it_answers_of_a_text_as_the_public_function(explored: Explored, asked: 
 
 def test_no_head_is_refused(explored: Explored, asked: Asked) -> None:
     with pytest.raises(ValueError, match="Choose a head"):
-        answer(Question(explored, asked, State("search", 3, ("a star",)), 3))
+        answer(Question(explored, lambda: asked, State("search", 3, ("a star",)), 3))
 
 
 def test_what_is_saved_shows_the_pictures_that_the_explorer_knows(
     explored: Explored, asked: Asked, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = answer(Question(explored, asked, State("search", 3, ("a star",), heads=HEADS), 3)).result
+    result = answer(Question(explored, lambda: asked, State("search", 3, ("a star",), heads=HEADS), 3)).result
     monkeypatch.setattr("clip_lens_plugin.views.results.pictures_in_reach", lambda _: pytest.fail("looked for again"))
     assert result.save(tmp_path / "found.html").read_text().count("data:image") == NEAREST + 1

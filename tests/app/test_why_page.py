@@ -9,8 +9,8 @@ from clip_lens_plugin.app import long_work
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.long_work import Working
+from clip_lens_plugin.app.page import Answer, Question
 from clip_lens_plugin.app.pages import PAGES
-from clip_lens_plugin.app.pages.page import Answer, Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.decisions.decision import Decision
 
@@ -20,7 +20,7 @@ def test_the_decision_comes_after_notes_of_the_runs(
 ) -> None:
     monkeypatch.setattr(long_work, "SAY_EVERY", 0.001)
     texts = ("a circle", "a blue star")
-    *notes, answer = PAGES["why"].answer(Question(explored, asked, State("why", texts=texts), 3))
+    *notes, answer = PAGES["why"].answer(Question(explored, lambda: asked, State("why", texts=texts), 3))
     assert {type(note) for note in notes} <= {Working}
     assert {note.what for note in notes if isinstance(note, Working)} <= {
         "comparing the texts",
@@ -36,4 +36,4 @@ def test_the_decision_comes_after_notes_of_the_runs(
 
 def test_two_texts_are_asked_for(explored: Explored, asked: Asked) -> None:
     with pytest.raises(ValueError, match="two lines instead of 1"):
-        list(PAGES["why"].answer(Question(explored, asked, State("why", texts=("a star",)), 3)))
+        list(PAGES["why"].answer(Question(explored, lambda: asked, State("why", texts=("a star",)), 3)))

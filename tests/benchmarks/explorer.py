@@ -17,8 +17,8 @@ from clip_lens_plugin.app.answers import image_answer, switched_off
 from clip_lens_plugin.app.asked import AskedPictures
 from clip_lens_plugin.app.explored import Explored, Spelled
 from clip_lens_plugin.app.frame import framed
+from clip_lens_plugin.app.page import Question
 from clip_lens_plugin.app.pages import PAGES
-from clip_lens_plugin.app.pages.page import Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.report.in_reach import pictures_in_reach
@@ -63,7 +63,9 @@ def time_explorer() -> Iterator[tuple[str, str, str, str]]:
         return next(switched_off(explored, asked, ("a dog", "a cat"), ("L11", "L10H3"), "mean"))
 
     def neurons() -> object:
-        *_, last = PAGES["neurons"].answer(Question(explored, asked, State("neurons", texts=TEXTS, neuron=NEURONS), 0))
+        *_, last = PAGES["neurons"].answer(
+            Question(explored, lambda: asked, State("neurons", texts=TEXTS, neuron=NEURONS), 0)
+        )
         return last
 
     off()  # Means are taken once, and kept.

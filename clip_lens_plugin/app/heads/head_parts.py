@@ -6,12 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from markupsafe import Markup
-from matplotlib.figure import Figure
-
-from clip_lens_plugin.app.asked import Asked
-from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.heads.about_heads import AboutHeads
+from clip_lens_plugin.app.page import Question
 from clip_lens_plugin.app.state import By
 from clip_lens_plugin.higher_order.tree import upstream_tree
 from clip_lens_plugin.retrieval import nearest_images
@@ -37,15 +33,6 @@ class Part:
     made: Callable[[], tuple[View, Shown]]
 
 
-def said(title: str, sentence: str) -> View:
-    """A sentence in the place of a view."""
-
-    def figure() -> Figure:
-        raise ValueError(sentence)
-
-    return View(title, Markup("<p>{}</p>").format(sentence), figure)
-
-
 def grid_of(heads: AboutHeads, by: By) -> Part:
     """All heads, by their share of the embedding, their role, or what classes explain of them."""
 
@@ -65,15 +52,13 @@ def grid_of(heads: AboutHeads, by: By) -> Part:
     }[by]
 
 
-def parts_of_head(
-    explored: Explored, asked: Asked, row: int | None, layer: int, head: int, *, nearest: int
-) -> list[Part]:
+def parts_of_head(question: Question, layer: int, head: int, *, nearest: int) -> list[Part]:
     """What a head does, in all pictures and in the one that was asked about.
 
     Args:
-        row: of the picture; None if it is no row of the data.
         nearest: pictures that are found.
     """
+    explored, row = question.explored, question.row
     heads, name = explored.heads, f"layer {layer}, head {head}"
     pictures = explored.pictures if explored.in_reach(1) else None
 
@@ -87,7 +72,7 @@ def parts_of_head(
         return replace(found.view(images=pictures), title=f"Pictures of the texts of {name}"), found
 
     def attention() -> tuple[View, Shown]:
-        cfg = explored.model.cfg
+        cfg, asked = explored.model.cfg, question.asked
         weights = asked.own.attention(layer, head)[0]
         before = dict(zip(cfg.prefix_names, weights[: cfg.n_prefix_tokens].tolist(), strict=True))
         patches = weights[cfg.n_prefix_tokens :].unflatten(-1, asked.grid_size)[None]
@@ -96,15 +81,16 @@ def parts_of_head(
         return head_attention_view(found, before), found
 
     def feeds() -> tuple[View, Shown]:
+        asked = question.asked
         found = upstream_tree(explored.model, asked.pixels, layer, head)
         found = replace(found, name=asked.photograph.name)
         return found.view(), found
 
     def alike() -> tuple[View, Shown]:
-        query: Any = asked.own if row is None else row
+        query: Any = question.own if row is None else row
         found = nearest_images(explored.data, query, layer, head, k=nearest)
         if row is None:
-            found.query = asked.photograph
+            found.query = question.asked.photograph
         return found.view(images=pictures), found
 
     return [

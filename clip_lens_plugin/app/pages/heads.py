@@ -9,11 +9,12 @@ from torch import Tensor
 
 from clip_lens_plugin.app.answers import Rows
 from clip_lens_plugin.app.heads.about_heads import IMAGES_OF_TEXT, N_TEXTS, TEXTS_WITH_IMAGES
-from clip_lens_plugin.app.heads.head_parts import Part, grid_of, parts_of_head, said
+from clip_lens_plugin.app.heads.head_parts import Part, grid_of, parts_of_head
 from clip_lens_plugin.app.long_work import Working, awaited
-from clip_lens_plugin.app.pages.page import Answer, Page, Question
+from clip_lens_plugin.app.page import Answer, Page, Question, said
 from clip_lens_plugin.app.pages.search import NEAREST
 from clip_lens_plugin.app.state import State, heads_of
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.completeness import CompletenessError
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.views.drawing.view import View
@@ -35,7 +36,7 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
     results: dict[int, Shown] = {}
     reasons: list[str] = []
     if head is not None:
-        parts += parts_of_head(explored, question.asked, question.row, *head, nearest=NEAREST)
+        parts += parts_of_head(question, *head, nearest=NEAREST)
         order = [*order, *range(1, len(parts))]
         if state.by == "role" and not explored.heads.has_roles:
             order = [*order[1:], 0]
@@ -65,9 +66,10 @@ def _made(part: Part) -> Generator[Working, None, tuple[View, Shown] | str]:
 
 def _rows(question: Question, head: tuple[int, int] | None) -> Rows:
     """One row per text: its cosine with the picture, and what the opened head adds, or which heads add most."""
-    explored, asked, texts = question.explored, question.asked, question.state.texts
-    embeddings = explored.embedded(texts)
-    cosine, added = asked.cosine(embeddings), asked.own.towards(embeddings)[0]
+    own, texts = question.own, question.state.texts
+    embeddings = question.explored.embedded(texts)
+    cosine = equations.towards(own.embedding.to(embeddings), embeddings)[0]
+    added = own.towards(embeddings)[0]
     rows: Rows = [("text", "cosine", "most of it by" if head is None else "of which by L{}H{}".format(*head))]
     for t, text in enumerate(texts):
         told = _most(added[..., t]) if head is None else f"{float(added[*head, t]):+.4f}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.answers import image_answer, nearness_rows
-from clip_lens_plugin.app.pages.page import Answer, Page, Question, said
+from clip_lens_plugin.app.page import Answer, Page, Question, said
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.interactions.interacting import interaction
 from clip_lens_plugin.views.drawing.view import View

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from clip_lens_plugin.app.long_work import Done, Working, worked
+from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.neurons.neuron_words import COUNT, describable, in_words
 from clip_lens_plugin.app.neurons.neurons import checked_neuron, neuron_of, pushes
 from clip_lens_plugin.app.neurons.neurons_shown import NeuronsShown
-from clip_lens_plugin.app.pages.page import Answer, Page, Question
+from clip_lens_plugin.app.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State
 
 OF_PICTURE = 10
@@ -28,8 +28,8 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
         yield _shown(replace(shown, note=LACKING))
         return
     yield _shown(shown)
-    for now in worked(lambda: in_words(explored, layer, neuron, own), f"describing neurons of layer {layer}"):
-        yield _shown(replace(shown, words=now.found, note=now.found.told)) if isinstance(now, Done) else now
+    words = yield from awaited(lambda: in_words(explored, layer, neuron, own), f"describing neurons of layer {layer}")
+    yield _shown(replace(shown, words=words, note=words.told))
 
 
 def _shown(shown: NeuronsShown) -> Answer:

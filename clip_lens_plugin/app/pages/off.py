@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clip_lens_plugin.app.answers import nearness_rows, switched_off
-from clip_lens_plugin.app.pages.page import Answer, Page, Question
+from clip_lens_plugin.app.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State, parts_of
 
 

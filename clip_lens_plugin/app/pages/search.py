@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clip_lens_plugin.app.answers import Rows
-from clip_lens_plugin.app.long_work import Done, Working, worked
-from clip_lens_plugin.app.pages.page import Answer, Page, Question
+from clip_lens_plugin.app.long_work import Working, awaited
+from clip_lens_plugin.app.page import Answer, Page, Question, said
 from clip_lens_plugin.app.state import State, heads_of
 from clip_lens_plugin.retrieval import nearest_images, nearest_to_text
 from clip_lens_plugin.retrieval.found import NearestImages
@@ -15,11 +15,7 @@ NEAREST = 12
 
 
 def _answer(question: Question) -> Iterator[Answer | Working]:
-    for now in worked(lambda: _found(question), "Searching"):
-        if isinstance(now, Done):
-            yield _shown(question, now.found)
-        else:
-            yield now
+    yield _shown(question, (yield from awaited(lambda: _found(question), "searching")))
 
 
 def _found(question: Question) -> NearestImages:
@@ -30,7 +26,7 @@ def _found(question: Question) -> NearestImages:
         embedding = explored.embedded(state.texts)[:1]
         found = nearest_to_text(explored.data, text, NEAREST, heads=heads, text_embeddings=embedding)
     else:
-        query = question.asked.own if question.row is None else question.row
+        query = question.own if question.row is None else question.row
         found = nearest_images(explored.data, query, k=NEAREST, heads=heads)
         found.query = question.asked.photograph if question.row is None else None
     found.pictures = explored.pictures
@@ -42,7 +38,11 @@ def _shown(question: Question, found: NearestImages) -> Answer:
     rows: Rows = [("place", "number", "picture", told)]
     for place, row, value in zip(found["place"], found["row"], found[told], strict=True):
         rows.append((str(place), str(row), question.explored.name(row), f"{value:+.4f}"))
-    return Answer(rows, [found.view()], found, height=600)
+    try:
+        view = found.view()
+    except ValueError as error:
+        view = said("The names stand in the table", str(error))
+    return Answer(rows, [view], found, height=600)
 
 
 def _script(state: State, picture: str) -> str:

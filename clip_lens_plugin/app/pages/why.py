@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.answers import nearness, nearness_rows
-from clip_lens_plugin.app.long_work import Working, worked
-from clip_lens_plugin.app.pages.page import Answer, Page, Question
+from clip_lens_plugin.app.long_work import Working, awaited
+from clip_lens_plugin.app.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.decisions.explaining import explain
 
@@ -18,13 +18,11 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
         raise ValueError(f"Why asks about two texts, the answer and another: type two lines instead of {len(texts)}.")
     explored = question.explored
     near = nearness(explored.model, texts, question.asked.cosine(explored.embedded(texts)))
-    picture, decision = question.asked.photograph.source, None
-    for now in worked(lambda: explain(explored.model, picture, *texts, means=explored.sums), "comparing the texts"):
-        if isinstance(now, Working):
-            yield now
-        else:
-            decision = replace(now.found, pictured=question.asked.pictured)
-    assert decision is not None
+    picture = question.asked.photograph.source
+    decision = yield from awaited(
+        lambda: explain(explored.model, picture, *texts, means=explored.sums), "comparing the texts"
+    )
+    decision = replace(decision, pictured=question.asked.pictured)
     yield Answer(nearness_rows(picture=near), [decision.view()], decision, height=1600)
 
 

@@ -17,9 +17,9 @@ from clip_lens_plugin.app.neurons import neuron_words, neurons
 from clip_lens_plugin.app.neurons.kept_neurons import KeptNeurons
 from clip_lens_plugin.app.neurons.neurons import pushes, usual_layer
 from clip_lens_plugin.app.neurons.neurons_shown import NeuronsShown
+from clip_lens_plugin.app.page import Answer, Question
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.app.pages.neurons import LACKING, OF_PICTURE
-from clip_lens_plugin.app.pages.page import Answer, Question
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.bars import followed
 from clip_lens_plugin.datasets.choose import as_source
@@ -47,7 +47,7 @@ def kept(explored: Explored, tmp_path_factory: pytest.TempPathFactory) -> Contri
 
 def shown(explored: Explored, asked: Asked, neuron: str) -> list[NeuronsShown]:
     """What the page shows, one after another."""
-    question = Question(explored, asked, State("neurons", 3, TEXTS, neuron=neuron), 3)
+    question = Question(explored, lambda: asked, State("neurons", 3, TEXTS, neuron=neuron), 3)
     found = [each for each in PAGES["neurons"].answer(question) if isinstance(each, Answer)]
     assert all(isinstance(each.result, NeuronsShown) and each.rows == each.result.rows() for each in found)
     return [each.result for each in found if isinstance(each.result, NeuronsShown)]

@@ -13,6 +13,7 @@ from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.state import State
+from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.views.drawing.view import View
 
@@ -43,15 +44,31 @@ class Question:
 
     Attributes:
         explored: the model and the data.
-        asked: the picture, run.
+        look: gives the picture, run; raises ValueError where it is not in reach.
         state: texts, parts and heads.
         row: of the data; None for a picture that was uploaded.
     """
 
     explored: Explored
-    asked: Asked
+    look: Callable[[], Asked]
     state: State
     row: int | None
+
+    @property
+    def asked(self) -> Asked:
+        """The picture, run.
+
+        Raises:
+            ValueError: if it is not in reach, or cannot be used.
+        """
+        return self.look()
+
+    @property
+    def own(self) -> Contributions:
+        """The picture's contributions in cosine units: of its run, or those of its row where it is not in reach."""
+        if self.row is None or self.row in self.explored.pictures:
+            return self.asked.own
+        return self.explored.data.select([self.row]).normalized()
 
 
 @dataclass(frozen=True)

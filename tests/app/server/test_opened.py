@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_lens_plugin.app import opened
-from clip_lens_plugin.app.opened import uploaded
+from clip_lens_plugin.app.server import opened
+from clip_lens_plugin.app.server.opened import uploaded
 
 
 def encoded(kind: str) -> bytes:

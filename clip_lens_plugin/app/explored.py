@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -120,6 +121,13 @@ class Explored:
     @cached_property
     def _names(self) -> tuple[str, ...] | None:
         return self.data.names
+
+    def read_ahead(self) -> None:
+        """Reads what every search needs and data keep once read, so that the first search is as fast as the next."""
+        with suppress(ValueError, OSError):  # A page that needs what cannot be read says so.
+            for _ in self.data.head_blocks([(self.model.cfg.n_layers - 1, 0)]):
+                pass
+            _ = self.sums, self._names
 
     @cached_property
     def sums(self) -> ComponentSums:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ def serve_data(
     explored = Explored(model, data, found, spelled, classifier=classifier)
     chosen = texts_of("\n".join(texts))
     explored.embedded(chosen)  # Says now what keeps it from reading texts.
+    threading.Thread(target=explored.read_ahead, daemon=True, name="read ahead").start()
 
     def page() -> Any:
         from clip_lens_plugin.app.interface import Interface

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from clip_lens_plugin import ContributionStore
 from clip_lens_plugin.app.asked import Asked, AskedPictures
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.page import Answer, Question
 from clip_lens_plugin.app.pages.search import NEAREST, SEARCH
 from clip_lens_plugin.app.state import State
+from clip_lens_plugin.collection import rows
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.retrieval import nearest_images, nearest_to_text
 
@@ -64,3 +67,21 @@ def test_what_is_saved_shows_the_pictures_that_the_explorer_knows(
     result = answer(Question(explored, lambda: asked, State("search", 3, ("a star",), heads=HEADS), 3)).result
     monkeypatch.setattr("clip_lens_plugin.views.results.pictures_in_reach", lambda _: pytest.fail("looked for again"))
     assert result.save(tmp_path / "found.html").read_text().count("data:image") == NEAREST + 1
+
+
+def test_what_every_search_reads_is_read_ahead(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(explored.data, ContributionStore)
+    store = ContributionStore.open(explored.data.folder, explored.model)
+    own = rows.read_rows
+    read: list[str] = []
+
+    def noted(group: Any, name: str, positions: Any, *at: Any) -> Any:
+        read.extend([name] * bool(len(positions)))
+        return own(group, name, positions, *at)
+
+    monkeypatch.setattr(rows, "read_rows", noted)
+    replace(explored, data=store).read_ahead()
+    assert set(read) == {"embedding", "coordinates"}
+    read.clear()
+    nearest_to_text(store, "a star", heads=[(5, 3)])
+    assert set(read) == {"coordinates"}

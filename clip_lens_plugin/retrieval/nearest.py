@@ -155,7 +155,8 @@ def _chosen(data: Data, layer: Any, head: Any, heads: Any) -> Heads:
         return (cfg.checked_head(layer, head),)
     if heads is None or layer is not None or head is not None:
         raise ValueError(
-            "Choose one head as layer=5, head=3, or several as heads=[(5, 3), (4, 6)], and not in both ways."
+            "Choose one head as layer=5, head=3, each a whole number, or several as heads=[(5, 3), (4, 6)], and not in "
+            "both ways."
         )
     return tuple(cfg.checked_heads(heads))
 

@@ -183,7 +183,7 @@ def decomposing(given: Given) -> Any:
     model, images, texts = given.model, given.images, given.model.encode_text(TEXTS)
     whole = model.decompose(images, tokens=True, neurons=True, batch_size=4)
     found = [_everything(whole, texts), _everything(whole.normalized(), texts)]
-    found += [whole.tokens(1, 2), whole.neurons(0), whole.towards(texts, per_token=True)]
+    found += [whole.tokens(1, 2), whole.attention(1, 2), whole.neurons(0), whole.towards(texts, per_token=True)]
     found.append(_everything(lens.decompose(model, model.run_with_cache(images)[1]), texts))
     found.append(_everything(model.decompose(images, constants="spread"), texts))
     return found, repr(whole).split("completeness_error")[0]

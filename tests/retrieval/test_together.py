@@ -143,7 +143,7 @@ def test_what_is_the_same_for_all_images_is_near_to_no_text(scenes):
     [{}, {"layer": 1}, {"head": 1}, {"layer": 1, "heads": [(0, 0)]}, {"layer": 1, "head": 1, "heads": [(0, 0)]}],
 )
 def test_heads_are_chosen_in_one_way(held, chosen):
-    with pytest.raises(ValueError, match="Choose one head as layer=5, head=3, or several"):
+    with pytest.raises(ValueError, match="Choose one head as layer=5, head=3, each a whole number, or several"):
         nearest_images(held, 0, **chosen)
 
 

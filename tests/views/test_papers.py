@@ -100,7 +100,7 @@ def rows_of_attention(n_heads: int) -> Figure:
 
 
 def neighbours(n: int) -> Figure:
-    found = [{"row": i % 4, "similarity": -0.987} for i in range(n)]
+    found = [{"row": i % 4, "value": -0.987} for i in range(n)]
     return neighbours_figure(PHOTO, LONG, found, PICTURES, f"Nearest to {LONG} by layer 22, head 11")
 
 

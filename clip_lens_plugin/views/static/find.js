@@ -1,7 +1,7 @@
 // Finds heads and texts on a report's page: marks and counts them, and goes from one to the next.
 
 const ROWS = ":is(#heads, #textspan, #roles, #classes, .answers .pair) .cl-table tbody tr";
-const UNITS = `.grid td[title], .cl-card, .cl-card li, .cl-text, .cl-decision li, ${ROWS}`;
+const UNITS = `.cl-grid td[title], .cl-card, .cl-card li, .cl-text, .cl-decision li, ${ROWS}`;
 const LEFT_OUT = ".fold :is(.cl-card, .cl-card li, .cl-table tr)";
 /** "L5H3", "layer 5, head 3" or "5, head 3"; or a layer alone, "L5" or "layer 5". */
 const HEAD = /^(?:l|layer ?)?(\d+)[ ,]*h(?:ead)? ?(\d+)$|^(?:l|layer ?)(\d+)$/;

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clip_lens_plugin.app.answers import nearness_rows, switched_off
+from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State, parts_of
 
 
-def _answer(question: Question) -> Iterator[Answer]:
+def _answer(question: Question) -> Iterator[Answer | Working]:
     state = question.state
     name, drawn, maps = question.asked.photograph.name, None, None
-    for found in switched_off(question.explored, question.asked, state.texts, state.off, state.ablation):
+    steps = switched_off(question.explored, question.asked, state.texts, state.off, state.ablation)
+    while (found := (yield from awaited(lambda: next(steps, None), "running without them"))) is not None:
         if maps is None or drawn is not found.remaining:
             drawn, said = found.remaining, "in the run" if found.in_run else "as they are in the whole model"
             maps = drawn.view(name=f"{name}, through the heads that are left, {said}", light=True)

@@ -194,6 +194,7 @@ class Interface:
             outputs,
             concurrency_id="answers",
             concurrency_limit=AT_ONCE,
+            trigger_mode="always_last",  # Not to lose what was asked while an answer was still coming.
             **PRIVATE,
         )
         ended = stop.click(lambda: note("Stopped."), None, status, cancels=asking, **PRIVATE)

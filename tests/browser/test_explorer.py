@@ -82,7 +82,10 @@ def answer(page: Any, tab: str) -> Any:
     """The frame of a page, after its button was pressed."""
     page.click(f"#ask-{tab}")
     page.wait_for_selector(f"#view-{tab} iframe", timeout=WAIT)
-    return page.frame_locator(f"#view-{tab} iframe")
+    frame = page.frame_locator(f"#view-{tab} iframe")
+    if tab == "image":  # Its last part, after which the frame is not put in anew.
+        frame.get_by_text("Words and patches of").first.wait_for(timeout=WAIT)
+    return frame
 
 
 def test_the_image_page_answers(opened) -> None:
@@ -215,6 +218,7 @@ def test_texts_lead_and_are_contrasted_on_the_image_page(opened) -> None:
     frame = answer(page, "image")
     kinds = frame.get_by_label("show")
     kinds.select_option(label="which text leads at each patch")
+    frame.locator(".cl-topics li").last.wait_for(timeout=WAIT)
     led = frame.locator(".cl-topics li").all_inner_texts()
     assert led[-1].startswith("none: ")
     assert sum(int(each.rsplit(": ")[1]) for each in led) == 49
@@ -247,7 +251,8 @@ def test_hostile_texts_and_uploads(opened, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
     page.set_input_files("input[type=file]", tmp_path / "red.png")
     page.wait_for_selector("#chosen >> text=uploaded picture", timeout=WAIT)
-    page.click("#ask-image")
+    frame = answer(page, "image")
+    frame.get_by_text("Words and patches of uploaded picture").first.wait_for(timeout=WAIT)
     page.locator("button", has_text="Copy as Python").locator("visible=true").click()
     page.wait_for_selector("#link-image >> text=An uploaded picture has no link", timeout=WAIT)
 

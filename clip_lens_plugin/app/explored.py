@@ -116,7 +116,7 @@ class Explored:
     @cached_property
     def heads(self) -> AboutHeads:
         """What the heads do over all pictures."""
-        return AboutHeads(self.model, self.data, self.classifier)
+        return AboutHeads(self.model, self.data, lambda: self.pool, self.classifier)
 
     @cached_property
     def _names(self) -> tuple[str, ...] | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
 from clip_lens_plugin.app.last_used import LastUsed
-from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.parts.component_shares import Shares
 from clip_lens_plugin.describe.class_heads import class_heads
 from clip_lens_plugin.describe.class_result import ClassHeads
+from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.report.clearest import clarity
@@ -23,8 +22,6 @@ from clip_lens_plugin.retrieval.found import ExtremeImages
 from clip_lens_plugin.roles.finding import head_roles
 from clip_lens_plugin.roles.result import HeadRoles
 from clip_lens_plugin.statistics.moments import Moments
-from clip_lens_plugin.texts.fitting import pool_for
-from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 N_TEXTS, TEXTS_WITH_IMAGES, IMAGES_OF_TEXT = 8, 3, 4
@@ -54,26 +51,16 @@ class AboutHeads:
     Attributes:
         model: whose heads they are.
         data: contributions of the pictures.
+        texts: gives those that describe heads, with themes; embedding them takes long the first time.
         classifier: of the pictures' classes, None where they have none.
     """
 
     model: HookedCLIP
     data: Data
+    texts: Callable[[], EmbeddedTexts]
     classifier: ZeroShotClassifier | None = None
     _described: LastUsed[Described] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
     _images: LastUsed[ExtremeImages] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
-
-    @cached_property
-    def pool(self) -> TextPool:
-        """Texts that describe heads, with themes."""
-        return pool_for(self.model.cfg.model_name)[0]
-
-    @cached_property
-    def embeddings(self) -> Float[Tensor, "t e"]:
-        """Of the pool."""
-        with Bars(visible=False) as bars:
-            task = bars.add_task("encoding texts", total=len(self.pool))
-            return self.pool.embed(self.model, on_progress=lambda done, n: bars.update(task, completed=done))
 
     @cached_property
     def shares(self) -> Shares:
@@ -83,7 +70,8 @@ class AboutHeads:
     @cached_property
     def roles(self) -> HeadRoles:
         """The roles of the late heads, beside chance."""
-        return head_roles(self.model, self.data, self.pool, text_embeddings=self.embeddings)
+        texts = self.texts()
+        return head_roles(self.model, self.data, texts.pool, text_embeddings=texts.embeddings)
 
     @property
     def has_roles(self) -> bool:
@@ -113,9 +101,9 @@ class AboutHeads:
         return self._described.of((layer, head), lambda: self._describe(layer, head))
 
     def _describe(self, layer: int, head: int) -> Described:
-        moments = Moments.of(self.data, {layer})
-        spans = text_span(self.model, moments, self.pool, N_TEXTS, [(layer, head)], self.embeddings)
-        return Described(spans, clarity(self.model, moments, spans, len(self.pool)))
+        moments, texts = Moments.of(self.data, {layer}), self.texts()
+        spans = text_span(self.model, moments, texts.pool, N_TEXTS, [(layer, head)], texts.embeddings)
+        return Described(spans, clarity(self.model, moments, spans, len(texts.pool)))
 
     def images(self, layer: int, head: int) -> ExtremeImages:
         """The images to which a head's first texts apply most, and least.
@@ -130,4 +118,4 @@ class AboutHeads:
 
     def _searched(self, spans: TextSpanResult) -> ExtremeImages:
         n = TEXTS_WITH_IMAGES
-        return extreme_images(self.data, spans, IMAGES_OF_TEXT, n_texts=n, text_embeddings=self.embeddings)
+        return extreme_images(self.data, spans, IMAGES_OF_TEXT, n_texts=n, text_embeddings=self.texts().embeddings)

@@ -65,7 +65,7 @@ def parts_of_head(question: Question, layer: int, head: int, *, nearest: int) ->
     def texts() -> tuple[View, Shown]:
         found = heads.described(layer, head)
         span = found.spans[layer, head]
-        return texts_beside_chance_view(span, found.beside_chance, len(heads.pool)), span
+        return texts_beside_chance_view(span, found.beside_chance, len(explored.pool.pool)), span
 
     def images() -> tuple[View, Shown]:
         found = heads.images(layer, head)

@@ -41,7 +41,7 @@ class NeuronsShown(Shown):
     note: str = ""
 
     def rows(self) -> Rows:
-        """Of one neuron a row per text; of a layer a row per neuron, and one for all of them together."""
+        """One row per text of one neuron; of a layer one row per neuron, and one for all of them together."""
         texts, values = self.pushes.texts, self.pushes.values
         if self.neuron is not None:
             rows: Rows = [("text", "push", f"place of {len(values):,} neurons")]

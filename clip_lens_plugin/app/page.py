@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from clip_lens_plugin.app.answers import Rows
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
@@ -15,7 +13,7 @@ from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.shown import Shown
-from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.drawing.view import View, aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,4 +98,4 @@ def said(title: str, sentence: str) -> View:
         drawn.text(0.02, 0.5, sentence, wrap=True)
         return drawn
 
-    return View(title, Markup('<p class="cl-soft">{}</p>').format(sentence), figure)
+    return View(title, aside(sentence), figure)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.plain_text import one_line
-from clip_lens_plugin.views.drawing.view import View, drawn
+from clip_lens_plugin.views.drawing.view import View, aside, drawn
 from clip_lens_plugin.views.figures.tables import bars_figure, heads_figure
 
 COLOUR = "#b35806"
@@ -79,7 +79,7 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
         [_shares(span)[:depth] for span in spans],
         [span.total_variance for span in spans],
     )
-    about = _paragraph(
+    about = aside(
         f"Texts that {result.method} picked for each head, the first on top, and the share of the head's variance over "
         "the images that each explains: white is 0, blue 1. “Sample” chooses between the share of each text and that "
         f"of all texts down to it. {NOTHING} stands where there is no such head or text; “bottomk” is empty, because "
@@ -110,7 +110,7 @@ def head_texts_view(span: HeadSpan) -> View:
     title = f"Texts of layer {span.layer}, head {span.head}"
     per_cent = [100 * share for share in shares]
     figure = partial(bars_figure, [title], [span.texts], [per_cent], "share of the head's variance (%)")
-    about = _paragraph(
+    about = aside(
         "In the order picked. The colour is the share of the head's variance over the images that a text explains: "
         f"white is 0, full colour {100 * max(shares):.1f} %. All {len(shares)} explain "
         f"{100 * span.explained_variance[-1]:.1f} %."
@@ -169,7 +169,7 @@ def samples_view(table: pd.DataFrame, names: Sequence[str]) -> View:
         [[score for score, _ in side] for group in ordered for side in group],
         "score (cosine against the mean)",
     )
-    about = _paragraph(
+    about = aside(
         "Images that lie highest and lowest on a direction, from the greatest score to the least; red is negative, "
         "blue positive, full colour the greatest of its side."
     )
@@ -194,7 +194,3 @@ def _shares(span: HeadSpan) -> list[float]:
 def _view(title: str, about: Markup, component: str, props: dict, figure: partial, description: str) -> View:
     body = about + drawn("circuitsvis", {"component": component, "props": props}, figure, description)
     return View(title, body, figure, with_circuitsvis=True)
-
-
-def _paragraph(text: str) -> Markup:
-    return Markup('<p class="cl-soft">{}</p>').format(text)

@@ -110,6 +110,11 @@ def drawn(
     return Markup('<div class="cl-drawn" data-kind="{}"{}>{}{}</div>').format(kind, wait, still, scripts.data(data))
 
 
+def aside(text: str) -> Markup:
+    """A paragraph in soft letters, which says how to read what it stands beside."""
+    return Markup('<p class="cl-soft">{}</p>').format(text)
+
+
 def static(figure: Callable[[], Figure], description: str) -> Markup:
     """A figure as a picture that no script changes."""
     return Markup('<div class="cl-wide cl-figure">{}</div>').format(_image(figure, description))

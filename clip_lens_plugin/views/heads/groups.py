@@ -13,7 +13,7 @@ from clip_lens_plugin.groups.effects import EFFECTS, GroupEffects
 from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.statistics.intervals import Interval
 from clip_lens_plugin.views.drawing.numbers import places_of_two_digits, signed
-from clip_lens_plugin.views.drawing.view import View, static
+from clip_lens_plugin.views.drawing.view import View, aside, static
 from clip_lens_plugin.views.report.charts import records
 from clip_lens_plugin.views.report.summaries import ROWS_LISTED, table
 
@@ -36,7 +36,7 @@ def group_effects_view(found: GroupEffects) -> View:
         return group_effects_figure(found)
 
     described = "Core and cue effect of each head, layers by heads; the table below has the numbers"
-    about = Markup('<p class="cl-soft">{}</p>').format(found.about)
+    about = aside(found.about)
     return View("What is the class and what the cue", about + static(figure, described) + effects_table(found), figure)
 
 
@@ -53,7 +53,7 @@ def spurious_heads_view(found: SpuriousHeads) -> View:
         return spurious_heads_figure(found)
 
     told = [found.effects.compared, found.about_splits, found.note]
-    about = Markup('<p class="cl-soft">{}</p>').format(" ".join(each for each in told if each))
+    about = aside(" ".join(each for each in told if each))
     removed = Markup("<p>Removed: <strong>{}</strong></p>").format(found.removed)
     described = "Accuracy of each group before and after, and cue effect of each head; the tables have the numbers"
     body = about + removed + shares_table(found) + static(figure, described) + effects_table(found.effects)

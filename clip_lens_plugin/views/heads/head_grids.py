@@ -13,7 +13,7 @@ from clip_lens_plugin.decomposition.parts.component_shares import Shares
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.roles.result import NONE, HeadRole, HeadRoles
 from clip_lens_plugin.views.drawing.colours import LINE_STYLES, rgb
-from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.drawing.view import View, aside
 from clip_lens_plugin.views.heads.classes import TITLE, class_heads_view, class_section
 from clip_lens_plugin.views.heads.roles import ROLES, roles_table, roles_words
 from clip_lens_plugin.views.report.charts import Cell, cell_grid, head_grid
@@ -50,7 +50,7 @@ def share_grid_view(found: Shares, n: int) -> View:
 
         return head_figure(heads)
 
-    return View(SHARES, _paragraph(about) + head_grid(heads) + head_table(heads), figure)
+    return View(SHARES, aside(about) + head_grid(heads) + head_table(heads), figure)
 
 
 def role_grid_view(found: HeadRoles) -> View:
@@ -74,7 +74,7 @@ def role_grid_view(found: HeadRoles) -> View:
         return roles_figure(found)
 
     grid = cell_grid(cells, "Role of each head") + Markup('<ul class="cl-grid-key">{}</ul>').format(key)
-    return View(ROLES, roles_words(found) + _paragraph(chance) + grid + roles_table(found, opened=False), figure)
+    return View(ROLES, roles_words(found) + aside(chance) + grid + roles_table(found, opened=False), figure)
 
 
 def class_grid_view(found: ClassHeads) -> View:
@@ -89,7 +89,7 @@ def class_grid_view(found: ClassHeads) -> View:
         most = 100 * float(found.chance_most[known].max())
         chance += f"; the most that permuted labels explained of any head is {most:.1f} %"
     section = class_section(found)
-    return View(TITLE, _paragraph(f"{chance}.") + section, class_heads_view(found).figure)
+    return View(TITLE, aside(f"{chance}.") + section, class_heads_view(found).figure)
 
 
 def role_colours(found: HeadRoles) -> dict[str, tuple[str, str]]:
@@ -109,7 +109,3 @@ def _role_cell(each: HeadRole, colours: dict[str, tuple[str, str]]) -> Cell:
 def _tint(colour: str) -> str:
     mixed = (round(255 + TINT * (each - 255)) for each in rgb(colour))
     return "#" + "".join(f"{each:02x}" for each in mixed)
-
-
-def _paragraph(text: str) -> Markup:
-    return Markup('<p class="cl-soft">{}</p>').format(text)

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from clip_lens_plugin.roles.result import LARGEST_P, LEAST_MASS, LEAST_STABILITY, NONE, HeadRole, HeadRoles
-from clip_lens_plugin.views.drawing.view import View, static
+from clip_lens_plugin.views.drawing.view import View, aside, static
 from clip_lens_plugin.views.report.charts import records
 from clip_lens_plugin.views.report.summaries import table
 
@@ -88,13 +88,13 @@ def role_growth_view(found: pd.DataFrame) -> View:
         "their variance."
     )
     described = "Share of heads with a role, and explained variance, against the number of texts"
-    return View(GROWTH, _paragraph(note) + static(figure, described) + listed, figure)
+    return View(GROWTH, aside(note) + static(figure, described) + listed, figure)
 
 
 def roles_words(found: HeadRoles) -> Markup:
     """How many heads have a role, and what that needs."""
     n = len(found.with_role)
-    return _paragraph(
+    return aside(
         f"{n} of {len(found)} heads have a role. {found.about}. A role needs a family-wise p of at most {LARGEST_P:g} "
         f"against the pool turned at random, a stability of at least {LEAST_STABILITY:g} where it is known, and a mass "
         f"of at least {LEAST_MASS:g}: so much of what its texts explain is of one theme. Mirrored pools, of the same "
@@ -124,7 +124,3 @@ def _per_cent(share: float) -> str:
 
 def _number(value: float, places: int) -> str:
     return "" if math.isnan(value) else f"{value:.{places}f}"
-
-
-def _paragraph(text: str) -> Markup:
-    return Markup('<p class="cl-soft">{}</p>').format(text)

@@ -22,7 +22,7 @@ from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.views.drawing import encoding
 from clip_lens_plugin.views.drawing.colours import over_photograph
-from clip_lens_plugin.views.drawing.view import View, drawn
+from clip_lens_plugin.views.drawing.view import View, aside, drawn
 from clip_lens_plugin.views.figures.maps.attention import all_class_rows_figure, rows_figure
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ def attention_view(
     )
     body = Markup('<div class="cl-attention-about">{}<div>{}{}</div></div>{}').format(
         _thumbnail(picture),
-        _paragraph(
+        aside(
             f"A row is a token that looks, a column one that is looked at{_first(prefix)}. "
             f"r0c0 is the patch in the first of {rows} rows from the top and the first of {columns} columns from the "
             "left."
         ),
-        _paragraph(
+        aside(
             f"White is 0, full colour {full:.2g} or more, which 1 % of the weights reach. Weights are stored in 8 "
             f"bits: in steps of 1/255 of each head's greatest, a step is at most {float(pattern.max()) / 255:.2g}."
         ),
@@ -173,7 +173,7 @@ def class_attention_view(patterns: Float[Tensor, "l h n"], picture: Image.Image,
         "colours": over_photograph(),
     }
     figure = partial(all_class_rows_figure, found, picture, (rows, columns))
-    about = _paragraph(
+    about = aside(
         f"The class token's weights on {rows} x {columns} patches. Each map goes from clear at 0 to full colour at its "
         "own greatest patch, in 256 steps; the picture is in grey beneath. CLS is the weight on the class token itself."
     )
@@ -232,7 +232,3 @@ def _thumbnail(picture: Image.Image | None) -> Markup:
         return Markup()
     uri = encoding.picture_uri(picture, PICTURE_SIDE)
     return Markup('<img class="cl-attention-picture" alt="The image as the model sees it" src="{}">').format(uri)
-
-
-def _paragraph(text: str) -> Markup:
-    return Markup('<p class="cl-soft">{}</p>').format(text)

@@ -33,8 +33,8 @@ def token_scores(
 
     The same numbers as ``model.decompose(images, tokens=True).normalized().towards(texts, per_token=True)``, with the
     same ``constants``, but each layer's values are contracted with the texts while the model runs, so that neither
-    they nor anything of width e is kept. Where the pooling reads many tokens, whole patterns wait for the end of a run,
-    when ω is known: then a few images are run at a time.
+    they nor anything of width e is kept. Where the pooling reads many tokens, queries and keys wait for the end of a
+    run, when ω is known: then a few images are run at a time.
 
     Raises:
         TokensNotAvailableError: a ValueError, if a hook replaces what a head puts out, so that it is no sum over
@@ -93,7 +93,7 @@ def _fill_from(
     norm = factors.embedding.to(scores.dtype).norm(dim=-1)[:, None, None]
     omega = readout.pooling.omega(read)
     for layer, towards in enumerate(factors.v):
-        attended = equations.effective_attention(omega / norm, factors.pattern[layer].to(scores.dtype))
+        attended = equations.effective_attention(omega / norm, factors.pattern[layer]().to(scores.dtype))
         scores[:, layer] = equations.attended_towards(attended, towards)
     if constants == "shared":
         weights = share_weights(readout, read, omega, factors) / norm

@@ -6,9 +6,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from typing import Any
 
+from clip_lens_plugin import __version__
 from clip_lens_plugin.collection.checks.description import read_plan
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan, shortened
@@ -37,7 +37,7 @@ def refuse_other_plans(ranks: Ranks, plan: Plan, **options: Any) -> None:
     """
     if ranks.world == 1:
         return
-    versions = {**plan.fingerprints.libraries, "clip_lens_plugin": version("clip_lens_plugin")}
+    versions = {**plan.fingerprints.libraries, "clip_lens_plugin": __version__}
     mine = {"plan": plan.to_json(), "options": {**options, **versions}}
     first, *others = map(json.loads, ranks.say(json.dumps(mine)))
     found = [

@@ -131,7 +131,7 @@ class Parts:
             ),
             edits=None if beside is None else to_joint(beside),
             head_edits={layer: to_joint(edit) for layer, edit in head_edits.items()},
-            attended=_stacked([_attended(omega, pattern) for pattern in factors.pattern]),
+            attended=_stacked([_attended(omega, pattern()) for pattern in factors.pattern]),
             values=_stacked(factors.v),
             neurons=_stacked([equations.pooled(omega, post.to(dtype)) for post in factors.post]),
             hooked=factors.hooked,

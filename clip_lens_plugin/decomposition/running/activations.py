@@ -16,7 +16,14 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.running.pattern_rows import pattern_hooks
+from clip_lens_plugin.decomposition.running.pattern_rows import (
+    Compared,
+    Rows,
+    compared_hooks,
+    pattern_hooks,
+    pattern_is_listened_to,
+)
+from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.pooling.pooling import Pooling
 from clip_lens_plugin.layers.pooling.token_pooling import POSITION
 from clip_lens_plugin.model.hooks.interventions import (
@@ -24,7 +31,7 @@ from clip_lens_plugin.model.hooks.interventions import (
     refuse_rewritten_output,
     stream_is_edited,
 )
-from clip_lens_plugin.model.protocol import Tower
+from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
 
 
@@ -51,8 +58,8 @@ class Factors:
         z: ``hook_z`` [b, r, h, k].
         mlp_out: ``hook_mlp_out`` [b, r, d].
         final: ``hook_resid_post`` of the last block [b, r, d].
-        pattern: rows of ``hook_pattern`` [b, h, r, n], over ``hook_z_scale`` where there is one; empty if tokens were
-            not asked for.
+        pattern: gives rows of ``hook_pattern`` [b, h, r, n], over ``hook_z_scale`` where there is one; empty if tokens
+            were not asked for.
         v: ``hook_v`` [b, n, h, k]; or, where text directions were given, ``v · M_{l,h} e_t`` [b, n, h, p, t].
         post: ``mlp.hook_post`` [b, r, d_mlp]; empty if neurons were not asked for.
         result_edit: what a hook on ``hook_result`` added to the heads' outputs [b, r, h, d]; None for a layer
@@ -71,7 +78,7 @@ class Factors:
     z: list[Tensor]
     mlp_out: list[Tensor]
     final: Tensor
-    pattern: list[Tensor] = field(default_factory=list)
+    pattern: list[Rows] = field(default_factory=list)
     v: list[Tensor] = field(default_factory=list)
     post: list[Tensor] = field(default_factory=list)
     result_edit: list[Tensor | None] = field(default_factory=list)
@@ -144,7 +151,7 @@ def factors_from_cache(model: Tower, cache: ActivationCache) -> Factors:
         z=z,
         mlp_out=[rows(out) for out in everywhere("hook_mlp_out")],
         final=rows(cache[f"blocks.{layers[-1]}.hook_resid_post"]),
-        pattern=rows_of_pattern,
+        pattern=[_known(each) for each in rows_of_pattern],
         v=v if rows_of_pattern else [],
         post=[rows(post) for post in everywhere("mlp.hook_post")],
         result_edit=result_edit,
@@ -164,7 +171,8 @@ def factors_from_images(
     """Runs the model once and keeps copies of the needed slices only.
 
     Of the pattern, the rows that are read: see
-    :func:`~clip_lens_plugin.decomposition.running.pattern_rows.pattern_hooks`.
+    :func:`~clip_lens_plugin.decomposition.running.pattern_rows.pattern_hooks`. Where many are read, queries and keys
+    are kept in their place, see :func:`keeps_queries_and_keys`.
 
     Args:
         images: or texts, whatever the model takes.
@@ -172,6 +180,7 @@ def factors_from_images(
     """
     saved: dict[str, Tensor] = {}
     passing: dict[str, Tensor] = {}
+    patterns: list[Rows] = []
     messages: list[Tensor | None] = []
     pooling = model.pooling
     positions = pooling.positions
@@ -223,12 +232,18 @@ def factors_from_images(
 
     def attention_hooks(l: int, block) -> Iterator[tuple[str, Callable[..., None]]]:
         name = f"blocks.{l}.attn.hook_"
+        later = keeps_queries_and_keys(model, block)
 
         def take_pattern(pattern: Tensor) -> None:
             passing["pattern"] = pattern
 
+        def take_compared(compared: Compared) -> None:
+            patterns.append(compared)
+            messages.append(None)
+
         def take_values(v: Tensor, hook: HookPoint) -> None:
-            passing["v"] = v.detach()
+            if not later:
+                passing["v"] = v.detach()
             if tokens:
                 saved[name + "v"] = (
                     v.detach().clone() if directions is None else equations.values_towards(v.detach(), directions[l])
@@ -238,13 +253,16 @@ def factors_from_images(
             pattern = pooling.rows(passing.pop("pattern"), 2)
             if tokens:
                 # Where the model computes it for us, nobody else holds it, and nothing changes it any more.
-                saved[name + "pattern"] = pattern if reads_all else pattern.clone()
+                patterns.append(_known(pattern if reads_all else pattern.clone()))
             given = pooling.rows(z.detach()[:, positions]) if l in hooked else None
             messages.append(_self_message(pooling, pattern, passing.pop("v"), given))
 
         yield name + "v", take_values
-        yield from pattern_hooks(block, l, positions, take_pattern)
-        yield name + "z", finish
+        if later:
+            yield from compared_hooks(block, l, positions, take_compared)
+        else:
+            yield from pattern_hooks(block, l, positions, take_pattern)
+            yield name + "z", finish
 
     with model.hooks(fwd_hooks=list(hooks())):
         embedding = model(images).detach()
@@ -260,7 +278,7 @@ def factors_from_images(
         z=z,
         mlp_out=everywhere("hook_mlp_out"),
         final=saved[f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"],
-        pattern=everywhere("attn.hook_pattern"),
+        pattern=patterns,
         v=everywhere("attn.hook_v"),
         post=everywhere("mlp.hook_post"),
         result_edit=result_edit,
@@ -269,6 +287,20 @@ def factors_from_images(
         bias_weight=everywhere("attn.hook_bias_scale"),
         hooked=hooked,
     )
+
+
+def keeps_queries_and_keys(model: Tower, block: Block) -> bool:
+    """Whether a layer's queries and keys are kept until the end of a run, instead of the pattern that they give.
+
+    So it is where images' tokens are all read, each by itself: ω is known at the end, and until then n × n numbers of
+    every head would wait. A pattern that a hook may change is kept itself.
+    """
+    many = model.pooling.positions.stop is None and model.pooling.n_rows(model.cfg.n_ctx) > 1
+    return many and isinstance(model, ImageModel) and not pattern_is_listened_to(block)
+
+
+def _known(pattern: Tensor) -> Rows:
+    return lambda: pattern
 
 
 def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Tensor]:

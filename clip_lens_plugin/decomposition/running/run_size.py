@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from clip_lens_plugin.decomposition.running.activations import keeps_queries_and_keys
 from clip_lens_plugin.model.protocol import Tower
 
 MOST, FEWEST, FEWEST_WITH_PATTERNS = 32, 8, 4
@@ -14,7 +15,8 @@ MANY, FEWEST_OF_MANY = 256, 4
 SHARE = 0.08
 """Of the memory of what is kept, what a run may take."""
 PATTERN_BYTES = {"cpu": 90 * 2**20}
-"""Most that the patterns of one run may take where every row of them is kept until the run ends, by kind of device."""
+"""Most that the patterns of one run, or their queries and keys, may take where all wait for its end, by kind of
+device."""
 PATTERN_BYTES_ELSEWHERE = 2**31
 
 
@@ -32,16 +34,16 @@ def images_in_run(model: Tower, n: int, tokens: bool, neurons: bool) -> int:
 
 
 def images_with_patterns(model: Tower, n: int, n_texts: int = 0) -> int:
-    """How many of n images to run at once if every row of their patterns is kept until the end; all if few rows are.
+    """How many of n images to run at once if every row of their patterns waits for the end; all if few rows do.
 
     Args:
         n_texts: towards which each token's values are kept as well.
     """
     if not _all_read(model):
         return max(1, n)
-    cfg, rows = model.cfg, model.pooling.n_rows(model.cfg.n_ctx)
-    towards = cfg.n_ctx * model.pooling.n_heads * n_texts * 4
-    each = cfg.n_layers * cfg.n_heads * (rows * cfg.n_ctx * cfg.dtype.itemsize + towards)
+    cfg = model.cfg
+    towards = cfg.n_layers * cfg.n_heads * cfg.n_ctx * model.pooling.n_heads * n_texts * 4
+    each = _pattern_numbers(model) * cfg.dtype.itemsize + towards
     allowed = PATTERN_BYTES.get(cfg.device.type, PATTERN_BYTES_ELSEWHERE)
     runs = max(1, math.ceil(n / max(1, allowed // each)))
     return max(1, math.ceil(n / runs))
@@ -51,6 +53,14 @@ def _all_read(model: Tower) -> bool:
     return model.pooling.positions.stop is None
 
 
+def _pattern_numbers(model: Tower) -> int:
+    """Of one image: its patterns, or the queries and keys that are kept instead."""
+    cfg, rows = model.cfg, model.pooling.n_rows(model.cfg.n_ctx)
+    instead = sum(keeps_queries_and_keys(model, block) for block in model.blocks)
+    by_head = instead * (rows + cfg.n_ctx) * cfg.d_head + (cfg.n_layers - instead) * rows * cfg.n_ctx
+    return cfg.n_heads * by_head
+
+
 def _run_bytes(model: Tower, tokens: bool) -> int:
     """About what the model takes for one image, with what is held until the run ends."""
     cfg = model.cfg
@@ -58,7 +68,7 @@ def _run_bytes(model: Tower, tokens: bool) -> int:
     if _all_read(model):
         rows = model.pooling.n_rows(cfg.n_ctx)
         numbers += 2 * cfg.n_layers * rows * cfg.d_model
-        numbers += cfg.n_layers * cfg.n_heads * rows * cfg.n_ctx if tokens else 0
+        numbers += _pattern_numbers(model) if tokens else 0
     return (numbers + (2 * cfg.n_layers * cfg.n_ctx * cfg.d_model if tokens else 0)) * cfg.dtype.itemsize
 
 

@@ -79,7 +79,8 @@ def _shown_opened(state: State, explored: Explored) -> str:
 
 
 def _by(explored: Explored) -> Any:
-    every = [("share of the embedding", "share"), ("role", "role"), ("what tells classes apart", "cue")]
+    cue = "what tells classes apart" if explored.effects is None else "cue of the groups"
+    every = [("share of the embedding", "share"), ("role", "role"), (cue, "cue")]
     return gr.Radio(every, value="share", label="Heads by", elem_id="by")
 
 

@@ -29,6 +29,7 @@ from clip_lens_plugin.texts.fitting import pool_for
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clip_lens_plugin.groups.effects import GroupEffects
     from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 MOST_LISTS = 32
@@ -45,10 +46,12 @@ class Spelled:
     Attributes:
         opening: the lines that make ``model``, ``data`` and ``images``.
         picture: a row's picture as an expression.
+        effects: the lines that make ``effects``, those of groups; empty where there are none.
     """
 
     opening: str
     picture: Callable[[int], str]
+    effects: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Explored:
         pictures: of the rows; some may be out of reach.
         spelled: how a script gets the same.
         classifier: of the rows' labels, None where they have none.
+        effects: of groups, for the cue of heads; None where none were given.
         neurons: what was found of neurons last.
     """
 
@@ -69,6 +73,7 @@ class Explored:
     pictures: Pictures
     spelled: Spelled
     classifier: ZeroShotClassifier | None = None
+    effects: GroupEffects | None = None
     _texts: LastUsed[Tensor] = field(default_factory=lambda: LastUsed(MOST_LISTS), repr=False, compare=False)
     neurons: KeptNeurons = field(default_factory=KeptNeurons, repr=False, compare=False)
 
@@ -116,7 +121,7 @@ class Explored:
     @cached_property
     def heads(self) -> AboutHeads:
         """What the heads do over all pictures."""
-        return AboutHeads(self.model, self.data, lambda: self.pool, self.classifier)
+        return AboutHeads(self.model, self.data, lambda: self.pool, self.classifier, self.effects)
 
     @cached_property
     def _names(self) -> tuple[str, ...] | None:

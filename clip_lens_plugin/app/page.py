@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clip_lens_plugin.app.answers import Rows
 from clip_lens_plugin.app.asked import Asked
-from clip_lens_plugin.app.explored import Explored
+from clip_lens_plugin.app.explored import Explored, Spelled
 from clip_lens_plugin.app.long_work import Working
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.decomposition.contributions import Contributions
@@ -77,14 +77,14 @@ class Page:
         title: of its tab.
         about: what it is for.
         answer: what is known at once comes first, then more; :class:`Working` while it waits for long work.
-        script: the call that gives the same, of a state and an expression for the picture.
+        script: the call that gives the same, of a state, an expression for the picture, and how data are spelled.
         choices: names of what it is asked beside picture and texts, see ``choices``.
     """
 
     title: str
     about: str
     answer: Callable[[Question], Iterator[Answer | Working]]
-    script: Callable[[State, str], str]
+    script: Callable[[State, str, Spelled], str]
     choices: tuple[str, ...] = ()
 
 

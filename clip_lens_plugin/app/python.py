@@ -16,4 +16,4 @@ def script(explored: Explored, state: State, uploaded: bool) -> str:
         uploaded: whether the picture is no row of the data.
     """
     picture = UPLOADED if uploaded else explored.spelled.picture(state.image)
-    return f"{explored.spelled.opening}\n{PAGES[state.tab].script(state, picture)}\n"
+    return f"{explored.spelled.opening}\n{PAGES[state.tab].script(state, picture, explored.spelled)}\n"

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from clip_lens_plugin.decisions.removal import random_others
+from clip_lens_plugin.groups.four import permuted
 from clip_lens_plugin.groups.search import HeadMargins, Limits, chosen_heads, shares_right, without
 
 
@@ -67,15 +68,6 @@ def permuted_cues(
     for _ in range(turns):
         turned = replace(validation, number=permuted(validation.number, rng))
         found.append(worst_without(test, means, chosen_heads(turned, means, limits)))
-    return found
-
-
-def permuted(number: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """The groups with their cues permuted among the images of each class."""
-    found = number.copy()
-    for label in (0, 1):
-        rows = np.flatnonzero(number // 2 == label)
-        found[rows] = number[rng.permutation(rows)]
     return found
 
 

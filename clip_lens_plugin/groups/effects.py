@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.given_data import data_of
+from clip_lens_plugin.groups.chance import CueChance
 from clip_lens_plugin.groups.four import FourGroups, four_groups, means_by_group
 from clip_lens_plugin.groups.grouping import groups_of
 from clip_lens_plugin.groups.margins import Margins, Part, direction_of, head_places, margins_of
@@ -17,6 +19,8 @@ from clip_lens_plugin.shown import Shown
 
 MOST_SHOWN = 5
 """Heads that ``print`` shows."""
+
+PERMUTATIONS = 200
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,6 +36,7 @@ class GroupEffects(Shown):
         components: part, layer and head of each component, in the order of the model.
         means: mean margin of each group and component [4, c].
         whole: of the images' own margins [4], not summed from the components.
+        chance: what cues that say nothing give, beside each component's cue effect.
     """
 
     classes: tuple[str, str]
@@ -40,6 +45,7 @@ class GroupEffects(Shown):
     components: tuple[Part, ...]
     means: Float[np.ndarray, "4 c"]
     whole: Float[np.ndarray, " 4"]
+    chance: CueChance
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -72,15 +78,21 @@ class GroupEffects(Shown):
             raise ValueError(f"An effect is one of {', '.join(EFFECTS)}, got {what!r}.")
         return EFFECTS[what](self.means)[head_places(self.components)]
 
+    def heads_by_chance(self, what: str = "family_p") -> Float[np.ndarray, "l h"]:
+        """Of every head what :class:`CueChance` has: "typical", "p" or "family_p"."""
+        if what not in CHANCE:
+            raise ValueError(f"What chance gives is one of {', '.join(CHANCE)}, got {what!r}.")
+        return getattr(self.chance, what)[head_places(self.components)]
+
     def of_whole(self) -> dict[str, float]:
         """Each effect of the whole margin."""
         return {name: float(effect(self.whole[:, None])[0]) for name, effect in EFFECTS.items()}
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per component: part, layer, head, core, cue, core_by_cue, and the mean margin of each group:
-        mean_00, mean_01, mean_10, mean_11, the class first.
+        """One row per component: part, layer, head, core, cue, core_by_cue, the mean margin of each group: mean_00,
+        mean_01, mean_10, mean_11, the class first; and cue_typical, cue_p and cue_family_p, see :class:`CueChance`.
 
-        Each column of numbers sums to that of the whole margin.
+        Each effect, and each mean, sums to that of the whole margin.
         """
         table = pd.DataFrame(list(self.components), columns=["part", "layer", "head"])
         table = table.astype({"layer": "Int64", "head": "Int64"})
@@ -88,6 +100,8 @@ class GroupEffects(Shown):
             table[name] = effect(self.means)
         for place, mean in zip(("00", "01", "10", "11"), self.means, strict=True):
             table[f"mean_{place}"] = mean
+        for name in CHANCE:
+            table[f"cue_{name}"] = getattr(self.chance, name)
         return table
 
     @property
@@ -108,17 +122,30 @@ class GroupEffects(Shown):
         whole = self.of_whole()
         cue = self.heads("cue")
         order = np.argsort(-np.abs(cue), axis=None, kind="stable")[:MOST_SHOWN]
-        told = [f"L{l}H{h} {cue[l, h]:+.4f}" for l, h in (np.unravel_index(at, cue.shape) for at in order)]
+        p = self.heads_by_chance()
+        told = [
+            f"L{l}H{h} {cue[l, h]:+.4f}" + (f" (p {p[l, h]:.3f})" if self.chance.turns else "")
+            for l, h in (np.unravel_index(at, cue.shape) for at in order)
+        ]
         effects = ", ".join(f"{name} {value:+.4f}" for name, value in whole.items())
         return f"GroupEffects({self.about} Whole: {effects}. Greatest cue: {', '.join(told)})"
 
 
-def group_effects(data: Any, classifier: Any, groups: Any, pairs: Any = None) -> GroupEffects:
+def group_effects(
+    data: Any,
+    classifier: Any,
+    groups: Any,
+    pairs: Any = None,
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> GroupEffects:
     """What each component adds to the margin between two classes, parted into the class itself and a cue.
 
     Each component's contributions, divided by ‖M(I)‖, are projected on the second class's text less the first's and
     averaged over each of four groups, class y by cue a: μ_ya. Groups count alike, however many images they have. A
-    component of high cue effect answers to the cue, whatever the class.
+    component of high cue effect answers to the cue, whatever the class. Beside it stand the effects of cues that were
+    permuted among the images of each class, see :class:`~clip_lens_plugin.groups.chance.CueChance`.
 
     Args:
         data: contributions, a store, or the path of one.
@@ -134,20 +161,25 @@ def group_effects(data: Any, classifier: Any, groups: Any, pairs: Any = None) ->
             other classes or of another model, groups do not match the images, or contributions are NaN or infinite.
         FileNotFoundError: if there is no such CSV.
     """
+    permutations = checked_number("permutations", permutations, least=0)
     found = data_of(data)
     known = groups_of(groups, found)
     four = four_groups(known, pairs)
     direction = direction_of(found, classifier, known.classes, four.pair)
-    return effects_of(margins_of(found, direction), four)
+    return effects_of(margins_of(found, direction), four, permutations, seed)
 
 
-def effects_of(margins: Margins, four: FourGroups, rows: Any = slice(None)) -> GroupEffects:
+def effects_of(
+    margins: Margins, four: FourGroups, permutations: int, seed: int, rows: Any = slice(None)
+) -> GroupEffects:
     """The effects over some rows, or over all."""
     number = four.number[rows]
     counts = four.counts(rows).tolist()
     means = means_by_group(margins.values[rows], number)
     whole = means_by_group(margins.whole[rows, None], number)[:, 0]
-    return GroupEffects(four.classes, four.cues, tuple(counts), margins.components, means, whole)
+    parts = [part for part, _, _ in margins.components]
+    chance = CueChance.of(margins.values[rows], number, parts, cue_of(means), permutations, seed)
+    return GroupEffects(four.classes, four.cues, tuple(counts), margins.components, means, whole, chance)
 
 
 def core_of(means: Float[np.ndarray, "4 c"]) -> Float[np.ndarray, " c"]:
@@ -166,3 +198,4 @@ def core_by_cue_of(means: Float[np.ndarray, "4 c"]) -> Float[np.ndarray, " c"]:
 
 
 EFFECTS = {"core": core_of, "cue": cue_of, "core_by_cue": core_by_cue_of}
+CHANCE = ("typical", "p", "family_p")

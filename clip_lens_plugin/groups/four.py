@@ -83,6 +83,15 @@ def means_by_group(values: Float[np.ndarray, "n c"], number: Int[np.ndarray, " n
     return np.stack([values[number == group].mean(0) for group in range(4)])
 
 
+def permuted(number: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """The groups with their cues permuted among the images of each class."""
+    found = number.copy()
+    for label in (0, 1):
+        rows = np.flatnonzero(number // 2 == label)
+        found[rows] = number[rng.permutation(rows)]
+    return found
+
+
 def _refuse_not_two(groups: Groups) -> None:
     for what, names in (("classes", groups.classes), ("values of the cue", groups.cues)):
         if len(names) != 2:

@@ -64,7 +64,7 @@ def spurious_heads(
         candidates: heads of the greatest cue effect that are tried.
         most: heads that are removed together at most.
         random_sets: sets of as many other heads of the same layers that are removed for comparison.
-        permutations: turns of the same search with cues that were permuted.
+        permutations: turns of the same search with cues that were permuted, and of their effects.
         seed: of the splits, the random sets and the permutations.
         batch_size: images in a run.
         progress: show a bar.
@@ -129,7 +129,7 @@ def spurious_heads(
         shares=tuple(shares),
         random=Control.of(random_heads(test, means, heads, shape, random_sets, seed), ours),
         permuted=Control.of(permuted_cues(seen["validation"], test, means, limits, permutations, seed), ours),
-        effects=effects_of(margins, four, rows["validation"]),
+        effects=effects_of(margins, four, permutations, seed, rows["validation"]),
         rows={part: tuple(at.tolist()) for part, at in rows.items()},
         drawn=known.parts is None,
         note=note,

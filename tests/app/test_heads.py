@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_lens_plugin import class_heads, head_roles, text_span, upstream_tree
+from clip_lens_plugin import (
+    Groups,
+    ZeroShotClassifier,
+    class_heads,
+    group_effects,
+    head_roles,
+    text_span,
+    upstream_tree,
+)
 from clip_lens_plugin.app.asked import Asked, AskedPictures
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.heads import about_heads
@@ -24,7 +32,9 @@ from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.report.in_reach import pictures_in_reach
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
+from clip_lens_plugin.scenes import sample_scenes
 from clip_lens_plugin.texts.pool import TextPool
+from tests.app.conftest import SEED
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +163,24 @@ def test_what_tells_classes_apart_stands_beside_chance(explored: Explored, asked
     assert answer.result.to_dataframe().equals(expected.to_dataframe())
     assert f"{100 * float(expected.chance.mean()):.1f} % of a head on the average" in answer.views[0].body
     assert f"{100 * float(expected.chance_most.max()):.1f} %" in answer.views[0].body
+
+
+def test_a_cue_of_groups_stands_beside_chance(explored: Explored, asked: Asked) -> None:
+    scenes = sample_scenes(len(explored), SEED)
+    warm = [scene.colour in ("red", "yellow", "orange", "pink") for scene in scenes]
+    light = [scene.background in ("white", "beige", "grey") for scene in scenes]
+    classifier = ZeroShotClassifier.from_labels(explored.model, ["blue on navy", "red on white"])
+    effects = group_effects(explored.data, classifier, Groups.of(warm, light, cue_names=["dark", "light"]))
+    (answer,) = answers(replace(explored, effects=effects), asked, by="cue")
+    shown, cue = cells(answer.views[0]), effects.heads("cue")
+    assert len(shown) == cue.size
+    for at, told in shown.items():
+        number = re.match(r"[+-]?[0-9.]+", told).group()  # type: ignore[union-attr]
+        assert float(number) == pytest.approx(cue[at], abs=0.51 * 10 ** -len(number.partition(".")[2]))
+    p = effects.heads_by_chance("family_p")
+    assert re.findall(r"p (\d\.\d+)<", answer.views[0].body) == [f"{each:.3f}" for each in p.flatten()]
+    assert f"below 0.05 for {(p < 0.05).sum()} of {p.size} heads" in answer.views[0].body
+    assert answer.result is effects
 
 
 def test_without_classes_the_head_is_still_shown(explored: Explored, asked: Asked) -> None:

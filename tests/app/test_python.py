@@ -54,6 +54,16 @@ def test_a_script_runs(explored: Explored) -> None:
         assert eval(compile(ast.Expression(last.value), "script", "eval"), names) is not None  # type: ignore[attr-defined]
 
 
+def test_a_script_of_a_cue_is_of_the_groups_that_were_given(explored: Explored) -> None:
+    state = replace(STATE, tab="heads", by="cue", heads=())
+    given = replace(explored, spelled=replace(explored.spelled, effects="effects = GROUPS"))
+    assert script(given, state, uploaded=False).endswith("effects = GROUPS\n\neffects.view()\n")
+    assert "GROUPS" not in script(given, replace(state, by="share"), uploaded=False)
+    opened = script(given, replace(state, heads=("L5H1",)), uploaded=False)
+    assert "grid = effects.view()" in opened
+    ast.parse(opened)
+
+
 def test_a_script_of_neurons_runs(explored: Explored) -> None:
     images = [explored.photograph(row).open() for row in range(6)]
     for neuron, n in (("L4", COUNT), ("L4N3", 1)):

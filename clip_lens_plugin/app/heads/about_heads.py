@@ -15,6 +15,7 @@ from clip_lens_plugin.describe.class_heads import class_heads
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.describe.embedded import EmbeddedTexts
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
+from clip_lens_plugin.groups.effects import GroupEffects
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.report.clearest import clarity
 from clip_lens_plugin.retrieval import extreme_images
@@ -53,12 +54,14 @@ class AboutHeads:
         data: contributions of the pictures.
         texts: gives those that describe heads, with themes; embedding them takes long the first time.
         classifier: of the pictures' classes, None where they have none.
+        effects: of groups of the pictures, None where there are none.
     """
 
     model: HookedCLIP
     data: Data
     texts: Callable[[], EmbeddedTexts]
     classifier: ZeroShotClassifier | None = None
+    effects: GroupEffects | None = None
     _described: LastUsed[Described] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
     _images: LastUsed[ExtremeImages] = field(default_factory=lambda: LastUsed(MOST_KEPT), repr=False)
 
@@ -88,7 +91,8 @@ class AboutHeads:
         if self.classifier is None:
             raise ValueError(
                 "These pictures have no classes, so nothing says what a head tells apart: explore a collection of a "
-                "labelled data set, or, with clip-lens explore --images, a folder with a subfolder for each class."
+                "labelled data set, or, with clip-lens explore --images, a folder with a subfolder for each class; or "
+                "give groups with a cue, --groups FILE."
             )
         return class_heads(self.data, classifier=self.classifier)
 

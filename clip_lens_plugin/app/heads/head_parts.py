@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from clip_lens_plugin.app.heads.about_heads import AboutHeads
 from clip_lens_plugin.app.page import Question
 from clip_lens_plugin.app.state import By
+from clip_lens_plugin.groups.effects import GroupEffects
 from clip_lens_plugin.higher_order.tree import upstream_tree
 from clip_lens_plugin.retrieval import nearest_images
 from clip_lens_plugin.saliency.result import SaliencyMap
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.views.drawing.view import View
+from clip_lens_plugin.views.heads.groups import CUES, cue_grid_view
 from clip_lens_plugin.views.heads.head_answers import head_attention_view, texts_beside_chance_view
 from clip_lens_plugin.views.heads.head_grids import class_grid_view, role_grid_view, share_grid_view
 
@@ -34,7 +37,7 @@ class Part:
 
 
 def grid_of(heads: AboutHeads, by: By) -> Part:
-    """All heads, by their share of the embedding, their role, or what classes explain of them."""
+    """All heads, by their share of the embedding, their role, or a cue: that of groups, or what classes explain."""
 
     def shares() -> tuple[View, Shown]:
         return share_grid_view(heads.shares, len(heads.data)), heads.shares
@@ -42,13 +45,18 @@ def grid_of(heads: AboutHeads, by: By) -> Part:
     def roles() -> tuple[View, Shown]:
         return role_grid_view(heads.roles), heads.roles
 
-    def cues() -> tuple[View, Shown]:
+    def classes() -> tuple[View, Shown]:
         return class_grid_view(heads.classes), heads.classes
 
+    def cue(effects: GroupEffects) -> tuple[View, Shown]:
+        return cue_grid_view(effects), effects
+
+    if by == "cue" and heads.effects is not None:
+        return Part(CUES, "comparing groups", partial(cue, heads.effects))
     return {
         "share": Part("What each head adds to the embedding", "measuring shares", shares),
         "role": Part("Roles of heads", "looking for roles", roles),
-        "cue": Part("What tells the classes apart", "comparing classes", cues),
+        "cue": Part("What tells the classes apart", "comparing classes", classes),
     }[by]
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.app.answers import Rows
+from clip_lens_plugin.app.explored import Spelled
 from clip_lens_plugin.app.heads.about_heads import IMAGES_OF_TEXT, N_TEXTS, TEXTS_WITH_IMAGES
 from clip_lens_plugin.app.heads.head_parts import Part, grid_of, parts_of_head
 from clip_lens_plugin.app.long_work import Working, awaited
@@ -97,8 +98,10 @@ IMPORTS = {
 POOL = "from clip_lens_plugin.texts.fitting import pool_for\n", "pool, _ = pool_for(model.cfg.model_name)\n"
 
 
-def _script(state: State, picture: str) -> str:
+def _script(state: State, picture: str, spelled: Spelled) -> str:
     grid, imports = GRIDS[state.by], IMPORTS.get(state.by, "")
+    if state.by == "cue" and spelled.effects:
+        grid, imports = "effects.view()", f"{spelled.effects}\n"
     if not state.heads:
         needed = POOL if state.by == "role" else ("", "")
         return f"{imports}{needed[0]}\n{needed[1]}{grid}"
@@ -118,9 +121,10 @@ spans.view()"""
 
 HEADS = Page(
     "Heads",
-    "Every head of the model, coloured by its share of the embedding, by its role, or by how much of it the classes "
-    "explain. A head that is opened shows its texts, their pictures, where it attends in the chosen picture, what "
-    "feeds it, and the pictures to which it writes most alike.",
+    "Every head of the model, coloured by its share of the embedding, by its role, or by a cue: what it adds for the "
+    "cue of groups that were given, or else how much of it the classes explain. A head that is opened shows its texts, "
+    "their pictures, where it attends in the chosen picture, what feeds it, and the pictures to which it writes most "
+    "alike.",
     _answer,
     _script,
     ("by", "opened"),

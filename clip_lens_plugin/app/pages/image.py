@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.answers import image_answer, nearness_rows
+from clip_lens_plugin.app.explored import Spelled
 from clip_lens_plugin.app.page import Answer, Page, Question, said
 from clip_lens_plugin.app.state import State
 from clip_lens_plugin.interactions.interacting import interaction
@@ -30,7 +31,7 @@ def _words(question: Question) -> View:
         return said(title, str(error))
 
 
-def _script(state: State, picture: str) -> str:
+def _script(state: State, picture: str, spelled: Spelled) -> str:
     return f"""from clip_lens_plugin import interaction
 from clip_lens_plugin.maps.patch_text import head_text_scores
 

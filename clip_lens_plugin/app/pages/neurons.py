@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from clip_lens_plugin.app.explored import Spelled
 from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.neurons.neuron_words import COUNT, describable, in_words
 from clip_lens_plugin.app.neurons.neurons import checked_neuron, neuron_of, pushes
@@ -36,7 +37,7 @@ def _shown(shown: NeuronsShown) -> Answer:
     return Answer(shown.rows(), shown.views(), shown, height=1400)
 
 
-def _script(state: State, picture: str) -> str:
+def _script(state: State, picture: str, spelled: Spelled) -> str:
     layer, neuron = neuron_of(state.neuron)
     of_one, one = ("", "") if neuron is None else (f", [{neuron}]", f", neurons=[{neuron}]")
     return f"""from clip_lens_plugin import second_order

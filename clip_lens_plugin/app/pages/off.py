@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clip_lens_plugin.app.answers import nearness_rows, switched_off
+from clip_lens_plugin.app.explored import Spelled
 from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State, parts_of
@@ -23,7 +24,7 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
         yield Answer(rows, views, found.remaining, height=1300)
 
 
-def _script(state: State, picture: str) -> str:
+def _script(state: State, picture: str, spelled: Spelled) -> str:
     heads, layers, mlps = (sorted(each) for each in parts_of(state.off))
     sets = [f"Components.of_attention(model, {layers})"] if layers else []
     sets += [f"Components.of_heads(model, {heads})"] if heads else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clip_lens_plugin.app.answers import Rows
+from clip_lens_plugin.app.explored import Spelled
 from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.page import Answer, Page, Question, said
 from clip_lens_plugin.app.state import State, heads_of
@@ -45,7 +46,7 @@ def _shown(question: Question, found: NearestImages) -> Answer:
     return Answer(rows, [view], found, height=600)
 
 
-def _script(state: State, picture: str) -> str:
+def _script(state: State, picture: str, spelled: Spelled) -> str:
     heads = heads_of(state)
     if state.like == "text":
         return f"""from clip_lens_plugin.retrieval import nearest_to_text

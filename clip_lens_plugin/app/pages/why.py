@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_lens_plugin.app.answers import nearness, nearness_rows
+from clip_lens_plugin.app.explored import Spelled
 from clip_lens_plugin.app.long_work import Working, awaited
 from clip_lens_plugin.app.page import Answer, Page, Question
 from clip_lens_plugin.app.state import State
@@ -26,7 +27,7 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
     yield Answer(nearness_rows(picture=near), [decision.view()], decision, height=1600)
 
 
-def _script(state: State, picture: str) -> str:
+def _script(state: State, picture: str, spelled: Spelled) -> str:
     a, b = (*state.texts, "", "")[:2]
     return f"""from clip_lens_plugin import explain
 

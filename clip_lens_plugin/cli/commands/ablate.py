@@ -10,7 +10,8 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.given.dataset import source_of
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import (
     AGAIN,
     AttributeOption,
@@ -42,7 +43,7 @@ FIVE = 5
 """Classes that top-5 is of."""
 
 
-@takes_model
+@takes_options
 def ablate(
     choice: ModelChoice,
     source: SourceArgument = None,

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_errors, one_line_interrupt, terminated_as_interrupted
 from clip_lens_plugin.cli.given.dataset import source_of
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import (
     AttributeOption,
     LabelColumnOption,
@@ -28,7 +29,7 @@ from clip_lens_plugin.collection.errors import NOTHING_KEPT
 GO_ON = "go on with --resume"
 
 
-@takes_model
+@takes_options
 def collect(
     choice: ModelChoice,
     out: Annotated[str, typer.Option(help="Empty folder, or address, for the collection.", show_default=False)],

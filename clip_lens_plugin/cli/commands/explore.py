@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,9 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.groups import GROUPS_HELP, GroupsChoice
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import check_source
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.printing import say
@@ -25,9 +28,10 @@ N_SCENES, ATTRIBUTE = 200, "shape"
 MOST_PHOTOGRAPHS = 500
 
 
-@takes_model
+@takes_options
 def explore(
     choice: ModelChoice,
+    asked: GroupsChoice,
     store: Annotated[
         str | None,
         typer.Argument(
@@ -47,6 +51,10 @@ def explore(
     text: Annotated[
         list[str] | None,
         typer.Option("--text", show_default=False, help="What pictures are compared with at first; again for more."),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option("--groups", metavar="FILE", show_default=False, help=f"For the cue of heads: {GROUPS_HELP}"),
     ] = None,
     limit: Annotated[
         int | None,
@@ -87,25 +95,31 @@ def explore(
             from clip_lens_plugin.cli.given.stores import plan_with_rows
             from clip_lens_plugin.collection.store import ContributionStore
         refuse_without_gradio()
+        if groups is None and asked != GroupsChoice():
+            raise ValueError("Options of classes and cues are for --groups FILE, which is not there.")
         query = state_of_link(at, tuple(PAGES)).query()
         plan = None if store is None else plan_with_rows(store, limit, "Explore")
         chosen = ChosenModel.of(choice, None, plan, store or "")
-        source, asked = (None, None) if store is not None else _source(images, limit)
+        source, named = (None, "") if store is not None else _source(images, limit)
         with console.status("loading the model"):
             loaded = chosen.load(console)
+        given_groups = None if groups is None else (groups, asked)
         if store is not None:
             rows = ContributionStore.open(store, loaded)
             spelled = _spelled(loaded, f"data = ContributionStore.open({store!r}, model)", rows, images)
-            _explored(console, loaded, rows, spelled, text, images, port, query, not no_browser)
+            _explored(console, loaded, rows, spelled, given_groups, text, images, port, query, not no_browser)
             return
+        assert source is not None
+        if groups is not None:
+            asked.check(groups, loaded, [source.name(at) for at in range(len(source))])
         with tempfile.TemporaryDirectory(prefix="clip-lens-explore-") as folder:
             from clip_lens_plugin.cli.given.stores import workers_for
             from clip_lens_plugin.collection.running.collecting import collect
 
             rows = collect(loaded, source, folder, "contributions", dtype="float32", workers=workers_for(loaded))
-            opening = f"images = {asked}\ndata = collect(model, images, 'collected', 'contributions')"
+            opening = f"images = {named}\ndata = collect(model, images, 'collected', 'contributions')"
             spelled = _spelled(loaded, opening, rows, images)
-            _explored(console, loaded, rows, spelled, text, source, port, query, not no_browser)
+            _explored(console, loaded, rows, spelled, given_groups, text, source, port, query, not no_browser)
 
 
 def _source(images: Path | None, limit: int | None) -> tuple[Any, str]:
@@ -152,6 +166,7 @@ def _explored(
     model: HookedCLIP,
     rows: Any,
     spelled: Spelled,
+    groups: tuple[Path, GroupsChoice] | None,
     text: list[str] | None,
     pictures: Any,
     port: int | None,
@@ -160,8 +175,14 @@ def _explored(
 ) -> None:
     from clip_lens_plugin.app.exploring import serve_data
 
+    effects = None
+    if groups is not None:
+        path, asked = groups
+        with console.status("comparing groups"):
+            effects, lines = asked.effects(path, model, rows)
+        spelled = replace(spelled, effects=lines)
     with console.status("starting the explorer"):
-        server = serve_data(model, rows, spelled, texts=text, pictures=pictures, port=port)
+        server = serve_data(model, rows, spelled, texts=text, pictures=pictures, groups=effects, port=port)
     typer.echo(server.page(query))
     say(console, "The explorer answers this machine alone; Ctrl-C ends it.")
     if browser:

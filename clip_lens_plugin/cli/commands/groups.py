@@ -9,27 +9,25 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.groups import GROUPS_HELP, GroupsChoice
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.groups.grouping import Groups
     from clip_lens_plugin.groups.result import SpuriousHeads
-    from clip_lens_plugin.model.hooked_clip import HookedCLIP
-    from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 HEADS_TOLD = 10
 """Of the greatest cue effect."""
 
-Pair = tuple[str, str]
 
-
-@takes_model
+@takes_options
 def groups(
     choice: ModelChoice,
+    asked: GroupsChoice,
     store: Annotated[str, typer.Argument(metavar="STORE", show_default=False, help="What 'collect' wrote.")],
     groups: Annotated[
         Path,
@@ -37,43 +35,22 @@ def groups(
             "--groups",
             metavar="FILE",
             show_default=False,
-            help="CSV with a name, a class and a cue on each line, such as Waterbirds' metadata.csv, or the folder of "
-            "that.",
+            help=GROUPS_HELP,
         ),
     ],
     out: ResultOut = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="The classes' texts as they stand, one per line, or each with the class and a tab before it; the "
-            "classes' names if not given.",
-        ),
-    ] = None,
     without_cue: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", show_default=False, help="Texts without the cue, likewise: what could be reached."
+            metavar="FILE", show_default=False, help="Texts without the cue, as of --classes: what could be reached."
         ),
     ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", show_default=False, help="Column of the classes; recognised, such as y."),
-    ] = None,
-    cue_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the cue.")] = "place",
     split_column: Annotated[
         str,
         typer.Option(
             metavar="NAME", help="Column of the splits: train, val and test, or 0, 1, 2; drawn if there is none."
         ),
     ] = "split",
-    pair: Annotated[
-        Pair | None, typer.Option(metavar="A B", show_default=False, help="Two classes, where there are more.")
-    ] = None,
-    cue_pair: Annotated[
-        Pair | None, typer.Option(metavar="A B", show_default=False, help="Two cues, where there are more.")
-    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -95,7 +72,6 @@ def groups(
             from clip_lens_plugin.cli.given.stores import finished_in
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.choose import as_source
-            from clip_lens_plugin.groups.grouping import Groups
             from clip_lens_plugin.groups.spurious import spurious_heads
         check_result(out)
         plan = finished_in(store, with_rows=True)
@@ -106,16 +82,15 @@ def groups(
         with console.status("loading the model"):
             loaded = chosen.load(console)
         opened = ContributionStore.open(store, loaded)
-        known = Groups.read(groups, opened, label_column=label_column, cue_column=cue_column, split_column=split_column)
-        asked = _pairs(known, pair, cue_pair)
-        texts = _classifier(loaded, known, classes, pair)
-        ceiling = None if without_cue is None else _classifier(loaded, known, without_cue, pair)
+        known = asked.read(groups, opened, split_column)
+        pairs, texts = asked.pairs(known), asked.classifier(loaded, known)
+        ceiling = None if without_cue is None else asked.classifier(loaded, known, without_cue)
         found = spurious_heads(
             loaded,
             opened,
             texts,
             known,
-            asked,
+            pairs,
             without_cue=ceiling,
             images=pictures,
             runs=not direct,
@@ -127,26 +102,6 @@ def groups(
         say_next_of(console, opened, store, "groups")
 
 
-def _pairs(known: Groups, pair: Pair | None, cue_pair: Pair | None) -> tuple[Pair, Pair] | None:
-    """What is compared; None where neither was said."""
-    if pair is None and cue_pair is None:
-        return None
-    for option, given, names in (("--pair", pair, known.classes), ("--cue-pair", cue_pair, known.cues)):
-        if given is None and len(names) != 2:
-            raise ValueError(f"{option} is needed as well: there are {len(names)} of them.")
-    return pair or (known.classes[0], known.classes[1]), cue_pair or (known.cues[0], known.cues[1])
-
-
-def _classifier(model: HookedCLIP, known: Groups, file: str | None, pair: Pair | None) -> ZeroShotClassifier:
-    """Of the texts of a file, or of the names of the classes, as they stand."""
-    from clip_lens_plugin.cli.given.classes import chosen_classes
-    from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
-
-    are_numbers = known.classes == tuple(map(str, range(len(known.classes))))
-    own = None if are_numbers else list(known.classes if pair is None else pair)
-    return ZeroShotClassifier.from_labels(model, chosen_classes(file, own).names or ())
-
-
 def _print_groups(console: Console, found: SpuriousHeads) -> None:
     from rich.table import Column, Table
 
@@ -156,12 +111,12 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
 
     effects = found.effects.to_dataframe().query("part == 'head'")
     greatest = effects.sort_values("cue", key=abs, ascending=False).head(HEADS_TOLD)
-    table = Table("layer", "head", "cue", "core", "core by cue", title="heads of the greatest cue effect (cosine)")
+    table = Table("layer", "head", "cue", "p", "core", "core by cue", title="heads of the greatest cue effect (cosine)")
     for row in greatest.to_dict("records"):
-        numbers = (signed(row[name], 4) for name in ("cue", "core", "core_by_cue"))
-        table.add_row(str(row["layer"]), str(row["head"]), *numbers)
+        cue, *others = (signed(row[name], 4) for name in ("cue", "core", "core_by_cue"))
+        table.add_row(str(row["layer"]), str(row["head"]), cue, f"{row['cue_family_p']:.3f}", *others)
     console.print(table)
-    say(console, found.effects.compared)
+    say(console, f"{found.effects.compared} p: how often permuted cues move any head as far.")
     say(console, f"Removed: {found.removed}. {found.about_splits}")
     shares = Table("right answers (%)", "worst group", "average", *(Column(cell(name)) for name in found.groups))
     for each in found.shares:

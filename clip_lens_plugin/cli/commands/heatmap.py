@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import refuse_address
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import free_place
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
-@takes_model
+@takes_options
 def heatmap(
     choice: ModelChoice,
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],

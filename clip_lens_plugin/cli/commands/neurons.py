@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import ResultOut, check_source, refuse_address
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import check_result, free_place
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 TOLD_IMAGES = 3
 
 
-@takes_model
+@takes_options
 def neurons(
     choice: ModelChoice,
     store: Annotated[

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import ChosenOut, check_out, check_source
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import free_place
@@ -41,7 +42,7 @@ class About:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-@takes_model
+@takes_options
 def report(
     choice: ModelChoice,
     store: Annotated[

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import refuse_address
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import free_place
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 N_SCENES = 200
 
 
-@takes_model
+@takes_options
 def segment(
     choice: ModelChoice,
     masked: Annotated[

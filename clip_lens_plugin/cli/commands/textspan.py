@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import (
     AGAIN,
     ChosenOut,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 TOLD_TEXTS = 3
 
 
-@takes_model
+@takes_options
 def textspan(
     choice: ModelChoice,
     source: SourceArgument = None,

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from clip_lens_plugin.cli.errors import DAMAGED, one_line_ends
-from clip_lens_plugin.cli.given.model import ModelChoice, takes_model
+from clip_lens_plugin.cli.given.model import ModelChoice
+from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.printing import say_next
@@ -24,7 +25,7 @@ PROBES = 16
 """Pictures of a folder that are compared, evenly spaced, unless --limit says otherwise."""
 
 
-@takes_model
+@takes_options
 def verify(
     choice: ModelChoice,
     source: Annotated[

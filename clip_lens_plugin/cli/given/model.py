@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -135,29 +132,3 @@ def _size(given: str | None) -> list[int] | None:
     if not re.fullmatch(r"\d+(x\d+)?", given):
         raise ValueError(f"--force-image-size is a number of pixels or HEIGHTxWIDTH, such as 336, got {given!r}.")
     return [int(part) for part in given.split("x")]
-
-
-def takes_model(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of :class:`ModelChoice`, which it receives as its argument ``choice``."""
-    hints = get_type_hints(ModelChoice, include_extras=True)
-    options = [
-        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
-        for each in fields(ModelChoice)
-    ]
-    signature = inspect.signature(command, eval_str=True)
-    own = [
-        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for each in signature.parameters.values()
-        if each.name != "choice"
-    ]
-
-    @wraps(command)
-    def with_choice(**given: Any) -> None:
-        said = {each.name: given.pop(each.name) for each in options}
-        command(**given, choice=ModelChoice(**said))
-
-    parameters = [*own, *options]
-    with_choice.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_choice.__annotations__ = {each.name: each.annotation for each in parameters}
-    del with_choice.__wrapped__  # typer would read the command's own parameters through it.
-    return with_choice

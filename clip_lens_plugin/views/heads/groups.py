@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,11 +15,15 @@ from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.statistics.intervals import Interval
 from clip_lens_plugin.views.drawing.numbers import places_of_two_digits, signed
 from clip_lens_plugin.views.drawing.view import View, aside, static
-from clip_lens_plugin.views.report.charts import records
+from clip_lens_plugin.views.report.charts import records, value_grid
 from clip_lens_plugin.views.report.summaries import ROWS_LISTED, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+CUES = "What is the class and what the cue"
+MOST_P = 0.05
+"""Family-wise, of heads that are counted as answering to the cue."""
 
 HEADERS = {"core": "core", "cue": "cue", "core_by_cue": "core by cue"}
 
@@ -30,14 +35,9 @@ def group_effects_view(found: GroupEffects) -> View:
         found: see :func:`~clip_lens_plugin.groups.effects.group_effects`.
     """
 
-    def figure() -> Figure:
-        from clip_lens_plugin.views.figures.heads.groups import group_effects_figure
-
-        return group_effects_figure(found)
-
     described = "Core and cue effect of each head, layers by heads; the table below has the numbers"
-    about = aside(found.about)
-    return View("What is the class and what the cue", about + static(figure, described) + effects_table(found), figure)
+    figure, about = _effects_figure(found), aside(f"{found.about} {cue_words(found)}")
+    return View(CUES, about + static(figure, described) + effects_table(found), figure)
 
 
 def spurious_heads_view(found: SpuriousHeads) -> View:
@@ -68,8 +68,35 @@ def shares_table(found: SpuriousHeads) -> Markup:
     return table(("right answers (%)", "worst group", "average", *groups), rows)
 
 
+def cue_grid_view(found: GroupEffects) -> View:
+    """Each head's cue effect over its family-wise p, layers by heads, for a page that draws its grids itself."""
+    cue, p = found.heads("cue"), found.heads_by_chance("family_p")
+    places = places_of_two_digits(float(np.abs(cue).max()))
+    every = [(layer, head) for layer in range(cue.shape[0]) for head in range(cue.shape[1])]
+    chance = {at: f"p {p[at]:.3f}" for at in every} if found.chance.turns else {}
+    told = f"{{:+.{places}f}}"
+    grid = value_grid(
+        {at: float(cue[at]) for at in every}, "Cue effect of each head (cosine)", told, told, under=chance
+    )
+    return View(CUES, aside(f"{found.about} {cue_words(found)}") + grid + effects_table(found), _effects_figure(found))
+
+
+def cue_words(found: GroupEffects) -> str:
+    """How many heads move the margin with the cue further than any head does by chance, in sentences."""
+    cue, p = found.heads("cue"), found.heads_by_chance("family_p")
+    about = "A head's cue effect is how much further it moves images with the second cue towards the second class."
+    if not found.chance.turns:
+        return about
+    return (
+        f"{about} Beside it stands p: how often, in {found.chance.turns} permutations of the cues among the images of "
+        f"each class, any head moves as far. It is below 0.05 for {int((p < MOST_P).sum())} of {p.size} heads, and by "
+        f"chance a head moves by {float(np.median(found.heads_by_chance('typical'))):.1e} on the median; the greatest "
+        f"cue effect is {float(cue.flatten()[np.abs(cue).argmax()]):+.1e}."
+    )
+
+
 def effects_table(found: GroupEffects) -> Markup:
-    """The components of the greatest cue effect, and the whole margin, folded."""
+    """The components of the greatest cue effect beside chance, and the whole margin, folded."""
     components = found.to_dataframe()
     greatest = components.sort_values("cue", key=lambda each: each.abs(), ascending=False).head(ROWS_LISTED)
     places = places_of_two_digits(float(np.abs(greatest["cue"].to_numpy()).max()))
@@ -78,14 +105,35 @@ def effects_table(found: GroupEffects) -> Markup:
             str(row["part"]),
             *("" if str(row[name]) == "<NA>" else str(row[name]) for name in ("layer", "head")),
             *(signed(row[name], places) for name in EFFECTS),
+            *(_by_chance(row) if found.chance.turns else ()),
         )
         for row in records(greatest)
     ]
-    whole = ("whole margin", "", "", *(signed(value, places) for value in found.of_whole().values()))
-    listed = table(("part", "layer", "head", *HEADERS.values()), [whole, *rows])
+    chance = ("cue by chance", "p", "p of any such part") if found.chance.turns else ()
+    whole = (
+        "whole margin",
+        "",
+        "",
+        *(signed(value, places) for value in found.of_whole().values()),
+        *[""] * len(chance),
+    )
+    listed = table(("part", "layer", "head", *HEADERS.values(), *chance), [whole, *rows])
     return Markup(
         "<details><summary>The {} components of the greatest cue effect, as a table</summary>{}</details>"
     ).format(len(rows), listed)
+
+
+def _by_chance(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return f"{row['cue_typical']:.1e}", f"{row['cue_p']:.3f}", f"{row['cue_family_p']:.3f}"
+
+
+def _effects_figure(found: GroupEffects) -> Callable[[], Figure]:
+    def figure() -> Figure:
+        from clip_lens_plugin.views.figures.heads.groups import group_effects_figure
+
+        return group_effects_figure(found)
+
+    return figure
 
 
 def _of_stage(shares: GroupAccuracy) -> tuple[str, ...]:

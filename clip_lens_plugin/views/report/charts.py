@@ -108,6 +108,7 @@ def value_grid(
     told: str,
     number: str,
     also: Mapping[tuple[int, int], str] | None = None,
+    under: Mapping[tuple[int, int], str] | None = None,
 ) -> Markup:
     """Layers by heads over the scale of their colours: orange is above zero, purple below, and NaN a dash.
 
@@ -117,6 +118,7 @@ def value_grid(
         told: format of a value where a cell is pointed at.
         number: format of the number in a cell.
         also: words behind what is told of some cells.
+        under: in small letters under the number of some cells.
     """
     limit = max((abs(value) for value in values.values() if not math.isnan(value)), default=0.0) or 1.0
     cells = {}
@@ -125,10 +127,11 @@ def value_grid(
         title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
         title += (also or {}).get((layer, head), "")
         shown = "–" if unknown else number.format(value)
-        cells[layer, head] = Cell(shown, title, *_shade(0.0 if unknown else value / limit))
+        colours = _shade(0.0 if unknown else value / limit)
+        cells[layer, head] = Cell(shown, title, *colours, (under or {}).get((layer, head), ""))
     ends = (-1.0, 0.0, 1.0) if any(value < 0 for value in values.values()) else (0.0, 1.0)
-    colours, ticks = [_shade(each)[0] for each in ends], [told.format(limit * each) for each in ends]
-    scale = _drawn("scale", colours=colours, ticks=ticks, label=label)
+    shades, ticks = [_shade(each)[0] for each in ends], [told.format(limit * each) for each in ends]
+    scale = _drawn("scale", colours=shades, ticks=ticks, label=label)
     return cell_grid(cells, label) + scale
 
 

@@ -53,7 +53,9 @@ def test_what_is_kept_of_a_run_changes_nothing_in_it(name: str) -> None:
 
 
 def test_memory_does_not_grow_with_the_square_of_the_tokens() -> None:
-    model = HookedCLIP.from_open_clip(random_clip({"vision_cfg": {"pool_type": "avg", "image_size": 160, "layers": 12}}))
+    model = HookedCLIP.from_open_clip(
+        random_clip({"vision_cfg": {"pool_type": "avg", "image_size": 160, "layers": 12}})
+    )
     n_ctx, cfg = model.cfg.n_ctx, model.cfg
     patterns = cfg.n_layers * cfg.n_heads * n_ctx**2 * 4
     with LiveBytes() as live:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from clip_lens_plugin import GroupEffects, SpuriousHeads
 from clip_lens_plugin.groups.accuracy import GroupAccuracy
+from clip_lens_plugin.groups.chance import CueChance
 from clip_lens_plugin.groups.control import Control
 from clip_lens_plugin.views import group_effects_view, spurious_heads_view
+from clip_lens_plugin.views.heads.groups import cue_grid_view
 from tests.views.report.test_summaries import cells
 
 COMPONENTS = (("embed", None, None), *(("head", l, h) for l in range(2) for h in range(2)), ("ln_bias", None, None))
@@ -20,7 +24,9 @@ def effects() -> GroupEffects:
     means[[1, 3], 2] = 0.2, 0.4
     means[[2, 3], 4] = 0.1
     means[:, 0] = -0.05
-    return GroupEffects(("land <b>", "water"), ("dry", "wet"), (9, 3, 4, 8), COMPONENTS, means, means.sum(1))
+    family_p = np.array([1.0, 0.9, 0.01, 0.8, 0.7, 1.0])
+    chance = CueChance(99, np.full(6, 0.05), family_p / 2, family_p)
+    return GroupEffects(("land <b>", "water"), ("dry", "wet"), (9, 3, 4, 8), COMPONENTS, means, means.sum(1), chance)
 
 
 @pytest.fixture
@@ -38,14 +44,25 @@ def found(effects) -> SpuriousHeads:
 def test_effects_are_grids_and_a_table(effects):
     view = group_effects_view(effects)
     rows = cells(view.body)[1:]
-    assert rows[0] == ["whole margin", "", "", "+0.20", "+0.30", "+0.10"]
-    assert rows[1] == ["head", "0", "1", "+0.10", "+0.30", "+0.10"]
+    assert rows[0] == ["whole margin", "", "", "+0.20", "+0.30", "+0.10", "", "", ""]
+    assert rows[1] == ["head", "0", "1", "+0.10", "+0.30", "+0.10", "5.0e-02", "0.005", "0.010"]
+    assert "below 0.05 for 1 of 4 heads" in view.body
     assert "land &lt;b&gt;" in view.body
     assert "land <b>" not in view.body
     figure = view.figure()
     core, cue = (axes.images[0].get_array() for axes in figure.axes[::2])
     np.testing.assert_allclose(core, [[0, 0.1], [0, 0.1]])
     np.testing.assert_allclose(cue, [[0, 0.3], [0, 0]])
+
+
+def test_a_grid_of_cells_has_each_head_over_its_p(effects):
+    body = cue_grid_view(effects).body
+    assert 'title="layer 0, head 1: +0.30"' in body
+    assert "p 0.010" in body
+    assert "p 0.700" in body
+    without = replace(effects, chance=CueChance(0, *(np.full(6, np.nan) for _ in range(3))))
+    assert "p 0" not in cue_grid_view(without).body
+    assert cells(group_effects_view(without).body)[1] == ["whole margin", "", "", "+0.20", "+0.30", "+0.10"]
 
 
 def test_shares_stand_beside_chance(found):

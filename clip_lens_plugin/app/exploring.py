@@ -59,8 +59,8 @@ def explore(
 
     Raises:
         ModuleNotFoundError: if Gradio is not installed; the message says how.
-        ValueError: if there is no image, the model has no texts, ``groups`` are none or another model's, or as :meth:`HookedCLIP.decompose` and
-            ``ContributionStore.open``.
+        ValueError: if there is no image, the model has no texts, ``groups`` are not effects or are another model's, or
+            as :meth:`HookedCLIP.decompose` and ``ContributionStore.open``.
         OSError: if the port is taken.
     """
     refuse_without_gradio()

@@ -32,6 +32,17 @@ IN_GALLERY, AT_ONCE = 60, 3
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """The answers of a page are no interface for programs."""
 
+ASKED_BY_LINK = """() => {
+  const tab = new URLSearchParams(location.search).get('tab');
+  const ask = (tries) => {
+    const button = document.getElementById(`ask-${tab}`);
+    if (button && button.offsetParent) button.click();
+    else if (tries) setTimeout(ask, 100, tries - 1);
+  };
+  if (tab) ask(100);
+}"""
+"""A page that is opened by a link is answered at once; its button is there as soon as its tab is drawn."""
+
 SAVED_AS = (".html", ".png", ".svg", ".pdf", ".csv")
 
 
@@ -98,6 +109,7 @@ class Interface:
                         self._tab(name, [row, sent, typed, *choices[name]])
             linked = [row, typed, tabs, *(each for page_choices in choices.values() for each in page_choices)]
             opened = page.load(self._of_link, None, linked, **PRIVATE)
+            opened.then(None, js=ASKED_BY_LINK, **PRIVATE)
             self._choosing(opened, gallery, shelf, row, upload, sent, chosen)
         return page
 

@@ -81,6 +81,11 @@ def _is_own(url: str, address: str) -> bool:
 def answer(page: Any, tab: str) -> Any:
     """The frame of a page, after its button was pressed."""
     page.click(f"#ask-{tab}")
+    return answered(page, tab)
+
+
+def answered(page: Any, tab: str) -> Any:
+    """The frame of a page that answers, as it does when a link opens it."""
     page.wait_for_selector(f"#view-{tab} iframe", timeout=WAIT)
     frame = page.frame_locator(f"#view-{tab} iframe")
     if tab == "image":  # Its last part, after which the frame is not put in anew.
@@ -103,7 +108,7 @@ def test_a_link_opens_a_page_as_it_was(opened) -> None:
     page = opened("?tab=off&image=3&text=a+blue+star&text=a+circle&off=L5&off=L4H2&ablation=zero", 390, "dark")
     assert page.input_value("#row input") == "3"
     assert page.input_value("#texts textarea") == "a blue star\na circle"
-    frame = answer(page, "off")
+    frame = answered(page, "off")
     frame.get_by_text("through the heads that are left").first.wait_for(timeout=WAIT)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("button", has_text="Copy as Python").locator("visible=true").click()
@@ -115,7 +120,7 @@ def test_a_link_opens_a_page_as_it_was(opened) -> None:
 
 def test_search_and_why_answer(opened) -> None:
     page = opened("?tab=search&head=L5H3")
-    answer(page, "search").get_by_text("Nearest to image 0 by layer 5, head 3").first.wait_for(timeout=WAIT)
+    answered(page, "search").get_by_text("Nearest to image 0 by layer 5, head 3").first.wait_for(timeout=WAIT)
     page.get_by_role("tab", name="Why").click()
     answer(page, "why").get_by_text("rather than").first.wait_for(timeout=WAIT)
 
@@ -135,7 +140,7 @@ def test_the_gallery_turns_its_pages(opened) -> None:
 
 def test_heads_on_a_grid_and_one_of_them(opened) -> None:
     page = opened("?tab=heads&image=2")
-    frame = answer(page, "heads")
+    frame = answered(page, "heads")
     frame.get_by_text("What each head adds to the embedding").wait_for(timeout=WAIT)
     assert frame.locator(".cl-grid td").count() == 6 * 8
     page.click("#opened input")
@@ -162,7 +167,6 @@ def test_stop_ends_the_search_for_roles(opened, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(about_heads, "head_roles", endless)
     page = opened("?tab=heads&by=role", 390, "dark")
-    page.click("#ask-heads")
     page.wait_for_selector("#status-heads >> text=turned pools", timeout=WAIT)
     page.click("#stop-heads")
     page.wait_for_selector("#status-heads >> text=Stopped.", timeout=WAIT)
@@ -193,7 +197,7 @@ def test_neurons_answer_by_keyboard(opened) -> None:
 
 def test_several_heads_are_searched_by_a_text_or_an_uploaded_picture(opened, tmp_path: Path) -> None:
     page = opened("?tab=search&head=L5H3&head=L4H2&like=text&text=a+red+circle&text=" + EVIL, 390, "dark")
-    frame = answer(page, "search")
+    frame = answered(page, "search")
     frame.get_by_text("Nearest to “a red circle” by layer 5, head 3; layer 4, head 2").first.wait_for(timeout=WAIT)
     assert frame.locator("figure img").count() == 12
     rows = page.locator("#table-search tr").all_inner_texts()

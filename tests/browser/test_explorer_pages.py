@@ -15,7 +15,7 @@ from PIL import Image
 from clip_lens_plugin import HookedCLIP, explore
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from tests.browser.test_explorer import WAIT, answer
+from tests.browser.test_explorer import WAIT, answered
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest.importorskip("gradio")
@@ -47,7 +47,7 @@ def test_a_picture_of_each_page(browser, address: str, tab: str, tmp_path: Path)
     page = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}).new_page()
     page.goto(f"{address}?tab={tab}&{LINKS[tab]}")
     page.wait_for_selector("#chosen img", timeout=WAIT)
-    answer(page, tab)
+    answered(page, tab)
     page.wait_for_function("!document.querySelector('.generating, .pending, progress')", timeout=WAIT)
     page.wait_for_timeout(500)  # Views draw themselves after they are there.
     page.screenshot(path=tmp_path / "page.png")

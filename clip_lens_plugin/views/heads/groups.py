@@ -13,7 +13,7 @@ from clip_lens_plugin.groups.control import Control
 from clip_lens_plugin.groups.effects import EFFECTS, GroupEffects
 from clip_lens_plugin.groups.result import SpuriousHeads
 from clip_lens_plugin.statistics.intervals import Interval
-from clip_lens_plugin.views.drawing.numbers import places_of_two_digits, signed
+from clip_lens_plugin.views.drawing.numbers import places_for, places_of_two_digits, signed
 from clip_lens_plugin.views.drawing.view import View, aside, static
 from clip_lens_plugin.views.report.charts import records, value_grid
 from clip_lens_plugin.views.report.summaries import ROWS_LISTED, table
@@ -87,11 +87,12 @@ def cue_words(found: GroupEffects) -> str:
     about = "A head's cue effect is how much further it moves images with the second cue towards the second class."
     if not found.chance.turns:
         return about
+    greatest, typical = float(cue.flatten()[np.abs(cue).argmax()]), float(np.median(found.heads_by_chance("typical")))
+    places = places_for(abs(greatest))
     return (
         f"{about} Beside it stands p: how often, in {found.chance.turns} permutations of the cues among the images of "
-        f"each class, any head moves as far. It is below 0.05 for {int((p < MOST_P).sum())} of {p.size} heads, and by "
-        f"chance a head moves by {float(np.median(found.heads_by_chance('typical'))):.1e} on the median; the greatest "
-        f"cue effect is {float(cue.flatten()[np.abs(cue).argmax()]):+.1e}."
+        f"each class, any head moves as far. It is below {MOST_P} for {int((p < MOST_P).sum())} of {p.size} heads. The "
+        f"greatest cue effect is {signed(greatest, places)}; by chance a head moves by {typical:.{places}f} on the median."
     )
 
 

@@ -92,7 +92,8 @@ def cue_words(found: GroupEffects) -> str:
     return (
         f"{about} Beside it stands p: how often, in {found.chance.turns} permutations of the cues among the images of "
         f"each class, any head moves as far. It is below {MOST_P} for {int((p < MOST_P).sum())} of {p.size} heads. The "
-        f"greatest cue effect is {signed(greatest, places)}; by chance a head moves by {typical:.{places}f} on the median."
+        f"greatest cue effect is {signed(greatest, places)}; by chance a head moves by {typical:.{places}f} on the "
+        f"median."
     )
 
 

@@ -89,7 +89,7 @@ def check_every_reader(model: HookedCLIP, names: set[str], folder: Path) -> pd.D
 
         table = each.shares()
         assert set(table["part"]) - {"edits"} == {"head", *EVERY_FAMILYS, *added}
-        assert float(table["share_mean"].sum()) == pytest.approx(1, abs=tolerance)
+        assert table["share_mean"].to_numpy().sum() == pytest.approx(1, abs=tolerance)
 
         mean = ComponentSums.from_contributions(each).mean()
         assert mean.rest is not None

@@ -13,6 +13,7 @@ from clip_lens_plugin.collection.checks.sealed import sealed
 from clip_lens_plugin.collection.errors import CollectionWarning
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.datasets.streams.stream import StreamSource
+from clip_lens_plugin.decomposition.parts.extras import BIAS_WEIGHT, COMPONENTS, extras_of
 from clip_lens_plugin.higher_order.chosen_names import neurons_of_text
 from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -42,9 +43,6 @@ see :meth:`Fingerprints.of_format_3`."""
 FORMAT_5 = 5
 """It has neither moments of parts nor sums of classes."""
 FORMATS = (FORMAT_3, FORMAT_4, FORMAT_5, FORMAT)
-
-POOL_PARTS = ("pool_bias", "pool_mlp")
-"""What an attention pool adds to the embedding [e]."""
 
 BLOCK_IMAGES = 256
 """About how many images are run between two writes, and lie together in a store."""
@@ -80,8 +78,7 @@ class Plan:
         fingerprints: of the model.
         threads: of the processor, which the last bits of a matrix product depend on; who resumes uses as many.
         self_attention: whether what the class token sends to itself is kept; not where other tokens are pooled.
-        pool_parts: which of :data:`POOL_PARTS` an attention pool has.
-        bias_weight: whether a norm after W_O divides a part of the biases.
+        pool_parts, bias_weight: which :attr:`extras` there are, as the plan file has them.
         heads: "late" where moments of the last layers alone are kept, "all" where they are of every head.
         ranks: processes that a stream is shared out among, which has to stay; None for a data set with positions.
         format: version of the layout on disk.
@@ -158,8 +155,8 @@ class Plan:
             fingerprints=Fingerprints.of(model),
             threads=torch.get_num_threads(),
             self_attention=pooling.reads_class_token_alone,
-            pool_parts=tuple(name for name in POOL_PARTS if name in pooling.parts),
-            bias_weight=model.blocks[0].attn.out.outer is not None,
+            pool_parts=tuple(name for name in extras_of(model) if name in COMPONENTS),
+            bias_weight=BIAS_WEIGHT in extras_of(model),
             heads=of_heads,
             ranks=None if isinstance(source, ImageSource) else ranks,
             recipe=None if model.origin is None else model.origin.recipe,
@@ -167,6 +164,11 @@ class Plan:
             parts=N_PARTS if parts_size(shape) <= MOST_PART_BYTES else 0,
             class_sums=None if source.classes is None else _class_sums(len(source.classes), shape, of_heads),
         )
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the model has that others lack, as :func:`~clip_lens_plugin.decomposition.parts.extras.extras_of`."""
+        return (*self.pool_parts, *([BIAS_WEIGHT] if self.bias_weight else []))
 
     @property
     def n_blocks(self) -> int:

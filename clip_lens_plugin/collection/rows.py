@@ -16,8 +16,9 @@ from zarr.storage import MemoryStore
 
 from clip_lens_plugin.collection.errors import NOT_WHOLE, CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
-from clip_lens_plugin.collection.plan import POOL_PARTS, Plan
+from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.parts.extras import COMPONENTS
 from clip_lens_plugin.decomposition.parts.parts import Parts
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.dependencies.of_zarr import ArrayV3Metadata, GroupMetadata
@@ -38,7 +39,8 @@ def make_arrays(place: Place, plan: Plan) -> None:
 
     n samples, l layers, h heads, k coordinates per head, e joint width: ``coordinates`` [n, l, h, k], ``mlps``
     [n, l, e], ``self_attention`` [n, l, e] and ``embed`` [n, e] in the plan's dtype; ``embedding`` [n, e] and ``omega``
-    [n, p, r] in float32; ``label`` (-1 for unknown), ``kept`` (False for a sample that could not be read) and ``name``.
+    [n, p, r] in float32; the plan's extras, components [n, e] in its dtype and weights [n, l, p] in float32; ``label``
+    (-1 for unknown), ``kept`` (False for a sample that could not be read) and ``name``.
     """
     for key, made in _metadata(plan).items():
         found = place.get(key)
@@ -95,25 +97,16 @@ def chunk_patterns(plan: Plan) -> tuple[str, ...]:
 
 
 def _layouts(plan: Plan) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """The arrays that this model's store holds."""
-    absent = set(POOL_PARTS) - set(plan.pool_parts)
-    absent |= set() if plan.self_attention else {"self_attention"}
-    absent |= set() if plan.bias_weight else {"bias_weight"}
-    return {name: layout for name, layout in _every_layout(plan).items() if name not in absent}
-
-
-def _every_layout(plan: Plan) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and dtype of one sample's row in each array."""
+    """Shape and dtype of one sample's row in each array that this model's store holds."""
     l, h, k, e, p, r = plan.shape
     return {
         "coordinates": ((l, h, k), plan.dtype),
         "mlps": ((l, e), plan.dtype),
-        "self_attention": ((l, e), plan.dtype),
+        **({"self_attention": ((l, e), plan.dtype)} if plan.self_attention else {}),
         "embed": ((e,), plan.dtype),
         "embedding": ((e,), "float32"),
         "omega": ((p, r), "float32"),
-        **dict.fromkeys(POOL_PARTS, ((e,), plan.dtype)),
-        "bias_weight": ((l, p), "float32"),
+        **{name: ((e,), plan.dtype) if name in COMPONENTS else ((l, p), "float32") for name in plan.extras},
         "label": ((), "int64"),
         "kept": ((), "bool"),
         "name": ((), str),
@@ -143,10 +136,11 @@ class BlockRows:
             OverflowError: if a value is too large for the store's dtype; its argument is the sample's position.
         """
         rows = np.asarray(positions) - self.samples.start
+        renamed = {"coordinates": contributions.head_coordinates, **contributions.extra_components}
         for name, target in self.arrays.items():
             if name in OF_SAMPLES:
                 continue
-            tensor = getattr(contributions, "head_coordinates" if name == "coordinates" else name)
+            tensor = renamed[name] if name in renamed else getattr(contributions, name)
             with np.errstate(over="ignore"):
                 cast = tensor.cpu().numpy().astype(target.dtype)
             if not np.isfinite(cast).all():
@@ -244,9 +238,7 @@ def read_contributions(group: zarr.Group, positions: np.ndarray, readout: Readou
         mlps=read("mlps"),
         embed=read("embed"),
         self_attention=read("self_attention") if plan.self_attention else None,
-        pool_bias=read("pool_bias") if "pool_bias" in plan.pool_parts else None,
-        pool_mlp=read("pool_mlp") if "pool_mlp" in plan.pool_parts else None,
-        bias_weight=read("bias_weight") if plan.bias_weight else None,
+        extras={name: read(name) for name in plan.extras},
         rounding=plan.rounding,
         noise=plan.noise,
         head_edits={},

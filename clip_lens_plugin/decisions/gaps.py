@@ -12,9 +12,6 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition.parts.component_shares import each_component
 
-REST = ("embed", "attn_bias", "mlp", "edits", "ln_bias", "pool_bias", "pool_mlp")
-"""Parts that come from no head, by the names that tables have for them."""
-
 
 @dataclass(frozen=True, eq=False)
 class GapTable:
@@ -70,6 +67,6 @@ def patch_table(
     ]
     named = "class token" if before == 1 else "class token and registers"
     tokens = [(named, None, None, float(by_token[:before].sum()))] if before else []
-    rest = [(part, None, None, float(scores[part].sum())) for part in REST if part in scores]
+    rest = [(part, None, None, float(each.sum())) for part, each in scores.items() if part != "heads"]
     rows = pd.DataFrame([*patches, *tokens, *rest], columns=["part", "row", "column", "gap"])
     return GapTable.of("patches", rows.astype({"row": "Int64", "column": "Int64"}), gap)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
-from clip_lens_plugin.decisions.gaps import REST, GapTable
+from clip_lens_plugin.decisions.gaps import GapTable
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.parts.component_shares import component_scores
 from clip_lens_plugin.decomposition.running.text_runs import decompose_text
@@ -46,7 +46,7 @@ def word_table(model: HookedCLIP, image: Float[Tensor, "1 e"], texts: tuple[str,
     rows = [row for sign, text, by_word in by_text for row in _words(text, by_word, sign, image)]
     scores = component_scores(found, image.to(found.embedding).expand(2, -1))
     first, second = ({name: float(each[i].sum()) for name, each in scores.items()} for i in range(2))
-    rows += [(part, None, None, first[part] - second[part]) for part in REST if part in scores]
+    rows += [(part, None, None, first[part] - second[part]) for part in scores if part != "heads"]
     return GapTable.of("words", pd.DataFrame(rows, columns=["part", "text", "word", "gap"]), gap)
 
 

@@ -23,8 +23,8 @@ def summed(contributions: ComponentValues) -> Float[Tensor, "b e"]:
     streams = [c.readout.layer_stream(y, l) for l, y in enumerate(c.own_coordinates.unbind(1))]
     heads = c.readout.to_joint(torch.stack(streams).sum(0), c.constants) + c.share_of_heads().sum(1)
     beside = sum(edit.sum(1) for edit in c.head_edits.values())
-    pool = sum(part for part in (c.pool_bias, c.pool_mlp) if part is not None)
-    return c.embed + heads + beside + c.attn_bias.sum(1) + c.mlps.sum(1) + c.edits.sum(1) + pool + c.ln_bias
+    extras = sum(c.extra_components.values())
+    return c.embed + heads + beside + c.attn_bias.sum(1) + c.mlps.sum(1) + c.edits.sum(1) + extras + c.ln_bias
 
 
 def relative_errors(contributions: ComponentValues) -> Float[Tensor, " b"]:

@@ -271,7 +271,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
     # ------------------------------------------------------------------ sums
 
     def stack(self) -> tuple[Float[Tensor, "b c e"], list[str]]:
-        """Every component and its label: embed, each head, each layer's bias and MLP, edits, the pool's, ln_bias."""
+        """Every component and its label: embed, each head, each layer's bias and MLP, edits, extras, ln_bias."""
         parts = [self.embed[:, None], self.heads.flatten(1, 2), self.attn_bias, self.mlps]
         layers = range(self.n_layers)
         labels = ["embed"]
@@ -280,12 +280,8 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         if self._parts.edits is not None:
             parts.append(self.edits)
             labels += [f"{l}_edits" for l in layers]
-        for label in ("pool_bias", "pool_mlp"):
-            part = getattr(self, label)
-            if part is not None:
-                parts.append(part[:, None])
-                labels.append(label)
-        return torch.cat([*parts, self.ln_bias[:, None]], dim=1), [*labels, "ln_bias"]
+        after = {**self.extra_components, "ln_bias": self.ln_bias}
+        return torch.cat([*parts, *(part[:, None] for part in after.values())], dim=1), [*labels, *after]
 
     def total(self) -> Float[Tensor, "b e"]:
         """The sum of all components, taken without building each of them."""

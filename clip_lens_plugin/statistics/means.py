@@ -151,6 +151,5 @@ class ComponentSums:
 
 def rest_of(c: Contributions) -> Float[Tensor, "b e"]:
     """What each image's embedding has beside heads, their biases, MLPs and what enters block 0."""
-    pool = sum(part for part in (c.pool_bias, c.pool_mlp) if part is not None)
     edits = c.edits.sum(1) + sum(edit.sum(1) for edit in c.head_edits.values()) if c.has_edits else 0
-    return c.ln_bias + pool + edits
+    return c.ln_bias + sum(c.extra_components.values()) + edits

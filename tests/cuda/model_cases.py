@@ -192,6 +192,7 @@ def decomposing(given: Given) -> Any:
 def _everything(parts: lens.Contributions, texts: Tensor) -> list[Any]:
     found = [parts.embedding, parts.omega, parts.bias_weight, parts.head_coordinates, parts.heads, parts.mlps]
     found += [parts.embed, parts.attn_bias, parts.ln_bias, parts.pool_bias, parts.pool_mlp, parts.edits]
+    found.append(parts.extra_components)
     found += [parts.towards(texts), parts.stack(), parts.total(), len(parts), parts.n_layers, parts.unit]
     assert parts.check().completeness_error() < 1e-5
     found += [parts.self_attention if parts.has_self_attention else None, parts.has_edits]

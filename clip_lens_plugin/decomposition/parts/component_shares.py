@@ -12,11 +12,11 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
+from clip_lens_plugin.decomposition.parts.extras import COMPONENTS
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import ResultTable
 
 OF_LAYERS = ("attn_bias", "mlp", "edits")
-AFTER = ("ln_bias", "pool_bias", "pool_mlp")
 COLUMNS = ["part", "layer", "head", "share_mean", "share_std"]
 
 Component = tuple[str, int | None, int | None, str, tuple[int, ...]]
@@ -42,7 +42,7 @@ def component_scores(
 
     Returns:
         By part: "heads" [b, l, h]; "attn_bias" and "mlp" [b, l]; "embed" and "ln_bias" [b]; and, where there are such,
-        "edits" [b, l], "pool_bias" and "pool_mlp" [b].
+        "edits" [b, l], and those of :data:`~clip_lens_plugin.decomposition.parts.extras.COMPONENTS` [b].
     """
     c = contributions
     of_heads = c.readout.directions(directions, c.constants)
@@ -59,8 +59,7 @@ def component_scores(
         "mlp": c.mlps,
         "edits": c.edits if c.has_edits else None,
         "ln_bias": c.ln_bias,
-        "pool_bias": c.pool_bias,
-        "pool_mlp": c.pool_mlp,
+        **c.extra_components,
     }
     scores = {name: equations.along(part, directions) for name, part in wide.items() if part is not None}
     return {name: each.double().cpu() for name, each in {**scores, "heads": heads}.items()}
@@ -159,4 +158,4 @@ def each_component(shares: Mapping[str, Tensor], together: bool) -> Iterator[Com
         else:
             yield from (("head", layer, head, "heads", (layer, head)) for head in range(n_heads))
         yield from ((part, layer, None, part, (layer,)) for part in OF_LAYERS if part in shares)
-    yield from ((part, None, None, part, ()) for part in AFTER if part in shares)
+    yield from ((part, None, None, part, ()) for part in ("ln_bias", *COMPONENTS) if part in shares)

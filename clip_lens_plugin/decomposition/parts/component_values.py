@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
+from clip_lens_plugin.decomposition.parts.extras import BIAS_WEIGHT, COMPONENTS
 from clip_lens_plugin.decomposition.parts.parts import Parts
 from clip_lens_plugin.decomposition.parts.shares import SharedOut
 from clip_lens_plugin.decomposition.readout import Readout
@@ -62,7 +63,8 @@ class ComponentValues:
     @property
     def bias_weight(self) -> Float[Tensor, "b l p"] | None:
         """Σ_q ω over the scale of a norm after W_O, which goes with a part of each bias; None without such norms."""
-        return None if self._parts.bias_weight is None else self._in_unit(self._parts.bias_weight)
+        weight = self._parts.extras.get(BIAS_WEIGHT)
+        return None if weight is None else self._in_unit(weight)
 
     @property
     def noise(self) -> float:
@@ -156,20 +158,27 @@ class ComponentValues:
         return constant if self._shared is None else torch.zeros_like(constant)
 
     @property
+    def extra_components(self) -> dict[str, Float[Tensor, "b e"]]:
+        """The contributions of components that only some families have, :attr:`pool_bias` among them, by name."""
+        found = {}
+        for name, about in COMPONENTS.items():
+            if name in self._parts.extras:
+                own = self._in_unit(self._parts.extras[name])
+                found[name] = torch.zeros_like(own) if about.is_constant and self._shared is not None else own
+        return found
+
+    @property
     def pool_bias(self) -> Float[Tensor, "b e"] | None:
         """What an attention pool's biases add, and ``ln_final``'s β through it; None for other poolings.
 
         Zero if the constants are shared out.
         """
-        if self._parts.pool_bias is None:
-            return None
-        constant = self._in_unit(self._parts.pool_bias)
-        return constant if self._shared is None else torch.zeros_like(constant)
+        return self.extra_components.get("pool_bias")
 
     @property
     def pool_mlp(self) -> Float[Tensor, "b e"] | None:
         """The contribution of an attention pool's own MLP, its output bias included; None where there is none."""
-        return None if self._parts.pool_mlp is None else self._in_unit(self._parts.pool_mlp)
+        return self.extra_components.get("pool_mlp")
 
     @property
     def has_edits(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
+from clip_lens_plugin.decomposition.parts.extras import BIAS_WEIGHT, COMPONENTS
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.activations import Factors
 from clip_lens_plugin.numerics.noise import computed_noise
 from clip_lens_plugin.numerics.precision import full_precision, rounding
+
+Key = tuple[str, int | str | None]
+"""An attribute, and where its tensor is one of several the layer or the name that it has there."""
+
+SHARES = "shares."
+"""Before the names of the tensors of :class:`Shares` among those of :class:`Parts`."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,11 @@ class Parts:
         embed: the contribution of the stream that enters block 0 [b, e].
         self_attention: of each layer's heads together, the part that the class token sends to itself [b, l, e];
             None if it was not kept.
-        pool_bias, pool_mlp: what an attention pool's constants and its MLP add [b, e]; None where it has none.
-        bias_weight: Σ_q ω over the scale of a norm after W_O [b, l, p], which a part of the biases goes with; None
-            without such norms.
         rounding: the coarsest dtype that the parts went through.
         noise: relative size of what rounding leaves of them.
         hooked: layers in which a hook stood on what heads put out; None if that is not known, as of a cached run.
+        extras: what this family alone has, by the names of :mod:`clip_lens_plugin.decomposition.parts.extras`: what
+            its pooling adds by itself [b, e], and the weight of a part of its biases [b, l, p].
         shares: what is needed to share the constants out; None if it was not kept.
         edits: what hooks added to the stream in each layer beside heads and MLPs [b, l, e]; None if not measured.
         head_edits: layer to what a hook on ``hook_result`` added to each head's contribution beyond what its
@@ -75,11 +81,9 @@ class Parts:
     mlps: Float[Tensor, "b l e"]
     embed: Float[Tensor, "b e"]
     self_attention: Float[Tensor, "b l e"] | None
-    pool_bias: Float[Tensor, "b e"] | None
-    pool_mlp: Float[Tensor, "b e"] | None
-    bias_weight: Float[Tensor, "b l p"] | None
     rounding: torch.dtype
     noise: float
+    extras: Mapping[str, Float[Tensor, "b *rest"]] = field(default_factory=dict)
     shares: Shares | None = None
     edits: Float[Tensor, "b l e"] | None = None
     head_edits: Mapping[int, Float[Tensor, "b h e"]] = field(default_factory=dict)
@@ -94,7 +98,7 @@ class Parts:
         """Pools and folds the factors."""
         pooling, dtype = readout.pooling, readout.P.dtype
         read = {name: value.to(dtype) for name, value in factors.read.items()}
-        omega, bias_weights = pooling.omega(read), pooling.bias_weights(read)
+        omega = pooling.omega(read)
         pool, to_joint = partial(readout.pool, omega), partial(readout.to_joint, constants="separate")
 
         def mean(pooled: Float[Tensor, "*batch pd"]) -> Float[Tensor, "*batch p"]:
@@ -106,7 +110,6 @@ class Parts:
         scaled = _stacked([pool(each) for each in factors.bias_weight])
         beside = _stacked([*_written_beside(readout, factors, omega, coordinates, scaled)])
         head_edits = {layer: pool(edit) for layer, edit in enumerate(factors.result_edit) if edit is not None}
-        directions = None if bias_weights is None else pooling.bias_directions(readout.beta, readout.P)
         return cls(
             embedding=factors.embedding.to(dtype),
             omega=omega,
@@ -114,13 +117,12 @@ class Parts:
             mlps=to_joint(mlps),
             embed=to_joint(embed),
             self_attention=None if sent is None else to_joint(sent),
-            pool_bias=None
-            if bias_weights is None or directions is None
-            else equations.contribution(bias_weights, directions),
-            pool_mlp=pooling.mlp_part(read, readout.P),
-            bias_weight=scaled,
             rounding=rounding(factors.z[0].dtype, factors.z[0].device),
             noise=computed_noise(rounding(factors.z[0].dtype, factors.z[0].device)),
+            extras={
+                **pooling.own_parts(read, readout.beta, readout.P),
+                **({} if scaled is None else {BIAS_WEIGHT: scaled}),
+            },
             shares=Shares(
                 weights=share_weights(readout, read, omega, factors).contiguous(),
                 mlps=mean(mlps),
@@ -137,21 +139,27 @@ class Parts:
             hooked=factors.hooked,
         )
 
-    def tensors(self) -> dict[tuple[str, int], Tensor]:
-        """Every tensor that is there, each with the images first, by the attribute's name and layer (-1 for none)."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes what was pickled; earlier versions had an attribute for each of the extras, None without it."""
+        earlier = {name: state[name] for name in (*COMPONENTS, BIAS_WEIGHT) if name in state}
+        extras = {name: each for name, each in earlier.items() if each is not None}
+        self.__dict__.update({"extras": extras, **{name: state[name] for name in state.keys() - earlier.keys()}})
+
+    def tensors(self) -> dict[Key, Tensor]:
+        """Every tensor that is there, each with the images first."""
         shares = {} if self.shares is None else _tensors(self.shares)
-        return _tensors(self) | {(SHARES + name, layer): tensor for (name, layer), tensor in shares.items()}
+        return _tensors(self) | {(SHARES + name, at): tensor for (name, at), tensor in shares.items()}
 
     @classmethod
     def from_tensors(
         cls,
-        tensors: Mapping[tuple[str, int], Tensor],
+        tensors: Mapping[Key, Tensor],
         rounding: torch.dtype,
         noise: float,
         hooked: frozenset[int] | None,
     ) -> Parts:
         """Those of which :meth:`tensors` gives these."""
-        of_shares = {(n.removeprefix(SHARES), l): each for (n, l), each in tensors.items() if n.startswith(SHARES)}
+        of_shares = {(n.removeprefix(SHARES), at): each for (n, at), each in tensors.items() if n.startswith(SHARES)}
         own = _values(Parts, {key: each for key, each in tensors.items() if not key[0].startswith(SHARES)})
         shares = Shares(**_values(Shares, of_shares)) if of_shares else None
         return cls(**{**own, "rounding": rounding, "noise": noise, "shares": shares, "hooked": hooked})
@@ -166,28 +174,26 @@ class Parts:
         return Parts.from_tensors(tensors, self.rounding, self.noise, self.hooked)
 
 
-SHARES = "shares."
-"""Before the names of the tensors of :class:`Shares` among those of :class:`Parts`."""
-
-
-def _tensors(held: Parts | Shares) -> dict[tuple[str, int], Tensor]:
-    found: dict[tuple[str, int], Tensor] = {}
+def _tensors(held: Parts | Shares) -> dict[Key, Tensor]:
+    found: dict[Key, Tensor] = {}
     for each in fields(held):
         value = getattr(held, each.name)
         if isinstance(value, Tensor):
-            found[each.name, -1] = value
+            found[each.name, None] = value
         elif isinstance(value, Mapping):
-            found |= {(each.name, layer): tensor for layer, tensor in value.items()}
+            found |= {(each.name, at): tensor for at, tensor in value.items()}
     return found
 
 
-def _values(of: type[Parts | Shares], tensors: Mapping[tuple[str, int], Tensor]) -> dict[str, Any]:
-    values: dict[str, Any] = {each.name: None for each in fields(of)} | {"head_edits": {}}
-    for (name, layer), tensor in tensors.items():
-        if layer < 0:
+def _values(of: type[Parts | Shares], tensors: Mapping[Key, Tensor]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        each.name: None if each.default_factory is MISSING else each.default_factory() for each in fields(of)
+    }
+    for (name, at), tensor in tensors.items():
+        if at is None:
             values[name] = tensor
         else:
-            values[name][layer] = tensor
+            values[name][at] = tensor
     return values
 
 
@@ -199,7 +205,7 @@ class JoinedParts:
 
     def __init__(self, n: int) -> None:
         self._n, self._done = n, 0
-        self._tensors: dict[tuple[str, int], Tensor] = {}
+        self._tensors: dict[Key, Tensor] = {}
         self._rounding: tuple[torch.dtype, float] | None = None
         self._hooked: frozenset[int] | None = frozenset()
 

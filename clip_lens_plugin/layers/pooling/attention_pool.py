@@ -173,8 +173,11 @@ class AttentionPool(nn.Module):
         by_head = torch.einsum("pk,pkd->pd", values, self.W_O.to(P))
         return torch.cat([by_head, self.b_O.to(P)[None]]) @ self._tail(P)
 
-    def mlp_part(self, read: Mapping[str, Tensor], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "b e"] | None:
-        return read[MLP_OUT][:, 0] @ P if self._has_mlp else None
+    def own_parts(
+        self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]
+    ) -> dict[str, Float[Tensor, "b e"]]:
+        biases = {"pool_bias": self.bias_weights(read) @ self.bias_directions(beta, P)}
+        return {**biases, "pool_mlp": read[MLP_OUT][:, 0] @ P} if self._has_mlp else biases
 
     def constant(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, " e"]:
         return self.ln_post.b.to(P) @ P if self._has_post else P.new_zeros(P.shape[1])

@@ -30,7 +30,8 @@ class Pooling(Protocol):
         n_heads: how many p there are.
         reads_class_token_alone: whether token 0, the class token, is all it reads.
         reads: the hook points that ω and the constants are made from.
-        parts: names of the components that it adds: "pool_bias", "pool_mlp".
+        parts: names of the components that it adds by itself; how they are shown is declared in
+            :mod:`clip_lens_plugin.decomposition.parts.extras`.
         output: the hook point that :meth:`pooled` is made from.
     """
 
@@ -97,8 +98,10 @@ class Pooling(Protocol):
         """What the pooling's own constants and ``ln_final``'s β add through attention, a unit of each."""
         ...
 
-    def mlp_part(self, read: Mapping[str, Tensor], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "b e"] | None:
-        """What the pooling's own MLP adds; None if it has none."""
+    def own_parts(
+        self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]
+    ) -> dict[str, Float[Tensor, "b e"]]:
+        """What each of :attr:`parts` adds."""
         ...
 
     def constant(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d_pool e"]) -> Float[Tensor, " e"]:
@@ -132,8 +135,10 @@ class LinearPooling(ABC):
     def bias_directions(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d e"]) -> Float[Tensor, "w e"]:
         return P[:0]
 
-    def mlp_part(self, read: Mapping[str, Tensor], P: Float[Tensor, "d e"]) -> Float[Tensor, "b e"] | None:
-        return None
+    def own_parts(
+        self, read: Mapping[str, Tensor], beta: Float[Tensor, " d"], P: Float[Tensor, "d e"]
+    ) -> dict[str, Float[Tensor, "b e"]]:
+        return {}
 
     def constant(self, beta: Float[Tensor, " d"], P: Float[Tensor, "d e"]) -> Float[Tensor, " e"]:
         return beta @ P

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from clip_lens_plugin.decomposition.parts.extras import COMPONENTS
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, NEUTRAL, SIGNED, TAKES, WEIGHTS
 from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, label_grid
@@ -163,11 +164,12 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
     """What each layer's heads and MLP add to the embedding, with the constants' share beside.
 
     Args:
-        layers: columns part ("heads", "attn_bias", "mlp"; "embed", "ln_bias", and where attention pools "pool_bias",
-            "pool_mlp"), layer, share_mean, share_std.
+        layers: columns part ("heads", "attn_bias", "mlp"; "embed", "ln_bias", and those of
+            :data:`~clip_lens_plugin.decomposition.parts.extras.COMPONENTS` that there are), layer, share_mean,
+            share_std.
     """
     n_layers = len(set(layers["layer"].dropna().tolist()))
-    names = {"ln_bias": "LN bias", "pool_bias": "pool bias", "pool_mlp": "pool MLP"}
+    names = {"ln_bias": "LN bias", **{name: extra.short for name, extra in COMPONENTS.items()}}
     after = [part for part in names if part in set(layers["part"])]
     width = PAGE if n_layers + len(after) > 8 else COLUMN
     parts = {"heads": "attention heads", "mlp": "MLP", "attn_bias": "attention bias"}

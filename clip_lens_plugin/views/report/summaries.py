@@ -10,16 +10,16 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
+from clip_lens_plugin.decomposition.parts.extras import COMPONENTS
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.view import View, static
 
 PARTS = {
     "embed": "patch embedding",
     "ln_bias": "last LayerNorm's bias",
-    "pool_bias": "attention pool's biases",
-    "pool_mlp": "attention pool's MLP",
+    **{name: extra.words for name, extra in COMPONENTS.items()},
 }
-"""Parts outside the layers; the last two where attention pools."""
+"""Parts outside the layers; after the first two those that only some families have."""
 
 ROWS_LISTED = 40
 LONGEST_NUMBER = 16

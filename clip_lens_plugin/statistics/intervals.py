@@ -33,7 +33,8 @@ def share_interval(
     """Low and high end of the 95 % Wilson score interval of the share right / n.
 
     Source: Wilson, JASA 22 (1927): the shares p with |right / n − p| ≤ z √(p (1 − p) / n), which lie around
-    (right + z² / 2) / (n + z²). A share of 0 or 1 has an interval of some width too, narrower the more images there are.
+    (right + z² / 2) / (n + z²). A share of 0 or 1 has an interval of some width too, narrower the more images there
+    are.
 
     Args:
         right: how many were right, one number or an array.

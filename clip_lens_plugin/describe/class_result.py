@@ -87,9 +87,14 @@ class ClassHeads(Shown):
         """
         layer, head = checked_head(layer, head, self.n_layers, self.eta_squared.shape[1])
         at = (self._place(layer), head)
-        table = pd.DataFrame({"class": self.classes, "images": self.counts.numpy()})
-        table = table.assign(share=self.shares[:, *at].numpy(), chance=self._chance_of_classes().numpy())
-        return self._first(table.assign(length=self.lengths[:, *at].numpy()), self._along(at), "share", count)
+        columns = {
+            "class": self.classes,
+            "images": self.counts.numpy(),
+            "share": self.shares[:, *at].numpy(),
+            "chance": self._chance_of_classes().numpy(),
+            "length": self.lengths[:, *at].numpy(),
+        }
+        return self._first(pd.DataFrame(columns), self._along(at), "share", count)
 
     def heads_of(self, name: str, count: int = 10) -> pd.DataFrame:
         """The heads that move the images of a class farthest from the mean.

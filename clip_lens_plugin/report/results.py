@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -119,7 +120,7 @@ class Report:
         """How many of the images shown have no picture."""
         return len(set(self.top_images["image"]) - self.pictures.keys())
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables that hold something, by the name of their file.
 

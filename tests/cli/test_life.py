@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import time
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -26,3 +28,17 @@ def test_it_comes_before_what_is_slow_and_from_one_process(monkeypatch, slowest,
     monkeypatch.setenv("RANK", rank)
     assert shown(terminal=False) == "clip-lens: starting\n" * said
     assert ("starting" in shown(terminal=True)) == bool(said)
+
+
+@pytest.mark.parametrize(("slowest", "looked_for"), [("none_such", False), ("io", True)])
+def test_no_garbage_is_looked_for_while_libraries_are_imported(monkeypatch, slowest, looked_for):
+    monkeypatch.setattr(life, "SLOWEST", slowest)
+    frozen = gc.get_freeze_count()
+    try:
+        with suppress(ImportError), starting(Console(file=io.StringIO())):
+            assert gc.isenabled() is looked_for
+            raise ImportError
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > frozen) is not looked_for
+    finally:
+        gc.unfreeze()

@@ -32,9 +32,8 @@ def share_interval(
 ) -> tuple[Float[np.ndarray, "*shares"], Float[np.ndarray, "*shares"]]:
     """Low and high end of the 95 % Wilson score interval of the share right / n.
 
-    Source: Wilson, JASA 22 (1927): the shares p with |right / n − p| ≤ z √(p (1 − p) / n), which lie around
-    (right + z² / 2) / (n + z²). A share of 0 or 1 has an interval of some width too, narrower the more images there
-    are.
+    Source: Wilson, JASA 22 (1927), as ``scipy.stats.binomtest(right, n).proportion_ci(method="wilson")`` gives it. A
+    share of 0 or 1 has an interval of some width too, narrower the more images there are.
 
     Args:
         right: how many were right, one number or an array.
@@ -50,12 +49,18 @@ def share_interval(
     bad = (rights < 0) | (rights > sizes)
     if bad.any():
         raise ValueError(f"There must be 0 to n right answers, got {rights[bad][0]} of n = {sizes[bad][0]}.")
-    with np.errstate(invalid="ignore"):  # Of 0 the share is NaN, and so are both ends.
-        shares, total = rights / sizes, sizes + Z**2
-        centre = (rights + Z**2 / 2) / total
-        reach = Z * np.sqrt(rights * (1 - shares) + Z**2 / 4) / total
-    # Ends of 0 and 1 are exact, where rounding might miss them.
-    return np.where(shares == 0, 0.0, centre - reach), np.where(shares == 1, 1.0, centre + reach)
+    pairs, place = np.unique(np.stack([rights.ravel(), sizes.ravel()]), axis=1, return_inverse=True)
+    limits = np.array([_wilson(int(r), int(size)) for r, size in pairs.T]).reshape(-1, 2)[place.ravel()]
+    return limits[:, 0].reshape(rights.shape), limits[:, 1].reshape(rights.shape)
+
+
+def _wilson(right: int, n: int) -> tuple[float, float]:
+    if n == 0:
+        return float("nan"), float("nan")
+    from scipy.stats import binomtest  # Half a second to import, for what most calls do not need.
+
+    found = binomtest(right, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def paired_interval(

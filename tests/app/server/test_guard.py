@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ def answered(path: str = f"/{TOKEN}/", kind: str = "http", **headers: str) -> li
 
     given = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": kind, "path": path, "headers": given}
-    asyncio.run(Guard(application, TOKEN, PORT)(scope, receive, send))
+    with ThreadPoolExecutor(1) as own:  # Playwright leaves a running loop in the thread of the tests.
+        own.submit(asyncio.run, Guard(application, TOKEN, PORT)(scope, receive, send)).result()
     return sent
 
 

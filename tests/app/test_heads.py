@@ -32,9 +32,9 @@ from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.images.photographs import Photograph
 from clip_lens_plugin.report.in_reach import pictures_in_reach
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
-from clip_lens_plugin.scenes import sample_scenes
 from clip_lens_plugin.texts.pool import TextPool
 from tests.app.conftest import SEED
+from tests.two_by_two import warm_and_light
 
 pytestmark = pytest.mark.slow
 
@@ -166,9 +166,7 @@ def test_what_tells_classes_apart_stands_beside_chance(explored: Explored, asked
 
 
 def test_a_cue_of_groups_stands_beside_chance(explored: Explored, asked: Asked) -> None:
-    scenes = sample_scenes(len(explored), SEED)
-    warm = [scene.colour in ("red", "yellow", "orange", "pink") for scene in scenes]
-    light = [scene.background in ("white", "beige", "grey") for scene in scenes]
+    warm, light = zip(*warm_and_light(len(explored), SEED), strict=True)
     classifier = ZeroShotClassifier.from_labels(explored.model, ["blue on navy", "red on white"])
     effects = group_effects(explored.data, classifier, Groups.of(warm, light, cue_names=["dark", "light"]))
     (answer,) = answers(replace(explored, effects=effects), asked, by="cue")

@@ -1,4 +1,4 @@
-"""The search page answers by several heads, of a picture of the data, an uploaded one and a text."""
+"""The page on search: by several heads, like a picture of the data, like an uploaded picture, and like a text."""
 
 from __future__ import annotations
 

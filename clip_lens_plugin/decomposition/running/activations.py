@@ -17,7 +17,6 @@ from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.running.pattern_rows import (
-    Compared,
     Rows,
     compared_hooks,
     pattern_hooks,
@@ -237,10 +236,6 @@ def factors_from_images(
         def take_pattern(pattern: Tensor) -> None:
             passing["pattern"] = pattern
 
-        def take_compared(compared: Compared) -> None:
-            patterns.append(compared)
-            messages.append(None)
-
         def take_values(v: Tensor, hook: HookPoint) -> None:
             if not later:
                 passing["v"] = v.detach()
@@ -259,7 +254,7 @@ def factors_from_images(
 
         yield name + "v", take_values
         if later:
-            yield from compared_hooks(block, l, positions, take_compared)
+            yield from compared_hooks(block, l, positions, patterns.append)
         else:
             yield from pattern_hooks(block, l, positions, take_pattern)
             yield name + "z", finish

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clip_lens_plugin import ContributionStore
 from clip_lens_plugin.app import exploring
-from clip_lens_plugin.cli import SCENES_SEED
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from clip_lens_plugin.scenes import sample_scenes
+from tests.two_by_two import groups_table
 
 pytest.importorskip("gradio")
 
@@ -49,16 +47,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 
 @pytest.fixture
 def metadata(tmp_path: Path, scenes_store: Path) -> Path:
-    """Warm and cold colours on light and dark backgrounds."""
-    path = tmp_path / "metadata.csv"
-    names = ContributionStore.open(scenes_store).names
-    lines = ["name,hue,ground"]
-    for name, scene in zip(names, sample_scenes(len(names), SCENES_SEED), strict=True):
-        warm = scene.colour in ("red", "yellow", "orange", "pink")
-        light = scene.background in ("white", "beige", "grey")
-        lines.append(f"{name},{'red' if warm else 'blue'},{'light' if light else 'dark'}")
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    return groups_table(tmp_path / "metadata.csv", scenes_store, "name,hue,ground", "blue", "red")
 
 
 def test_a_link_is_opened(run, served, scenes_store) -> None:

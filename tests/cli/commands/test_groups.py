@@ -5,25 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from clip_lens_plugin import ContributionStore
-from clip_lens_plugin.cli import SCENES_SEED
-from clip_lens_plugin.scenes import sample_scenes
+from tests.two_by_two import groups_table
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def metadata(tmp_path_factory, scenes_store):
-    """Rows of the 64 scenes: warm and cold colours on light and dark backgrounds."""
     path = tmp_path_factory.mktemp("groups") / "metadata.csv"
-    names = ContributionStore.open(scenes_store).names
-    lines = ["img_filename,y,place"]
-    for name, scene in zip(names, sample_scenes(len(names), SCENES_SEED), strict=True):
-        warm = scene.colour in ("red", "yellow", "orange", "pink")
-        light = scene.background in ("white", "beige", "grey")
-        lines.append(f"{name},{'warm' if warm else 'cold'},{'light' if light else 'dark'}")
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    return groups_table(path, scenes_store, "img_filename,y,place", "cold", "warm")
 
 
 def test_tables_a_page_and_a_file(tmp_path, run, scenes_store, metadata):

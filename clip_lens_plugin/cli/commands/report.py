@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,9 +116,12 @@ def report(
 
         def written(rows: ContributionStore, about: About) -> Path:
             from clip_lens_plugin.cli.given.typed import command_line
+            from clip_lens_plugin.numerics.threads import on_threads
             from clip_lens_plugin.report.analyses import report_on
 
-            with Bars(console) as bars:
+            # Of so small a model the other threads would wait, and keep the processor busy, for longer than they work.
+            small = chosen.name in EMBEDDED and len(rows) <= N_SCENES
+            with Bars(console) as bars, on_threads(1) if small else nullcontext():
                 found = report_on(
                     rows,
                     pool=pool,

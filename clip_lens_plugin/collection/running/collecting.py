@@ -7,8 +7,8 @@ minute at most are computed again, and sums and rows come out as if nothing had 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -47,6 +47,7 @@ from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
+from clip_lens_plugin.numerics.threads import on_threads
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -155,7 +156,7 @@ def collect(
         as_begun = [name for name, given in (("heads", heads), ("neurons", neurons)) if given is None]
         begun = plan_for_all(ranks, place, lambda: begin(place, plan, resume, held, as_begun))
         if begun is not None:
-            held.enter_context(_on_threads(begun.threads))
+            held.enter_context(on_threads(begun.threads))
             for each in left_out(begun):
                 told_before(each, visible)
             with working("comparing the model with its source", visible):
@@ -188,17 +189,6 @@ def _checked_neurons(model: HookedCLIP, neurons: Any, visible: bool) -> str | No
     refuse_large_moments(model, chosen)
     told_before(f"{counted(chosen)}: {in_gigabytes(moments_bytes(model, chosen))} of moments", visible)
     return text_of_neurons(model, chosen)
-
-
-@contextmanager
-def _on_threads(n: int) -> Iterator[None]:
-    """Runs torch on ``n`` threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dead_readers_said()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import shlex
 from functools import reduce
 from importlib import import_module
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import typer
 
 import clip_lens_plugin
-from tests.pages import PAGES, ROOT, run, snippets
+from clip_lens_plugin.cli import app
+from tests.pages import PAGES, README, ROOT, run, snippets
 
 pytestmark = pytest.mark.slow
 
-FACES = ("ablation", "datasets", "scenes", "segmentation", "views")
+FACES = clip_lens_plugin.FACES
+EQUATIONS = ("decomposition", "higher_order", "saliency")
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +84,34 @@ def test_functions_and_tests_of_the_table_of_equations_exist():
             assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
         assert "`" in functions
         assert "::" in tests
+
+
+@pytest.mark.parametrize("folder", EQUATIONS)
+def test_the_table_of_equations_lacks_no_formula(folder):
+    module = import_module(f"clip_lens_plugin.{folder}.equations")
+    own = [name for name, each in inspect.getmembers(module, inspect.isfunction) if each.__module__ == module.__name__]
+    text = (PAGES / "concepts.md").read_text()
+    assert len(own) >= 6
+    assert [name for name in own if f"`{folder}.equations.{name}`" not in text] == []
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The arguments of each ``clip-lens`` command that a page shows."""
+    shells = re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "\n".join(shells).replace("\\\n", " ").splitlines()
+    split = [shlex.split(line, comments=True) for line in lines]
+    ours = [(words, [word.endswith("clip-lens") for word in words]) for words in split]
+    return [words[is_command.index(True) + 1 :] for words, is_command in ours if any(is_command)]
+
+
+SHELL = [page for page in [README, *sorted(PAGES.rglob("*.md"))] if commands_of(page)]
+
+
+@pytest.mark.parametrize("page", SHELL, ids=lambda page: page.stem)
+def test_commands_on_a_page_have_the_options_that_it_shows(page):
+    commands = typer.main.get_command(app).commands
+    for name, *arguments in commands_of(page):
+        commands[name].make_context(name, arguments)
 
 
 def found(path: str) -> object:

@@ -117,6 +117,19 @@ def test_a_decision_adds_up():
     assert decision.removed
 
 
+def test_beyond_the_direct_effect():
+    found, shown = run(EXAMPLES / "beyond_direct.ipynb")
+    assert len(shown) >= 3
+    explained = found["neurons"]
+    assert list(explained["neuron"]) == found["five"]
+    assert explained["colour explains"].min() > explained["by chance"].max()
+    table = found["table"].set_index("without")
+    drawn = table.filter(like="random", axis=0)["heads, in a run"]
+    assert table.loc["the five", "heads, in a run"] < drawn.min() < 0
+    singles = table.filter(like="neuron", axis=0)["frozen"]
+    assert table.loc["the five", "frozen"] == pytest.approx(singles.sum(), abs=1e-6)
+
+
 def test_the_papers_tables():
     found, shown = run(EXAMPLES / "imagenet_tables.ipynb")
     assert found["curves"].groupby("question")["accuracy"].max().min() > 0.9

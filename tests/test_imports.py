@@ -14,6 +14,10 @@ ROOT = Path(__file__).parent.parent / NAME
 FACE = f"{NAME}.__init__"
 
 
+VERSION = "__version__"
+"""A constant, which the top of the package has before it loads anything."""
+
+
 def module_name(path: Path) -> str:
     parts = (NAME, *path.relative_to(ROOT).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
@@ -23,12 +27,17 @@ def imported(source: str, known: set[str]) -> Iterator[str]:
     """Modules of the package that a module imports, wherever the import stands."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            yield from (
+                found for alias in node.names for found in (alias.name, f"{alias.name}.__init__") if found in known
+            )
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"import by the whole name, not relative: {ast.unparse(node)}"
             for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
+                inner, face = f"{node.module}.{alias.name}", f"{node.module}.__init__"
                 if inner in known or node.module in known:
-                    yield inner if inner in known else node.module
+                    yield inner if inner in known else str(node.module)
+                elif face in known and alias.name != VERSION:
+                    yield face
 
 
 def loaded_lazily(stub: str, package: str) -> set[str]:
@@ -105,6 +114,17 @@ def test_the_mathematics_does_not_import_the_model(imports: dict[str, set[str]])
 def test_a_circle_is_found(second: str) -> None:
     assert set(circle(graph({"a": "import b", "b": second}))) == {"a", "b"}
     assert circle(graph({"a": "import b", "b": "import os"})) == []
+
+
+@pytest.mark.parametrize("second", ["import a", "from a import x", "def f():\n    from a import x"])
+def test_a_circle_through_the_top_is_found(second: str) -> None:
+    assert set(circle(graph({"a.__init__": "from a.b import y", "a.b": second}))) == {"a.__init__", "a.b"}
+    assert circle(graph({"a.__init__": "from a.b import y", "a.b": "from a import __version__"})) == []
+
+
+def test_a_relative_import_is_refused() -> None:
+    with pytest.raises(AssertionError, match="whole name"):
+        graph({"a.b": "from . import c", "a.c": "import os"})
 
 
 def loaded_at_once(source: str) -> set[str]:

@@ -8,13 +8,15 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 
 import clip_lens_plugin
+from clip_lens_plugin.cli import app
 
 pytestmark = pytest.mark.slow
 
 HEAVY = ("torch", "transformer_lens", "open_clip", "transformers", "timm", "pandas", "matplotlib", "scipy", "numpy")
-COMMANDS = ("report", "collect", "textspan", "ablate", "heatmap", "explain", "roles", "segment", "verify", "models")
+COMMANDS = sorted(typer.main.get_command(app).commands)
 
 
 def loaded_by(code: str) -> set[str]:
@@ -56,7 +58,7 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert found.isdisjoint(HEAVY)
 
 
-FACES = ("", ".ablation", ".collection", ".datasets", ".model.loading", ".scenes", ".segmentation", ".views")
+FACES = ("", ".collection", ".model.loading", *(f".{name}" for name in clip_lens_plugin.FACES))
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -220,7 +220,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         return type(self)(self._readout, self._parts, constants, self._divisor, self._errors)._of(self._given)
 
     def _of(self: Own, given: tuple[Any, ...] | None) -> Own:
-        """Itself, which from now on knows what it is of: a picture an image."""
+        """Itself, which from now on knows what it is of: one picture per image."""
         self._given = given
         return self
 

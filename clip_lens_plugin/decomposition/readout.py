@@ -282,7 +282,7 @@ class Readout:
 
     @property
     def n_heads(self) -> int:
-        """Heads a layer."""
+        """Heads per layer."""
         return len(self.W_O[0])
 
     @property

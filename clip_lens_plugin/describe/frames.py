@@ -30,7 +30,7 @@ class Picked(NamedTuple):
         indices: their positions.
         explained: cumulative share of the variance.
         total: the variance; 0 if it is rounding alone.
-        directions: that were removed, one a text, orthonormal [m, e].
+        directions: that were removed, one per text, orthonormal [m, e].
     """
 
     indices: list[int]

@@ -195,8 +195,8 @@ def interaction(
     for side in (image, text):
         if side.constants != "separate":
             raise ValueError(
-                "These contributions share their constants out; an interaction is of parts with constants apart: "
-                "contributions.with_constants('separate')."
+                "These contributions share their constants out; an interaction is of parts with separate constants: "
+                "call contributions.with_constants('separate')."
             )
     if centred is not None and not (isinstance(centred, tuple | list) and len(centred) == 2):
         raise ValueError(f"centred must be two, what the means of images and of texts are over, got {centred!r:.60}.")

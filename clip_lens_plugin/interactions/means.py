@@ -92,8 +92,8 @@ def text_means(given: Any, model: Any) -> PartMeans:
 def _of_sums(sums: ComponentSums | Moments, readout: Readout, counted: str = "images") -> PartMeans:
     if (sums.unit, sums.constants) != ("cosine", "separate"):
         raise ValueError(
-            f"Means of parts of a cosine are of unit embeddings with constants apart, got sums in {sums.unit!r} units "
-            f"with constants {sums.constants!r}: sum up contributions.normalized(), of separate constants."
+            f"Means of parts of a cosine are of unit embeddings with separate constants, got sums in {sums.unit!r} "
+            f"units with constants {sums.constants!r}: sum up contributions.normalized(), of separate constants."
         )
     if sums.n == 0:
         raise ValueError("There is no mean over no images.")

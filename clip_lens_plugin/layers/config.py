@@ -117,7 +117,7 @@ class TowerConfig:
 
 @dataclass(kw_only=True)
 class HookedCLIPConfig(TowerConfig):
-    """Shape of a wrapped image tower. Its tokens are those before the patches, and one a patch.
+    """Shape of a wrapped image tower. Its tokens are those before the patches, and one per patch.
 
     Attributes:
         image_size: (height, width) of the input in pixels.

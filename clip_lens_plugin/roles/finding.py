@@ -31,7 +31,7 @@ from clip_lens_plugin.roles.themes import theme_codes
 from clip_lens_plugin.texts.pool import TextPool
 
 N_PICKS = 5
-"""Texts a head, where it has coordinates enough."""
+"""Texts per head, where it has coordinates enough."""
 
 FEWEST_NULLS = 19
 """Of fewer draws no p is as small as 0.05."""
@@ -63,7 +63,7 @@ def head_roles(
         data: what the heads wrote: contributions, a store or its path, or images; a list of :class:`Moments` of
             disjoint parts of the images; or one :class:`Moments`, of which the stability is unknown.
         pool: texts with their themes.
-        n: texts a head, m, less than a quarter of its coordinates: with more any pool explains nearly everything. As
+        n: texts per head, m, less than a quarter of its coordinates: with more any pool explains nearly everything. As
             many as that allows, 5 at most, if not given.
         heads: "late" (the last four layers), "all", or (layer, head) pairs. All of them are tested together.
         text_embeddings: unit embeddings of ``pool``, to use instead of the model's own.
@@ -98,7 +98,7 @@ def checked_draws(n_nulls: Any, n_bootstraps: Any, seed: Any) -> Draws:
 
 
 def checked_picks(n: Any, n_coordinates: int) -> int:
-    """The number of texts a head.
+    """The number of texts per head.
 
     Args:
         n: that was asked for; None for as many as are allowed, :data:`N_PICKS` at most.

@@ -64,7 +64,7 @@ def roles_of(given: AskedInParts, texts: EmbeddedTexts, n: int, draws: Draws, ba
     Args:
         given: the heads and the images.
         texts: the pool.
-        n: texts a head.
+        n: texts per head.
         draws: how many.
         bars: of the progress.
     """

@@ -114,7 +114,7 @@ class HeadRoles(Shown):
         roles: of each head.
         n_layers, n_heads: of the model.
         n_texts: of the pool.
-        n_picks: texts a head.
+        n_picks: texts per head.
         n_images: whose moments they are.
         n_nulls: draws of each null.
         n_bootstraps: 0 if the stability is unknown.

@@ -73,6 +73,6 @@ def masses_by_chance(
         codes: of the texts of the pool.
         indices: of the picks, which stay what they are.
         gains: variance that each explains.
-        permutations: of the texts of the pool, one row a draw.
+        permutations: of the texts of the pool, one row per draw.
     """
     return masses(codes[permutations[:, list(indices)]], gains).amax(-1)

@@ -30,7 +30,7 @@ def family_wise_p(observed: Float[Tensor, " h"], drawn: Float[Tensor, "n h"]) ->
 
     Args:
         observed: of h hypotheses, shares of 1.
-        drawn: of each of n draws, one row a draw: the h of a row belong to one draw and may depend on each other.
+        drawn: of each of n draws, one row per draw: the h of a row belong to one draw and may depend on each other.
     """
     every = torch.cat([observed[None], drawn])
     spread = every.std(0, correction=0)

@@ -40,7 +40,7 @@ def roles(
             min=1,
             metavar="N",
             show_default=False,
-            help="Texts a head, less than a quarter of its coordinates; 5, or as many as that allows, if not given.",
+            help="Texts per head, less than a quarter of its coordinates; 5, or as many as that allows, if not given.",
         ),
     ] = None,
     heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",

@@ -110,7 +110,7 @@ def collect(
             0.7); and where a collection is resumed, as it was begun.
         neurons: whose second-order moments are kept, see :class:`~clip_lens_plugin.NeuronMoments`: layers in a list; or
             layer to its neurons (None for all of them). Of none if not given; and where a collection is resumed, as it
-            was begun. They take 8 · q² bytes a neuron, q counting the heads of later layers (times those of an
+            was begun. They take 8 · q² bytes per neuron, q counting the heads of later layers (times those of an
             attention pool); how much it is in all is said before the first image, with ``progress``.
 
     More than 5 % of the samples skipped is a :class:`SkippedWarning`, with the reasons; the collection stays usable.

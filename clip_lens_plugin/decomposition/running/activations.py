@@ -47,7 +47,7 @@ class TokensNotAvailableError(ValueError):
 
 @dataclass
 class Factors:
-    """Raw activations of one run at the pooled rows, held until their parts are taken. Lists have an entry a layer.
+    """Raw activations of one run at the pooled rows, held until their parts are taken. Lists have one entry per layer.
 
     Attributes:
         embedding: M(I) [b, e].

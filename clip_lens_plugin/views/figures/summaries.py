@@ -39,7 +39,7 @@ MOST_OF_NAME = 120
 """Characters of a line's name."""
 
 MOST_NUMBERED_HEADS = 20
-"""Heads a row for which there is room for a number in each cell."""
+"""Heads per row for which there is room for a number in each cell."""
 
 LAYERS_AS_WIDE_AS_A_NAME = 14
 """Layers beside which a bar's name has as much room as a layer."""

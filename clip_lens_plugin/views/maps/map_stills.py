@@ -104,7 +104,7 @@ def _told(maps: PatchTextMap, t: int) -> Markup:
 
 
 def painted(relative: Float[np.ndarray, "rows columns"]) -> bytes:
-    """A PNG of one pixel a patch, as opaque as its value is great."""
+    """A PNG of one pixel per patch, as opaque as its value is great."""
     adds, takes = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (ADDS, TAKES))
     painted = np.empty((*relative.shape, 4), dtype=np.uint8)
     painted[..., :3] = np.where(relative[..., None] > 0, adds, takes)

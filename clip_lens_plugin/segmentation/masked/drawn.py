@@ -20,8 +20,8 @@ from clip_lens_plugin.segmentation.masked.dataset import MaskedImage
 class DrawnObjects:
     """``n`` drawn scenes; the text is the colour and the shape of an object, "red circle".
 
-    With one object there is one image per scene. With two, of different colours and shapes, there are two: each names one
-    of them, and the other's mask stands beside. So what does not heed the text is right as often as wrong, exactly.
+    With one object there is one image per scene. With two, of different colours and shapes, there are two: each names
+    one of them, and the other's mask stands beside. So what does not heed the text is right as often as wrong, exactly.
     Scenes depend on ``(seed, i)`` alone, so a longer list begins with a shorter one.
 
     Attributes:

@@ -207,6 +207,17 @@ def head_scores(
     return torch.einsum("blhk,lhkt->blht", coordinates, directions)
 
 
+def heads_along(coordinates: Float[Tensor, "b l h k"], directions: Float[Tensor, "l h k b"]) -> Float[Tensor, "b l h"]:
+    """``c[b,l,h] · d_b = y[b,l,h] · M_{l,h} d_b``: :func:`along` of heads, nothing of width e built (equation 4).
+
+    In the unit of the coordinates times that of the directions.
+
+    Args:
+        directions: :func:`text_directions` of each layer, with a direction of each image's own in place of a text.
+    """
+    return torch.einsum("blhk,lhkb->blh", coordinates, directions)
+
+
 def score_of_heads(coordinates: Float[Tensor, "b m k"], directions: Float[Tensor, "m k t"]) -> Float[Tensor, "b t"]:
     """``Σ_m y[b,m] · M_m e_t``: the same of m chosen heads together."""
     return coordinates.flatten(1) @ directions.flatten(0, 1)

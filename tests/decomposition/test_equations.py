@@ -380,6 +380,10 @@ def test_second_moments() -> None:
     a = y.numpy()
     found = equations.second_moments(y)
     check(found, (H, K, K), lambda h, i, j: sum(a[b, h, i] * a[b, h, j] for b in range(B)))
+    parts = numbers(S, B, H, K)
+    a_p = parts.numpy()
+    found = equations.second_moments(parts)
+    check(found, (S, H, K, K), lambda s, h, i, j: sum(a_p[s, b, h, i] * a_p[s, b, h, j] for b in range(B)))
 
 
 def test_moment_in() -> None:

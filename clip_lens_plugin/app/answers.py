@@ -16,6 +16,7 @@ from clip_lens_plugin.ablation.total import component_hooks
 from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.state import Ablation, parts_of
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.running.activations import TokensNotAvailableError
 from clip_lens_plugin.maps.patch_text import HeadTextScores
 from clip_lens_plugin.maps.scoring import scores_and_cosine
@@ -170,7 +171,7 @@ def _in_run(
         except TokensNotAvailableError:
             embedding = explored.model(asked.pixels)[0].to(embeddings)
     with full_precision():
-        return None, embeddings @ (embedding / embedding.norm())
+        return None, equations.towards(embedding / embedding.norm(), embeddings)
 
 
 Rows = list[tuple[str, ...]]

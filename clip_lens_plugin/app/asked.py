@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.app.last_used import LastUsed
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.images.photographs import Photograph
@@ -45,7 +46,7 @@ class Asked:
     @full_precision()
     def cosine(self, texts: Float[Tensor, "t e"]) -> Float[Tensor, " t"]:
         """With unit text embeddings."""
-        return (self.own.embedding.to(texts) @ texts.T)[0]
+        return equations.towards(self.own.embedding.to(texts), texts)[0]
 
     def scores(self, texts: tuple[str, ...], embeddings: Float[Tensor, "t e"]) -> HeadTextScores:
         """What each token adds through each head: the model is not run again."""

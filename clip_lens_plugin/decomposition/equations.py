@@ -54,7 +54,10 @@ def class_token_message(pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n
 
 
 def effective_attention(omega: Float[Tensor, "b p r"], pattern: Float[Tensor, "b h r n"]) -> Float[Tensor, "b h p n"]:
-    """``ā[b,h,i] = Σ_q ω[b,q] A[b,h,q,i]``: how much of each source token's value reaches the embedding."""
+    """``ā[b,h,i] = Σ_q ω[b,q] A[b,h,q,i]``: how much of each source token's value reaches the embedding.
+
+    The attention weight of equation 4 times ω, and in the unit of ω.
+    """
     return omega[:, None] @ pattern
 
 
@@ -78,6 +81,8 @@ def token_coordinates(
 def fold(gamma: Float[Tensor, " d"], maps: Float[Tensor, "*p d w"], centred: bool = True) -> Float[Tensor, "*p d w"]:
     """``W_P = C diag(γ) P``: from a pooled stream to the joint space; C removes a vector's own mean.
 
+    P of equation 1, with all of the last LayerNorm in it but its statistics, which are in ω, and β.
+
     Args:
         gamma: of the last LayerNorm.
         maps: P, or the first factor of an attention pool's maps (``W_V``), of which w is then the width.
@@ -97,6 +102,9 @@ def contribution(coordinates: Float[Tensor, "*batch k"], weights: Float[Tensor, 
 
     Of a head: y [b, k] and ``M_{l,h}`` [k, e]; of its tokens: ā ⊙ v [b, n, k]. Of constants: an image's weights [b, s]
     and the directions [s, e] that are the same for all images. In the unit of the coordinates.
+
+    Also a change of frame: ``y F`` with F [k, r], and of texts [t, e] the projections ``Qᵀ e_t`` on a head's span, with
+    Q [e, r] (first lines of Algorithm 1), both of :func:`orthonormal_frame`.
     """
     return coordinates @ weights
 
@@ -207,6 +215,17 @@ def head_scores(
     return torch.einsum("blhk,lhkt->blht", coordinates, directions)
 
 
+def heads_along(coordinates: Float[Tensor, "b l h k"], directions: Float[Tensor, "l h k b"]) -> Float[Tensor, "b l h"]:
+    """``c[b,l,h] · d_b = y[b,l,h] · M_{l,h} d_b``: :func:`along` of heads, nothing of width e built (equation 4).
+
+    In the unit of the coordinates times that of the directions.
+
+    Args:
+        directions: :func:`text_directions` of each layer, with a direction of each image's own in place of a text.
+    """
+    return torch.einsum("blhk,lhkb->blh", coordinates, directions)
+
+
 def score_of_heads(coordinates: Float[Tensor, "b m k"], directions: Float[Tensor, "m k t"]) -> Float[Tensor, "b t"]:
     """``Σ_m y[b,m] · M_m e_t``: the same of m chosen heads together."""
     return coordinates.flatten(1) @ directions.flatten(0, 1)
@@ -304,15 +323,20 @@ def share_directions(
 def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "b e"]) -> Float[Tensor, "b *rest"]:
     """``c · d`` with a direction of each image's own, in the unit of the contributions times that of the directions.
 
+    Of any term c of equation 3 or 4; those of equation 3 sum to ``M · d``.
+
     With d the difference of two texts, what a component adds to their gap. With d = M / ‖M‖², its share: what part of
     the embedding's squared length it is; shares sum to 1, some below 0.
     """
     return torch.einsum("b...e,be->b...", contributions, directions)
 
 
-def second_moments(y: Float[Tensor, "b h k"]) -> Float[Tensor, "h k k"]:
-    """``Σ_b y[b,h] y[b,h]ᵀ`` of each head: all that TextSpan needs of the images beside Σ y and their number."""
-    return torch.einsum("bhi,bhj->hij", y, y)
+def second_moments(y: Float[Tensor, "*parts b h k"]) -> Float[Tensor, "*parts h k k"]:
+    """``Σ_b y[b,h] y[b,h]ᵀ`` of each head: all that TextSpan needs of the images beside Σ y and their number.
+
+    With axes before that of the images, of each part of them on its own.
+    """
+    return torch.einsum("...bhi,...bhj->...hij", y, y)
 
 
 def moment_in(frame: Float[Tensor, "k r"], moment: Float[Tensor, "k k"]) -> Float[Tensor, "r r"]:

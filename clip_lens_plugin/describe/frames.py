@@ -109,7 +109,7 @@ class HeadFrame:
             n: texts at most.
             rank: principal axes that texts are projected on; all if not given.
         """
-        residual = texts @ self.axes
+        residual = equations.contribution(texts, self.axes)
         if rank is not None:
             residual[:, rank:] = 0.0
         total = float(self.covariance.trace())

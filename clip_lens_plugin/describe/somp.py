@@ -81,7 +81,7 @@ def somp(
     moments, spans = asked.moments, []
     for layer, head in asked.heads:
         frame = HeadFrame.of(asked.readout, moments, layer, head)
-        inside = texts.embeddings @ frame.axes
+        inside = equations.contribution(texts.embeddings, frame.axes)
         norms = inside.norm(dim=1)
         form = frame.covariance if centred else frame.second_moment
         if project:

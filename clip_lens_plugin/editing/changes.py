@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_heads, checked_texts
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.model.edits import Edit
 from clip_lens_plugin.model.protocol import ImageModel
@@ -124,7 +125,7 @@ def _projection(model: ImageModel, readout: Readout, head: Head, given: Any) -> 
             f"that nothing would be left. Give fewer, or remove the head."
         )
     # A head's score towards t is y · M t, a part for each head of the pool: z must be orthogonal to every part.
-    seen = (readout.head_map(*head) @ readout.checked_texts(embeddings, of_unit_length=False).T).T
+    seen = equations.towards(readout.head_map(*head), readout.checked_texts(embeddings, of_unit_length=False)).T
     seen = seen.reshape(count, width).to("cpu", torch.float64).T
     left, sizes, _ = torch.linalg.svd(seen, full_matrices=False)
     if not bool(sizes[0] > 0):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.decomposition.equations import towards
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.head_maps import HeadMaps
@@ -52,7 +53,7 @@ class NeuronDirections:
     @full_precision()
     def onto(self, texts: Float[Tensor, "t e"]) -> list[Float[Tensor, "g p k t"]]:
         """``M e_t`` of each later layer's heads, for :meth:`through`."""
-        return [maps.joint @ texts.T for maps in self._maps]
+        return [towards(maps.joint, texts) for maps in self._maps]
 
     def gram(self, some: slice | Int[Tensor, " s"]) -> Float[Tensor, "s q q"]:
         """``D Dᵀ`` of each neuron in float64: dot products of effects are ``s (D Dᵀ) s'ᵀ``."""

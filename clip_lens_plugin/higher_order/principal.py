@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.decomposition.equations import towards
 from clip_lens_plugin.higher_order.directions import NeuronDirections
 from clip_lens_plugin.higher_order.neurons.greatest_effects import GreatestEffects
 from clip_lens_plugin.numerics.precision import full_precision
@@ -46,7 +47,7 @@ class PrincipalEffects:
 
     def towards(self, texts: Float[Tensor, "t e"]) -> Float[Tensor, "m t"]:
         """Dot products of the directions with texts, or other directions of the joint space."""
-        return self.directions @ texts.to(self.directions).T
+        return towards(self.directions, texts.to(self.directions))
 
 
 def pieces(directions: NeuronDirections) -> Iterator[slice]:

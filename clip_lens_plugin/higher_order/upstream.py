@@ -14,6 +14,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.completeness import CompletenessError
+from clip_lens_plugin.decomposition.equations import towards
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FROZEN, FrozenRun, frozen_run, refuse_unseen_hooks
@@ -172,7 +173,7 @@ class Upstream(Shown):
         """
         names, embeddings = given_texts(self.readout, texts)
         with full_precision():
-            onto = self._maps.joint @ embeddings.T
+            onto = towards(self._maps.joint, embeddings)
         return replace(self, texts=names, _onto=onto)
 
     def normalized(self) -> Upstream:

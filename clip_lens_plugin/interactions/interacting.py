@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.decomposition.running.text_runs import decompose_text
@@ -46,7 +47,7 @@ class Interaction(Shown):
     @property
     def cosine(self) -> Float[Tensor, "b t"]:
         """Of each image with each text, from the embeddings that the model gave."""
-        return self.images.embedding @ self.texts.embedding.T
+        return equations.towards(self.images.embedding, self.texts.embedding)
 
     @cached_property
     def _heads(self) -> tuple[Float[Tensor, "b l h e"], Float[Tensor, "t m g e"]]:
@@ -122,8 +123,9 @@ class Interaction(Shown):
         of_images, of_texts = (each.embedding.to(image) for each in self.centred)
         own, its = image - of_images, text - of_texts
         both = (of_images @ of_texts).expand(len(image), len(text))
-        across = (of_images @ its.T).expand(len(image), -1), (own @ of_texts)[:, None].expand(-1, len(text))
-        return torch.stack([both, *across, own @ its.T], dim=-1)
+        across = equations.towards(of_images, its).expand(len(image), -1)
+        back = (own @ of_texts)[:, None].expand(-1, len(text))
+        return torch.stack([both, across, back, equations.towards(own, its)], dim=-1)
 
     def error(self) -> float:
         """The greatest difference of the parts' sum from the cosine, over all images and texts."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.protocol import Tower
 
 KindName = Literal["heads", "neurons"]
@@ -95,7 +96,7 @@ class Heads(Kind):
     ) -> Float[Tensor, "b_u n d"]:
         block, chosen = model.blocks[layer], list(numbers)
         moved = clean[:, :, chosen] - corrupted[:, :, chosen]
-        written = torch.einsum("bnhk,hkd->hbnd", moved, block.attn.W_O[chosen])
+        written = equations.written_by_heads(moved, block.attn.W_O[chosen]).movedim(2, 0)
         return block.after_attention((mid + written).flatten(0, 1))
 
 

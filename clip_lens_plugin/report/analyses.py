@@ -19,6 +19,7 @@ from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_labels
 from clip_lens_plugin.datasets.image_folder import Skipped, evenly_spaced
 from clip_lens_plugin.decisions.explaining import NoGapError, explain
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.decomposition.parts.component_shares import ShareStatistics
@@ -234,7 +235,7 @@ def report_on(
         on_progress("ablating", done, len(questions))
     heatmaps = []
     for done, (row, (pixels, photograph)) in enumerate(taken.items(), start=1):
-        wanted = _nearest(pool, data.readout.checked_texts(texts) @ embeddings[row])
+        wanted = _nearest(pool, equations.towards(embeddings[row], data.readout.checked_texts(texts)))
         if captions is not None:
             wanted = list(dict.fromkeys([captions[row], *wanted]))[:TEXTS_A_MAP]
         scores = head_text_scores(model, pixels, wanted)

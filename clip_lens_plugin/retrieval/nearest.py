@@ -74,13 +74,14 @@ def nearest_images(
     to_frame, _ = equations.orthonormal_frame(map_together(data.readout, chosen))
     own = together(asked, chosen)
     mean = _mean(data, chosen).to(own) if remove_mean else torch.zeros_like(own[0])
-    shift, towards = mean @ to_frame, ((own - mean) @ to_frame)[0]
+    shift = equations.contribution(mean, to_frame)
+    towards = equations.contribution(own - mean, to_frame)[0]
     length = towards.square().sum()
     if not length > least_variance(float((towards + shift).square().sum()), asked.noise):
         raise ValueError(_nothing_written(chosen, remove_mean))
     best = Best.none(1)
     for rows, y in written(data, chosen):
-        x = (y.flatten(1) - mean) @ to_frame
+        x = equations.contribution(y.flatten(1) - mean, to_frame)
         lengths = x.square().sum(1)
         writes = lengths > least_variance(1.0, noise) * (x + shift).square().sum(1)
         similarity = torch.where(writes, x @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)

@@ -47,7 +47,7 @@ def stability(
         noise: see :func:`~clip_lens_plugin.describe.frames.noise_of`.
     """
     frames = bootstrapped_frames(frame, head_map, parts, head, drawn, noise)
-    inside = texts @ frame.axes
+    inside = equations.contribution(texts, frame.axes)
     step = max(1, MOST_NUMBERS // max(1, inside.numel()))
     found = []
     for start in range(0, len(frames), step):

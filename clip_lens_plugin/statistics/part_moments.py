@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.files.saved_sums import SavedSums, word_of, word_tensor
@@ -141,7 +142,7 @@ class PartMoments(SavedSums):
             by_part = side_by_side.unflatten(0, (N_PARTS, width))
             self.sum_y[:, layer] += by_part.sum(1)
             if layer in self.layers:
-                products = torch.einsum("prhi,prhj->phij", by_part, by_part)
+                products = equations.second_moments(by_part)
                 self.sum_yy[:, self.layers.index(layer)] += products
         n = self.n + torch.from_numpy(counts.astype(np.int64))
         return replace(self, n=n, noise=max([self.noise, *(each.noise for each in batches)]))

@@ -251,6 +251,19 @@ def test_head_scores() -> None:
     check(found, (B, L, H, T), lambda b, l, h, t: sum(a[b, l, h, k] * m[l, h, k, t] for k in range(K)))
 
 
+def test_heads_along() -> None:
+    y, directions = numbers(B, L, H, K), numbers(L, H, K, B)
+    a, m = y.numpy(), directions.numpy()
+    found = equations.heads_along(y, directions)
+    check(found, (B, L, H), lambda b, l, h: sum(a[b, l, h, k] * m[l, h, k, b] for k in range(K)))
+
+
+def test_heads_along_is_along_of_the_heads() -> None:
+    y, maps, wanted = numbers(B, L, H, K), numbers(L, H, K, E), numbers(B, E)
+    heads = torch.einsum("blhk,lhke->blhe", y, maps)
+    torch.testing.assert_close(equations.heads_along(y, maps @ wanted.T), equations.along(heads, wanted))
+
+
 def test_score_of_heads() -> None:
     y, directions = numbers(B, H, K), numbers(H, K, T)
     a, m = y.numpy(), directions.numpy()
@@ -367,6 +380,10 @@ def test_second_moments() -> None:
     a = y.numpy()
     found = equations.second_moments(y)
     check(found, (H, K, K), lambda h, i, j: sum(a[b, h, i] * a[b, h, j] for b in range(B)))
+    parts = numbers(S, B, H, K)
+    a_p = parts.numpy()
+    found = equations.second_moments(parts)
+    check(found, (S, H, K, K), lambda s, h, i, j: sum(a_p[s, b, h, i] * a_p[s, b, h, j] for b in range(B)))
 
 
 def test_moment_in() -> None:

@@ -50,7 +50,7 @@ def component_scores(
         heads = equations.head_scores(c.head_coordinates, of_heads)[..., 0]
         directions = directions.expand(len(c), -1)
     else:
-        heads = torch.einsum("blhk,lhkb->blh", c.head_coordinates, of_heads)
+        heads = equations.heads_along(c.head_coordinates, of_heads)
     for layer, edit in c.head_edits.items():
         heads[:, layer] += equations.along(edit, directions)
     wide = {

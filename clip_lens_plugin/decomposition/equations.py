@@ -196,7 +196,7 @@ def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -
 
 
 def text_directions(W_O: Float[Tensor, "h k d"], streams: Float[Tensor, "p d t"]) -> Float[Tensor, "h pk t"]:
-    """``M_{l,h} e_t`` of each head of a layer: k numbers a text, with which ``c · e_t = y · (M_{l,h} e_t)``.
+    """``M_{l,h} e_t`` of each head of a layer: k numbers per text, with which ``c · e_t = y · (M_{l,h} e_t)``.
 
     One product with W_O as it lies in memory, which is neither copied nor expanded.
 

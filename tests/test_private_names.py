@@ -6,14 +6,17 @@ import ast
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import open_clip
 import pytest
 import timm
+import torch
 
 from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.adapters.text.logits import logit_bias_of
 from clip_lens_plugin.datasets.streams import steps
 from clip_lens_plugin.dependencies import (
     of_circuitsvis,
@@ -157,6 +160,19 @@ def test_a_renamed_attribute_of_a_tower_names_the_adapter(library: str) -> None:
     )
     with pytest.raises(AttributeError, match=said):
         wrap(model)
+
+
+@pytest.mark.parametrize("family", ["plain", "custom", "coca"])
+def test_a_renamed_logit_bias_is_not_taken_for_none(family: str) -> None:
+    model = HookedCLIP.from_open_clip(FAMILIES[family]())
+    assert model.logit_bias == 0
+    del model.clip.logit_bias
+    with pytest.raises(AttributeError, match=r"open_clip_torch \d.* has no \w+\.logit_bias, which .*adapters\.text"):
+        _ = model.logit_bias
+
+
+def test_a_model_of_another_library_may_have_no_logit_bias() -> None:
+    assert logit_bias_of(SimpleNamespace(logit_scale=torch.zeros(()))) is None
 
 
 PUBLIC_ELSEWHERE = {"from_dict", "sync"}

@@ -13,7 +13,7 @@ from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clip_lens_plugin.adapters.open_clip_tower import logit_bias_of
+from clip_lens_plugin.adapters.text.logits import logit_bias_of
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.model.loading.errors import first_line, quiet, refuse_machine_errors

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.checks.behaviour import behaviour_digest, has_forward_hooks, word_sum
 from clip_lens_plugin.adapters.checks.seen import settings_of
-from clip_lens_plugin.adapters.open_clip_tower import logit_bias_of
+from clip_lens_plugin.adapters.text.logits import logit_bias_of
 from clip_lens_plugin.adapters.text.tokenizers import tokenizer_state
 from clip_lens_plugin.arguments import refuse_half_characters
 from clip_lens_plugin.layers.config import HookedCLIPConfig

@@ -53,7 +53,7 @@ class Bars(Progress):
 
     def _tell(self, task_id: TaskID) -> None:
         if self._follower is not None:
-            task = self._tasks[task_id]
+            task = next(each for each in self.tasks if each.id == task_id)
             self._follower(task.description, task.completed, task.total)
 
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import open_clip
 import pytest
+import timm
+import torch
 
 from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin.adapters.text.logits import logit_bias_of
 from clip_lens_plugin.datasets.streams import steps
-from clip_lens_plugin.dependencies import of_circuitsvis, of_open_clip, of_timm, of_transformer_lens, of_transformers
+from clip_lens_plugin.dependencies import (
+    of_circuitsvis,
+    of_open_clip,
+    of_timm,
+    of_transformer_lens,
+    of_transformers,
+    of_zarr,
+)
+from clip_lens_plugin.maps.crop_geometry import Placement
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip
@@ -59,11 +71,48 @@ def test_circuitsvis_has_its_bundle() -> None:
     assert len(of_circuitsvis.bundle()) > 100_000
 
 
+def generated() -> Iterator[dict[str, int]]:
+    yield {"x": 1}
+
+
 def test_a_stream_has_each_name() -> None:
-    stream = datasets.Dataset.from_dict({"x": [1, 2]}).to_iterable_dataset()
-    assert [name for name in steps.NAMES if not hasattr(stream, name.rpartition(".")[2])] == []
+    table = datasets.Dataset.from_dict({"x": [1, 2]})
+    stream, made = table.to_iterable_dataset(), datasets.IterableDataset.from_generator(generated)
+    # These are given to an object when it is made: its class has none of them.
+    objects = {type(each).__name__: each for each in (table, stream, stream._ex_iterable, made._ex_iterable)}
+    assert objects.keys() > steps.READERS.keys()
+    for name in steps.NAMES:
+        owner, _, last = name.rpartition(":")[2].partition(".")
+        assert hasattr(objects[owner], last) if owner in objects else missing([name]) == [], name
+    assert {f"{kind}.{reader}" for kind, reader in steps.READERS.items()} < {
+        name.rpartition(":")[2] for name in steps.NAMES
+    }
     kinds = {name for name in vars(datasets.iterable_dataset) if name.endswith(("Iterable", "IterableDataset"))}
     assert {*steps.EXACT, *steps.MIXED, *steps.FUNCTIONS, "BufferShuffledExamplesIterable"} <= kinds
+
+
+def test_a_renamed_name_of_a_stream_names_library_version_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = datasets.Dataset.from_dict({"x": [1, 2]}).to_iterable_dataset()
+    said = r"datasets \d.* has no {}, which clip_lens_plugin\.datasets\.streams\.steps needs"
+    with monkeypatch.context() as patch:
+        patch.delattr(stream._ex_iterable, "generate_tables_fn")
+        with pytest.raises(AttributeError, match=said.format(r"ArrowExamplesIterable\.generate_tables_fn")):
+            steps.reads_shards(stream)
+    with monkeypatch.context() as patch:
+        patch.delattr(import_module("datasets.packaged_modules.webdataset.webdataset"), "WebDataset")
+        with pytest.raises(AttributeError, match=said.format(r".*WebDataset")):
+            steps.reads_shards(stream)
+    (held,) = stream._ex_iterable.kwargs["shards"]
+    monkeypatch.delattr(held, "_fingerprint")
+    with pytest.raises(AttributeError, match=said.format(r"Dataset\._fingerprint")):
+        steps.listing(stream)
+
+
+def test_models_have_what_a_digest_leaves_out() -> None:
+    assert hasattr(timm.layers.LayerNorm(4), of_timm.KERNEL_OF_A_NORM)
+    model = clip_model(random_clip())
+    assert of_transformers.LOADED_FROM in model.config.to_dict()
+    assert of_transformers.LOADED_WEIGHTS in vars(model)
 
 
 def test_a_bridge_has_each_name(tmp_path: Path) -> None:
@@ -76,6 +125,9 @@ def test_a_bridge_has_each_name(tmp_path: Path) -> None:
 
 
 def test_a_renamed_name_names_library_version_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(open_clip.transform, "_convert_to_rgb")
+    with pytest.raises(AttributeError, match=r"open_clip_torch \d.*_convert_to_rgb.*of_open_clip"):
+        Placement.of(lambda picture: picture, (4, 4), (4, 4))
     monkeypatch.delattr(open_clip.factory, "_find_checkpoint_in_dir")
     with pytest.raises(AttributeError, match=r"open_clip_torch \d.*_find_checkpoint_in_dir.*of_open_clip"):
         of_open_clip.checkpoint_in(Path("x"))
@@ -110,7 +162,29 @@ def test_a_renamed_attribute_of_a_tower_names_the_adapter(library: str) -> None:
         wrap(model)
 
 
-PRIVATE = {name.rpartition(".")[2].rpartition(":")[2] for name in (*of_open_clip.NAMES, *of_timm.NAMES)} | {
+@pytest.mark.parametrize("family", ["plain", "custom", "coca"])
+def test_a_renamed_logit_bias_is_not_taken_for_none(family: str) -> None:
+    model = HookedCLIP.from_open_clip(FAMILIES[family]())
+    assert model.logit_bias == 0
+    del model.clip.logit_bias
+    with pytest.raises(AttributeError, match=r"open_clip_torch \d.* has no \w+\.logit_bias, which .*adapters\.text"):
+        _ = model.logit_bias
+
+
+def test_a_model_of_another_library_may_have_no_logit_bias() -> None:
+    assert logit_bias_of(SimpleNamespace(logit_scale=torch.zeros(()))) is None
+
+
+PUBLIC_ELSEWHERE = {"from_dict", "sync"}
+"""Names below ``zarr.core`` that are also those of methods which anybody may call."""
+
+PRIVATE = {
+    name.rpartition(".")[2].rpartition(":")[2] for name in (*of_open_clip.NAMES, *of_timm.NAMES, *of_zarr.NAMES)
+} - PUBLIC_ELSEWHERE | {
+    of_open_clip.CONVERTS_IN_OPENAIS_CLIP,
+    of_timm.KERNEL_OF_A_NORM,
+    of_transformers.LOADED_FROM,
+    of_transformers.LOADED_WEIGHTS,
     *of_transformers.ATTENTION_SETTINGS,
     *(name.rpartition(".")[2] for name in of_transformer_lens.NAMES if "_pos_slice_dim" not in name),
     *of_transformer_lens.OF_A_BRIDGE,
@@ -127,6 +201,7 @@ def test_no_other_module_reaches_into_them() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None)
-            if isinstance(name, str) and name in PRIVATE:
+            own = name == "_fingerprint" and ast.unparse(node) == "self._fingerprint"  # Of the package's own classes.
+            if isinstance(name, str) and name in PRIVATE and not own:
                 found.append((path.name, name))
     assert found == []

@@ -7,6 +7,7 @@ from typing import Any
 
 from clip_lens_plugin.arguments import checked_index
 from clip_lens_plugin.datasets.source import Sample, checked_label, fingerprint_of
+from clip_lens_plugin.datasets.streams.steps import hub_fingerprint
 from clip_lens_plugin.images.pictures import UnreadableImageError, open_upright
 from clip_lens_plugin.labelling.columns import LabelColumn, label_column, no_column_note, number_of
 from clip_lens_plugin.labelling.names import classes_note
@@ -53,7 +54,7 @@ class HuggingFaceSource:
         self._columns = dataset.column_names
         columns = [self._image_column] + ([] if self._label is None else [self._label.name])
         self._fingerprint = fingerprint_of(
-            f"hugging face {dataset._fingerprint} {len(dataset)}",
+            f"hugging face {hub_fingerprint(dataset)} {len(dataset)}",
             classes,
             [*((column, -1) for column in dataset.column_names), *((column, -2) for column in columns)],
         )

@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from open_clip import factory
+from open_clip import factory, transform
 from open_clip import model as open_clip_model
 from torch import nn
 
 from clip_lens_plugin.dependencies.names import attribute
 
-NAMES = ("open_clip.factory:_find_checkpoint_in_dir", "open_clip.model:_build_vision_tower")
+NAMES = (
+    "open_clip.factory:_find_checkpoint_in_dir",
+    "open_clip.model:_build_vision_tower",
+    "open_clip.transform:_convert_to_rgb",
+)
+
+CONVERTS_IN_OPENAIS_CLIP = "_convert_image_to_rgb"
+"""What a preprocessing of OpenAI's own package, which need not be installed, has in that place."""
 
 
 def checkpoint_in(folder: Path) -> Path:
@@ -29,3 +36,9 @@ def vision_tower(vision_cfg: dict[str, Any], **asked: Any) -> nn.Module:
     """
     make = attribute(open_clip_model, "_build_vision_tower", "open_clip_torch", __name__)
     return make(vision_cfg=open_clip_model.CLIPVisionCfg(**vision_cfg), **asked)
+
+
+def converts_to_rgb(step: Any) -> bool:
+    """Whether a step of a preprocessing is the function that only gives a picture three colours."""
+    own = attribute(transform, "_convert_to_rgb", "open_clip_torch", __name__)
+    return getattr(step, "__name__", None) in (own.__name__, CONVERTS_IN_OPENAIS_CLIP)

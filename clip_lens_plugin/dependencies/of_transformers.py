@@ -13,6 +13,12 @@ KERNEL_SETTING = "_attn_implementation_internal"
 
 ATTENTION_SETTINGS = ("_attn_implementation", KERNEL_SETTING)
 
+LOADED_FROM = "_name_or_path"
+"""Where a config holds the name or folder of its model."""
+
+LOADED_WEIGHTS = "_is_hf_initialized"
+"""Where a model's modules hold that their weights are set."""
+
 
 def attention_kernel(config: Any) -> str:
     """How a model's attention is computed: "sdpa", "eager" and others."""

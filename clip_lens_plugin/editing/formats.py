@@ -13,6 +13,7 @@ from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.text.logits import logit_bias_of
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.model.loading.errors import first_line, quiet, refuse_machine_errors
@@ -79,7 +80,7 @@ class OpenClipFolder:
             config["quick_gelu"] = self._origin.quick_gelu
         if type(self._clip) is CustomTextCLIP:
             config["custom_text"] = True
-        if getattr(self._clip, "logit_bias", None) is not None and config.get("init_logit_bias") is None:
+        if logit_bias_of(self._clip) is not None and config.get("init_logit_bias") is None:
             config["init_logit_bias"] = 0.0
         return config
 

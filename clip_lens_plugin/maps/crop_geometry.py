@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from clip_lens_plugin.arguments import checked_choice, checked_pair
+from clip_lens_plugin.dependencies.of_open_clip import converts_to_rgb
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -23,8 +24,6 @@ Interpolation = Literal["nearest", "bilinear"]
 """How one value per patch becomes one value per pixel."""
 
 KEEP_GEOMETRY = (ToTensor, MaybeToTensor, Normalize, MaybeConvertMode)
-CONVERT_TO_RGB = ("_convert_to_rgb", "_convert_image_to_rgb")
-"""Names of functions in preprocessings of open_clip and of OpenAI's CLIP."""
 
 
 class UnknownGeometryError(ValueError):
@@ -189,7 +188,7 @@ def _steps(preprocess: Any) -> Iterator[Any]:
     if type(preprocess) is Compose:
         for step in preprocess.transforms:
             yield from _steps(step)
-    elif type(preprocess) not in KEEP_GEOMETRY and getattr(preprocess, "__name__", None) not in CONVERT_TO_RGB:
+    elif type(preprocess) not in KEEP_GEOMETRY and not converts_to_rgb(preprocess):
         yield preprocess
 
 

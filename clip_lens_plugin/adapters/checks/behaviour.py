@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from clip_lens_plugin.dependencies.of_transformers import ATTENTION_SETTINGS
+from clip_lens_plugin.dependencies.of_timm import KERNEL_OF_A_NORM
+from clip_lens_plugin.dependencies.of_transformers import ATTENTION_SETTINGS, LOADED_FROM, LOADED_WEIGHTS
 
 WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
@@ -32,11 +33,11 @@ NOT_READ = frozenset(
     {
         "fused_attn",
         "use_fsdpa",
-        "_fast_norm",
+        KERNEL_OF_A_NORM,
         "grad_checkpointing",
         "gradient_checkpointing",
         "name_or_path",
-        "_is_hf_initialized",
+        LOADED_WEIGHTS,
         "all_tied_weights_keys",
         "_original",
     }
@@ -45,7 +46,7 @@ NOT_READ = frozenset(
 
 NOT_READ_OF_CONFIG = frozenset(
     {
-        "_name_or_path",
+        LOADED_FROM,
         *ATTENTION_SETTINGS,
         "transformers_version",
         "architectures",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from clip_lens_plugin.datasets.shards import index_shard
+from clip_lens_plugin.dependencies.names import attribute
 from clip_lens_plugin.files.given import NotRegularError, refuse_not_regular
 
 NAMES = (
@@ -20,8 +21,16 @@ NAMES = (
     "datasets:IterableDataset._distributed",
     "datasets:IterableDataset._token_per_repo_id",
     "datasets:IterableDataset._starting_state_dict",
+    "datasets:Dataset._fingerprint",
+    "datasets.iterable_dataset:ExamplesIterable.generate_examples_fn",
+    "datasets.iterable_dataset:ArrowExamplesIterable.generate_tables_fn",
+    "datasets.packaged_modules.webdataset.webdataset:WebDataset._generate_examples",
+    "datasets.packaged_modules.webdataset.webdataset:WebDataset.DECODERS",
 )
-"""What a stream has beside its public interface; the steps below are classes of ``datasets.iterable_dataset``."""
+"""What is read beside the public interface; the steps below are classes of ``datasets.iterable_dataset``."""
+
+READERS = {"ExamplesIterable": "generate_examples_fn", "ArrowExamplesIterable": "generate_tables_fn"}
+"""Steps that read files, to what holds the function that does."""
 
 EXACT = {
     "ArrowExamplesIterable",
@@ -163,7 +172,7 @@ def split_told(dataset: Any) -> str:
 
 def reads_shards(dataset: Any) -> bool:
     """Whether all readers are of webdataset shards, whose members are left as they are."""
-    return all(hasattr(getattr(reader, "__self__", None), "DECODERS") for reader in _readers(dataset))
+    return all(_builder_of_shards(step) is not None for step in steps(dataset) if type(step).__name__ in READERS)
 
 
 def listing(dataset: Any) -> list[tuple[str, int]]:
@@ -190,9 +199,7 @@ def listing(dataset: Any) -> list[tuple[str, int]]:
 def _told(value: Any) -> tuple[str, int]:
     """A reader's argument, often the path of a file."""
     if not isinstance(value, str):
-        fingerprint = getattr(value, "_fingerprint", "")
-        plain = isinstance(value, PLAIN)
-        return (repr(value) if plain else f"{type(value).__name__} {fingerprint}", -1)
+        return repr(value) if isinstance(value, PLAIN) else f"{type(value).__name__} {_fingerprint(value)}", -1
     if "://" in value or "::" in value:
         return value, -1
     if not os.path.isabs(value):
@@ -222,12 +229,31 @@ def _function_told(function: Any) -> str:
     return " ".join(told)
 
 
-def _readers(dataset: Any) -> list[Any]:
-    """Functions that read files."""
-    functions = (
-        getattr(step, "generate_examples_fn", getattr(step, "generate_tables_fn", None)) for step in steps(dataset)
-    )
-    return [function for function in functions if function is not None]
+def hub_fingerprint(dataset: Any) -> str:
+    """What ``datasets`` takes for the identity of a ``datasets.Dataset``."""
+    return _of(dataset, "_fingerprint")
+
+
+def _fingerprint(value: Any) -> str:
+    """That of a dataset, "" where there is none."""
+    import datasets
+
+    # Arguments of any other class, as a table or an object of the user, may lack one.
+    return hub_fingerprint(value) if isinstance(value, datasets.Dataset) else getattr(value, "_fingerprint", "")
+
+
+def _builder_of_shards(step: Any) -> Any:
+    """What parses the members of webdataset shards for a step; None for other readers, and steps above the readers."""
+    from datasets.packaged_modules.webdataset import webdataset
+
+    name = READERS.get(type(step).__name__)
+    # A reader may be a plain function, which is bound to nothing.
+    builder = None if name is None else getattr(_of(step, name), "__self__", None)
+    return builder if isinstance(builder, _of(webdataset, "WebDataset")) else None
+
+
+def _of(holder: Any, name: str) -> Any:
+    return attribute(holder, name, "datasets", __name__)
 
 
 def _copied(step: Any, opened: Callable[[Any], Any]) -> Any:
@@ -238,16 +264,17 @@ def _copied(step: Any, opened: Callable[[Any], Any]) -> Any:
         copied.ex_iterable = _copied(step.ex_iterable, opened)
     if hasattr(step, "ex_iterables"):
         copied.ex_iterables = [_copied(each, opened) for each in step.ex_iterables]
-    builder = getattr(getattr(step, "generate_examples_fn", None), "__self__", None)
-    if hasattr(builder, "DECODERS"):
-        copied.generate_examples_fn = opened(builder)._generate_examples
+    builder = _builder_of_shards(step)
+    if builder is not None:
+        copied.generate_examples_fn = _of(opened(builder), "_generate_examples")
     return copied
 
 
 def _with_plain_members(builder: Any, parsed: bool) -> Any:
     """A copy of a reader of shards; the decoders that it lacks might unpickle, or stop the stream at one bad member."""
     kind = type(builder)
-    kept = {suffix: kind.DECODERS[suffix] for suffix in PLAIN_MEMBERS if parsed and suffix in kind.DECODERS}
+    decoders = _of(kind, "DECODERS")
+    kept = {suffix: decoders[suffix] for suffix in PLAIN_MEMBERS if parsed and suffix in decoders}
     copied = object.__new__(type(kind.__name__, (kind,), {"DECODERS": kept, "__module__": kind.__module__}))
     copied.__dict__ = dict(builder.__dict__)
     return copied

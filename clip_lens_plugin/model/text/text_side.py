@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.checks.behaviour import behaviour_digest, has_forward_hooks, word_sum
 from clip_lens_plugin.adapters.checks.seen import settings_of
+from clip_lens_plugin.adapters.text.logits import logit_bias_of
 from clip_lens_plugin.adapters.text.tokenizers import tokenizer_state
 from clip_lens_plugin.arguments import refuse_half_characters
 from clip_lens_plugin.layers.config import HookedCLIPConfig
@@ -153,7 +154,7 @@ class TextSide:
             NotAvailableError: a ValueError and AttributeError, if the model is an image tower alone.
         """
         self._refuse_image_tower_alone()
-        bias = getattr(self.clip, "logit_bias", None)
+        bias = logit_bias_of(self.clip)
         return 0.0 if bias is None else float(bias.detach())
 
     def _refuse_image_tower_alone(self) -> None:

@@ -80,7 +80,7 @@ class Readout:
     @classmethod
     @full_precision()
     def of(cls, model: Tower) -> Readout:
-        """Reads and folds the weights of ``model`` as they are now."""
+        """The readout of ``model``, with its weights folded as they are now."""
         dtype = torch.promote_types(model.cfg.dtype, torch.float32)
         with torch.no_grad():
             projection, pooling = model.W_P.detach().to(dtype), model.pooling

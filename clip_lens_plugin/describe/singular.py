@@ -88,7 +88,7 @@ def head_singular_texts(
     k: int | None = None,
     text_embeddings: Float[Tensor, "t e"] | None = None,
 ) -> HeadSingularTexts:
-    """Describes heads by their weights alone: the words of the directions in which each writes most, of both signs.
+    """Heads by their weights alone: the words of the directions in which each writes most, of both signs.
 
     A singular vector has no sign of its own: the words with positive weights stand against those with negative ones.
     What tokens a head sees, and how much it attends to them, is not asked.

@@ -73,13 +73,21 @@ class GroupEffects(Shown):
         return float(np.abs(self.means.sum(1) - self.whole).max())
 
     def heads(self, what: str = "cue") -> Float[np.ndarray, "l h"]:
-        """An effect of every head: "core", "cue" or "core_by_cue"."""
+        """An effect of every head: "core", "cue" or "core_by_cue".
+
+        Raises:
+            ValueError: if there is no such effect.
+        """
         if what not in EFFECTS:
             raise ValueError(f"An effect is one of {', '.join(EFFECTS)}, got {what!r}.")
         return EFFECTS[what](self.means)[head_places(self.components)]
 
     def heads_by_chance(self, what: str = "family_p") -> Float[np.ndarray, "l h"]:
-        """Of every head what :class:`CueChance` has: "typical", "p" or "family_p"."""
+        """Of every head what :class:`CueChance` has: "typical", "p" or "family_p".
+
+        Raises:
+            ValueError: if it has no such thing.
+        """
         if what not in CHANCE:
             raise ValueError(f"What chance gives is one of {', '.join(CHANCE)}, got {what!r}.")
         return getattr(self.chance, what)[head_places(self.components)]

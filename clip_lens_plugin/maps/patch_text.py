@@ -250,7 +250,7 @@ def patch_text_map(
     *,
     constants: GivenConstants = "separate",
 ) -> PatchTextMap:
-    """Runs the model and scores each patch against each text.
+    """The score of each patch for each text, from a run of the model.
 
     Args:
         images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width]; see
@@ -302,7 +302,7 @@ def head_text_scores(
     *,
     constants: GivenConstants = "separate",
 ) -> HeadTextScores:
-    """Runs the model on one image and scores each token of each head against each text.
+    """The score of each token of each head for each text, from a run of the model on one image.
 
     Args:
         image: the path of a picture, a picture, or a preprocessed image [3, height, width].

@@ -76,7 +76,7 @@ def decompose_images(
     strict: bool = False,
     progress: bool = False,
 ) -> Contributions:
-    """Runs the model and keeps only the factors of the contributions: no cache, no n × n pattern.
+    """The contributions of images, of which a run keeps only the factors: no cache, no n × n pattern.
 
     Hooks that are on the model stay in force, so ``with model.hooks(...)`` around the call decomposes the model
     under intervention. That the parts sum to the embedding is checked run by run. What is kept is written to its place

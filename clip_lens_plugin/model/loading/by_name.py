@@ -80,7 +80,7 @@ def load(
     dtype: torch.dtype | None,
     options: Options,
 ) -> Loaded:
-    """The model; see ``HookedCLIP.from_pretrained``."""
+    """The model; see ``HookedCLIP.from_pretrained``, which says what is raised, too."""
     if not isinstance(name, str) or not isinstance(pretrained, str | Path | None):
         raise ValueError(f"A model's name is a text and pretrained a tag or a path, got {name!r} and {pretrained!r}.")
     device = checked_device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)

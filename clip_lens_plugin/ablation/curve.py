@@ -18,10 +18,10 @@ from clip_lens_plugin.ablation.direct import direct_logits
 from clip_lens_plugin.ablation.total import image_batches, own_images, total_logits
 from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.bars import Bars
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP

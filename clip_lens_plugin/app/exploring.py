@@ -11,8 +11,8 @@ import torch
 from clip_lens_plugin.app.explored import Explored, Spelled
 from clip_lens_plugin.app.server.serve import Server, refuse_without_gradio, serve
 from clip_lens_plugin.app.state import texts_of
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.groups.effects import GroupEffects
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP

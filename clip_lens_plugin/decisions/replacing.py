@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pkgutil import resolve_name
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -13,9 +11,9 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import means_of
 from clip_lens_plugin.ablation.means import activation_means
+from clip_lens_plugin.collection.given_data import data_of, is_path_of_store
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.decomposition.given_data import IS_STORE, data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.hints import given_as
@@ -59,8 +57,7 @@ class Replacement:
         """
         if means is None:
             return cls("zero", "nothing")
-        is_store = isinstance(means, str | os.PathLike) and resolve_name(IS_STORE)(os.fspath(means))
-        if not is_store and not isinstance(means, Analysed | ComponentSums):
+        if not is_path_of_store(means) and not isinstance(means, Analysed | ComponentSums):
             return cls._of_images(model, means, batch_size)
         data = means if isinstance(means, ComponentSums) else data_of(means, model)
         sums = data if isinstance(data, ComponentSums) else ComponentSums.of(data, "separate")

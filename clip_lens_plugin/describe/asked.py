@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from clip_lens_plugin.arguments import checked_choice, checked_heads
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.hooked_clip import HookedCLIP

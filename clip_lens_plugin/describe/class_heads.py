@@ -11,9 +11,9 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_labels, checked_number, checked_texts
 from clip_lens_plugin.bars import tracked
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.model.bridged import resolved

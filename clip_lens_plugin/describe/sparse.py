@@ -21,9 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number, checked_texts
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.embedded import EmbeddedTexts, embedded
 from clip_lens_plugin.describe.sparse_result import SparseText

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import checked_labels
 from clip_lens_plugin.ablation.total import image_batches, own_images
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.editing.effects import EditEffects, Stage, shares_of
 from clip_lens_plugin.model.hooked_clip import HookedCLIP

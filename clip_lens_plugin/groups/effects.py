@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.decomposition.given_data import data_of
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.groups.chance import CueChance
 from clip_lens_plugin.groups.four import FourGroups, four_groups, means_by_group
 from clip_lens_plugin.groups.grouping import groups_of

@@ -9,8 +9,8 @@ import numpy as np
 from clip_lens_plugin.ablation.total import own_images
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import Bars
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.groups.accuracy import GroupAccuracy, Stage
 from clip_lens_plugin.groups.control import Control, permuted_cues, random_heads
 from clip_lens_plugin.groups.effects import effects_of

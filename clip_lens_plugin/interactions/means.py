@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 from clip_lens_plugin.interactions.layer_parts import joined_parts
-from clip_lens_plugin.model.protocol import ImageModel
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.texts.pool import TextPool
@@ -57,12 +57,12 @@ class PartMeans:
         return self.parts
 
 
-def image_means(given: Any, model: ImageModel) -> PartMeans:
+def image_means(given: Any, model: HookedCLIP) -> PartMeans:
     """Means over images: a store or its path, its sums or moments, contributions, or images that are run.
 
     Raises:
         ValueError: if they are of other constants or units than those of a cosine's parts; or as
-            :func:`~clip_lens_plugin.decomposition.given_data.data_of`.
+            :func:`~clip_lens_plugin.collection.given_data.data_of`.
     """
     readout = Readout.of(model)
     if isinstance(given, Moments | ComponentSums):

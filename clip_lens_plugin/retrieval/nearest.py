@@ -15,9 +15,9 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import means_of, rows_of
 from clip_lens_plugin.arguments import checked_index, checked_number, checked_texts
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.inputs.given import given_image, is_images

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.bars import tracked
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.collection.own_pictures import own_source
 from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.contributions import Contributions
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order.neurons.moments_size import refuse_large_moments
 from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments

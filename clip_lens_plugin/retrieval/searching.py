@@ -19,8 +19,8 @@ from torch import Tensor
 
 from clip_lens_plugin.ablation.data import means_of
 from clip_lens_plugin.arguments import checked_number, checked_texts
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.given_data import data_of
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import resolved

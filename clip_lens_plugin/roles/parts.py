@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from clip_lens_plugin.decomposition.given_data import data_of
+from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.describe.asked import AskedHeads, Heads, asked_heads
 from clip_lens_plugin.higher_order.neurons.moments_size import in_gigabytes
 from clip_lens_plugin.hints import hint

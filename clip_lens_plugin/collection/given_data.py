@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from pkgutil import resolve_name
 from typing import Any
 
+from clip_lens_plugin.collection.recognised import is_store
+from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.running.runs import decompose_images
-from clip_lens_plugin.model.protocol import ImageModel
-
-STORE = "clip_lens_plugin.collection.store:ContributionStore.open"
-IS_STORE = "clip_lens_plugin.collection.recognised:is_store"
-"""By name, since a collection is made of decompositions."""
+from clip_lens_plugin.model.hooked_clip import HookedCLIP
 
 
-def data_of(given: Any, model: ImageModel | None = None) -> Data:
+def is_path_of_store(given: Any) -> bool:
+    """Whether it is the path of a store."""
+    return isinstance(given, str | os.PathLike) and is_store(os.fspath(given))
+
+
+def data_of(given: Any, model: HookedCLIP | None = None) -> Data:
     """Contributions or a store as they are; the store at a path; or the contributions of images.
 
     Args:
@@ -28,8 +30,8 @@ def data_of(given: Any, model: ImageModel | None = None) -> Data:
     """
     if isinstance(given, Analysed):
         return given
-    if isinstance(given, str | os.PathLike) and resolve_name(IS_STORE)(os.fspath(given)):
-        return resolve_name(STORE)(given, model)
+    if is_path_of_store(given):
+        return ContributionStore.open(given, model)
     if model is None and hasattr(given, "cfg"):
         raise ValueError(
             f"Contributions, a store or the path of one come first, got a model ({type(given).__name__}): leave it "

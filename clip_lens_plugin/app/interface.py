@@ -33,15 +33,19 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """The answers of a page are no interface for programs."""
 
 ASKED_BY_LINK = """() => {
-  const tab = new URLSearchParams(location.search).get('tab');
+  const given = new URLSearchParams(location.search);
+  const tab = [...given.keys()].some((name) => !name.startsWith('__')) && (given.get('tab') || 'FIRST');
   const ask = (tries) => {
     const button = document.getElementById(`ask-${tab}`);
     if (button && button.offsetParent) button.click();
     else if (tries) setTimeout(ask, 100, tries - 1);
   };
   if (tab) ask(100);
-}"""
-"""A page that is opened by a link is answered at once; its button is there as soon as its tab is drawn."""
+}""".replace("FIRST", State.tab)
+"""A page that is opened by a link is answered at once; its button is there as soon as its tab is drawn.
+
+A link leaves the first page's name out. Names that begin with two underscores are Gradio's own.
+"""
 
 SAVED_AS = (".html", ".png", ".svg", ".pdf", ".csv")
 

@@ -43,8 +43,9 @@ def needed_source(plan: Plan, folder: Path | None) -> ImageSource:
     found = own_source(plan, folder)
     if found is None:
         raise ValueError(
-            f"The {plan.dataset} is not in reach, or not as it was, and the model has to be run on it again: give the "
-            f"data set that was collected, {hint('images=DATASET', '--images DATASET')}."
+            f"The {plan.dataset} is not in reach (from this folder or the store's), or not as it was, and the model "
+            f"has to be run on it again: give the data set that was collected, "
+            f"{hint('images=DATASET', '--images DATASET')}."
         )
     return found
 

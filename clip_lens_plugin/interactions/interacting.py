@@ -21,6 +21,7 @@ from clip_lens_plugin.interactions.layer_parts import layer_parts, part_names
 from clip_lens_plugin.interactions.means import PartMeans, image_means, text_means
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.inputs.given import given_images
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import Shown
 
@@ -184,15 +185,13 @@ def interaction(
         batch_size: images and texts in each run; see :func:`decompose_images`.
 
     Raises:
+        PixelError: if the images are neither pictures nor a floating-point tensor of the model's shape, or hold NaN or
+            infinity.
         UnsupportedTowerError: if the text tower is of another architecture, or has a feature that is not supported.
         ValueError: if there is no image or text, contributions share their constants out, or the means are of something
             else than this model's unit embeddings.
     """
-    image = (
-        images
-        if isinstance(images, Contributions)
-        else decompose_images(model, images, tokens=True, batch_size=batch_size)
-    )
+    image = images if isinstance(images, Contributions) else _decomposed(model, images, batch_size)
     text = texts if isinstance(texts, TextContributions) else decompose_text(model, texts, batch_size=batch_size)
     for side in (image, text):
         if side.constants != "separate":
@@ -204,3 +203,9 @@ def interaction(
         raise ValueError(f"centred must be two, what the means of images and of texts are over, got {centred!r:.60}.")
     means = None if centred is None else (image_means(centred[0], model), text_means(centred[1], model))
     return Interaction(image.normalized(), text.normalized(), means)
+
+
+def _decomposed(model: HookedCLIP, images: Any, batch_size: int | None) -> Contributions:
+    given = given_images(model, images)
+    with given.checked():
+        return decompose_images(model, given, tokens=True, batch_size=batch_size)

@@ -118,6 +118,12 @@ def test_a_link_opens_a_page_as_it_was(opened) -> None:
     assert "Components.of_attention(model, [5]) | Components.of_heads(model, [(4, 2)])" in code
 
 
+def test_a_link_to_the_first_page_is_answered_though_it_leaves_out_its_name(opened) -> None:
+    page = opened("?image=5&text=a+circle&text=a+star")
+    answered(page, "image").get_by_text("Patch-text maps of image 5").first.wait_for(timeout=WAIT)
+    assert page.locator("#link-image a").get_attribute("href") == "?image=5&text=a+circle&text=a+star"
+
+
 def test_search_and_why_answer(opened) -> None:
     page = opened("?tab=search&head=L5H3")
     answered(page, "search").get_by_text("Nearest to image 0 by layer 5, head 3").first.wait_for(timeout=WAIT)
@@ -219,7 +225,7 @@ def test_several_heads_are_searched_by_a_text_or_an_uploaded_picture(opened, tmp
 
 def test_texts_lead_and_are_contrasted_on_the_image_page(opened) -> None:
     page = opened("?image=3&text=a+circle&text=a+star&text=" + EVIL)
-    frame = answer(page, "image")
+    frame = answered(page, "image")
     kinds = frame.get_by_label("show")
     kinds.select_option(label="which text leads at each patch")
     frame.locator(".cl-topics li").last.wait_for(timeout=WAIT)
@@ -263,8 +269,8 @@ def test_hostile_texts_and_uploads(opened, tmp_path: Path) -> None:
 
 def test_two_browsers_do_not_disturb_each_other(opened) -> None:
     first, second = opened("?image=1&text=a+circle"), opened("?image=2&text=a+star")
-    answer(first, "image")
-    answer(second, "image")
+    answered(first, "image")
+    answered(second, "image")
     assert "a circle" in first.locator("#table-image").inner_text()
     assert "a star" in second.locator("#table-image").inner_text()
     assert "image 1" in first.locator("#chosen").inner_text()

@@ -9,6 +9,7 @@ from torch import nn
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, collect, decompose_text, interaction
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.interactions.interacting import TERMS
+from clip_lens_plugin.model.inputs.pixels import PixelError
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
@@ -152,3 +153,10 @@ def test_constants_that_are_shared_out_are_refused(scenes, pictures):
     shared = scenes.decompose(pictures[:1], constants="shared", tokens=True)
     with pytest.raises(ValueError, match="share their constants"):
         interaction(scenes, shared, TEXTS)
+
+
+def test_broken_pixels_are_refused_and_their_image_named(scenes, pictures):
+    broken = scenes.prepare(pictures[:3])
+    broken[1, 0, 0, 0] = float("nan")
+    with pytest.raises(PixelError, match="1"):
+        interaction(scenes, broken, TEXTS)

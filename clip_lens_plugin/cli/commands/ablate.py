@@ -69,7 +69,7 @@ def ablate(
     images: Annotated[
         str | None,
         typer.Option(
-            help="Data set that SOURCE was collected from, for total effects, if it is not where it was; 'scenes' for "
+            help="Data set that SOURCE was collected from, for total effects, if it is not in reach; 'scenes' for "
             "drawn scenes, with the --limit and --attribute of its collection."
         ),
     ] = None,

@@ -79,6 +79,7 @@ def given_images(model: ImageModel, images: Any) -> GivenImages:
     Raises:
         PixelError: if they are neither pictures nor a floating-point tensor of the model's shape.
         ImageFolderError: if a path leads nowhere, or to a folder without pictures.
+        UnreadableImageError: if a folder holds links that lead out of it, or pipes named as pictures.
         ValueError: if there is no image, or the model has no preprocessing for pictures.
     """
     if isinstance(images, GivenImages):
@@ -131,8 +132,15 @@ def _some(given: GivenImages) -> GivenImages:
 def _photographs(given: Any) -> Photographs | None:
     """The pictures; None if what was given is something else."""
     if isinstance(given, str | os.PathLike) and os.path.isdir(given):
-        root = Path(given)
-        return tuple(Photograph(str(path), path.relative_to(root).as_posix()) for path in find_images(root))
+        root, left_out = Path(given), []
+        found = find_images(root, left_out=left_out)
+        if left_out:
+            raise UnreadableImageError(
+                f"{printable(str(given))}: {left_out[0].name!r} is {left_out[0].reason}"
+                f"{f', and so on for {len(left_out)} files' if len(left_out) > 1 else ''}. Give the paths of the "
+                f"pictures in a list, whose links are followed, or a folder without such files. (collect skips them.)"
+            )
+        return tuple(Photograph(str(path), path.relative_to(root).as_posix()) for path in found)
     if isinstance(given, _ONE):
         given = [given]
     if not isinstance(given, Sequence) or not all(isinstance(each, _ONE) for each in given):

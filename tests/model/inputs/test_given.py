@@ -116,6 +116,18 @@ def test_damaged_pictures_empty_folders_and_lacking_preprocessing_are_named(scen
         bare.decompose(folder)
 
 
+def test_a_folder_with_links_that_lead_out_is_refused_and_a_list_of_links_is_taken(scenes, folder, tmp_path):
+    (some := tmp_path / "some").mkdir()
+    draw(sample_scenes(1, 4)[0]).save(some / "own.png")
+    links = [some / path.name for path in sorted(folder.iterdir()) if path.suffix == ".png"][:2]
+    for link in links:
+        link.symlink_to(folder / link.name)
+    with pytest.raises(UnreadableImageError, match=f"{links[0].name}.* leads out .* 2 files.* in a list"):
+        scenes.decompose(some)
+    expected = scenes.decompose([folder / link.name for link in links])
+    torch.testing.assert_close(scenes.decompose(links).embedding, expected.embedding)
+
+
 def test_means_messages_and_verification_take_pictures(scenes, folder, pixels):
     for ask in (
         lambda images: activation_means(scenes, images, "blocks.2.attn.hook_z", batch_size=2)["blocks.2.attn.hook_z"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shlex
 from functools import reduce
@@ -15,6 +14,7 @@ import typer
 
 import clip_lens_plugin
 from clip_lens_plugin.cli import app
+from tests.loops import formulas_of
 from tests.pages import PAGES, README, ROOT, run, snippets
 
 pytestmark = pytest.mark.slow
@@ -88,8 +88,7 @@ def test_functions_and_tests_of_the_table_of_equations_exist():
 
 @pytest.mark.parametrize("folder", EQUATIONS)
 def test_the_table_of_equations_lacks_no_formula(folder):
-    module = import_module(f"clip_lens_plugin.{folder}.equations")
-    own = [name for name, each in inspect.getmembers(module, inspect.isfunction) if each.__module__ == module.__name__]
+    own = formulas_of(import_module(f"clip_lens_plugin.{folder}.equations"))
     text = (PAGES / "concepts.md").read_text()
     assert len(own) >= 6
     assert [name for name in own if f"`{folder}.equations.{name}`" not in text] == []

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
 
 from clip_lens_plugin.decomposition import equations
+from tests.loops import check, formulas_of, numbers
 
 B, R, N, L, H, P, D, K, E, T, S = 2, 3, 4, 3, 2, 2, 5, 3, 6, 4, 7
 """Images, pooled rows, tokens, layers, heads, pool heads, widths of stream, head and joint space, texts, constants."""
 
 
-def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Random float64, other numbers for each shape and seed."""
-    generator = torch.Generator().manual_seed(1000 * seed + sum(31**i * n for i, n in enumerate(shape)))
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def check(found: torch.Tensor, shape: tuple[int, ...], value: Callable[..., float]) -> None:
-    """That each entry is the value that the formula gives for its indices."""
-    expected = np.empty(shape)
-    for index in product(*map(range, shape)):
-        expected[index] = value(*index)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
-
-
 def test_each_formula_has_a_test_of_its_name() -> None:
-    names = [name for name, each in inspect.getmembers(equations, inspect.isfunction) if not name.startswith("_")]
-    own = [name for name in names if getattr(equations, name).__module__ == equations.__name__]
+    own = formulas_of(equations)
     assert len(own) > 30
     assert [name for name in own if f"test_{name}" not in globals()] == []
 

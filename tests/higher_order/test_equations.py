@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
 from clip_lens_plugin.higher_order import equations
-from tests.decomposition.test_equations import check, numbers
+from tests.loops import check, formulas_of, numbers
 
 B, N, G, H, P, D, J, M, Q, W = 2, 4, 2, 3, 2, 5, 3, 4, 6, 3
 """Images, tokens, heads that read, earlier heads, pool heads, widths of stream and head, neurons, readers, result."""
 
 
 def test_each_formula_has_a_test_of_its_name() -> None:
-    names = [name for name, each in inspect.getmembers(equations, inspect.isfunction)]
-    own = [name for name in names if getattr(equations, name).__module__ == equations.__name__]
+    own = formulas_of(equations)
     assert len(own) >= 6
     assert [name for name in own if f"test_{name}" not in globals()] == []
 

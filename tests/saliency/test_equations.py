@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 
 from clip_lens_plugin.saliency import equations
-from tests.decomposition.test_equations import check, numbers
+from tests.loops import check, formulas_of, numbers
 
 B, H, M, N, K, C = 2, 3, 2, 4, 3, 5
 """Images, heads, queries, tokens, width of a head (and the last tokens that a query attends to), channels."""
 
 
 def test_each_formula_has_a_test_of_its_name() -> None:
-    names = [name for name, each in inspect.getmembers(equations, inspect.isfunction)]
-    own = [name for name in names if getattr(equations, name).__module__ == equations.__name__]
+    own = formulas_of(equations)
     assert len(own) >= 8
     assert [name for name in own if f"test_{name}" not in globals()] == []
 

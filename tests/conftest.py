@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import open_clip
 import pytest
@@ -59,6 +60,15 @@ EXTENDED: dict[str, dict] = {
     },
 }
 """Variants with hook points of their own: an attention pool, or norms inside blocks."""
+
+
+@pytest.fixture(autouse=True)
+def _gradients_are_left_on() -> Iterator[None]:
+    """A test that leaves gradients switched off fails itself, and not those after it."""
+    yield
+    left_on = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    assert left_on, "the test left gradients switched off for those that follow"
 
 
 def random_clip(changes: dict | None = None, dtype: torch.dtype = torch.float32, seed: int = 0) -> CLIP:

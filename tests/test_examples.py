@@ -11,6 +11,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import torch
 
 from clip_lens_plugin.shown import Shown
 
@@ -43,13 +44,14 @@ def run(path: Path) -> tuple[dict, list[object]]:
     backend = matplotlib.get_backend()
     plt.switch_backend("Agg")
     try:
-        for cell in code_cells(path):
-            source = re.sub(r"^N_SCENES = \d+", FEW_SCENES, "".join(cell["source"]), flags=re.MULTILINE)
-            *_, last = source.rstrip().split("\n")
-            exec(compile(source, path.name, "exec"), namespace)
-            if last.isidentifier() or last.startswith("views.") or ".view(" in last:
-                found = eval(last, namespace)
-                shown.append(found.view() if isinstance(found, Shown) else found)
+        with torch.enable_grad():  # On leaving, gradients are as they were: a notebook may switch them off.
+            for cell in code_cells(path):
+                source = re.sub(r"^N_SCENES = \d+", FEW_SCENES, "".join(cell["source"]), flags=re.MULTILINE)
+                *_, last = source.rstrip().split("\n")
+                exec(compile(source, path.name, "exec"), namespace)
+                if last.isidentifier() or last.startswith("views.") or ".view(" in last:
+                    found = eval(last, namespace)
+                    shown.append(found.view() if isinstance(found, Shown) else found)
     finally:
         plt.close("all")
         plt.switch_backend(backend)

@@ -171,7 +171,7 @@ def _in_run(
         except TokensNotAvailableError:
             embedding = explored.model(asked.pixels)[0].to(embeddings)
     with full_precision():
-        return None, equations.towards(embedding / embedding.norm(), embeddings)
+        return None, equations.cosines(embedding[None], embeddings)[0]
 
 
 Rows = list[tuple[str, ...]]

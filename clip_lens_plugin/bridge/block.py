@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.conversion_utils.conversion_steps.base_tensor_conversion import BaseTensorConversion
@@ -18,6 +17,7 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 
 from clip_lens_plugin.dependencies.of_transformer_lens import reads_mlp_in, stop_before
 from clip_lens_plugin.layers.attention.circuits import Circuits
+from clip_lens_plugin.layers.attention.output_projection import results
 from clip_lens_plugin.layers.attention.qkv import SplitQKV, by_head
 from clip_lens_plugin.layers.attention.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.editable import editable
@@ -154,9 +154,9 @@ class LiveAttentionBridge(Circuits, AttentionBridge):
             point.hook_conversion = ByHead(self._width)
 
     def _through_results(self, z: Float[Tensor, "b n hk"]) -> Float[Tensor, "b n d"]:
-        by_head = self.o.hook_in(z).unflatten(-1, (-1, self._width))
-        results = self.hook_result(torch.einsum("bnhk,hkd->bnhd", by_head, self.W_O))
-        return self.o.hook_out(results.sum(2) + self.b_O)
+        heads = self.o.hook_in(z).unflatten(-1, (-1, self._width))
+        written = self.hook_result(results(heads, self.W_O))
+        return self.o.hook_out(written.sum(2) + self.b_O)
 
 
 class VisionBlockBridge(BlockBridge):

@@ -199,4 +199,4 @@ def runs_without(
 @full_precision()
 def cosines(embedding: Float[Tensor, "b e"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "b t"]:
     """The cosine of each image with each text, in the texts' dtype."""
-    return equations.towards(torch.nn.functional.normalize(embedding.to(texts), dim=-1), texts)
+    return equations.cosines(embedding.to(texts), texts)

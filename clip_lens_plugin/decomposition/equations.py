@@ -11,8 +11,8 @@ Units: ω carries the unit. With ω as the pooling gives it, contributions are i
 cosine units. Every result has the dtype and device of its arguments, and float32 products are as exact as torch is set
 (see :func:`~clip_lens_plugin.numerics.precision.full_precision`, under which the callers are).
 
-ω of each pooling stands with the pooling: ``omega`` in :mod:`clip_lens_plugin.layers.pooling.pooling` and
-:mod:`clip_lens_plugin.layers.pooling.attention_pool`.
+ω of each pooling, and what the biases of an attention pool add, stand with the pooling: in
+:mod:`clip_lens_plugin.layers.pooling.pooling` and :mod:`clip_lens_plugin.layers.pooling.attention_pool`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def head_coordinates(omega: Float[Tensor, "b p r"], z: Float[Tensor, "b r h k"])
 
 
 def attended_values(pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"]) -> Float[Tensor, "b r h k"]:
-    """``z[b,q,h] = Σ_i A[b,h,q,i] v[b,i,h]``: what the heads put out, as the sum over source tokens."""
+    """``z[b,q,h] = Σ_i A[b,h,q,i] v[b,i,h]``: the sum over source tokens that heads put out (equation 4)."""
     return torch.einsum("bhrn,bnhk->brhk", pattern, v)
 
 
@@ -115,7 +115,7 @@ def by_layer(coordinates: Float[Tensor, "b l s"], weights: Float[Tensor, "l s w"
 
 
 def value_fold(gamma: Float[Tensor, " d"] | None, W_V: Float[Tensor, "h d k"]) -> Float[Tensor, "h d k"]:
-    """``C diag(γ) W_V``: from the stream, over its LayerNorm's scale, to the values of a layer's heads.
+    """``C diag(γ) W_V``: from the stream, over its LayerNorm's scale, to a layer's values, v of equation 4.
 
     Args:
         gamma: of the LayerNorm before the heads; None where the block has none, and W_V is the whole map.
@@ -126,7 +126,7 @@ def value_fold(gamma: Float[Tensor, " d"] | None, W_V: Float[Tensor, "h d k"]) -
 def value_constant(
     beta: Float[Tensor, " d"] | None, W_V: Float[Tensor, "h d k"], b_V: Float[Tensor, "h k"]
 ) -> Float[Tensor, "h k"]:
-    """``β W_V + b_V``: what every token's value has whatever the stream is.
+    """``β W_V + b_V``: what every token's value (v of equation 4) has whatever the stream is.
 
     Args:
         beta: of the LayerNorm before the heads; None where the block has none.
@@ -139,7 +139,7 @@ def value_constant(
 
 def written_by_heads(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "*batch h d"]:
     """``y[h] W_O[h]``: what each head of a layer writes to the stream (its term of equation 3)."""
-    return torch.einsum("...hk,hkd->...hd", y, W_O)
+    return through_own(y, W_O)
 
 
 def written_by_layer(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "*batch d"]:
@@ -148,7 +148,7 @@ def written_by_layer(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]
 
 
 def pooled_constant(weights: Float[Tensor, "b p"], vector: Float[Tensor, " d"]) -> Float[Tensor, "b p d"]:
-    """``w[b,p] x``: a vector that is written to every row, pooled; with w = Σ_q ω it is :func:`pooled` of it."""
+    """``w[b,p] x``: a vector that is written to every row, pooled as in equation 1; w is Σ_q ω there."""
     return torch.einsum("bp,d->bpd", weights, vector)
 
 
@@ -158,12 +158,12 @@ def to_joint(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d e"]) 
 
 
 def through_own(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d w"]) -> Float[Tensor, "*batch p w"]:
-    """``x[p] W[p]``: each part of a pooled stream through its own map, not summed."""
+    """``x[p] W[p]``: each part of a pooled stream through its own map: the summands of :func:`to_joint`."""
     return torch.einsum("...pd,pdw->...pw", stream, maps)
 
 
 def through_each(vectors: Float[Tensor, "*batch d"], maps: Float[Tensor, "p d w"]) -> Float[Tensor, "*batch p w"]:
-    """``x W[p]``: one vector of the stream through every map: what it adds at a weight of 1 through each p."""
+    """``x W[p]``: what a vector of the stream adds at a weight of 1 through each p (a term of equation 3)."""
     return torch.einsum("...d,pdw->...pw", vectors, maps)
 
 
@@ -181,8 +181,17 @@ def neuron_contributions(neurons: Float[Tensor, "b p m"], weights: Float[Tensor,
 
 
 def towards(vectors: Float[Tensor, "*batch e"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "*batch t"]:
-    """``c · e_t``: dot products with text embeddings; cosines where the vectors are in cosine units."""
+    """``c · e_t``: dot products with text embeddings (section 3); parts of a cosine in cosine units."""
     return vectors @ texts.T
+
+
+def cosines(embeddings: Float[Tensor, "b e"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "b t"]:
+    """``M · e_t / ‖M‖``: the cosine of each image with each text, whose length is 1; NaN for an embedding of zeros.
+
+    CLIP's similarity, which the decomposition splits (section 3): cosines of the whole where :func:`towards` has a
+    component's part.
+    """
+    return towards(embeddings / embeddings.norm(dim=-1, keepdim=True), texts)
 
 
 def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -> Float[Tensor, "p d t"]:
@@ -196,7 +205,7 @@ def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -
 
 
 def text_directions(W_O: Float[Tensor, "h k d"], streams: Float[Tensor, "p d t"]) -> Float[Tensor, "h pk t"]:
-    """``M_{l,h} e_t`` of each head of a layer: k numbers per text, with which ``c · e_t = y · (M_{l,h} e_t)``.
+    """``M_{l,h} e_t`` of each head of a layer: k numbers per text; ``c · e_t = y · (M_{l,h} e_t)`` by equation 4.
 
     One product with W_O as it lies in memory, which is neither copied nor expanded.
 
@@ -211,7 +220,7 @@ def text_directions(W_O: Float[Tensor, "h k d"], streams: Float[Tensor, "p d t"]
 def head_scores(
     coordinates: Float[Tensor, "b l h k"], directions: Float[Tensor, "l h k t"]
 ) -> Float[Tensor, "b l h t"]:
-    """``c[b,l,h] · e_t = y[b,l,h] · M_{l,h} e_t``: each head's part of the similarity to a text."""
+    """``c[b,l,h] · e_t = y[b,l,h] · M_{l,h} e_t``: each head's part of a similarity (equation 4)."""
     return torch.einsum("blhk,lhkt->blht", coordinates, directions)
 
 
@@ -227,7 +236,7 @@ def heads_along(coordinates: Float[Tensor, "b l h k"], directions: Float[Tensor,
 
 
 def score_of_heads(coordinates: Float[Tensor, "b m k"], directions: Float[Tensor, "m k t"]) -> Float[Tensor, "b t"]:
-    """``Σ_m y[b,m] · M_m e_t``: the same of m chosen heads together."""
+    """``Σ_m y[b,m] · M_m e_t``: the same of m chosen heads together (a part of equation 3)."""
     return coordinates.flatten(1) @ directions.flatten(0, 1)
 
 
@@ -255,7 +264,7 @@ def values_towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk 
 def attended_towards(
     attended: Float[Tensor, "b h p n"], values: Float[Tensor, "b n h p t"]
 ) -> Float[Tensor, "b h n t"]:
-    """``Σ_p ā[b,h,p,i] (v · M_{l,h} e_t)[p]``: :func:`token_scores` from :func:`values_towards`."""
+    """``Σ_p ā[b,h,p,i] (v · M_{l,h} e_t)[p]``: :func:`token_scores` (equation 4) by :func:`values_towards`."""
     return torch.einsum("bhpn,bnhpt->bhnt", attended, values)
 
 
@@ -332,7 +341,7 @@ def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "
 
 
 def second_moments(y: Float[Tensor, "*parts b h k"]) -> Float[Tensor, "*parts h k k"]:
-    """``Σ_b y[b,h] y[b,h]ᵀ`` of each head: all that TextSpan needs of the images beside Σ y and their number.
+    """``Σ_b y[b,h] y[b,h]ᵀ`` of each head: what Algorithm 1 needs of the images beside Σ y and their number.
 
     With axes before that of the images, of each part of them on its own.
     """
@@ -340,7 +349,7 @@ def second_moments(y: Float[Tensor, "*parts b h k"]) -> Float[Tensor, "*parts h 
 
 
 def moment_in(frame: Float[Tensor, "k r"], moment: Float[Tensor, "k k"]) -> Float[Tensor, "r r"]:
-    """``Fᵀ Σ F``: the second moment of y in other coordinates ``x = y F``."""
+    """``Fᵀ Σ F``: the second moment of y in other coordinates ``x = y F``, as Algorithm 1 takes it."""
     return frame.T @ moment @ frame
 
 
@@ -354,18 +363,18 @@ def orthonormal_frame(head_map: Float[Tensor, "k e"]) -> tuple[Float[Tensor, "k 
     return r.T, q
 
 
-def quadratic(x: Float[Tensor, "*batch k"], form: Float[Tensor, "k k"]) -> Float[Tensor, "*batch"]:
+def quadratic(x: Float[Tensor, "*batch k"], form: Float[Tensor, "*forms k k"]) -> Float[Tensor, "*batch"]:
     """``xᵀ F x`` of each row.
 
     With a covariance, the variance along a text: ``r_jᵀ Σ r_j``, by which Algorithm 1 picks. With ``F = M Mᵀ``, the
-    squared length ``‖y M‖²`` of a contribution.
+    squared length ``‖y M‖²`` of a contribution. A form for all rows; or one for each group of them.
     """
     return ((x @ form) * x).sum(-1)
 
 
-def gram(head_map: Float[Tensor, "k e"]) -> Float[Tensor, "k k"]:
-    """``M Mᵀ``: dot products of contributions without building them: ``(y M) · (y' M) = y (M Mᵀ) y'ᵀ``."""
-    return head_map @ head_map.T
+def gram(head_map: Float[Tensor, "*maps k e"]) -> Float[Tensor, "*maps k k"]:
+    """``M Mᵀ``: dot products of contributions (equation 4) that are not built: ``(y M) · (y' M) = y (M Mᵀ) y'ᵀ``."""
+    return head_map @ head_map.mT
 
 
 def without_direction(texts: Float[Tensor, "t r"], direction: Float[Tensor, " r"]) -> Float[Tensor, "t r"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.decomposition.equations import towards
+from clip_lens_plugin.decomposition.equations import gram, quadratic, towards
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.head_maps import HeadMaps
@@ -57,13 +57,12 @@ class NeuronDirections:
 
     def gram(self, some: slice | Int[Tensor, " s"]) -> Float[Tensor, "s q q"]:
         """``D Dᵀ`` of each neuron in float64: dot products of effects are ``s (D Dᵀ) s'ᵀ``."""
-        directions = self.of(some).double()
-        return directions @ directions.transpose(1, 2)
+        return gram(self.of(some).double())
 
     def lengths(self, some: slice | Int[Tensor, " s"], scalars: Float[Tensor, "b s q"]) -> Float[Tensor, "b s"]:
         """``‖s D‖`` of the neurons' effects in float64, by :meth:`gram`: no effect is built."""
         by_neuron = scalars.double().transpose(0, 1)
-        return ((by_neuron @ self.gram(some)) * by_neuron).sum(-1).clamp(min=0).sqrt().T
+        return quadratic(by_neuron, self.gram(some)).clamp(min=0).sqrt().T
 
     @full_precision()
     def through(self, some: slice | Int[Tensor, " s"], maps: list[Float[Tensor, "g p k w"]]) -> Float[Tensor, "s q w"]:

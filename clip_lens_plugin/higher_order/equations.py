@@ -76,6 +76,20 @@ def neuron_directions(
     return torch.einsum("mgj,gpjw->mgpw", torch.einsum("md,gdj->mgj", W_out, values), maps)
 
 
+def shares_of_head(
+    terms: Float[Tensor, "b c g k"], whole: Float[Tensor, "b g k"], forms: Float[Tensor, "g k k"]
+) -> Float[Tensor, "b g c"]:
+    """``u · c / ‖c‖² = y_u (M Mᵀ) y_cᵀ / y_c (M Mᵀ) y_cᵀ``: what part of a head's contribution each term is.
+
+    Args:
+        terms: coordinates of each.
+        whole: coordinates of the contribution, the sum of all terms.
+        forms: :func:`~clip_lens_plugin.decomposition.equations.gram` of each head's map.
+    """
+    form = whole[:, :, None] @ forms
+    return (terms.movedim(1, 2) * form).sum(-1) / (whole[:, :, None] * form).sum(-1)
+
+
 def through_a_head(reads: Float[Tensor, "b p n"], pattern: Float[Tensor, "b h n m"]) -> Float[Tensor, "b h p m"]:
-    """``Σ_q w[b,p,q] A[b,h,q,i]``: the next hop: weights of the tokens that earlier heads attend to."""
+    """``Σ_q w[b,p,q] A[b,h,q,i]``: the next hop: weights of the tokens that earlier heads attend to (equation 4)."""
     return torch.einsum("bpn,bhnm->bhpm", reads, pattern)

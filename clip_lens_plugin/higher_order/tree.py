@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
+from clip_lens_plugin.decomposition.equations import text_directions, text_streams, to_joint
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FROZEN, frozen_run, refuse_unseen_hooks
@@ -101,7 +102,7 @@ class _Reader:
 
     def values(self, coordinates: Float[Tensor, "1 c 1 p j"]) -> Float[Tensor, " c"]:
         """What terms add along the direction."""
-        return torch.einsum("cpj,pj->c", coordinates[0, :, 0], self.onto)
+        return to_joint(coordinates[0, :, 0], self.onto[..., None])[:, 0]
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,15 @@ class _Grower:
         scale = None
         if self.readout.model.blocks[layer].first_norm is not None:
             scale = self.kept[f"blocks.{layer}.ln1.hook_scale"][..., 0].to(dtype)
-        onto = (self.readout.W_O[layer][head] @ (reader.maps.values[0] @ reader.onto.T)).T
+        streams = text_streams(reader.maps.values, reader.onto.T)
+        onto = text_directions(self.readout.W_O[layer][head][None], streams)[0].T
         maps = HeadMaps.of(self.readout, layer, range(head, head + 1))
         return _Reader(layer, maps, equations.reading(attended, scale), attended.sum(-1), onto)
 
     def _mlp(self, label: str, value: float, layer: int, scalars: Float[Tensor, "1 l m 1 p"], reader: _Reader) -> Node:
-        directions = self.readout.W_out(layer) @ (reader.maps.values[0] @ reader.onto.T)
-        values = (scalars[0, layer, :, 0] * directions).sum(-1).double().tolist()
+        onto = reader.onto[None, ..., None]
+        directions = equations.neuron_directions(self.readout.W_out(layer), reader.maps.values, onto)[:, 0]
+        values = equations.neuron_effects(scalars[:, layer, :, 0], directions)[0, :, 0].double().tolist()
         children = [Node(f"{label}, neuron {place}", values[place]) for place in self._largest(values)]
         return Node(label, value, _with_others(children, values))
 
@@ -226,12 +229,12 @@ def upstream_tree(
         maps = HeadMaps.of(readout, layer, range(head, head + 1))
         own = run.coordinates[layer][:, head].unflatten(-1, (readout.pooling.n_heads, -1))
         if texts is None:
-            contribution = torch.einsum("pj,pje->e", own[0], maps.joint[0])
+            contribution = to_joint(own[0], maps.joint[0])
             direction = contribution / contribution.square().sum()
         else:
             direction = texts / run.embedding[0].norm()
         reads, attended = (each[layer][:, head : head + 1] for each in (run.reads, run.attended))
-        reader = _Reader(layer, maps, reads, attended, (maps.joint @ direction)[0])
+        reader = _Reader(layer, maps, reads, attended, text_streams(maps.joint[0], direction[:, None])[..., 0])
         value = float(reader.values(own[:, None, None])[0])
         root = _Grower(readout, run.kept, widest).node(f"L{layer}H{head}", value, reader, depth)
     return UpstreamTree(root, names[0], said, "share" if towards is None else "cosine", _error(root))

@@ -14,7 +14,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.completeness import CompletenessError
-from clip_lens_plugin.decomposition.equations import towards
+from clip_lens_plugin.decomposition.equations import gram, quadratic, through_own, towards
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FROZEN, FrozenRun, frozen_run, refuse_unseen_hooks
@@ -188,11 +188,8 @@ class Upstream(Shown):
     @full_precision()
     def shares(self) -> Float[Tensor, "b *g c"]:
         """What part of the head's contribution c each term u of :meth:`stack` is: ``u · c / ‖c‖²``; they sum to 1."""
-        own = self._own.flatten(2)
-        form = own[:, :, None] @ self._gram  # c of each head, as a form on coordinates
-        terms = self._terms.coordinates.flatten(3).movedim(2, 1)
-        along = (terms * form).sum(-1) / (own[:, :, None] * form).sum(-1)
-        return along[:, 0] if self.head is not None else along
+        shares = equations.shares_of_head(self._terms.coordinates.flatten(3), self._own.flatten(2), self._gram)
+        return shares[:, 0] if self.head is not None else shares
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per image, head and term: image, layer, head, term, share; and a column with each text's score.
@@ -225,19 +222,17 @@ class Upstream(Shown):
     @full_precision()
     def _through(self, coordinates: Float[Tensor, "b *by g p j"]) -> Float[Tensor, "b *out w"]:
         """Coordinates in the joint space, or towards texts, the heads before what was read."""
-        values = torch.einsum("b...gpj,gpjw->bg...w", coordinates, self._onto)
+        values = through_own(coordinates.flatten(-2), self._onto.flatten(1, 2)).movedim(-2, 1)
         return values[:, 0] if self.head is not None else values
 
     @full_precision()
     def _of_length(self, coordinates: Float[Tensor, "x g p j"]) -> Float[Tensor, "x g"]:
         """The length of each in the joint space, by ``M Mᵀ``."""
-        flat = coordinates.flatten(2)
-        return torch.einsum("xgi,gij,xgj->xg", flat, self._gram, flat).clamp(min=0).sqrt()
+        return quadratic(coordinates.flatten(2).transpose(0, 1), self._gram).clamp(min=0).sqrt().T
 
     @property
     def _gram(self) -> Float[Tensor, "g pj pj"]:
-        maps = self._maps.joint.flatten(1, 2)
-        return maps @ maps.transpose(1, 2)
+        return gram(self._maps.joint.flatten(1, 2))
 
 
 def upstream(

@@ -17,6 +17,7 @@ from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 from clip_lens_plugin.decomposition.text_contributions import TextContributions, over_words
+from clip_lens_plugin.interactions.equations import pair_terms
 from clip_lens_plugin.interactions.layer_parts import layer_parts, part_names
 from clip_lens_plugin.interactions.means import PartMeans, image_means, text_means
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -64,7 +65,7 @@ class Interaction(Shown):
         image, text = self._heads
         if self.centred is not None:
             image, text = image - self.centred[0].heads.to(image), text - self.centred[1].heads.to(text)
-        return torch.einsum("blhe,tmge->btlhmg", image, text)
+        return pair_terms(image, text)
 
     @full_precision()
     def layers(self) -> Float[Tensor, "b t c f"]:
@@ -80,7 +81,7 @@ class Interaction(Shown):
         if self.centred is not None:
             of_images, of_texts = (each.known_parts.to(image) for each in self.centred)
             image, text = image - of_images, text - of_texts
-        return torch.einsum("bce,tfe->btcf", image, text)
+        return pair_terms(image, text)
 
     @property
     def image_parts(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class Interaction(Shown):
         Raises:
             TokensNotAvailableError: if a hook replaced the output of a head.
         """
-        return torch.einsum("bne,tme->btnm", self.images.by_token(), self.texts.by_token())
+        return pair_terms(self.images.by_token(), self.texts.by_token())
 
     def words(self) -> list[Float[Tensor, "b n w"]]:
         """The same for each text, over its words (``texts.spelt``) in the place of tokens; see :meth:`tokens`."""

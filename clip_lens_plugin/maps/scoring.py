@@ -78,7 +78,7 @@ def _of_contributions(
 
 @full_precision()
 def _cosine(embeddings: Float[Tensor, "b e"], texts: Float[Tensor, "t e"]) -> Float[Tensor, "b t"]:
-    return equations.towards(embeddings / embeddings.norm(dim=-1, keepdim=True), texts)
+    return equations.cosines(embeddings, texts)
 
 
 @full_precision()

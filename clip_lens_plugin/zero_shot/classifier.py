@@ -198,7 +198,7 @@ class ZeroShotClassifier:
             )
         dtype = torch.promote_types(torch.promote_types(embedding.dtype, self.embeddings.dtype), torch.float32)
         classes = self.embeddings.to(embedding.device, dtype)
-        return equations.towards(torch.nn.functional.normalize(embedding.to(dtype), dim=-1), classes)
+        return equations.cosines(embedding.to(dtype), classes)
 
     def logits(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b t"]:
         """CLIP's logits: :attr:`logit_scale` times :meth:`cosines` plus :attr:`logit_bias`. Raises as those do."""

@@ -208,6 +208,16 @@ def test_towards() -> None:
     check(found, (B, L, T), lambda b, l, t: sum(c[b, l, e] * x[t, e] for e in range(E)))
 
 
+def test_cosines() -> None:
+    embeddings, texts = numbers(B, E), torch.nn.functional.normalize(numbers(T, E), dim=-1)
+    m, x = embeddings.numpy(), texts.numpy()
+
+    def value(b: int, t: int) -> float:
+        return sum(m[b, e] * x[t, e] for e in range(E)) / sum(m[b, e] ** 2 for e in range(E)) ** 0.5
+
+    check(equations.cosines(embeddings, texts), (B, T), value)
+
+
 def test_text_streams() -> None:
     maps, texts = numbers(P, D, E), numbers(E, T)
     m, x = maps.numpy(), texts.numpy()
@@ -392,6 +402,10 @@ def test_quadratic() -> None:
     found = equations.quadratic(x, form)
     check(found, (B,), lambda b: sum(a[b, i] * f[i, j] * a[b, j] for i, j in every))
     torch.testing.assert_close(equations.quadratic(x[1], form), found[1])
+    groups, forms = numbers(H, B, K), numbers(H, K, K)
+    g, of = groups.numpy(), forms.numpy()
+    found = equations.quadratic(groups, forms)
+    check(found, (H, B), lambda h, b: sum(g[h, b, i] * of[h, i, j] * g[h, b, j] for i, j in every))
 
 
 def test_gram() -> None:
@@ -400,6 +414,8 @@ def test_gram() -> None:
     found = equations.gram(head_map)
     check(found, (K, K), lambda i, j: sum(m[i, e] * m[j, e] for e in range(E)))
     check(equations.quadratic(y, found), (B,), lambda b: sum(c[b, e] ** 2 for e in range(E)))
+    of_heads = numbers(H, K, E)
+    torch.testing.assert_close(equations.gram(of_heads)[1], equations.gram(of_heads[1]), rtol=1e-12, atol=1e-12)
 
 
 def test_without_direction() -> None:

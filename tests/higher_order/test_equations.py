@@ -78,3 +78,17 @@ def test_through_a_head() -> None:
 def test_letters_of_shapes_are_checked() -> None:
     with pytest.raises(TypeCheckError):
         equations.neuron_scalars(torch.zeros(2, 3, 4), torch.zeros(2, 4, 3))
+
+
+def test_shares_of_head() -> None:
+    terms, maps = numbers(B, M, G, J), numbers(G, J, W)
+    whole, forms = terms.sum(1), maps @ maps.mT
+    u, m = terms.numpy(), maps.numpy()
+
+    def value(b: int, g: int, c: int) -> float:
+        written = [
+            [sum(y[j] * m[g, j, w] for j in range(J)) for w in range(W)] for y in (u[b, c, g], u[b, :, g].sum(0))
+        ]
+        return sum(x * y for x, y in zip(*written, strict=True)) / sum(y * y for y in written[1])
+
+    check(equations.shares_of_head(terms, whole, forms), (B, G, M), value)

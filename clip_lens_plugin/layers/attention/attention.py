@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip_lens_plugin.layers.attention.circuits import Circuits
-from clip_lens_plugin.layers.attention.output_projection import AttentionOutput
+from clip_lens_plugin.layers.attention.output_projection import AttentionOutput, results
 from clip_lens_plugin.layers.attention.qkv import QKV, Prepare, Rotary, by_head
 from clip_lens_plugin.layers.attention.softmax_attention import attention_pattern, attention_scores
 from clip_lens_plugin.layers.editable import editable
@@ -108,11 +108,6 @@ class Attention(Circuits, nn.Module):
     def _split_bias(self, part: int) -> Float[Tensor, "h k"]:
         return self.qkv.part(part)[1].unflatten(0, (self.n_heads, -1))
 
-    def results(self, z: Float[Tensor, "b n h k"]) -> Float[Tensor, "b n h d"]:
-        """Each head's output, laid out head by head in memory."""
-        by_head = z.permute(2, 0, 1, 3).flatten(1, 2) @ self.W_O
-        return by_head.unflatten(1, z.shape[:2]).permute(1, 2, 0, 3)
-
     def forward(
         self,
         x: Float[Tensor, "b n d"],
@@ -148,7 +143,7 @@ class Attention(Circuits, nn.Module):
             return self._written_over_scale(z)
         z = self.hook_z(editable(z, self.hook_z))
         if self.hook_result.has_hooks():
-            return self.hook_result(self.results(z)).sum(2) + self.b_O
+            return self.hook_result(results(z, self.W_O)).sum(2) + self.b_O
         return self.out(z)
 
     def _written_over_scale(self, z: Float[Tensor, "b n h k"]) -> Float[Tensor, "b n d"]:
@@ -159,7 +154,7 @@ class Attention(Circuits, nn.Module):
         scale, bias_scale = self.out.scales(z)
         z = self.hook_z((z / self.hook_z_scale(scale)[..., None]).to(z.dtype))
         if self.hook_result.has_hooks():
-            written = self.hook_result(self.results(z)).sum(2)
+            written = self.hook_result(results(z, self.W_O)).sum(2)
         else:
             written = z.flatten(2) @ self.W_O.flatten(0, 1)
         bias = self.b_O

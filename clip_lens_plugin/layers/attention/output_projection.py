@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from clip_lens_plugin.layers.weight_refs import Affine, Norm, Scale
 
 
+def results(z: Float[Tensor, "b n h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "b n h d"]:
+    """``z[h] W_O[h]``: each head's output, ``hook_result``, laid out head by head in memory."""
+    by_head = z.permute(2, 0, 1, 3).flatten(1, 2) @ W_O
+    return by_head.unflatten(1, z.shape[:2]).permute(1, 2, 0, 3)
+
+
 @dataclass(frozen=True)
 class AttentionOutput:
     """``Σ_h z_h W_O[h] + b_O``, in one map all that is linear once the norms' scales are frozen.

@@ -23,7 +23,6 @@ from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.images.photographs import some_of
-from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import GivenImages
 from clip_lens_plugin.model.inputs.pixels import look
@@ -48,7 +47,6 @@ def own_images(model: HookedCLIP, data: Data) -> GivenImages | ImageSource:
     return needed_source(data.plan, data.folder)
 
 
-@takes_bridges
 def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: Provenance | None) -> Batches:
     """Batches of a tensor of preprocessed images, of pictures or of a data set; of its rows that were collected.
 
@@ -89,7 +87,6 @@ def _of_pictures(given: GivenImages, rows: Sequence[int] | None, size: int) -> I
     return (given.pixels(slice(start, start + size)) for start in range(0, len(given), size))
 
 
-@takes_bridges
 def total_logits(
     model: HookedCLIP,
     scored: Batches,

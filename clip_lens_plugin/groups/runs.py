@@ -17,7 +17,6 @@ from clip_lens_plugin.decisions.removal import cosines
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.groups.accuracy import Stage
 from clip_lens_plugin.groups.splitting import Rows
-from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
@@ -29,7 +28,6 @@ Head = tuple[int, int]
 
 
 @once_a_call()
-@takes_bridges
 def run_margins(
     model: HookedCLIP,
     data: Data,

@@ -16,13 +16,11 @@ from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.running.run_size import images_with_patterns
 from clip_lens_plugin.decomposition.running.runs import decompose_images
-from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import layers_with_hooked_heads
 from clip_lens_plugin.numerics.precision import full_precision
 
 
-@takes_bridges
 def token_scores(
     model: HookedCLIP,
     images: Float[Tensor, "b 3 height width"],

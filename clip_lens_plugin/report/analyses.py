@@ -82,7 +82,6 @@ class Question:
     answers: Int[Tensor, " b"]
     templates: tuple[str, ...] = ("{}",)
 
-    @takes_bridges
     def embeddings(self, model: HookedCLIP) -> Float[Tensor, "t e"]:
         """Unit embeddings of the classes."""
         return ZeroShotClassifier.from_labels(model, self.classes, self.templates).embeddings

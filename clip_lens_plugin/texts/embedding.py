@@ -13,7 +13,6 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.text.tokenizers import is_known
 from clip_lens_plugin.arguments import is_whole
-from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import token_digest
 from clip_lens_plugin.model.text.unseen_texts import UnseenTexts
@@ -26,7 +25,6 @@ PART_TEXTS = 1024
 """Texts in a part: a file of the cache, and the most that is computed twice after an interruption."""
 
 
-@takes_bridges
 def embed_texts(
     model: HookedCLIP,
     texts: Sequence[str],

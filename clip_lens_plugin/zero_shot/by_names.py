@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.model.bridged import resolved, takes_bridges
+from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
 from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
@@ -14,7 +14,6 @@ from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 NOUN_TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}")
 
 
-@takes_bridges
 def classifier_by_names(
     model: HookedCLIP, names: Sequence[str], on_progress: Callable[[int, int], object] = lambda done, total: None
 ) -> ZeroShotClassifier:

@@ -57,6 +57,19 @@ class Held:
         self.value = value
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a tab shows.
+
+    Attributes:
+        result: that a file is made of.
+        given: what was chosen when it was asked.
+    """
+
+    result: Any
+    given: tuple[Any, ...]
+
+
 @dataclass
 class Interface:
     """The pages on what is explored.
@@ -214,6 +227,14 @@ class Interface:
             **PRIVATE,
         )
         ended = stop.click(lambda: note("Stopped."), None, status, cancels=asking, **PRIVATE)
+        gr.on(
+            [each.change for each in inputs],
+            _of_earlier,
+            [result, *inputs],
+            status,
+            show_progress="hidden",
+            **PRIVATE,
+        )
         # Again, since a last note of how far it was may arrive behind the first.
         ended.then(lambda: note("Stopped."), None, status, **PRIVATE)
         save.click(self._saved, [result, kind], made, **PRIVATE)
@@ -239,7 +260,7 @@ class Interface:
                 header, *rows = answer.rows
                 made = script(self.explored, state, sent is not None)
                 numbers, view = str(table(header, rows)), framed(answer.views, answer.height)
-                yield "", numbers, view, made, link, Held(answer.result)
+                yield "", numbers, view, made, link, Held(Shown(answer.result, (row, sent, typed, *chosen)))
         except (ValueError, IndexError) as error:
             yield note(str(error)), "", "", "", "", None
 
@@ -248,7 +269,14 @@ class Interface:
             raise gr.Error("There is nothing to save: press Show first.", print_exception=False)
         if kind not in SAVED_AS:
             raise gr.Error(f"A file is one of {' '.join(SAVED_AS)}.", print_exception=False)
-        return str(result.value.save(new_folder() / f"explorer{kind}"))
+        return str(result.value.result.save(new_folder() / f"explorer{kind}"))
+
+
+def _of_earlier(shown: Held | None, *given: Any) -> Any:
+    """A note while what is shown is not of what is chosen now."""
+    if shown is None:
+        return gr.skip()
+    return note("This is of what was chosen before: press Show.") if shown.value.given != given else ""
 
 
 def _thumbnail(photograph: Photograph) -> str:

@@ -123,6 +123,21 @@ def test_a_link_to_the_first_page_is_answered_though_it_leaves_out_its_name(open
     answered(page, "image").get_by_text("Patch-text maps of image 5").first.wait_for(timeout=WAIT)
 
 
+def test_an_answer_to_what_was_chosen_before_says_so(opened) -> None:
+    page = opened("?image=5&text=a+circle&text=a+star")
+    answered(page, "image")
+    before = page.locator("#status-image").get_by_text("chosen before")
+    page.fill("#row input", "6")
+    before.wait_for(timeout=WAIT)
+    page.fill("#row input", "5")
+    before.wait_for(state="detached", timeout=WAIT)
+    page.fill("#texts textarea", "a circle\na square")
+    before.wait_for(timeout=WAIT)
+    page.click("#ask-image")
+    page.locator("#table-image").get_by_text("a square").wait_for(timeout=WAIT)
+    before.wait_for(state="detached", timeout=WAIT)
+
+
 def test_search_and_why_answer(opened) -> None:
     page = opened("?tab=search&head=L5H3")
     answered(page, "search").get_by_text("Nearest to image 0 by layer 5, head 3").first.wait_for(timeout=WAIT)

@@ -98,6 +98,9 @@ def test_the_page_says_what_was_found(decision) -> None:
     assert f"{EVIL_TEXT}; another" in page  # What TextSpan says of layer 0, head 0.
     other = replace(decision, gap=-GAP, cosines=(0.25, 0.5))
     assert decision_view(other).title == f"Why “{EVIL_TEXT}” rather than “a dog”"
+    which_sign = "there the answer is below zero"
+    assert which_sign in told(decision_view(other).body)
+    assert which_sign not in page
 
 
 def test_names_and_texts_are_text_and_nothing_is_loaded_or_run(decision) -> None:

@@ -116,7 +116,6 @@ class Decision(Shown):
         return (
             f"{quoted[0]} ({signed(nearer, 4)}) rather than {quoted[1]} ({signed(farther, 4)}): a gap of "
             f"{signed(abs(self.gap), 4)} in the cosine.",
-            *([] if self.gap > 0 else [f"Tables are of {quoted[1]} less {quoted[0]}: there the answer is below zero."]),
             *self._of_words(),
             *self._of_removal(),
             f"Removed heads write {self.replaced_by}. This is of this image and these two texts alone.",

@@ -68,10 +68,11 @@ def decision_view(
         return decision_figure(decision, picture, box)
 
     shown = blocks(decision)
+    sign = () if decision.gap > 0 else (f"The numbers below are of “{a}” less “{b}”: the answer is below zero there.",)
     body = TEMPLATES.get_template("decision.html.j2").render(
         name=decision.name if name is None else name,
         texts=(a, b),
-        sentences=decision.sentences(),
+        sentences=(*decision.sentences(), *sign),
         photograph=_photograph(decision, picture, box, shown),
         blocks=[_block(each, decision.gap) for each in shown],
         trials=[_trial(each) for each in trials(decision)],

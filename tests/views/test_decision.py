@@ -98,7 +98,7 @@ def test_the_page_says_what_was_found(decision) -> None:
     assert f"{EVIL_TEXT}; another" in page  # What TextSpan says of layer 0, head 0.
     other = replace(decision, gap=-GAP, cosines=(0.25, 0.5))
     assert decision_view(other).title == f"Why “{EVIL_TEXT}” rather than “a dog”"
-    which_sign = "there the answer is below zero"
+    which_sign = "the answer is below zero there"
     assert which_sign in told(decision_view(other).body)
     assert which_sign not in page
 

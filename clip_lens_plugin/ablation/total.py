@@ -16,6 +16,7 @@ from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks,
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.collection.reading import read_batches
 from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.datasets.given_pictures import GivenPictures
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.images.photographs import some_of
@@ -42,6 +43,8 @@ def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: P
     if isinstance(images, Tensor):
         look(model, images)
         return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
+    if isinstance(images, GivenPictures):  # Not collected, so messages do not tell how to go on with a collection.
+        images = GivenImages(model, None, images.photographs)
     if isinstance(images, GivenImages):
         return lambda rows: _of_pictures(images, rows, batch_size)
     source = as_source(images)

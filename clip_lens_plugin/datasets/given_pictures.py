@@ -7,10 +7,14 @@ from clip_lens_plugin.images.photographs import Photographs
 
 
 class GivenPictures:
-    """Pictures by their place among those that were given, opened each time that they are read."""
+    """Pictures by their place among those that were given, opened each time that they are read.
+
+    Attributes:
+        photographs: the pictures.
+    """
 
     def __init__(self, photographs: Photographs) -> None:
-        self._photographs = photographs
+        self.photographs = photographs
 
     @property
     def description(self) -> str:
@@ -21,13 +25,13 @@ class GivenPictures:
         """None: they have no labels."""
 
     def __len__(self) -> int:
-        return len(self._photographs)
+        return len(self.photographs)
 
     def name(self, position: int) -> str:
-        return self._photographs[position].name
+        return self.photographs[position].name
 
     def read(self, position: int) -> Sample:
-        return Sample(self._photographs[position].open(), -1)
+        return Sample(self.photographs[position].open(), -1)
 
     def fingerprint(self) -> str:
-        return fingerprint_of("pictures", None, ((each.name, -1) for each in self._photographs))
+        return fingerprint_of("pictures", None, ((each.name, -1) for each in self.photographs))

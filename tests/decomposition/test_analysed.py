@@ -15,6 +15,7 @@ from clip_lens_plugin.decomposition.analysed import Analysed, Origin, Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.images.pictures import UnreadableImageError
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -194,3 +195,14 @@ def test_contributions_of_pictures_have_them_as_a_data_set():
     other = decomposed.select([0, 1]).own_source()
     assert other is not None
     assert other.fingerprint() != decomposed.needed_source().fingerprint()
+
+
+def test_a_picture_that_went_after_it_was_decomposed_is_named(tmp_path):
+    for number, scene in enumerate(sample_scenes(2, seed=4)):
+        draw(scene).save(tmp_path / f"{number}.png")
+    decomposed = HookedCLIP.from_pretrained("scenes", device="cpu").decompose(tmp_path)
+    texts = torch.nn.functional.normalize(decomposed.embedding, dim=-1)
+    assert len(mean_ablation_curve(decomposed, texts, torch.arange(2), effect="total").to_dataframe())
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(UnreadableImageError, match=r"1\.png cannot be used: .* Leave it out, or collect the folder"):
+        mean_ablation_curve(decomposed, texts, torch.arange(2), effect="total")

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clip_lens_plugin.datasets.choose import as_source
+from clip_lens_plugin.datasets.given_pictures import GivenPictures
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.labelling.names import few
 from clip_lens_plugin.model.bridged import resolved
-from clip_lens_plugin.report.pictures import PicturesOfSource
+from clip_lens_plugin.report.pictures import Pictures, PicturesGiven, PicturesOfSource
 
 
 def pictures_of(data: Data, source: ImageSource) -> PicturesOfSource:
@@ -35,7 +36,7 @@ def given_pictures(data: Data, images: Any) -> PicturesOfSource:
     return found
 
 
-def pictures_at(data: Data, positions: Sequence[int], images: Any = None) -> PicturesOfSource | None:
+def pictures_at(data: Data, positions: Sequence[int], images: Any = None) -> Pictures | None:
     """The pictures at positions of the data set that the data are of; None where it is not in reach.
 
     Args:
@@ -49,7 +50,7 @@ def pictures_at(data: Data, positions: Sequence[int], images: Any = None) -> Pic
     """
     if images is None or data.origin is None:
         source = data.own_source()
-        return None if source is None else _pictures(data, source, {each: each for each in positions})
+        return None if source is None else _own_pictures(data, source, {each: each for each in positions})
     source = as_source(images)
     if data.has_rows:
         given = pictures_of(data, source)
@@ -63,13 +64,19 @@ def pictures_at(data: Data, positions: Sequence[int], images: Any = None) -> Pic
     return _pictures(data, source, {each: each for each in positions})
 
 
-def pictures_in_reach(data: Data) -> PicturesOfSource | None:
+def pictures_in_reach(data: Data) -> Pictures | None:
     """The pictures of the rows: those that were decomposed, or of the data set that a collection names.
 
     That is drawn, or a folder seen from where we are. None where it is neither, or is not the same any more.
     """
     source = data.own_source()
-    return None if source is None else _pictures(data, source, dict(enumerate(map(int, data.positions))))
+    return None if source is None else _own_pictures(data, source, dict(enumerate(data.positions.tolist())))
+
+
+def _own_pictures(data: Data, source: ImageSource, positions: Mapping[int, int]) -> Pictures:
+    if isinstance(source, GivenPictures):  # Messages name the file that was given. Its rows are its positions.
+        return PicturesGiven(resolved(data.readout.model), source.photographs)
+    return _pictures(data, source, positions)
 
 
 def _pictures(data: Data, source: ImageSource, positions: Mapping[int, int]) -> PicturesOfSource:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.images.photographs import Photographs
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.images.preprocessed import shown_pictures
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -90,6 +91,22 @@ class PicturesOfSource(Pictures):
     def photograph(self, row: int) -> Image.Image | None:
         image = self._source.read(self._positions[row]).image
         return None if isinstance(image, Tensor) else upright_rgb(image)
+
+
+class PicturesGiven(Pictures):
+    """Pictures that a user gave to the model."""
+
+    def __init__(self, model: HookedCLIP, photographs: Photographs) -> None:
+        self._model, self._photographs = model, photographs
+
+    def __contains__(self, row: object) -> bool:
+        return row in range(len(self._photographs))
+
+    def pixels(self, row: int) -> Float[Tensor, "3 height width"]:
+        return self._model.prepare([self._photographs[row].source])[0]
+
+    def photograph(self, row: int) -> Image.Image:
+        return self._photographs[row].open()
 
 
 def other_rows(

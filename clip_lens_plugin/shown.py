@@ -1,6 +1,8 @@
 """Results that show themselves: in a notebook, as a page or a picture, and as a table.
 
-What draws a result is named here and loaded when it is first shown, so that no analysis imports a view.
+What draws a result is named here and loaded when it is first shown, so that no analysis imports a view. Views import
+the results that they draw, so an import of views here would be a circle: names stand in its place, in :data:`VIEWS`
+and :data:`INLINE` alone.
 """
 
 from __future__ import annotations

@@ -148,3 +148,64 @@ def test_a_report_needs_no_matplotlib() -> None:
             waiting += loaded_at_once(sources[name])
     assert f"{NAME}.views.drawing.view" in seen
     assert {each for each in seen if any("matplotlib" in other for other in loaded_at_once(sources[each]))} == set()
+
+
+SHOWN, AFTER_IMPORT = f"{NAME}.shown", f"{NAME}.after_import"
+LOADERS = {"import_module", "resolve_name", "__import__", "run_module", "run_path", "exec_module", "load_module"}
+"""What loads a module by a name that an import does not show."""
+
+
+def named_later(source: str, constants: tuple[str, ...] = ("VIEWS", "INLINE")) -> dict[str, set[str]]:
+    """Module to the functions of it that these tables of a module name, as "module:function"."""
+    found: dict[str, set[str]] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and {ast.unparse(each) for each in node.targets} & set(constants):
+            for value in ast.literal_eval(node.value).values():
+                module, _, function = value.partition(":")
+                found.setdefault(module, set()).add(function)
+    return found
+
+
+def loaders(source: str) -> set[str]:
+    """The names of :data:`LOADERS` that a module imports, reads or calls."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute | ast.Name):
+            found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    return found & LOADERS
+
+
+def test_what_is_named_in_the_place_of_an_import_is_there_and_would_be_a_circle(imports: dict[str, set[str]]) -> None:
+    sources = {module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")}
+    named = named_later(sources[SHOWN])
+    assert set(named) == {f"{NAME}.views.results", f"{NAME}.views.inline"}
+    for module, functions in named.items():
+        defined = {node.name for node in ast.parse(sources[module]).body if isinstance(node, ast.FunctionDef)}
+        assert functions <= defined, module
+        assert circle({**imports, SHOWN: {*imports[SHOWN], module}}), f"Import {module} in {SHOWN}: it is no circle."
+
+
+def test_no_other_module_is_loaded_by_a_name() -> None:
+    found = {module_name(path): loaders(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}
+    # The face loads what its stub lists; what waits for another library loads that one.
+    assert {name for name, used in found.items() if used} == {FACE, AFTER_IMPORT, SHOWN}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import importlib\nimportlib.import_module(NAME + '.views')",
+        "from pkgutil import resolve_name as found",
+        "def f():\n    return __import__('a.b')",
+    ],
+)
+def test_an_import_that_a_string_hides_is_found(source: str) -> None:
+    assert len(loaders(source)) == 1
+    assert loaders("import importlib.metadata\nfrom importlib.util import find_spec") == set()
+
+
+def test_names_in_a_table_are_read() -> None:
+    table = "VIEWS = {'A': 'p.views:a', 'B': 'p.views:b'}\nINLINE = {'A': 'p.inline:a'}\nOTHER = {'A': 'p.x:a'}"
+    assert named_later(table) == {"p.views": {"a", "b"}, "p.inline": {"a"}}

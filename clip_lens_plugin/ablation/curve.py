@@ -15,7 +15,7 @@ from torch import Tensor
 from clip_lens_plugin.ablation.component_sets import Components, paper_components
 from clip_lens_plugin.ablation.data import checked_classes, checked_labels, constants_of, donors
 from clip_lens_plugin.ablation.direct import direct_logits
-from clip_lens_plugin.ablation.total import image_batches, own_images, total_logits
+from clip_lens_plugin.ablation.total import image_batches, total_logits
 from clip_lens_plugin.arguments import checked_choice, checked_number
 from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.collection.given_data import data_of
@@ -181,7 +181,7 @@ def _total(
     if isinstance(means_from, Analysed | ComponentSums):
         raise ValueError("Total effects take means of activations: give images as means_from, not contributions.")
     refuse_hooks(model, "Total effects are measured on the plain model")
-    images = own_images(model, data) if images is None else images
+    images = data.needed_source() if images is None else images
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
     scored = image_batches(model, images, batch_size, data.provenance)

@@ -14,14 +14,11 @@ from clip_lens_plugin.ablation.hooks import mean_ablation, resample_ablation, ze
 from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.self_attention import class_self_attention_hooks, class_self_attention_messages
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.collection.own_pictures import needed_source
 from clip_lens_plugin.collection.reading import read_batches
-from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.datasets.choose import as_source
-from clip_lens_plugin.datasets.source import ImageSource
+from clip_lens_plugin.datasets.given_pictures import GivenPictures
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Provenance
-from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.images.photographs import some_of
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import GivenImages
@@ -30,21 +27,6 @@ from clip_lens_plugin.numerics.precision import full_precision
 
 Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height width"]]]
 """Batches of the images at some rows, or of all in order."""
-
-
-def own_images(model: HookedCLIP, data: Data) -> GivenImages | ImageSource:
-    """The images that the data are of: the pictures that were decomposed, or the data set of a store.
-
-    Raises:
-        ValueError: if the data do not know them, or they are not in reach.
-    """
-    if isinstance(data, Contributions) and data.photographs is not None:
-        return GivenImages(model, None, data.photographs)
-    if not isinstance(data, ContributionStore):
-        raise ValueError(
-            "Total effects run the model: give images, the preprocessed ones of the data or the data set of the store."
-        )
-    return needed_source(data.plan, data.folder)
 
 
 def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: Provenance | None) -> Batches:
@@ -59,6 +41,8 @@ def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: P
     if isinstance(images, Tensor):
         look(model, images)
         return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
+    if isinstance(images, GivenPictures):  # Not collected, so messages do not tell how to go on with a collection.
+        images = GivenImages(model, None, images.photographs)
     if isinstance(images, GivenImages):
         return lambda rows: _of_pictures(images, rows, batch_size)
     source = as_source(images)

@@ -12,7 +12,6 @@ from clip_lens_plugin.app.explored import Explored, Spelled
 from clip_lens_plugin.app.server.serve import Server, refuse_without_gradio, serve
 from clip_lens_plugin.app.state import texts_of
 from clip_lens_plugin.collection.given_data import data_of
-from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.groups.effects import GroupEffects
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -85,7 +84,7 @@ def serve_data(
     if len(data) == 0:
         raise ValueError("There is no picture to explore.")
     effects = _checked_groups(model, groups)
-    if isinstance(data, ContributionStore) and pictures is not None:
+    if pictures is not None and data.origin is not None:
         found = given_pictures(data, pictures)
     else:
         found = pictures_in_reach(data)

@@ -44,14 +44,14 @@ from clip_lens_plugin.collection.own_model import own_model, refuse_out_of_reach
 from clip_lens_plugin.collection.parts_and_classes import parts_of_rows, without_class_sums
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
+from clip_lens_plugin.collection.planned_data import PlannedData
 from clip_lens_plugin.collection.rows import EmbeddingNorms, larger_blocks, read_contributions, read_heads
 from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.decomposition.analysed import Provenance
-from clip_lens_plugin.decomposition.contributions import Contributions, Data
+from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import hint
-from clip_lens_plugin.labelling.wordnet import worded
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
@@ -71,7 +71,7 @@ MOST_SKIPPED = 0.05
 """Share of samples that may be skipped without a warning."""
 
 
-class ContributionStore(Data):
+class ContributionStore(PlannedData):
     """What :func:`~clip_lens_plugin.collect` left, with the model that it was collected with.
 
     ``store[rows]`` are the :class:`Contributions` of samples, read when asked for; ``rows`` count the samples that
@@ -187,29 +187,9 @@ class ContributionStore(Data):
         return self._parsed(SKIPPED, lambda found: tuple(Skipped(name, reason) for name, reason in json.loads(found)))
 
     @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the labels; words where an earlier version kept WordNet ids."""
-        return None if self.plan.classes is None else worded(self.plan.classes)
-
-    @property
-    def folder(self) -> Path | None:
-        """Where it lies; None if that is not on this machine."""
-        return self._place.folder
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether samples were kept, and not the moments alone."""
-        return self.plan.what == "contributions"
-
-    @property
     def readout(self) -> Readout:
         """The model's folded weights, as they are now."""
         return Readout.of(self.model)
-
-    @property
-    def has_self_attention(self) -> bool:
-        """Whether what the class token sends to itself was kept."""
-        return self.plan.self_attention
 
     @property
     def provenance(self) -> Provenance:

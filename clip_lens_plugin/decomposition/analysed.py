@@ -14,27 +14,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.bars import tracked
+from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.decomposition.parts.component_shares import ShareStatistics, shares_by_image
 from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.hints import hint
 
 Rows_co = TypeVar("Rows_co", bound=ComponentValues, covariant=True)
 Sums = TypeVar("Sums")
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """The data set that rows were collected from.
+class Origin:
+    """The data set that was collected.
 
     Attributes:
         dataset: what it is, in words.
         fingerprint: of its samples' names, sizes and classes, as :meth:`ImageSource.fingerprint` gives it.
-        positions: in the data set, of each row [n].
     """
 
     dataset: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Provenance(Origin):
+    """The data set that rows were collected from, and which samples they are.
+
+    Attributes:
+        positions: in the data set, of each row [n].
+    """
+
     positions: Int[np.ndarray, " n"]
 
 
@@ -42,7 +53,9 @@ class Analysed(ABC, Generic[Rows_co]):
     """Contributions of n images, a row for each, which are read block by block.
 
     :data:`~clip_lens_plugin.decomposition.contributions.Data` is this with blocks of ``Contributions``. Both
-    ``Contributions`` and ``ContributionStore`` are such data; what is written for this class works on either.
+    ``Contributions`` and ``ContributionStore`` are such data; what is written for this class works on either, and asks
+    it rather than which of the two it has. What not all data have is none here: :attr:`part_moments`,
+    :attr:`neuron_layers`, :attr:`origin`, :meth:`own_source`.
 
     Attributes:
         constants: what was done with the constants, "separate" or "shared".
@@ -83,6 +96,60 @@ class Analysed(ABC, Generic[Rows_co]):
     @abstractmethod
     def provenance(self) -> Provenance | None:
         """The data set that the rows were collected from; None if that is not known."""
+
+    @property
+    def positions(self) -> Int[np.ndarray, " n"]:
+        """Of each row, in the data set that it is of: in :meth:`own_source`, and as moments of neurons count."""
+        found = self.provenance
+        return np.arange(len(self)) if found is None else found.positions
+
+    @property
+    def origin(self) -> Origin | None:
+        """The data set that was collected, also where no rows were kept; None if that is not known."""
+        return self.provenance
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there are rows, and not sums over them alone."""
+        return True
+
+    @property
+    def part_moments(self) -> tuple[Any, ...]:
+        """``Moments`` of disjoint parts of the images, together all of them; () if they were not kept."""
+        return ()
+
+    @property
+    def neuron_layers(self) -> tuple[int, ...]:
+        """The layers of which there are :meth:`neuron_moments`."""
+        return ()
+
+    def neuron_moments(self, layer: int) -> Any:
+        """``NeuronMoments`` of the neurons of one of :attr:`neuron_layers`, in cosine units.
+
+        Raises:
+            ValueError: if there are none; the message says how to have them.
+            IndexError: if there is no such layer.
+        """
+        make = hint(f"collect(model, images, OUT, neurons=[{layer}])", f"clip-lens collect --neurons {layer}")
+        raise ValueError(f"A {type(self).__name__} holds no moments of neurons, which a store does. Make one: {make}.")
+
+    def own_source(self) -> ImageSource | None:
+        """The data set in which the pictures of the rows are, at :attr:`positions`; None if it is not in reach."""
+        return None
+
+    def needed_source(self) -> ImageSource:
+        """The same, where the model is to be run on the pictures.
+
+        Raises:
+            ValueError: if they are not in reach; the message says what to give.
+        """
+        found = self.own_source()
+        if found is None:
+            raise ValueError(
+                "Total effects run the model: give images, the preprocessed ones of the data or the data set of the "
+                "store."
+            )
+        return found
 
     @abstractmethod
     def blocks(self) -> Iterator[range]:

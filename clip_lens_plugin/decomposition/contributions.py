@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_indices
+from clip_lens_plugin.datasets.given_pictures import GivenPictures
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.completeness import CompletenessError as CompletenessError
@@ -255,6 +256,10 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
     @property
     def provenance(self) -> None:
         """None: contributions do not know where their images are from."""
+
+    def own_source(self) -> GivenPictures | None:
+        """:attr:`photographs`, as a data set."""
+        return None if self._given is None else GivenPictures(self._given)
 
     def blocks(self) -> Iterator[range]:
         """All rows at once, since they are in memory."""

@@ -63,7 +63,7 @@ def class_heads(
     checked_number("permutations", permutations, least=0)
     names = given.classes if classes is None else tuple(checked_texts("classes", classes))
     kept = given.kept(ClassSums) if labels is None else None
-    of_rows, has_rows = _labels(given, labels, names, kept), kept is None or getattr(given, "has_rows", True)
+    of_rows, has_rows = _labels(given, labels, names, kept), kept is None or given.has_rows
     if names is None:
         names = tuple(f"class {i}" for i in range(int(of_rows.max()) + 1 if len(of_rows) else 0))
     if classifier is not None:
@@ -83,7 +83,7 @@ def class_heads(
 
 def _labels(data: Data, given: Any, names: Sequence[str] | None, kept: ClassSums | None) -> Int[Tensor, " n"]:
     """Of each row; none where sums of the data's own labels were kept without rows."""
-    if given is None and kept is not None and not getattr(data, "has_rows", True):
+    if given is None and kept is not None and not data.has_rows:
         return torch.zeros(0, dtype=torch.int64, device="cpu")
     own = data.labels if given is None else given
     if own is None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.ablation.means import ActivationMeans
-from clip_lens_plugin.ablation.total import image_batches, own_images
+from clip_lens_plugin.ablation.total import image_batches
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.model.bridged import takes_bridges
@@ -46,7 +46,7 @@ def head_means(
     """
     refuse_hooks(model, "Means are those of the plain model")
     if isinstance(data, Analysed):
-        of_data = own_images(model, data) if images is None else images
+        of_data = data.needed_source() if images is None else images
         if isinstance(of_data, Tensor) and len(of_data) != len(data):
             raise ValueError(f"The data hold {len(data)} images, but {len(of_data)} were given.")
         n, batches = len(data), image_batches(model, of_data, batch_size, data.provenance)

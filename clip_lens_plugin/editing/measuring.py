@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.ablation.data import checked_labels
-from clip_lens_plugin.ablation.total import image_batches, own_images
+from clip_lens_plugin.ablation.total import image_batches
 from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
@@ -140,7 +140,7 @@ def _direct(own: Contributions, after: Readout, layers: list[int]) -> tuple[Floa
 
 
 def _after(edited: HookedCLIP, data: Data, images: Any, batch_size: int) -> Float[Tensor, "b e"]:
-    images = own_images(edited, data) if images is None else images
+    images = data.needed_source() if images is None else images
     if isinstance(images, Tensor) and len(images) != len(data):
         raise ValueError(f"The data hold {len(data)} images, but {len(images)} were given.")
     batches = image_batches(edited, images, batch_size, data.provenance)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from clip_lens_plugin.ablation.total import own_images
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.collection.given_data import data_of
@@ -99,7 +98,7 @@ def spurious_heads(
     ]
     note = "" if heads else "No head raises the worst group of the validation images, so none is removed."
     if heads and runs:
-        pictures, note = _images(model, found, images)
+        pictures, note = _images(found, images)
         if pictures is not None:
             n_runs = len(rows["means"]) + 2 * len(rows["test"])
             with Bars(visible=progress) as bars:
@@ -141,11 +140,11 @@ def _seen(margins: Margins, four: FourGroups, rows: np.ndarray) -> HeadMargins:
     return HeadMargins(heads.reshape(len(rows), -1), margins.whole[rows], four.number[rows])
 
 
-def _images(model: HookedCLIP, data: Data, images: Any) -> tuple[Any, str]:
+def _images(data: Data, images: Any) -> tuple[Any, str]:
     """The images of the data; None with the reason where they are not in reach."""
     if images is not None:
         return images, ""
     try:
-        return own_images(model, data), ""
+        return data.needed_source(), ""
     except ValueError as error:
         return None, f"The direct effect stands alone: {error}"

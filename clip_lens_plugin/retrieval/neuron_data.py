@@ -12,9 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.collection.given_data import data_of
-from clip_lens_plugin.collection.own_pictures import own_source
-from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order.neurons.moments_size import refuse_large_moments
 from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
@@ -45,7 +43,7 @@ class ChosenMoments:
     moments: NeuronMoments
     n_neurons: int
     names: Mapping[int, str]
-    data: ContributionStore | Contributions | None
+    data: Data | None
 
 
 def chosen_moments(given: Any, layer: int, neurons: Any, count: int) -> ChosenMoments:
@@ -53,20 +51,14 @@ def chosen_moments(given: Any, layer: int, neurons: Any, count: int) -> ChosenMo
     if isinstance(given, SecondOrder):
         return _of_effects(given, layer, neurons, count)
     data = data_of(given)
-    if isinstance(data, ContributionStore):
-        if not data.has_rows or data.model.cfg.checked_layer(layer) in data.plan.neuron_layers:
-            return _kept(data, layer, neurons, count)
-        source = own_source(data.plan, data.folder)
-        if source is not None:
-            positions = data.positions[:MOST_RUN].tolist()
-            images = [source.read(position).image for position in positions]
-            found = _of_pictures(data, images, layer, neurons, count)
-            return _renumbered(found, positions, data)
-    elif isinstance(data, Contributions) and data.photographs is not None:
-        pictures = data.photographs[:MOST_RUN]
-        found = _of_pictures(data, [each.open() for each in pictures], layer, neurons, count)
-        names = {position: pictures[position].name for position in found.names}
-        return replace(found, names=names, data=data)
+    if not data.has_rows or data.readout.model.cfg.checked_layer(layer) in data.neuron_layers:
+        return _kept(data, layer, neurons, count)
+    source = data.own_source()
+    if source is not None:
+        positions = data.positions[:MOST_RUN].tolist()
+        images = [source.read(position).image for position in positions]
+        found = _of_pictures(data, images, layer, neurons, count)
+        return _renumbered(found, positions, data)
     make = hint(f"collect(model, images, OUT, neurons=[{layer}])", f"clip-lens collect --neurons {layer}")
     raise ValueError(
         f"Moments of neurons are kept by a store, or taken of pictures in reach, got {type(data).__name__} without "
@@ -74,20 +66,21 @@ def chosen_moments(given: Any, layer: int, neurons: Any, count: int) -> ChosenMo
     )
 
 
-def names_at(store: ContributionStore, positions: Sequence[int]) -> dict[int, str]:
+def names_at(data: Data, positions: Sequence[int]) -> dict[int, str]:
     """Names of the samples at positions in the data set: those of rows, or of the data set where that is in reach."""
-    if store.has_rows:
-        rows = {int(position): row for row, position in enumerate(store.positions)}
-        return {position: store.names[rows[position]] for position in positions}
-    source = own_source(store.plan, store.folder)
+    names = data.names if data.has_rows else None
+    if names is not None:
+        rows = {int(position): row for row, position in enumerate(data.positions)}
+        return {position: names[rows[position]] for position in positions}
+    source = data.own_source()
     return {position: f"image {position}" if source is None else source.name(position) for position in positions}
 
 
-def _kept(store: ContributionStore, layer: int, neurons: Any, count: int) -> ChosenMoments:
-    moments = store.neuron_moments(layer)
-    some = moments if neurons is None else moments.of_neurons(store.model, neurons)
-    found = some.strongest(store.model, count)
-    return ChosenMoments(store.readout, found, len(some), names_at(store, _positions(found)), store)
+def _kept(data: Data, layer: int, neurons: Any, count: int) -> ChosenMoments:
+    model, moments = resolved(data.readout.model), data.neuron_moments(layer)
+    some = moments if neurons is None else moments.of_neurons(model, neurons)
+    found = some.strongest(model, count)
+    return ChosenMoments(data.readout, found, len(some), names_at(data, _positions(found)), data)
 
 
 def _of_pictures(data: Any, images: Sequence[Any], layer: int, neurons: Any, count: int) -> ChosenMoments:
@@ -125,12 +118,12 @@ def _variances(effects: SecondOrder) -> Float[Tensor, " m"]:
     return torch.cat(found)
 
 
-def _renumbered(found: ChosenMoments, positions: list[int], store: ContributionStore) -> ChosenMoments:
+def _renumbered(found: ChosenMoments, positions: list[int], data: Data) -> ChosenMoments:
     """Rows by their positions in the data set."""
     greatest = found.moments.greatest
     moved = torch.tensor(positions).to(greatest.positions)[greatest.positions]
     moments = replace(found.moments, greatest=replace(greatest, positions=moved))
-    return replace(found, moments=moments, names=names_at(store, _positions(moments)), data=store)
+    return replace(found, moments=moments, names=names_at(data, _positions(moments)), data=data)
 
 
 def _positions(moments: NeuronMoments) -> list[int]:

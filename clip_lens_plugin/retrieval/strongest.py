@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.collection.store import ContributionStore
-from clip_lens_plugin.decomposition.contributions import Contributions
+from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.retrieval.neuron_data import chosen_moments
 from clip_lens_plugin.shown import Shown
@@ -95,7 +94,7 @@ class StrongestNeurons(Shown):
     n_images: int
     n_neurons: int
     n_texts: int
-    data: ContributionStore | Contributions | None = field(default=None, repr=False)
+    data: Data | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.neurons)

@@ -53,9 +53,9 @@ def asked_in_parts(model: HookedCLIP, data: Any, heads: Heads) -> AskedInParts:
     found = data_of(data, model)
     asked = asked_heads(model, found, heads)
     layers = sorted({layer for layer, _ in asked.heads})
-    kept = getattr(found, "part_moments", ())
+    kept = found.part_moments
     if not kept or not all(each.layers is None or set(layers) <= set(each.layers) for each in kept):
-        if not getattr(found, "has_rows", True):
+        if not found.has_rows:
             return AskedInParts(asked, (), "unknown, since the collection has neither parts of these layers nor rows")
         if _parts_size(asked.moments, len(layers)) > MOST_BYTES:
             fewer = hint("heads= of fewer layers", "--heads late")

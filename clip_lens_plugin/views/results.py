@@ -10,7 +10,6 @@ import pandas as pd
 from PIL import Image
 
 from clip_lens_plugin.ablation.curve import AblationCurve
-from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.parts.component_shares import Shares
@@ -218,8 +217,7 @@ def neurons(result: StrongestNeurons, images: Any = None) -> View:
         images: the data set that the store was collected from, if it is not found by itself.
     """
     positions, data = sorted({image.position for each in result.neurons for image in each.images}), result.data
-    stored = isinstance(data, ContributionStore)
-    found = None if data is None else pictures_at(data, positions, images) if stored else pictures_in_reach(data)
+    found = None if data is None else pictures_at(data, positions, images)
     if data is None or found is None:
         _say_out_of_reach()
         return neuron_gallery_view(result, None)
@@ -247,7 +245,7 @@ def _in_reach(data: Data, images: Any) -> Pictures | None:
     """The pictures of the data; None, with a warning, where they are not in reach."""
     if isinstance(images, Pictures):
         return images
-    if images is not None and isinstance(data, ContributionStore):
+    if images is not None and data.origin is not None:
         return given_pictures(data, images)
     found = pictures_in_reach(data)
     if found is None:

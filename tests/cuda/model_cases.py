@@ -205,7 +205,7 @@ def choosing_rows(given: Given) -> Any:
     found = [given.parts.select(rows), given.parts.select(rows.to(given.model.cfg.device)), given.parts.normalized()]
     given.parts.refuse_result_edits()
     assert given.parts.greatest_error() < 1e-5
-    kept = given.parts.kept(lens.Moments), given.parts.provenance, given.parts.names
+    kept = given.parts.kept(lens.Moments), given.parts.provenance, given.parts.names, given.parts.own_source()
     return [each.heads for each in found], kept
 
 

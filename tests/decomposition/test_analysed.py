@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from clip_lens_plugin import mean_ablation_curve, text_span
-from clip_lens_plugin.decomposition.analysed import Analysed
+from clip_lens_plugin import HookedCLIP, mean_ablation_curve, text_span
+from clip_lens_plugin.decomposition.analysed import Analysed, Origin, Provenance
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.data_views import SomeRows, held_if_small
 from clip_lens_plugin.describe.spans import TextSpanResult
+from clip_lens_plugin.images.pictures import UnreadableImageError
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
+from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.zero_shot.accuracy import accuracy_on
@@ -155,3 +158,51 @@ def test_some_rows_and_held_rows_are_those_of_the_whole(whole, blocks, classes, 
     torch.testing.assert_close(held.select([2]).heads, whole.select([2]).heads)
     assert (len(list(held.blocks())), held.names) == (1, blocks.names)
     assert held_if_small(blocks, 100) is blocks
+
+
+def test_what_not_all_data_have_is_none(whole, blocks):
+    for data in (whole, blocks, SomeRows(blocks, [1, 4])):
+        assert (data.has_rows, data.part_moments, data.neuron_layers, data.origin) == (True, (), (), None)
+        assert data.positions.tolist() == list(range(len(data)))
+        assert data.own_source() is None
+        with pytest.raises(ValueError, match=r"^Total effects run the model: give images"):
+            data.needed_source()
+        made = r"holds no moments of neurons.* collect\(model, images, OUT, neurons=\[2\]\)"
+        with pytest.raises(ValueError, match=f"^A {type(data).__name__} {made}"):
+            data.neuron_moments(2)
+
+
+def test_rows_of_a_data_set_know_it_and_their_positions(blocks):
+    blocks.provenance = Provenance("a folder", "abc", np.arange(N) * 2 + 1)
+    some = SomeRows(blocks, [1, 4])
+    assert (some.origin.dataset, some.origin.fingerprint) == ("a folder", "abc")
+    assert isinstance(some.origin, Origin)
+    assert (blocks.positions[3], some.positions.tolist()) == (7, [3, 9])
+
+
+def test_contributions_of_pictures_have_them_as_a_data_set():
+    pictures = [draw(scene) for scene in sample_scenes(3, seed=4)]
+    decomposed = HookedCLIP.from_pretrained("scenes", device="cpu").decompose(pictures)
+    for data, rows in ((decomposed, [0, 1, 2]), (decomposed.normalized().select([2, 0]), [2, 0])):
+        source = data.own_source()
+        assert source is not None
+        assert (len(source), source.classes, data.positions.tolist()) == (len(rows), None, list(range(len(rows))))
+        assert [source.name(at) for at in range(len(source))] == [*data.names] == [f"image {row}" for row in rows]
+        for at, row in enumerate(rows):
+            np.testing.assert_array_equal(np.asarray(source.read(at).image), np.asarray(pictures[row]))
+            assert source.read(at).label == -1
+        assert data.needed_source().fingerprint() == source.fingerprint()
+    other = decomposed.select([0, 1]).own_source()
+    assert other is not None
+    assert other.fingerprint() != decomposed.needed_source().fingerprint()
+
+
+def test_a_picture_that_went_after_it_was_decomposed_is_named(tmp_path):
+    for number, scene in enumerate(sample_scenes(2, seed=4)):
+        draw(scene).save(tmp_path / f"{number}.png")
+    decomposed = HookedCLIP.from_pretrained("scenes", device="cpu").decompose(tmp_path)
+    texts = torch.nn.functional.normalize(decomposed.embedding, dim=-1)
+    assert len(mean_ablation_curve(decomposed, texts, torch.arange(2), effect="total").to_dataframe())
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(UnreadableImageError, match=r"1\.png cannot be used: .* Leave it out, or collect the folder"):
+        mean_ablation_curve(decomposed, texts, torch.arange(2), effect="total")

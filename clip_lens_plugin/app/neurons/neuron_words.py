@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.bars import followed, tracked
-from clip_lens_plugin.collection.store import ContributionStore
+from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.sparse import sparse_text
 from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.higher_order.neurons.moments_size import moments_bytes
@@ -59,8 +59,7 @@ class Words:
 
 def describable(explored: Explored, layer: int) -> bool:
     """Whether there are moments of the layer's neurons, or pictures to run."""
-    data = explored.data
-    return len(explored.in_reach(2)) == 2 or (isinstance(data, ContributionStore) and layer in data.plan.neuron_layers)
+    return len(explored.in_reach(2)) == 2 or layer in explored.data.neuron_layers
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Seen:
         neurons: that it is of.
     """
 
-    given: ContributionStore | SecondOrder
+    given: Data | SecondOrder
     rows: Mapping[int, int]
     neurons: Int[Tensor, " m"]
 
@@ -85,7 +84,7 @@ def seen(explored: Explored, layer: int, neuron: int | None) -> Seen:
         ValueError: if there are no moments, and fewer than two pictures are in reach.
     """
     data = explored.data
-    if isinstance(data, ContributionStore) and layer in data.plan.neuron_layers:
+    if layer in data.neuron_layers:
         neurons = data.neuron_moments(layer).neurons
         if neuron is None or neuron in neurons.tolist():
             return Seen(data, {int(position): row for row, position in enumerate(data.positions)}, neurons)
@@ -162,7 +161,7 @@ def in_words(explored: Explored, layer: int, neuron: int | None, own: Sequence[i
     shown = [image.position for each in found.neurons for image in each.images[:MOST_IMAGES]]
     pictures = explored.seen([source.rows[position] for position in shown])
     by_position = {position: pictures.get(source.rows[position], NO_PICTURE) for position in shown}
-    kept, n = isinstance(source.given, ContributionStore), found.n_images
+    kept, n = not isinstance(source.given, SecondOrder), found.n_images
     which = (
         f"the {n:,} that the collection's moments are of" if kept else f"the first {n:,} of {len(explored):,} in reach"
     )
@@ -177,10 +176,10 @@ def in_words(explored: Explored, layer: int, neuron: int | None, own: Sequence[i
 
 def _direction(explored: Explored, source: Seen, layer: int, neuron: int) -> SparseText | None:
     """The direction along which a neuron's effect varies most, as a sum of few texts."""
-    if isinstance(source.given, ContributionStore):
-        moments = source.given.neuron_moments(layer).of_neurons(explored.model, [neuron])
-    else:
+    if isinstance(source.given, SecondOrder):
         moments = NeuronMoments.from_effects(source.given.of_neurons([neuron]))
+    else:
+        moments = source.given.neuron_moments(layer).of_neurons(explored.model, [neuron])
     direction = moments.principal(explored.model).directions
     if not bool(direction.any()):
         return None

@@ -12,7 +12,6 @@ from clip_lens_plugin.app.asked import Asked
 from clip_lens_plugin.app.explored import Explored
 from clip_lens_plugin.app.state import NEURON
 from clip_lens_plugin.arguments import checked_index
-from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.higher_order.neurons.neurons import SecondOrder, second_order
 from clip_lens_plugin.higher_order.scalars import checked_neurons
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -46,10 +45,7 @@ def checked_neuron(model: HookedCLIP, stated: str) -> tuple[int, int | None]:
 
 def usual_layer(explored: Explored) -> int:
     """The first layer of which the data holds moments of neurons, or one with a few layers after it."""
-    data = explored.data
-    if isinstance(data, ContributionStore) and data.plan.neuron_layers:
-        return min(data.plan.neuron_layers)
-    return max(0, explored.model.cfg.n_layers - 4)
+    return min(explored.data.neuron_layers, default=max(0, explored.model.cfg.n_layers - 4))
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ REFUSED = {
     "a list": ([1, 2], "holds a list, expected a state dict"),
     "other objects": (
         {"model": STATE, "config": Elsewhere()},
-        "objects of tests.model.loading.test_checkpoints.Elsewhere",
+        "objects of tests.model.loading.weight_files.test_checkpoints.Elsewhere",
     ),
     "another library": ({f"vision_model.{i}": torch.ones(1) for i in range(3)}, "Hugging Face's names"),
     "resnet": ({f"layer1.{i}.weight": torch.ones(1) for i in range(3)}, "it is of another architecture"),

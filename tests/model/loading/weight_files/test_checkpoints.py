@@ -18,7 +18,7 @@ from torch import nn
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.loading import ModelNotFoundError
 from tests.conftest import TEXT_CFG, random_clip, random_images
-from tests.model.test_loading import CONFIG, distance
+from tests.model.loading.test_by_name import CONFIG, distance
 
 pytestmark = pytest.mark.slow
 

@@ -96,7 +96,7 @@ def test_changes_after_booting_are_seen(tmp_path):
                 refused()
         handle.remove()
     out, source = mlp.out, mlp.out.original_component
-    out._modules["_original_component"] = Adapted(source)
+    out._modules["_original_component"] = LoRALinear(source)
     with pytest.raises(SourceMismatchError, match=r"layers.1.mlp.fc2 is of tests"):
         as_hooked_clip(bridge)
     out._modules["_original_component"] = source

@@ -31,8 +31,8 @@ from .editing.measuring import edit_effects as edit_effects
 from .groups.effects import GroupEffects as GroupEffects
 from .groups.effects import group_effects as group_effects
 from .groups.grouping import Groups as Groups
-from .groups.result import SpuriousHeads as SpuriousHeads
-from .groups.spurious import spurious_heads as spurious_heads
+from .groups.spurious.finding import spurious_heads as spurious_heads
+from .groups.spurious.result import SpuriousHeads as SpuriousHeads
 from .higher_order.neurons.neuron_moments import NeuronMoments as NeuronMoments
 from .higher_order.neurons.neurons import SecondOrder as SecondOrder
 from .higher_order.neurons.neurons import second_order as second_order

@@ -10,7 +10,7 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from tests import typechecked
+from tests.support import typechecked
 
 typechecked.install()
 

@@ -35,7 +35,7 @@ from clip_lens_plugin.scenes.accuracy import zero_shot_accuracy
 from clip_lens_plugin.scenes.batches import DrawnScenes
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.views import attention_view, class_attention_view, head_text_view, patch_text_view, text_span_view
-from tests.worlds import NOT_COUNTS, NOT_WHOLE, TEXTS, World, same
+from tests.support.worlds import NOT_COUNTS, NOT_WHOLE, TEXTS, World, same
 
 pytestmark = pytest.mark.slow
 

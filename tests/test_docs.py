@@ -14,8 +14,8 @@ import typer
 
 import clip_lens_plugin
 from clip_lens_plugin.cli import app
-from tests.loops import formulas_of
-from tests.pages import PAGES, README, ROOT, run, snippets
+from tests.support.loops import formulas_of
+from tests.support.pages import PAGES, README, ROOT, run, snippets
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
 from clip_lens_plugin.maps.scoring import token_scores
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 from tests.conftest import random_images
-from tests.families import FAMILIES
-from tests.reference import plain_text_span
+from tests.support.families import FAMILIES
+from tests.support.reference import plain_text_span
 
 pytestmark = pytest.mark.slow
 

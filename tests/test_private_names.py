@@ -30,7 +30,7 @@ from clip_lens_plugin.maps.crop_geometry import Placement
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 PACKAGE = Path(__file__).parent.parent / "clip_lens_plugin"
 HERE = sorted(path.stem for path in (PACKAGE / "dependencies").glob("of_*.py"))

@@ -12,7 +12,7 @@ import pytest
 from clip_lens_plugin.model.catalogue import catalogue
 from clip_lens_plugin.model.loading import SCENES_FOLDER
 from tests.benchmarks.forward import KEEP_MEMORY
-from tests.pages import PAGES, README, ROOT, run
+from tests.support.pages import PAGES, README, ROOT, run
 
 pytestmark = pytest.mark.slow
 

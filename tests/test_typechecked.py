@@ -16,7 +16,7 @@ from torch import Tensor
 
 import clip_lens_plugin
 from clip_lens_plugin.decomposition import equations
-from tests.typechecked import typechecked
+from tests.support.typechecked import typechecked
 
 
 def checked(function):

@@ -10,10 +10,8 @@ from clip_lens_plugin import __version__
 from clip_lens_plugin.cli.commands import (
     ablate,
     collect,
-    explain,
     explore,
     groups,
-    heatmap,
     models,
     neurons,
     report,
@@ -21,8 +19,8 @@ from clip_lens_plugin.cli.commands import (
     segment,
     textspan,
     verify,
-    words,
 )
+from clip_lens_plugin.cli.commands.images import explain, heatmap, words
 from clip_lens_plugin.scenes.seeds import SCENES_SEED as SCENES_SEED
 
 app = typer.Typer(

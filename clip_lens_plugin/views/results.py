@@ -17,7 +17,7 @@ from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.groups.effects import GroupEffects
-from clip_lens_plugin.groups.result import SpuriousHeads
+from clip_lens_plugin.groups.spurious.result import SpuriousHeads
 from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction

@@ -23,7 +23,7 @@ from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.model.loading import ModelNotFoundError
 from tests.adapters.conversion import clip_model, image_features, letters_tokenizer, siglip_model, vision_model
 from tests.conftest import random_clip, random_images
-from tests.families import SIGLIP, vit
+from tests.support.families import SIGLIP, vit
 
 pytestmark = pytest.mark.slow
 

@@ -34,7 +34,7 @@ from clip_lens_plugin.report.in_reach import pictures_in_reach
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.texts.pool import TextPool
 from tests.app.conftest import SEED
-from tests.two_by_two import warm_and_light
+from tests.support.two_by_two import warm_and_light
 
 pytestmark = pytest.mark.slow
 

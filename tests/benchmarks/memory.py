@@ -18,7 +18,7 @@ import torch
 from clip_lens_plugin import HookedCLIP
 from tests.benchmarks.forward import MODELS, TOKENS, cases, random_model
 from tests.benchmarks.measure import printed_last
-from tests.live_bytes import held_storages
+from tests.support.live_bytes import held_storages
 
 FORWARD = "open_clip encode_image"
 MANY = (2000, 20_000)

@@ -11,7 +11,7 @@ import torch
 from clip_lens_plugin import neuron_scalars, second_order, upstream
 from tests.benchmarks.forward import KEEP_MEMORY, paired_ratios, random_model
 from tests.benchmarks.measure import printed_last, seconds
-from tests.live_bytes import LiveBytes
+from tests.support.live_bytes import LiveBytes
 
 NAME, LAYER, TEXTS, MANY = "ViT-B-16", 4, 1000, 16
 TIME, MEMORY, SECONDS = 1.10, 1.30, 5.0

@@ -11,7 +11,7 @@ from open_clip.model import CLIP
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span
 from clip_lens_plugin.decomposition.readout import Readout
 from tests.conftest import TEXT_CFG
-from tests.reference import plain_text_span
+from tests.support.reference import plain_text_span
 
 TEXTS, STEPS, IMAGES = 3498, 60, 5000
 HEADS = 12

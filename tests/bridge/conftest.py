@@ -18,7 +18,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.bridge.clip_bridge import CLIPBridge
 from tests.adapters.conversion import clip_model, letters_tokenizer, siglip_model, vision_model
 from tests.conftest import random_clip, random_images
-from tests.families import SIGLIP, vit
+from tests.support.families import SIGLIP, vit
 
 KINDS = {
     "CLIPModel": lambda: clip_model(random_clip()),

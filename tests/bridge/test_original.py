@@ -13,27 +13,16 @@ from transformer_lens.model_bridge import TransformerBridge
 from clip_lens_plugin import as_hooked_clip, decompose
 from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+from tests.adapters.changes import LoRALinear
 from tests.bridge.conftest import KINDS, Booted, boot
 from tests.conftest import random_images
 
 pytestmark = pytest.mark.slow
 
 
-class Adapted(nn.Linear):
-    """A linear layer with a small one beside it, as adapters have it."""
-
-    def __init__(self, base: nn.Linear) -> None:
-        super().__init__(base.in_features, base.out_features)
-        self.load_state_dict(base.state_dict())
-        self.down, self.up = nn.Linear(base.in_features, 2), nn.Linear(2, base.out_features)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input) + self.up(self.down(input))
-
-
 def adapt(vision: Any) -> None:
     attention = vision.encoder.layers[1].self_attn
-    attention.q_proj = Adapted(attention.q_proj)
+    attention.q_proj = LoRALinear(attention.q_proj)
 
 
 def widen(vision: Any) -> None:
@@ -51,7 +40,7 @@ def replace(vision: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (adapt, r"layers.1.self_attn.q_proj is of tests.*Adapted, not torch.*Linear.*merge_and_unload"),
+        (adapt, r"layers.1.self_attn.q_proj is of tests.*LoRALinear, not torch.*Linear.*merge_and_unload"),
         (widen, r"layers.0.mlp has other parts than a \w+MLP: \['extra'\]"),
         (listen, r"layers.2 has a forward hook"),
         (replace, r"embeddings has a forward of its own"),
@@ -107,7 +96,7 @@ def test_changes_after_booting_are_seen(tmp_path):
                 refused()
         handle.remove()
     out, source = mlp.out, mlp.out.original_component
-    out._modules["_original_component"] = Adapted(source)
+    out._modules["_original_component"] = LoRALinear(source)
     with pytest.raises(SourceMismatchError, match=r"layers.1.mlp.fc2 is of tests"):
         as_hooked_clip(bridge)
     out._modules["_original_component"] = source

@@ -19,7 +19,7 @@ from tests.adapters.conversion import clip_model, siglip_model, vision_model
 from tests.adapters.test_transformers_tower import distance
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip, random_images
-from tests.families import SIGLIP, vit
+from tests.support.families import SIGLIP, vit
 
 pytestmark = pytest.mark.slow
 

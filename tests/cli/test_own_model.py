@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import random_clip
-from tests.model.test_loading import CONFIG
+from tests.model.loading.test_by_name import CONFIG
 
 OWN = ("--model", "ViT-B-32", "--pretrained", "openai")
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from clip_lens_plugin import HookedCLIP, collect, text_span
 from clip_lens_plugin.collection import ContributionStore
 from clip_lens_plugin.collection.plan import CollectionMismatchError, Plan
-from tests.families import HEADS, PATCH, SIGLIP, SIZE, WIDTH, with_trunk
+from tests.support.families import HEADS, PATCH, SIGLIP, SIZE, WIDTH, with_trunk
 
 pytestmark = pytest.mark.slow
 

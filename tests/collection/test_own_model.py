@@ -17,7 +17,7 @@ from clip_lens_plugin.model.loading import LoadingWarning
 from tests.collection.conftest import collect_rows, scenes
 from tests.collection.stores import rewrite_plan
 from tests.conftest import random_clip
-from tests.model.test_loading import CONFIG
+from tests.model.loading.test_by_name import CONFIG
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ from clip_lens_plugin.statistics.means import ComponentSums
 from tests.cuda import cases, class_cases, map_cases, model_cases
 from tests.cuda.fake import CPU, CUDA, FakeCudaTensor, FakeGPU, MixedDevicesError, fake_cuda
 from tests.cuda.given import CASES, Given, N
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

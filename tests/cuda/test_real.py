@@ -27,7 +27,7 @@ from clip_lens_plugin import (
 from clip_lens_plugin.collection.processes.ranks import Ranks
 from clip_lens_plugin.retrieval import extreme_images, nearest_images
 from clip_lens_plugin.scenes.dataset import ScenesDataset
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

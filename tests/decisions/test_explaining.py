@@ -10,7 +10,7 @@ from clip_lens_plugin.scenes import ScenesDataset
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
 from tests.decisions.conftest import AGAINST, PLANTED, classifier, planted, unit, without
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 TOWERS = ("norm_then_mean", "coca", "SigLIP", "EVA-02")
 

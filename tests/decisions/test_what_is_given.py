@@ -14,7 +14,7 @@ from clip_lens_plugin.decisions.explaining import DESCRIBED, NoGapError
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_clip, random_images
 from tests.decisions.conftest import classifier, unit
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 TEXTS = ["a dog", "a cat"]
 

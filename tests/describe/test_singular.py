@@ -9,7 +9,7 @@ import torch
 from clip_lens_plugin import HookedCLIP, TextPool, head_singular_texts, sparse_text
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.singular import singular_vectors
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 FEW = ("plain", "SigLIP", "EVA-02", "EVA-02, post-norm")
 

@@ -7,7 +7,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, somp
 from tests.conftest import random_clip, random_images
-from tests.reference import plain_somp
+from tests.support.reference import plain_somp
 
 N_TEXTS = 120
 

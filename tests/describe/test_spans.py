@@ -11,7 +11,7 @@ from jaxtyping import TypeCheckError
 from clip_lens_plugin import HookedCLIP, Moments, TextPool, text_span
 from clip_lens_plugin.scenes import draw, sample_scenes
 from tests.conftest import random_clip, random_images
-from tests.reference import plain_text_span, published_text_span
+from tests.support.reference import plain_text_span, published_text_span
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.identity.verification import unnormalised
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import TOWERS, random_clip, random_images
-from tests.families import FAMILIES, eva, vit
+from tests.support.families import FAMILIES, eva, vit
 
 SCALED_HEADS = {"vision_cfg": {"scale_heads": True, "qk_norm": True, "ls_init_value": 0.3}}
 MAKERS = {

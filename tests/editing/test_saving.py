@@ -21,7 +21,7 @@ from clip_lens_plugin.model.loading.image_tower import ImageTower
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import EXTENDED, TEXT_CFG, TOWERS, VISION_CFG, random_clip, random_images
 from tests.editing.test_edited import hooked_run, means_of
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 SMALL = {**TEXT_CFG, "vocab_size": 500}
 TIMM = {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None, "image_size": 160}

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from clip_lens_plugin.higher_order import equations
-from tests.loops import check, formulas_of, numbers
+from tests.support.loops import check, formulas_of, numbers
 
 B, N, G, H, P, D, J, M, Q, W = 2, 4, 2, 3, 2, 5, 3, 4, 6, 3
 """Images, tokens, heads that read, earlier heads, pool heads, widths of stream and head, neurons, readers, result."""

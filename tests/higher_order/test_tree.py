@@ -8,7 +8,7 @@ import torch
 from clip_lens_plugin import HookedCLIP, upstream, upstream_tree
 from clip_lens_plugin.higher_order.tree import Node
 from tests.conftest import random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -11,8 +11,8 @@ import torch
 from clip_lens_plugin import HookedCLIP, upstream
 from clip_lens_plugin.decomposition.completeness import CompletenessError
 from tests.conftest import random_images
-from tests.families import FAMILIES
 from tests.higher_order.frozen import added_through
+from tests.support.families import FAMILIES
 
 
 @pytest.fixture(params=list(FAMILIES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clip_lens_plugin.interactions import equations
-from tests.loops import check, formulas_of, numbers
+from tests.support.loops import check, formulas_of, numbers
 
 B, T, L, H, M, G, E = 2, 3, 2, 3, 2, 4, 5
 """Images, texts, layers and heads of the image tower, of the text tower, width."""

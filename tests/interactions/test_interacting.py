@@ -13,7 +13,7 @@ from clip_lens_plugin.model.inputs.pixels import PixelError
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
-from tests.text_families import TEXT_FAMILIES, some_ids
+from tests.support.text_families import TEXT_FAMILIES, some_ids
 
 TEXTS = ["red circle", "two small blue stars on a white background"]
 POOL = TextPool(["red circle", "blue star", "a green square", "two small circles"])

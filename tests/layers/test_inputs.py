@@ -11,7 +11,7 @@ from torch import Tensor
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.layers.inputs import SPLIT, SWITCHES
 from tests.conftest import random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 KINDS = ["custom", "EVA-02, post-norm", "PE"]
 EXACT = {"rtol": 1e-10, "atol": 1e-10}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clip_lens_plugin import HookedCLIP
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from clip_lens_plugin.numerics import precision
 from clip_lens_plugin.numerics.precision import full_precision, rounding
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-SWITCHES = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends)
+SWITCHES = (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None), torch.backends)
 newer = pytest.mark.skipif(
     precision._switches()[0] is None, reason="this torch has torch.set_float32_matmul_precision alone"
 )

@@ -14,9 +14,9 @@ from torch import Tensor
 from clip_lens_plugin import AttributionPatching, HookedCLIP, HookedText, attribution_patching, patch_heads
 from clip_lens_plugin.scenes import draw, sample_scenes
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
 from tests.patching.single_runs import single_runs, toward_own
-from tests.text_families import TEXT_FAMILIES, some_ids
+from tests.support.families import FAMILIES
+from tests.support.text_families import TEXT_FAMILIES, some_ids
 
 pytestmark = pytest.mark.slow
 

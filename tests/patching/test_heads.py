@@ -18,9 +18,9 @@ from clip_lens_plugin.scenes import draw, sample_scenes
 from tests.adapters.conversion import siglip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES, SIGLIP, vit
 from tests.patching.single_runs import every_head, toward_own
-from tests.text_families import TEXT_FAMILIES, some_ids
+from tests.support.families import FAMILIES, SIGLIP, vit
+from tests.support.text_families import TEXT_FAMILIES, some_ids
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from clip_lens_plugin.datasets.image_folder import Skipped
 from clip_lens_plugin.report.analyses import Question, analyse
 from clip_lens_plugin.views.report.report import render, write_report
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

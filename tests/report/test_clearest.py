@@ -11,7 +11,7 @@ from clip_lens_plugin.describe.spans import text_span
 from clip_lens_plugin.report.clearest import COLUMNS, N_DRAWS, N_TEXTS, clarity
 from clip_lens_plugin.statistics.moments import Moments
 from tests.conftest import random_clip
-from tests.reference import plain_text_span
+from tests.support.reference import plain_text_span
 
 N = 400
 HEADS = [(2, h) for h in range(4)]

@@ -16,8 +16,8 @@ from clip_lens_plugin.roles.parts import summed
 from clip_lens_plugin.statistics.bootstrap import bootstrap_counts
 from clip_lens_plugin.statistics.chance import family_wise_p
 from tests.conftest import random_images
-from tests.reference import plain_text_span
 from tests.roles.planted import random_model, random_pool
+from tests.support.reference import plain_text_span
 
 HEADS = [(0, 1), (2, 1), (2, 3)]
 

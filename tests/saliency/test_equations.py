@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clip_lens_plugin.saliency import equations
-from tests.loops import check, formulas_of, numbers
+from tests.support.loops import check, formulas_of, numbers
 
 B, H, M, N, K, C = 2, 3, 2, 4, 3, 5
 """Images, heads, queries, tokens, width of a head (and the last tokens that a query attends to), channels."""

@@ -14,9 +14,9 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.saliency.methods import METHODS, SaliencyMethod, resolved_method
 from tests.adapters.conversion import clip_model, vision_model
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES, SIGLIP, vit
 from tests.saliency.formulas import FORMULAS, relevance, score
 from tests.saliency.plain import Plain, PlainTimm, Run
+from tests.support.families import FAMILIES, SIGLIP, vit
 
 TOWERS: dict[str, Callable[[], Any]] = {
     **{name: FAMILIES[name] for name in ("plain", "norm_then_mean", "clipa", "coca", "registers")},

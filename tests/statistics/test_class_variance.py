@@ -11,7 +11,7 @@ import torch
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.statistics.class_variance import distances_of_classes, shares_of_classes, sums_by_class
 from tests.decomposition.test_equations import E, H, K
-from tests.loops import check, numbers
+from tests.support.loops import check, numbers
 
 
 def test_sums_by_class() -> None:

@@ -18,7 +18,7 @@ from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.segmentation.overlays import Overlay
 from clip_lens_plugin.segmentation.result import SegmentationScores
 from clip_lens_plugin.views.drawing.figure_files import DPI
-from clip_lens_plugin.views.drawing.sheet import COLUMN, PAGE, SMALL
+from clip_lens_plugin.views.drawing.layout.sheet import COLUMN, PAGE, SMALL
 from clip_lens_plugin.views.figures.gallery import gallery_figure, neighbours_figure
 from clip_lens_plugin.views.figures.heads.parts import parts_figure
 from clip_lens_plugin.views.figures.maps.attention import all_class_rows_figure, rows_figure

@@ -14,7 +14,7 @@ from clip_lens_plugin.zero_shot import classifier as zero_shot
 from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy
 from tests.adapters.conversion import image_features, siglip_model
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 LABELS = ("a dog", "a cat", "a house", "the sea", "a red car", "an old tree", "snow")
 TEMPLATES = ("{}", "a photo of {}", lambda text: f"a drawing of {text}.")

@@ -18,7 +18,7 @@ from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
 
 if TYPE_CHECKING:
-    from clip_lens_plugin.groups.result import SpuriousHeads
+    from clip_lens_plugin.groups.spurious.result import SpuriousHeads
 
 HEADS_TOLD = 10
 """Of the greatest cue effect."""
@@ -72,7 +72,7 @@ def groups(
             from clip_lens_plugin.cli.given.stores import finished_in
             from clip_lens_plugin.collection.store import ContributionStore
             from clip_lens_plugin.datasets.choose import as_source
-            from clip_lens_plugin.groups.spurious import spurious_heads
+            from clip_lens_plugin.groups.spurious.finding import spurious_heads
         check_result(out)
         plan = finished_in(store, with_rows=True)
         if images is not None and direct:
@@ -105,7 +105,7 @@ def groups(
 def _print_groups(console: Console, found: SpuriousHeads) -> None:
     from rich.table import Column, Table
 
-    from clip_lens_plugin.groups.accuracy import STAGES
+    from clip_lens_plugin.groups.spurious.accuracy import STAGES
     from clip_lens_plugin.plain_text import signed
     from clip_lens_plugin.views.heads.groups import by_chance, told
 

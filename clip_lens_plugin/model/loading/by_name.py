@@ -24,13 +24,13 @@ from clip_lens_plugin.model.loading.errors import (
     quiet,
     refuse_machine_errors,
 )
-from clip_lens_plugin.model.loading.fit import Fitted, Weights, put_into
 from clip_lens_plugin.model.loading.foreign import links_out, refuse_config
 from clip_lens_plugin.model.loading.image_tower import ImageTower
 from clip_lens_plugin.model.loading.names import Named, config_of, named, refuse_tag
 from clip_lens_plugin.model.loading.options import Options, Tokenizer, checked_channels
 from clip_lens_plugin.model.loading.recipe import Recipe
 from clip_lens_plugin.model.loading.tokenizers import NoTexts, tokenizer_of
+from clip_lens_plugin.model.loading.weight_files.fit import Fitted, Weights, put_into
 from clip_lens_plugin.scenes.embedded import EMBEDDED
 from clip_lens_plugin.scenes.tokens import scenes_tokenizer
 

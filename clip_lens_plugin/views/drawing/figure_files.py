@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from clip_lens_plugin.files.whole import whole_files
 from clip_lens_plugin.shown import PICTURES
-from clip_lens_plugin.views.drawing.lettering import plain_lettering
+from clip_lens_plugin.views.drawing.layout.lettering import plain_lettering
 
 DPI = 150
 """Of figures as pictures: as wide as a paper's page they fill a page of views."""

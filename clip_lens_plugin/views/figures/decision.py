@@ -14,9 +14,8 @@ from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
 from clip_lens_plugin.views.drawing.colours import ADDS, NEUTRAL, TAKES
 from clip_lens_plugin.views.drawing.crops import Box, hides_something
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     MARGIN,
     PAGE,
@@ -27,6 +26,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.figures.maps.maps import FADED, Cell, panel_in, show_map
 from clip_lens_plugin.views.words.decision import Block, Trial, heads_block, patches_block, trials
 from clip_lens_plugin.views.words.maps import greatest

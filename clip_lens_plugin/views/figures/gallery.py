@@ -11,9 +11,8 @@ from PIL import Image, ImageOps
 
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.images.pictures import upright_rgb
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     MARGIN,
     PAGE,
     SMALL,
@@ -24,6 +23,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import signed
 
 MOST_LINES = 20
 MOST_IMAGES = 5

@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from clip_lens_plugin.patching.attributed import AttributionPatching
 from clip_lens_plugin.views.drawing.colours import ADDS, TAKES
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, line_height, wrapped
 from clip_lens_plugin.views.drawing.numbers import places_of_two_digits, signed
-from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, line_height, wrapped
 from clip_lens_plugin.views.figures.summaries import draw_grid, grid_height, grid_width
 from clip_lens_plugin.views.report.charts import records
 

@@ -10,8 +10,8 @@ from PIL import Image
 from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.views.drawing.colours import ADDS, TAKES
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, text_height, wrapped
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, text_height, wrapped
 
 MOST_PANELS, MOST_BARS = 12, 8
 """A picture larger than this is not read; the page holds the rest."""

@@ -14,10 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from clip_lens_plugin.decomposition.parts.extras import COMPONENTS
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, NEUTRAL, SIGNED, TAKES, WEIGHTS
-from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, label_grid
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.layers import LAYER_AXIS, label_grid
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     COLUMN,
     MARGIN,
@@ -30,6 +29,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_width,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import signed
 
 CURVE = ("base", "attention")
 """Kinds of ablation that make the curve; others stand beside it."""

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from clip_lens_plugin.views.drawing.colours import ADDS, SHADES, TAKES
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, text_height, wrapped
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import MARGIN, PAGE, SMALL, TEXT, Sheet, text_height, wrapped
 
 MOST_HEADS = 24
 MOST_PANELS = 12

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from clip_lens_plugin.groups.accuracy import STAGES, GroupAccuracy
-from clip_lens_plugin.groups.control import Control
 from clip_lens_plugin.groups.effects import EFFECTS, GroupEffects
-from clip_lens_plugin.groups.result import SpuriousHeads
+from clip_lens_plugin.groups.spurious.accuracy import STAGES, GroupAccuracy
+from clip_lens_plugin.groups.spurious.control import Control
+from clip_lens_plugin.groups.spurious.result import SpuriousHeads
 from clip_lens_plugin.statistics.intervals import Interval
 from clip_lens_plugin.views.drawing.numbers import places_for, places_of_two_digits, signed
 from clip_lens_plugin.views.drawing.view import View, aside, static
@@ -44,7 +44,7 @@ def spurious_heads_view(found: SpuriousHeads) -> View:
     """The groups' shares of right answers before and after, what chance gives, and the cue effect of every head.
 
     Args:
-        found: see :func:`~clip_lens_plugin.groups.spurious.spurious_heads`.
+        found: see :func:`~clip_lens_plugin.groups.spurious.finding.spurious_heads`.
     """
 
     def figure() -> Figure:

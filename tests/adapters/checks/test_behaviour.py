@@ -21,7 +21,7 @@ from clip_lens_plugin.adapters.checks.behaviour import (
 )
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import TEXT_CFG, random_clip
-from tests.families import EVA02, FAMILIES, PE, eva
+from tests.support.families import EVA02, FAMILIES, PE, eva
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +133,7 @@ def test_another_process_with_other_threads_gives_the_same():
         "import torch; torch.set_num_threads(2)\n"
         "from clip_lens_plugin.adapters.checks.behaviour import behaviour_digest\n"
         "from tests.conftest import random_clip\n"
-        "from tests.families import PE, EVA02, eva\n"
+        "from tests.support.families import PE, EVA02, eva\n"
         "print([behaviour_digest(random_clip()), behaviour_digest(eva(**PE)), behaviour_digest(eva(**EVA02))])"
     )
     told = subprocess.run(

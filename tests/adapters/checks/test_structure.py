@@ -20,7 +20,7 @@ from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from tests.adapters.changes import CHANGES, LoRALinear, Shifted, blocks, integer_weights
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

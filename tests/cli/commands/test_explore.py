@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_lens_plugin.app import exploring
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
-from tests.two_by_two import groups_table
+from tests.support.two_by_two import groups_table
 
 pytest.importorskip("gradio")
 

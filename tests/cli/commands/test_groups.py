@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from tests.two_by_two import groups_table
+from tests.support.two_by_two import groups_table
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.cli import app
 from clip_lens_plugin.cli.given.model import ModelChoice
 from tests.conftest import random_clip
-from tests.model.test_loading import CONFIG
+from tests.model.loading.test_by_name import CONFIG
 
 OPTIONS = {
     "--model",

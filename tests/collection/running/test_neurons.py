@@ -21,7 +21,7 @@ from clip_lens_plugin.hints import for_command_line
 from tests.collection.conftest import BrokenScenes, collect_rows, files_of, preprocessed
 from tests.collection.stores import everything, same
 from tests.conftest import random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 UNREADABLE = {5: OSError("cut short"), 9: OSError("cut short")}
 KEPT = [position for position in range(21) if position not in UNREADABLE]

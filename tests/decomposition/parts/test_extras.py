@@ -25,7 +25,7 @@ from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.views.figures.summaries import layer_figure
 from clip_lens_plugin.views.report.summaries import layer_table
 from tests.conftest import random_images
-from tests.families import DEPTH, FAMILIES
+from tests.support.families import DEPTH, FAMILIES
 
 pytestmark = pytest.mark.slow
 

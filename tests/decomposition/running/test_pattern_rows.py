@@ -8,8 +8,8 @@ import torch
 from clip_lens_plugin import HookedCLIP, decompose
 from clip_lens_plugin.decomposition.running.run_size import images_with_patterns
 from tests.conftest import random_clip
-from tests.families import FAMILIES
-from tests.live_bytes import LiveBytes
+from tests.support.families import FAMILIES
+from tests.support.live_bytes import LiveBytes
 
 READ_ALL = ["norm_then_mean", "SigLIP with registers", "EVA, mean", "PE"]
 

@@ -10,7 +10,7 @@ import torch
 from clip_lens_plugin import HookedCLIP, HookedText, TextContributions, decompose, decompose_text
 from clip_lens_plugin.decomposition.text_contributions import over_words
 from clip_lens_plugin.model.text.spelling import Spelt, Word
-from tests.text_families import TEXT_FAMILIES, own, some_ids
+from tests.support.text_families import TEXT_FAMILIES, own, some_ids
 
 
 @pytest.fixture(scope="module")

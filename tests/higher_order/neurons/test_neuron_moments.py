@@ -13,7 +13,7 @@ from clip_lens_plugin.higher_order.directions import NeuronDirections
 from clip_lens_plugin.higher_order.neurons.greatest_effects import MOST
 from clip_lens_plugin.higher_order.neurons.neurons import SecondOrder, second_order
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 NEURONS = [0, 3, 17, 30]
 N = 40

@@ -13,8 +13,8 @@ from clip_lens_plugin.higher_order.neurons.neurons import SecondOrder
 from clip_lens_plugin.higher_order.scalars import ScalarWatch
 from clip_lens_plugin.numerics.noise import computed_noise
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
 from tests.higher_order.frozen import added_through
+from tests.support.families import FAMILIES
 
 NORMALISED = "EVA-02, post-norm"
 

@@ -15,7 +15,7 @@ from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.model.hooks import run_lock
 from clip_lens_plugin.model.hooks.interventions import active_hooks, refuse_hooks
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

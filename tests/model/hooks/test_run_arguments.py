@@ -10,7 +10,7 @@ import torch
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.hooks.run_arguments import TextArgumentError
 from tests.conftest import random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 
 def test_a_run_stops_before_a_layer_and_runs_nothing_after_it(model: HookedCLIP) -> None:

@@ -16,7 +16,7 @@ from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.model.identity.verification import ALLOWED, Verification, source_embedding
 from tests.adapters.conversion import clip_model, siglip_model, vision_model
 from tests.conftest import random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

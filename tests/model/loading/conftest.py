@@ -11,7 +11,7 @@ import pytest
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.loading import LoadingWarning, ModelNotFoundError
-from tests.model.test_loading import CONFIG
+from tests.model.loading.test_by_name import CONFIG
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.loading import LoadingWarning, ModelNotFoundError
 from tests.adapters.conversion import clip_model, letters_tokenizer
 from tests.conftest import TEXT_CFG, random_clip, random_images
-from tests.model.test_loading import CONFIG, write_model
+from tests.model.loading.test_by_name import CONFIG, write_model
 
 pytestmark = pytest.mark.slow
 

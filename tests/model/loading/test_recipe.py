@@ -15,7 +15,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.hints import for_command_line
 from clip_lens_plugin.model.loading.recipe import PATH, Recipe, recipe_of_title
 from tests.conftest import random_clip
-from tests.model.test_loading import write_model
+from tests.model.loading.test_by_name import write_model
 
 SAID = {"force_quick_gelu": True, "force_image_size": (48, 32), "image_mean": (0.1, 0.2, 0.3), "image_std": (0.4,) * 3}
 

@@ -12,9 +12,9 @@ from open_clip import factory
 
 from clip_lens_plugin.adapters.tower import activation_name
 from clip_lens_plugin.model.loading import Options, load
-from clip_lens_plugin.model.loading.fit import Weights
+from clip_lens_plugin.model.loading.weight_files.fit import Weights
 from tests.conftest import random_clip, random_images
-from tests.model.test_loading import CONFIG, distance
+from tests.model.loading.test_by_name import CONFIG, distance
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from open_clip.model import CustomTextCLIP
 from clip_lens_plugin.model.loading import ModelNotFoundError
 from tests.adapters.conversion import letters_tokenizer
 from tests.conftest import TEXT_CFG, VISION_CFG, random_clip, random_images
-from tests.model.test_loading import CONFIG, distance
+from tests.model.loading.test_by_name import CONFIG, distance
 
 SIGLIP = {
     "embed_dim": 24,

@@ -21,7 +21,7 @@ from clip_lens_plugin.adapters.checks.structure import SourceMismatchError
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.model.property_errors import NotAvailableError
 from tests.conftest import random_clip
-from tests.text_families import CONTEXT, TEXT_FAMILIES, own, some_ids
+from tests.support.text_families import CONTEXT, TEXT_FAMILIES, own, some_ids
 
 
 def source_of(clip: Any, ids: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.text.labels import Labels
 from tests.conftest import random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 NAMES = ["a dog", "a cat", "the sea"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from clip_lens_plugin import GroupEffects, SpuriousHeads
-from clip_lens_plugin.groups.accuracy import GroupAccuracy
 from clip_lens_plugin.groups.chance import CueChance
-from clip_lens_plugin.groups.control import Control
+from clip_lens_plugin.groups.spurious.accuracy import GroupAccuracy
+from clip_lens_plugin.groups.spurious.control import Control
 from clip_lens_plugin.views import group_effects_view, spurious_heads_view
 from clip_lens_plugin.views.heads.groups import cue_grid_view
 from tests.views.report.test_summaries import cells

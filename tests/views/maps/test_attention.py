@@ -16,7 +16,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.views.drawing.view import View, page
 from clip_lens_plugin.views.maps.attention import attention_view, class_attention_view
 from tests.conftest import TOWERS, random_clip, random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

@@ -20,13 +20,13 @@ from clip_lens_plugin.maps.crop_geometry import Placement
 from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.views import interaction_view
 from clip_lens_plugin.views.drawing.colours import OPACITY
+from clip_lens_plugin.views.drawing.layout.sheet import text_width
 from clip_lens_plugin.views.drawing.numbers import places_for
-from clip_lens_plugin.views.drawing.sheet import text_width
 from clip_lens_plugin.views.figures.maps.words import PAD, ROOM, word_boxes
 from clip_lens_plugin.views.maps.word_maps import named_prefix, word_maps
 from tests.conftest import random_images
-from tests.families import FAMILIES
-from tests.text_families import TEXT_FAMILIES, some_ids
+from tests.support.families import FAMILIES
+from tests.support.text_families import TEXT_FAMILIES, some_ids
 from tests.views.conftest import EVIL, EVIL_TEXT
 
 TEXTS = ["two small red circles", EVIL_TEXT]

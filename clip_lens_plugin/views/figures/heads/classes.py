@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from clip_lens_plugin.describe.class_result import ClassHeads
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import MARGIN, SMALL, Sheet, text_height, wrapped
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import MARGIN, SMALL, Sheet, text_height, wrapped
 from clip_lens_plugin.views.figures.summaries import draw_grid, grid_height, grid_width
 
 

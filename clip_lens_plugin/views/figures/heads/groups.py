@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from clip_lens_plugin.groups.accuracy import Stage
 from clip_lens_plugin.groups.effects import GroupEffects
-from clip_lens_plugin.groups.result import SpuriousHeads
+from clip_lens_plugin.groups.spurious.accuracy import Stage
+from clip_lens_plugin.groups.spurious.result import SpuriousHeads
 from clip_lens_plugin.views.drawing.colours import LINE_STYLES
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, wrapped
 from clip_lens_plugin.views.drawing.numbers import places_of_two_digits
-from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, wrapped
 from clip_lens_plugin.views.figures.summaries import LEFT, draw_grid, grid_height, grid_width
 
 MARKS: dict[Stage, tuple[str, str, str]] = {

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clip_lens_plugin.views.drawing.colours import SIGNED
-from clip_lens_plugin.views.drawing.layers import LAYER_AXIS, ROOM
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.layers import LAYER_AXIS, ROOM
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     COLUMN,
     MARGIN,
@@ -26,6 +25,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.report.part_grids import Blocks, PartGrid
 
 LEFT, BELOW = 0.5, 0.55

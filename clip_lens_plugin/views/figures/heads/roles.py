@@ -13,9 +13,9 @@ from matplotlib.ticker import NullFormatter
 
 from clip_lens_plugin.roles.result import NONE, HeadRole, HeadRoles
 from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, WEIGHTS
-from clip_lens_plugin.views.drawing.layers import HEAD_AXIS, LAYER_AXIS
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import BAR, COLUMN, MARGIN, PAGE, SMALL, Sheet, line_height, wrapped
+from clip_lens_plugin.views.drawing.layout.layers import HEAD_AXIS, LAYER_AXIS
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import BAR, COLUMN, MARGIN, PAGE, SMALL, Sheet, line_height, wrapped
 
 LEFT = 0.42
 """Inches for the numbers and the name of an axis that goes up."""

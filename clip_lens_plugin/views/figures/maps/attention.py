@@ -13,9 +13,9 @@ from torch import Tensor
 
 from clip_lens_plugin.views.drawing.colour_maps import WEIGHTS_OVER_PHOTOGRAPH
 from clip_lens_plugin.views.drawing.colours import WEIGHTS
-from clip_lens_plugin.views.drawing.layers import label_grid
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.layers import label_grid
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     COLUMN,
     MARGIN,

@@ -13,8 +13,8 @@ from clip_lens_plugin.maps.leading import LeadingTexts
 from clip_lens_plugin.maps.pictured import Placed
 from clip_lens_plugin.views.drawing.colours import OPACITY, rgb, topics
 from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     COLUMN,
     MARGIN,
     PAGE,

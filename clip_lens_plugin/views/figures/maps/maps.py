@@ -16,9 +16,8 @@ from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.maps.patch_text import PatchTextMap
 from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
 from clip_lens_plugin.views.drawing.crops import Box, crop_box, hides_something
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     COLUMN,
     MARGIN,
@@ -31,6 +30,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.words.maps import ADDED, greatest, named_heads
 
 MARKS = {"most similar": "#1a9850", "least similar": "#d73027"}

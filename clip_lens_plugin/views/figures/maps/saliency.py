@@ -11,9 +11,8 @@ from clip_lens_plugin.maps.crop_geometry import Interpolation
 from clip_lens_plugin.saliency.result import SaliencyMap
 from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
 from clip_lens_plugin.views.drawing.crops import Box, hides_something
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import tick_label
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     COLUMN,
     MARGIN,
@@ -26,6 +25,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import tick_label
 from clip_lens_plugin.views.figures.maps.maps import (
     FADED,
     GAP,

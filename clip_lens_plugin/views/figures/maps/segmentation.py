@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from clip_lens_plugin.segmentation.overlays import Overlay
 from clip_lens_plugin.segmentation.result import SegmentationScores, per_cent
 from clip_lens_plugin.views.drawing.colours import ADDS
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, text_height, wrapped
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import MARGIN, PAGE, SMALL, Sheet, line_height, text_height, wrapped
 from clip_lens_plugin.views.figures.maps.maps import Cell, panel_in, show_map, show_photograph
 from clip_lens_plugin.views.words.segmentation import LEADING, precision_of
 

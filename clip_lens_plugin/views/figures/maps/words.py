@@ -14,9 +14,8 @@ from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.views.drawing.colour_maps import SIGNED_OVER_PHOTOGRAPH
 from clip_lens_plugin.views.drawing.crops import Box, crop_box, hides_something
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import places_for, signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     MARGIN,
     PAGE,
@@ -29,6 +28,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_width,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.figures.maps.maps import FADED, Cell, panel_in, show_map
 from clip_lens_plugin.views.maps.word_maps import WordMap
 from clip_lens_plugin.views.words.maps import ADDED

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.plain_text import signed
 from clip_lens_plugin.views.drawing.colours import ADDS, TAKES
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     MARGIN,
     PAGE,
     SMALL,

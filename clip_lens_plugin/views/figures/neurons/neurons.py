@@ -9,9 +9,8 @@ from PIL import Image
 
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.retrieval.strongest import StrongestNeurons
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     MARGIN,
     PAGE,
     SMALL,
@@ -22,6 +21,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.figures.gallery import thumbnail
 from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_told, sides_of
 

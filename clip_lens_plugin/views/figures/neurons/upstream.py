@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
 from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.views.drawing.colours import ADDS, SIGNED, TAKES
-from clip_lens_plugin.views.drawing.layers import LAYER_AXIS
-from clip_lens_plugin.views.drawing.lettering import plainly_lettered
-from clip_lens_plugin.views.drawing.numbers import places_for, signed
-from clip_lens_plugin.views.drawing.sheet import (
+from clip_lens_plugin.views.drawing.layout.layers import LAYER_AXIS
+from clip_lens_plugin.views.drawing.layout.lettering import plainly_lettered
+from clip_lens_plugin.views.drawing.layout.sheet import (
     BAR,
     COLUMN,
     MARGIN,
@@ -23,6 +22,7 @@ from clip_lens_plugin.views.drawing.sheet import (
     text_height,
     wrapped,
 )
+from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.words.upstream import SourceGrid, level_limits, told
 
 LEFT, BELOW = 0.5, 0.85

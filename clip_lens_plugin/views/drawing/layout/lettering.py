@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 import matplotlib
 from matplotlib.figure import Figure
 
-from clip_lens_plugin.views.drawing.sheet import SMALL, TEXT
+from clip_lens_plugin.views.drawing.layout.sheet import SMALL, TEXT
 
 P = ParamSpec("P")
 

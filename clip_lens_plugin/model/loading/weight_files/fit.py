@@ -16,9 +16,9 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from clip_lens_plugin.hints import hint
-from clip_lens_plugin.model.loading.checkpoint import counted, read_weights, some
 from clip_lens_plugin.model.loading.errors import UnfitError, first_line, refuse_machine_errors
-from clip_lens_plugin.model.loading.wrappings import TOWER, plain_names
+from clip_lens_plugin.model.loading.weight_files.checkpoint import counted, read_weights, some
+from clip_lens_plugin.model.loading.weight_files.wrappings import TOWER, plain_names
 
 BIG_VISION = (".npz", ".npy")
 LOGIT = ("logit_scale", "logit_bias")

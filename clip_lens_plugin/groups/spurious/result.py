@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from clip_lens_plugin.groups.accuracy import STAGES, GroupAccuracy, Stage
-from clip_lens_plugin.groups.control import Control
 from clip_lens_plugin.groups.effects import GroupEffects
+from clip_lens_plugin.groups.spurious.accuracy import STAGES, GroupAccuracy, Stage
+from clip_lens_plugin.groups.spurious.control import Control
 from clip_lens_plugin.shown import Shown
 
 
@@ -45,7 +45,7 @@ class SpuriousHeads(Shown):
         return self.effects.groups
 
     def share(self, stage: Stage) -> GroupAccuracy | None:
-        """What was measured at a stage, see :data:`~clip_lens_plugin.groups.accuracy.STAGES`; None if it was not."""
+        """What was measured at one of :data:`~clip_lens_plugin.groups.spurious.accuracy.STAGES`; None if it was not."""
         return next((each for each in self.shares if each.stage == stage), None)
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from clip_lens_plugin.groups.control import Control, permuted_cues, random_heads, worst_without
 from clip_lens_plugin.groups.four import permuted
-from clip_lens_plugin.groups.search import LEAST_GAIN, HeadMargins, Limits, chosen_heads, shares_right, without
+from clip_lens_plugin.groups.spurious.control import Control, permuted_cues, random_heads, worst_without
+from clip_lens_plugin.groups.spurious.search import LEAST_GAIN, HeadMargins, Limits, chosen_heads, shares_right, without
 
 LIMITS = Limits(candidates=8, most=5)
 

@@ -7,7 +7,7 @@ import pytest
 
 from clip_lens_plugin import Groups
 from clip_lens_plugin.groups.four import four_groups
-from clip_lens_plugin.groups.splitting import parted
+from clip_lens_plugin.groups.spurious.splitting import parted
 
 
 def four(sizes=(40, 12, 14, 44), left_out=6):

@@ -10,16 +10,16 @@ from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.groups.accuracy import GroupAccuracy, Stage
-from clip_lens_plugin.groups.control import Control, permuted_cues, random_heads
 from clip_lens_plugin.groups.effects import effects_of
 from clip_lens_plugin.groups.four import FourGroups, four_groups
 from clip_lens_plugin.groups.grouping import groups_of
 from clip_lens_plugin.groups.margins import Margins, direction_of, margins_of
-from clip_lens_plugin.groups.result import SpuriousHeads
-from clip_lens_plugin.groups.runs import run_margins
-from clip_lens_plugin.groups.search import HeadMargins, Limits, chosen_heads, without
-from clip_lens_plugin.groups.splitting import parted
+from clip_lens_plugin.groups.spurious.accuracy import GroupAccuracy, Stage
+from clip_lens_plugin.groups.spurious.control import Control, permuted_cues, random_heads
+from clip_lens_plugin.groups.spurious.result import SpuriousHeads
+from clip_lens_plugin.groups.spurious.runs import run_margins
+from clip_lens_plugin.groups.spurious.search import HeadMargins, Limits, chosen_heads, without
+from clip_lens_plugin.groups.spurious.splitting import parted
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 

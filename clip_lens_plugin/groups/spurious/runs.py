@@ -15,8 +15,8 @@ from clip_lens_plugin.ablation.means import ActivationMeans
 from clip_lens_plugin.ablation.total import image_batches
 from clip_lens_plugin.decisions.removal import cosines
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.groups.accuracy import Stage
-from clip_lens_plugin.groups.splitting import Rows
+from clip_lens_plugin.groups.spurious.accuracy import Stage
+from clip_lens_plugin.groups.spurious.splitting import Rows
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call

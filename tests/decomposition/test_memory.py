@@ -14,8 +14,8 @@ from clip_lens_plugin.ablation import Components, direct
 from clip_lens_plugin.decomposition.contributions import MOST_MEASURED_TO_SHOW, Contributions
 from clip_lens_plugin.maps.scoring import token_scores
 from tests.conftest import EXTENDED, random_clip, random_images
-from tests.families import FAMILIES
-from tests.live_bytes import LiveBytes, held_storages
+from tests.support.families import FAMILIES
+from tests.support.live_bytes import LiveBytes, held_storages
 
 pytestmark = pytest.mark.slow
 

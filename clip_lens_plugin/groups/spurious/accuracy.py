@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from clip_lens_plugin.groups.search import counts_right
+from clip_lens_plugin.groups.spurious.search import counts_right
 from clip_lens_plugin.statistics.intervals import Interval
 
 Stage = Literal["before", "direct", "class_token", "total", "ceiling"]

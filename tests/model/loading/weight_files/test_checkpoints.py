@@ -18,7 +18,7 @@ from torch import nn
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.model.loading import ModelNotFoundError
 from tests.conftest import TEXT_CFG, random_clip, random_images
-from tests.model.test_loading import CONFIG, distance
+from tests.model.loading.test_by_name import CONFIG, distance
 
 pytestmark = pytest.mark.slow
 
@@ -209,7 +209,7 @@ REFUSED = {
     "a list": ([1, 2], "holds a list, expected a state dict"),
     "other objects": (
         {"model": STATE, "config": Elsewhere()},
-        "objects of tests.model.loading.test_checkpoints.Elsewhere",
+        "objects of tests.model.loading.weight_files.test_checkpoints.Elsewhere",
     ),
     "another library": ({f"vision_model.{i}": torch.ones(1) for i in range(3)}, "Hugging Face's names"),
     "resnet": ({f"layer1.{i}.weight": torch.ones(1) for i in range(3)}, "it is of another architecture"),

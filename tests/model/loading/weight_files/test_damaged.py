@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clip_lens_plugin.model.loading.checkpoint import _pickled
 from clip_lens_plugin.model.loading.errors import UnfitError
+from clip_lens_plugin.model.loading.weight_files.checkpoint import _pickled
 
 WEIGHTS = {name: torch.arange(100.0) + i for i, name in enumerate(["a.weight", "b.weight", "c.weight"])}
 

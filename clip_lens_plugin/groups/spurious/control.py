@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from clip_lens_plugin.decisions.removal import random_others
 from clip_lens_plugin.groups.four import permuted
-from clip_lens_plugin.groups.search import HeadMargins, Limits, chosen_heads, shares_right, without
+from clip_lens_plugin.groups.spurious.search import HeadMargins, Limits, chosen_heads, shares_right, without
 
 
 @dataclass(frozen=True, eq=False)

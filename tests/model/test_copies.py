@@ -16,7 +16,7 @@ from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.conftest import random_images
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from clip_lens_plugin.ablation import (
     resample_ablation,
 )
 from clip_lens_plugin.ablation.component_sets import Components
-from tests.worlds import TEXTS, World
+from tests.support.worlds import TEXTS, World
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from clip_lens_plugin.model.loading.checkpoint import counted, some
 from clip_lens_plugin.model.loading.errors import UnfitError
+from clip_lens_plugin.model.loading.weight_files.checkpoint import counted, some
 
 TRANSPARENT = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 """Parts of a name that wrappers put in, wherever they wrapped: DDP, torch.compile, FSDP, activation checkpoints."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_lens_plugin.collection.own_pictures import needed_source, own_source
+from clip_lens_plugin.collection.origins.own_pictures import needed_source, own_source
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.datasets.source import ImageSource

@@ -40,7 +40,7 @@ from clip_lens_plugin.collection.errors import (
     SkippedWarning,
 )
 from clip_lens_plugin.collection.finished import read_finished
-from clip_lens_plugin.collection.own_model import own_model, refuse_out_of_reach
+from clip_lens_plugin.collection.origins.own_model import own_model, refuse_out_of_reach
 from clip_lens_plugin.collection.parts_and_classes import parts_of_rows, without_class_sums
 from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan

@@ -103,7 +103,7 @@ def ablate(
                 print_store,
                 store_labels,
             )
-            from clip_lens_plugin.collection.own_pictures import needed_source
+            from clip_lens_plugin.collection.origins.own_pictures import needed_source
             from clip_lens_plugin.collection.place import Place
             from clip_lens_plugin.labelling.names import notes_of
         told = (labels, label_column, label_order)

@@ -52,7 +52,7 @@ def verify(
             from clip_lens_plugin.cli.answers import next_words
             from clip_lens_plugin.cli.given.chosen import ChosenModel
             from clip_lens_plugin.cli.given.stores import begun_in, is_store
-            from clip_lens_plugin.collection.own_model import OwnModelError
+            from clip_lens_plugin.collection.origins.own_model import OwnModelError
         plan = None
         if source is not None and is_store(source):
             _check_files(console, source)

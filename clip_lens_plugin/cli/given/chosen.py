@@ -10,7 +10,7 @@ from rich.console import Console
 
 from clip_lens_plugin.cli.given.model import ModelChoice
 from clip_lens_plugin.cli.given.options import Precision
-from clip_lens_plugin.collection.own_model import out_of_reach, own_dtype, own_recipe, recorded_recipe
+from clip_lens_plugin.collection.origins.own_model import out_of_reach, own_dtype, own_recipe, recorded_recipe
 from clip_lens_plugin.collection.plan import Plan
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.loading.errors import ModelNotFoundError

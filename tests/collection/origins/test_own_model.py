@@ -11,7 +11,7 @@ import torch
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.collection import ContributionStore
-from clip_lens_plugin.collection.own_model import OwnModelError
+from clip_lens_plugin.collection.origins.own_model import OwnModelError
 from clip_lens_plugin.collection.plan import PLAN_FILE, CollectionMismatchError
 from clip_lens_plugin.model.loading import LoadingWarning
 from tests.collection.conftest import collect_rows, scenes

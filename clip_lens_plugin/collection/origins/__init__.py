@@ -1,0 +1,1 @@
+"""What a collection names: its model and its pictures, found again."""

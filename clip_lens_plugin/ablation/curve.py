@@ -23,7 +23,6 @@ from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.hints import hint
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
@@ -107,7 +106,7 @@ def mean_ablation_curve(
         classes = classifier_of_data(data)
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, classes)
-    model: HookedCLIP = resolved(data.readout.model)
+    model: HookedCLIP = data.readout.image_model
     chosen = (
         paper_components(model, data.has_self_attention)
         if components is None

@@ -12,7 +12,6 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_labels as labels_of_classes
 from clip_lens_plugin.decomposition.constants import Constants, GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
@@ -106,7 +105,7 @@ def checked_classes(data: Data, classes: ZeroShotClassifier | Float[Tensor, "t e
     """
     embeddings = classes.embeddings if isinstance(classes, ZeroShotClassifier) else classes
     if isinstance(classes, ZeroShotClassifier):
-        classes.refuse_other_model(resolved(data.readout.model))
+        classes.refuse_other_model(data.readout.image_model)
     return data.readout.checked_texts(embeddings)
 
 

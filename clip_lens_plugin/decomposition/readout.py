@@ -13,6 +13,7 @@ from torch import Tensor
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.layers.pooling.pooling import Pooling
+from clip_lens_plugin.model.bridged import refuse_texts
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.numerics.unit_vectors import checked_finite, checked_unit_vectors
@@ -76,6 +77,16 @@ class Readout:
                 f"The weights of {self.model.cfg.model_name} were changed since these contributions were made, so they "
                 f"would be of two models at once. Decompose the images again."
             )
+
+    @property
+    def image_model(self) -> Any:
+        """The model, a ``HookedCLIP``, where images are needed.
+
+        Raises:
+            TypeError: if it is a text tower.
+        """
+        refuse_texts(self.model)
+        return self.model
 
     @classmethod
     @full_precision()

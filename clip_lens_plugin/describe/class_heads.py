@@ -16,7 +16,6 @@ from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.class_result import ClassHeads
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.numerics.noise import computed_noise, least_variance
 from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.class_variance import distances_of_classes, shares_of_classes
@@ -67,7 +66,7 @@ def class_heads(
     if names is None:
         names = tuple(f"class {i}" for i in range(int(of_rows.max()) + 1 if len(of_rows) else 0))
     if classifier is not None:
-        classifier.refuse_other_model(resolved(given.readout.model))
+        classifier.refuse_other_model(given.readout.image_model)
         classifier.refuse_other_classes(names, "the data's")
     if kept is not None and len(names) != len(kept.counts):
         raise ValueError(f"The data have {len(kept.counts):,} classes, got names of {len(names):,}.")

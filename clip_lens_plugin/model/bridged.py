@@ -36,12 +36,17 @@ def resolved_with(model: Any, cache: ActivationCache) -> tuple[Tower, Activation
     return (model, cache) if isinstance(model, Tower) else _resolver_of(model).with_cache(model, cache)
 
 
-def _resolver_of(model: Any) -> Resolver:
+def refuse_texts(model: Any) -> None:
+    """Raises TypeError if it is a text tower."""
     if isinstance(model, TextModel):
         raise TypeError(
             f"This needs a model of images, got the text tower of {model.cfg.model_name}. Give the HookedCLIP that it "
             f"is the text tower of; decompose_text and model.text take texts."
         )
+
+
+def _resolver_of(model: Any) -> Resolver:
+    refuse_texts(model)
     from transformer_lens.model_bridge import TransformerBridge
 
     if not isinstance(model, TransformerBridge):

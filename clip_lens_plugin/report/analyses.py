@@ -28,7 +28,7 @@ from clip_lens_plugin.describe.class_heads import class_heads
 from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.maps.patch_text import head_text_scores
 from clip_lens_plugin.maps.pictured import Pictured
-from clip_lens_plugin.model.bridged import resolved, takes_bridges
+from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.given import given_images
@@ -190,7 +190,7 @@ def report_on(
             of heads of few coordinates.
         SourceMismatchError: if the model's embedding is not the source's own.
     """
-    model: HookedCLIP = resolved(data.readout.model)
+    model: HookedCLIP = data.readout.image_model
     refuse_hooks(model, "A report is of the plain model")
     names = names if names is not None else data.names or [f"image {i}" for i in range(len(data))]
     _refuse_unlike(len(data), names, captions, questions)

@@ -10,7 +10,6 @@ from clip_lens_plugin.datasets.given_pictures import GivenPictures
 from clip_lens_plugin.datasets.source import ImageSource
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.labelling.names import few
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.report.pictures import Pictures, PicturesGiven, PicturesOfSource
 
 
@@ -75,9 +74,9 @@ def pictures_in_reach(data: Data) -> Pictures | None:
 
 def _own_pictures(data: Data, source: ImageSource, positions: Mapping[int, int]) -> Pictures:
     if isinstance(source, GivenPictures):  # Messages name the file that was given. Its rows are its positions.
-        return PicturesGiven(resolved(data.readout.model), source.photographs)
+        return PicturesGiven(data.readout.image_model, source.photographs)
     return _pictures(data, source, positions)
 
 
 def _pictures(data: Data, source: ImageSource, positions: Mapping[int, int]) -> PicturesOfSource:
-    return PicturesOfSource(resolved(data.readout.model), source, positions)
+    return PicturesOfSource(data.readout.image_model, source, positions)

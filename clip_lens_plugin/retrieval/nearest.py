@@ -19,7 +19,6 @@ from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.running.runs import decompose_images
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.inputs.given import given_image, is_images
 from clip_lens_plugin.numerics.noise import least_variance
 from clip_lens_plugin.retrieval.found import NearestImages
@@ -129,7 +128,7 @@ def nearest_to_text(
     every = [(l, h) for l in range(cfg.n_layers) for h in range(cfg.n_heads)]
     k, chosen = checked_number("k", k), tuple(cfg.checked_heads(every if heads is None else heads))
     if text_embeddings is None:
-        text_embeddings = embed_texts(resolved(data.readout.model), [text])
+        text_embeddings = embed_texts(data.readout.image_model, [text])
     elif len(text_embeddings) != 1:
         raise ValueError(f"One text needs one embedding, got {len(text_embeddings)}.")
     columns = data.readout.checked_texts(text_embeddings).double()
@@ -165,7 +164,7 @@ def _chosen(data: Data, layer: Any, head: Any, heads: Any) -> Heads:
 def _asked(data: Data, query: Any) -> tuple[int | None, Contributions]:
     """The row of the data, None if it is another image; and the one image asked about, in cosine units."""
     if is_images(query):
-        model = resolved(data.readout.model)
+        model = data.readout.image_model
         query = decompose_images(model, given_image(model, query))
     if not isinstance(query, Contributions):
         row = checked_index("row", query, len(data))

@@ -18,7 +18,6 @@ from clip_lens_plugin.higher_order.neurons.moments_size import refuse_large_mome
 from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
 from clip_lens_plugin.higher_order.neurons.neurons import SecondOrder, second_order
 from clip_lens_plugin.hints import hint
-from clip_lens_plugin.model.bridged import resolved
 
 MOST_RUN = 64
 """Pictures that are run where no moments were kept: the first ones."""
@@ -77,14 +76,14 @@ def names_at(data: Data, positions: Sequence[int]) -> dict[int, str]:
 
 
 def _kept(data: Data, layer: int, neurons: Any, count: int) -> ChosenMoments:
-    model, moments = resolved(data.readout.model), data.neuron_moments(layer)
+    model, moments = data.readout.image_model, data.neuron_moments(layer)
     some = moments if neurons is None else moments.of_neurons(model, neurons)
     found = some.strongest(model, count)
     return ChosenMoments(data.readout, found, len(some), names_at(data, _positions(found)), data)
 
 
 def _of_pictures(data: Any, images: Sequence[Any], layer: int, neurons: Any, count: int) -> ChosenMoments:
-    model: Any = resolved(data.readout.model)
+    model: Any = data.readout.image_model
     pixels = [each if isinstance(each, Tensor) else model.prepare([each])[0] for each in images]
     effects = second_order(model, torch.stack(pixels), layer, neurons).normalized()
     return _of_effects(effects, layer, None, count)

@@ -23,7 +23,6 @@ from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.describe.spans import TextSpanResult
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.numerics.noise import least_variance
 from clip_lens_plugin.retrieval.found import ExtremeImages
 from clip_lens_plugin.retrieval.reading import Best, checked_noise, written
@@ -169,7 +168,7 @@ def _searches(
         wanted = list(dict.fromkeys(text for found, _ in named for text in found))
         places = {text: place for place, text in enumerate(wanted)}
         named = [(found, [places[text] for text in found]) for found, _ in named]
-        embeddings = embed_texts(resolved(readout.model), wanted) if wanted else torch.empty(0, cfg.d_embed)
+        embeddings = embed_texts(readout.image_model, wanted) if wanted else torch.empty(0, cfg.d_embed)
     elif len(embeddings) < needed or not (isinstance(texts, TextSpanResult) or len(embeddings) == needed):
         raise ValueError(
             f"The texts, or the pool that they were picked from, need {needed} embeddings, got {len(embeddings)}."

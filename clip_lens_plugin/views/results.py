@@ -23,7 +23,6 @@ from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.maps.leading import LeadingTexts
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.patching.attributed import AttributionPatching
 from clip_lens_plugin.patching.heads import HeadPatching
 from clip_lens_plugin.report.in_reach import given_pictures, pictures_at, pictures_in_reach
@@ -114,7 +113,7 @@ def sparse(result: SparseText, images: Any = None, **options: Any) -> View:
     if isinstance(images, Mapping) or result.data is None:
         return sparse_view(result, images, **options)
     found = _in_reach(result.data, images)
-    pictures = None if found is None else found.shown(rows, resolved(result.data.readout.model).preprocess)
+    pictures = None if found is None else found.shown(rows, result.data.readout.image_model.preprocess)
     return sparse_view(result, pictures, **options)
 
 
@@ -221,7 +220,7 @@ def neurons(result: StrongestNeurons, images: Any = None) -> View:
     if data is None or found is None:
         _say_out_of_reach()
         return neuron_gallery_view(result, None)
-    shown = found.shown(positions, resolved(data.readout.model).preprocess)
+    shown = found.shown(positions, data.readout.image_model.preprocess)
     return neuron_gallery_view(result, {position: shown.get(position, NO_PICTURE) for position in positions})
 
 
@@ -263,5 +262,5 @@ def _say_out_of_reach() -> None:
 
 def _shown(data: Data, rows: list[int], found: Pictures | None) -> dict[int, Image.Image]:
     """What the model sees of each row; grey where that is not in reach."""
-    shown = {} if found is None else found.shown(sorted(set(rows)), resolved(data.readout.model).preprocess)
+    shown = {} if found is None else found.shown(sorted(set(rows)), data.readout.image_model.preprocess)
     return {row: shown.get(row, NO_PICTURE) for row in rows}

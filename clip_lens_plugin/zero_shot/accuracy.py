@@ -7,7 +7,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
 
 
@@ -26,7 +25,7 @@ def accuracy_on(
         ValueError: if the classifier was made with another model, there are no labels, none is known, they do not match
             the rows or the classes, or the data's own labels are positions among other classes.
     """
-    classifier.refuse_other_model(resolved(data.readout.model))
+    classifier.refuse_other_model(data.readout.image_model)
     if labels is None and data.classes is not None:
         classifier.refuse_other_classes(data.classes, "the store's")
     truth = data.labels if labels is None else labels

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
 from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
@@ -37,4 +36,4 @@ def classifier_of_data(data: Data) -> ZeroShotClassifier:
             "These data name no classes, so there is nothing to classify into: give classes, "
             "ZeroShotClassifier.from_labels(model, names), and labels, or collect folders of classes."
         )
-    return classifier_by_names(resolved(data.readout.model), [name.replace("_", " ") for name in data.classes])
+    return classifier_by_names(data.readout.image_model, [name.replace("_", " ") for name in data.classes])

@@ -14,7 +14,6 @@ from clip_lens_plugin.images.pictures import upright_rgb
 from clip_lens_plugin.interactions.interacting import Interaction
 from clip_lens_plugin.maps.crop_geometry import Geometry, Interpolation, Placement
 from clip_lens_plugin.maps.pictured import Pictured, all_placed
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.plain_text import printable
 from clip_lens_plugin.views.drawing.colours import over_photograph
 from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
@@ -143,7 +142,7 @@ def _placed(
     found: Interaction, pictures: Sequence[Image.Image] | None
 ) -> list[tuple[Image.Image | None, Placement | None]]:
     """Each image's picture, and where the model's input lies on it; None of pixels."""
-    model = resolved(found.images.readout.model)
+    model = found.images.readout.image_model
     height, width = model.cfg.image_size
     geometry = Geometry.of(model.preprocess, (width, height))
     if pictures is None and (found.images.photographs is None or geometry is None):

@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from clip_lens_plugin.interactions.interacting import Interaction
-from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.plain_text import one_line
 
 BLANK_PATCH = 16
@@ -88,7 +87,7 @@ def word_maps(found: Interaction, names: Sequence[str]) -> list[list[WordMap]]:
         ValueError: if it is not known which words the texts have.
         TokensNotAvailableError: a ValueError, if tokens were not kept, or a hook replaced the output of a head.
     """
-    cfg = resolved(found.images.readout.model).cfg
+    cfg = found.images.readout.image_model.cfg
     prefix = named_prefix(cfg.prefix_names)
     values = [each.detach().double().cpu() for each in found.words()]
     cosine = found.cosine.tolist()

@@ -61,12 +61,24 @@ MOST_ROWS, WIDEST = 20, 32
 """Of a table that is printed: rows, and letters of a column."""
 
 
-class Shown:
-    """A result that draws itself by the function that :data:`VIEWS` names for its class."""
+class Tabled:
+    """A result that shows itself in a notebook as its table, under what ``str`` says of it."""
 
     @abstractmethod
     def to_dataframe(self) -> pd.DataFrame:
         """The numbers as a table."""
+
+    def _repr_html_(self) -> str:
+        return self._table_under(str(self))
+
+    def _table_under(self, words: str) -> str:
+        """HTML of the words and, below them, of the table's first and last rows."""
+        rows = pd.DataFrame(self.to_dataframe()).to_html(max_rows=MOST_ROWS, escape=True, index=False)
+        return str(Markup("<p>{}</p>").format(words)) + rows
+
+
+class Shown(Tabled):
+    """A result that draws itself by the function that :data:`VIEWS` names for its class."""
 
     def view(self, **options: Any) -> Any:
         """What shows it in a notebook and saves as a page or a picture: a :class:`~clip_lens_plugin.views.View`.
@@ -117,8 +129,7 @@ class Shown:
                 return {**self.view()._repr_mimebundle_(), **words}
             return {"text/html": str(resolve_name(light)(self)), **words}
         except (ValueError, OSError) as error:
-            rows = pd.DataFrame(self.to_dataframe()).to_html(max_rows=20, escape=True, index=False)
-            return {"text/html": str(Markup("<p>{}</p>").format(str(error))) + rows, **words}
+            return {"text/html": self._table_under(str(error)), **words}
 
 
 class ResultTable(Shown, pd.DataFrame):

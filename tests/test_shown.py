@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import replace
 from pkgutil import resolve_name
 
 import pandas as pd
 import pytest
 import torch
+from markupsafe import escape
 
 from clip_lens_plugin import (  # fmt: skip
     ContributionStore,
@@ -19,6 +21,7 @@ from clip_lens_plugin import (  # fmt: skip
     attribution_patching,
     class_heads,
     collect,
+    edit_effects,
     explain,
     group_effects,
     head_roles,
@@ -29,6 +32,7 @@ from clip_lens_plugin import (  # fmt: skip
     patch_text_map,
     role_growth,
     saliency_map,
+    second_order,
     segmentation_scores,
     sparse_text,
     spurious_heads,
@@ -183,3 +187,18 @@ def test_sums_say_what_they_are_of(results):
         assert "tensor(" not in repr(found)
         assert f"images={found.n}" in repr(found)
     assert isinstance(ContributionStore.open(str(store._place), store.model).moments.sum_y, torch.Tensor)
+
+
+def test_results_without_a_view_show_their_table(results):
+    _, held, store = results
+    model, classifier = held.readout.model, classifier_by_names(held.readout.model, store.classes)
+    effects = second_order(model, PICTURES[:2], 4, range(3))
+    accuracy = store.accuracy(classifier)
+    changes = edit_effects(model.edited(remove=[(5, 1)]), store, classifier)
+    for found in (effects, accuracy, model.verify(), changes):
+        page, table = found._repr_html_(), found.to_dataframe()
+        assert page.startswith(f"<p>{escape(str(found))}</p>")
+        assert re.findall("<th>(.*?)</th>", page) == list(table.columns)
+        assert page.count("<tr>") >= min(len(table), 20)
+    assert str(accuracy).startswith(f"top1 {accuracy.top1.value:.3f} (")
+    assert list(model.verify().to_dataframe()["what"]) == ["image", "text"]

@@ -19,6 +19,7 @@ from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.hook_names import nearest
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.numerics.named_tensors import NamedTensors
 
 
 class ActivationMeans:
@@ -63,7 +64,7 @@ class ActivationMeans:
         self._sums = {name: self._sums.get(name, 0.0) + total for name, total in batch.items()}
         self.n += len(images)
 
-    def means(self) -> dict[str, Tensor]:
+    def means(self) -> NamedTensors[str]:
         """Name to mean, in the activation's shape without the batch; float32, or float64 for a float64 model.
 
         Raises:
@@ -72,7 +73,7 @@ class ActivationMeans:
         if self.n == 0:
             raise ValueError("No image was added, so there is no mean; add a tensor [b, 3, height, width] with b ≥ 1.")
         dtype = torch.promote_types(self._model.cfg.dtype, torch.float32)
-        return {name: (total / self.n).to(dtype) for name, total in self._sums.items()}
+        return NamedTensors({name: (total / self.n).to(dtype) for name, total in self._sums.items()})
 
 
 @takes_bridges
@@ -82,7 +83,7 @@ def activation_means(
     names: str | Sequence[str] | Callable[[str], bool],
     batch_size: int = 32,
     progress: bool = False,
-) -> dict[str, Tensor]:
+) -> NamedTensors[str]:
     """The means that :func:`~clip_lens_plugin.ablation.hooks.mean_ablation` takes.
 
     For images that stream there is :class:`ActivationMeans`.

@@ -21,6 +21,7 @@ from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.numerics.named_tensors import NamedTensors
 
 
 @takes_bridges
@@ -62,8 +63,8 @@ def class_self_attention_hooks(
 @takes_bridges
 def class_self_attention_messages(
     model: HookedCLIP, images: Any, layers: Iterable[int], batch_size: int = 32
-) -> dict[int, Float[Tensor, "b h k"]]:
-    """What the class token sends to itself in each layer and head, ``pattern[b, h, 0, 0] · v[b, 0, h]``.
+) -> NamedTensors[int]:
+    """Layer to what the class token sends to itself in each head [b, h, k]: ``pattern[b, h, 0, 0] · v[b, 0, h]``.
 
     In the weights' dtype, without gradients. Their mean over images is what mean ablation takes.
 
@@ -89,7 +90,7 @@ def class_self_attention_messages(
             model(given.pixels(slice(start, start + batch_size)))
             for l, message in messages.items():
                 found[l].append(message.take())
-    return {l: torch.cat(parts) for l, parts in found.items()}
+    return NamedTensors({l: torch.cat(parts) for l, parts in found.items()})
 
 
 class _SelfMessage:

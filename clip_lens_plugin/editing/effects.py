@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from clip_lens_plugin.model.edits import Edit
+from clip_lens_plugin.shown import Tabled
 from clip_lens_plugin.statistics.intervals import Interval
 
 Kind = Literal["all", "class", "group"]
@@ -60,7 +61,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class EditEffects:
+class EditEffects(Tabled):
     """What a model's edits do to a zero-shot classifier and to retrieval; made by :func:`edit_effects`.
 
     Attributes:

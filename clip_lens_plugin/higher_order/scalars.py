@@ -17,6 +17,7 @@ from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FrozenRun, frozen_run, refuse_unseen_hooks
 from clip_lens_plugin.model.inputs.of_tower import given_to
 from clip_lens_plugin.model.protocol import Tower
+from clip_lens_plugin.numerics.named_tensors import NamedTensors
 from clip_lens_plugin.numerics.precision import full_precision
 
 if TYPE_CHECKING:
@@ -177,12 +178,13 @@ def neuron_scalars(
     *,
     batch_size: int | None = None,
     progress: bool = False,
-) -> dict[int, Float[Tensor, "b m l h p"]]:
-    """Layer to the scalars of its neurons through every later head: second order, patterns and statistics frozen.
+) -> NamedTensors[int]:
+    """Layer to the scalars [b, m, l, h, p] of its neurons through every later head.
 
-    A neuron adds its scalar times a direction that is the same for all images: see :func:`second_order`, which has
-    both, of one layer. The m are the chosen neurons of the layer, the l the layers after it, and p counts the heads of
-    an attention pool (1 for other poolings). In units of the embedding M(I).
+    Second order, with patterns and statistics frozen: a neuron adds its scalar times a direction that is the same for
+    all images: see :func:`second_order`, which has both, of one layer. The m are the chosen neurons of the layer, the
+    l the layers after it, and p counts the heads of an attention pool (1 for other poolings). In units of the embedding
+    M(I).
 
     Args:
         model, images, batch_size, progress: see :func:`second_order`.
@@ -192,7 +194,7 @@ def neuron_scalars(
     Raises:
         ValueError, IndexError, PixelError: see :func:`second_order`.
     """
-    return dict(scalars_and_norms(model, images, neurons, batch_size, progress).scalars)
+    return NamedTensors(scalars_and_norms(model, images, neurons, batch_size, progress).scalars)
 
 
 def images_at_once(model: Tower, n: int, chosen: ChosenNeurons) -> int:

@@ -25,6 +25,7 @@ from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE, is_same_probe
 from clip_lens_plugin.model.text.labels import Labels, checked_names
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.shown import Tabled
 from clip_lens_plugin.statistics.intervals import Interval, share_interval
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import Template, fill
@@ -237,7 +238,7 @@ class ZeroShotClassifier:
 
 
 @dataclass(frozen=True)
-class ZeroShotAccuracy:
+class ZeroShotAccuracy(Tabled):
     """Shares of images, 0 to 1, with 95 % Wilson score intervals over the images.
 
     Attributes:
@@ -289,6 +290,18 @@ class ZeroShotAccuracy:
             top5=Interval.of_share(int(five.sum()), total),
             per_class=pd.DataFrame(columns | shares),
         )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """:attr:`per_class`, one row per class."""
+        return self.per_class.copy()
+
+    def __str__(self) -> str:
+        known = np.count_nonzero(self.per_class["n"])
+        return f"top1 {_said(self.top1)}, top5 {_said(self.top5)} on {self.n:,} images of {known:,} classes"
+
+
+def _said(share: Interval) -> str:
+    return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
 
 
 def _checked_templates(given: Iterable[Template]) -> list[Template]:

@@ -22,6 +22,7 @@ from clip_lens_plugin.higher_order.texts import given_texts
 from clip_lens_plugin.model.bridged import resolved_tower
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.shown import Tabled
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -31,7 +32,7 @@ PIECE_NUMBERS = 2**25
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SecondOrder:
+class SecondOrder(Tabled):
     """What neurons of a layer add to the embeddings of b images through every later head: one hop of attention.
 
     φ[b, m] = Σ s[b, m, l, h, p] D[m, l, h, p]: a scalar of each image times a direction that is the same for all. The m

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.inputs.pixels import unlooked
 from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.shown import Tabled
 
 ALLOWED = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Greatest relative difference that is taken for rounding, by the dtype of the weights."""
@@ -28,7 +30,7 @@ SEED, BATCH = 0, 16
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Tabled):
     """The wrapped model's embeddings beside those of its source.
 
     Attributes:
@@ -76,6 +78,15 @@ class Verification:
         difference = values.get("relative_difference")
         difference = math.nan if difference is None else float(difference)
         return cls(**{**values, "relative_difference": difference, "text": cls.from_json(values.get("text"))})
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for images, and one for texts where they were compared: ``what``, ``n``, ``relative_difference``,
+        ``allowed``, ``dtype``, ``parts_at`` and ``holds``.
+        """
+        compared = [self] if self.text is None else [self, self.text]
+        columns = ("what", "n_images", "relative_difference", "allowed", "dtype", "parts_at", "holds")
+        rows = [[getattr(each, name) for name in columns] for each in compared]
+        return pd.DataFrame(rows, columns=["n" if name == "n_images" else name for name in columns])
 
     def __str__(self) -> str:
         probes = f"one probe {self.what}" if self.n_images == 1 else f"{self.n_images} probe {self.what}s"

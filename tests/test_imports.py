@@ -87,15 +87,41 @@ ANALYSES_OF_THE_MODEL = [
 """Methods of the models that call an analysis or an edit, which knows them by their protocol alone."""
 
 
-def test_no_circle_of_folders(imports: dict[str, set[str]]) -> None:
+def by_folder(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Each folder, or module beside the folders, to those that it imports from."""
     folders: dict[str, set[str]] = {}
     for name, found in imports.items():
         for other in found:
             if name != FACE and (name, other) not in ANALYSES_OF_THE_MODEL:
                 own, its = name.split(".")[1], other.split(".")[1]
                 folders.setdefault(own, set()).update({its} - {own})
+    return folders
+
+
+def test_no_circle_of_folders(imports: dict[str, set[str]]) -> None:
+    folders = by_folder(imports)
     assert len(folders) > 15
     assert circle(folders) == []
+
+
+ORDER = {
+    "what all may use": "after_import files hints bars plain_text not_there arguments dependencies shown numerics",
+    "pictures and data sets, which the model opens": "images labelling datasets",
+    "the model": "layers config scenes adapters model bridge",
+    "the sum, and what is kept of it": "decomposition texts statistics higher_order zero_shot collection",
+    "analyses, which take a store": (
+        "interactions describe ablation patching maps retrieval saliency segmentation roles decisions groups editing"
+    ),
+    "what is shown": "report views app cli __main__",
+}
+"""Folders in the order of their imports, each only from those before it."""
+
+
+def test_the_order_of_folders(imports: dict[str, set[str]]) -> None:
+    place = {folder: at for at, folder in enumerate(" ".join(ORDER.values()).split())}
+    folders = by_folder(imports)
+    assert set(folders).union(*folders.values()) == set(place)
+    assert [(own, its) for own, found in folders.items() for its in found if place[its] >= place[own]] == []
 
 
 def test_the_mathematics_does_not_import_the_model(imports: dict[str, set[str]]) -> None:

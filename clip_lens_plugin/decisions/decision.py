@@ -93,8 +93,7 @@ class Decision(Shown):
     @property
     def name(self) -> str:
         """Of the image: its file's, or "image 0"."""
-        known = None if self.pictured is None else self.pictured.photograph
-        return "image 0" if known is None else known.name
+        return (self.pictured or Pictured()).name(0)
 
     def map(self) -> PatchTextMap:
         """The gap over patches as a patch-text map, "A rather than B"."""

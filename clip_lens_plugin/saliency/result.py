@@ -49,8 +49,7 @@ class SaliencyMap(Shown):
     @property
     def name(self) -> str:
         """Of the image: its file's, or "image 0"."""
-        known = None if self.pictured is None else self.pictured.photograph
-        return "image 0" if known is None else known.name
+        return (self.pictured or Pictured()).name(0)
 
     @property
     def captions(self) -> tuple[str, ...]:

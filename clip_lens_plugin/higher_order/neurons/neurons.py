@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from markupsafe import Markup
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 PIECE_NUMBERS = 2**25
 """About how many numbers of directions are made at once."""
+
+AT_A_GLANCE = 2**31
+"""Products of numbers that a result in a notebook may take to show itself."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,6 +195,11 @@ class SecondOrder(Tabled):
                 "image": [self.names[row] for row in most.indices.tolist()],
             }
         )
+
+    def _repr_html_(self) -> str:
+        """The table where it takes a second or two at most, and words alone where it takes longer."""
+        products = len(self.neurons) * self._directions.n_readers**2 * self.readout.P.shape[1]
+        return super()._repr_html_() if products <= AT_A_GLANCE else str(Markup("<p>{}</p>").format(str(self)))
 
     def __repr__(self) -> str:
         counted = f"images={len(self)}, neurons={len(self.neurons)}"

@@ -6,9 +6,11 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 
 from clip_lens_plugin import HookedCLIP, NeuronMoments, TextPool, neuron_scalars, second_order, upstream
 from clip_lens_plugin.higher_order.frozen_run import frozen_run
+from clip_lens_plugin.higher_order.neurons import neurons
 from clip_lens_plugin.higher_order.neurons.neurons import SecondOrder
 from clip_lens_plugin.higher_order.scalars import ScalarWatch
 from clip_lens_plugin.numerics.noise import computed_noise
@@ -240,3 +242,10 @@ def test_runs_join_to_one_and_some_neurons_are_taken_of_it(plain):
     for other in (second_order(plain, images, 0, [5]), whole.normalized(), second_order(plain, images, 1, [5, 7, 11])):
         with pytest.raises(ValueError, match="do not join"):
             SecondOrder.joined([whole, other])
+
+
+def test_a_notebook_is_not_kept_waiting(plain, monkeypatch):
+    effects = second_order(plain, random_images(plain), 0)
+    assert "<table" in effects._repr_html_()
+    monkeypatch.setattr(neurons, "AT_A_GLANCE", 1)
+    assert effects._repr_html_() == f"<p>{escape(repr(effects))}</p>"

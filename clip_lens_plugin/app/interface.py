@@ -22,7 +22,7 @@ from clip_lens_plugin.app.server.opened import uploaded
 from clip_lens_plugin.app.server.temporary import new_folder
 from clip_lens_plugin.app.state import State, texts_of
 from clip_lens_plugin.images.photographs import Photograph
-from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.plain_text import how_many, printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.report.summaries import table
 
@@ -92,7 +92,7 @@ class Interface:
         """The whole page."""
         cfg = self.explored.model.cfg
         with gr.Blocks(title="clip-lens explorer", analytics_enabled=False, fill_width=True) as page:
-            gr.Markdown(f"# {printable(cfg.model_name)}: {len(self.explored):,} pictures")
+            gr.Markdown(f"# {printable(cfg.model_name)}: {how_many(len(self.explored), 'picture')}")
             sent = gr.State(None)
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,8 +25,8 @@ from clip_lens_plugin.cli.given.options import (
     LimitOption,
     PrecisionOption,
     SourceArgument,
-    check_out,
     check_source,
+    out_folder,
 )
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
@@ -82,10 +83,10 @@ def ablate(
 ) -> None:
     """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
     console = Console(stderr=True, highlight=False)
-    with one_line_ends(console, AGAIN):
+    with one_line_ends(console, AGAIN), ExitStack() as held:
         out = free_place(source, "ablation") if out is None else out
         check_source(source)
-        check_out(out)
+        held.enter_context(out_folder(out))
         with starting(console):
             import torch
 

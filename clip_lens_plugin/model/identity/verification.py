@@ -20,6 +20,7 @@ from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.inputs.pixels import unlooked
 from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.plain_text import how_many
 
 ALLOWED = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Greatest relative difference that is taken for rounding, by the dtype of the weights."""
@@ -79,7 +80,7 @@ class Verification:
 
     def __str__(self) -> str:
         probes = f"one probe {self.what}" if self.n_images == 1 else f"{self.n_images} probe {self.what}s"
-        on = probes if self.images == "probe" else f"{self.n_images:,} {self.what}s"
+        on = probes if self.images == "probe" else how_many(self.n_images, self.what)
         where = f"; the streams part at {self.parts_at}" if self.parts_at else ""
         text = f"; texts to {self.text.relative_difference:.1e}" if self.text else ""
         return (

@@ -74,6 +74,7 @@ def test_strict_stops_at_a_broken_file(tmp_path, run, pictures):
     result = run("collect", pictures, "--out", tmp_path / "out", "--strict")
     assert result.exit_code == 2
     assert "'dog/0.png' cannot be read" in result.stderr
+    assert ".;" not in result.stderr
 
 
 def test_limit_takes_evenly_spaced_samples_and_keeps_all_classes(tmp_path, run, pictures, scenes_model):

@@ -118,6 +118,16 @@ def test_a_tag_is_downloaded_by_open_clip(tmp_path: Path, monkeypatch: pytest.Mo
     assert distance(model(images), clip.encode_image(images)) < 1e-6
 
 
+@pytest.mark.parametrize("pretrained", [None, "openai", "no-such-tag"])
+def test_a_listed_model_that_is_not_supported_is_refused_before_its_weights(pretrained, monkeypatch) -> None:
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *a, **k: pytest.fail("weights were fetched"))
+    for name, why in (("RN50", "no residual stream"), ("convnext_base", "a trunk of timm's ConvNeXt")):
+        with pytest.raises(
+            UnsupportedTowerError, match=f"^{name} is not a supported model: .*{why}.* clip-lens models"
+        ):
+            HookedCLIP.from_pretrained(name, pretrained)
+
+
 # ---------------------------------------------------------------------- names
 
 

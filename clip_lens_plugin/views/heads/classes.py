@@ -62,7 +62,8 @@ def class_section(found: ClassHeads) -> Markup:
 
 def class_words(found: ClassHeads) -> Markup:
     """How many images and classes, and what stands for chance."""
-    left = f"; {how_many(found.n_unlabelled, 'image')} without a label left out" if found.n_unlabelled else ""
+    n = found.n_unlabelled
+    left = f"; {how_many(n, 'image')} without a label {'is' if n == 1 else 'are'} left out" if n else ""
     some = "" if len(found.layers) == found.n_layers else f" Layers {found.layers[0]} to {found.layers[-1]} alone."
     empty = f" No image of {few(found.empty, 3)}." if found.empty else ""
     return Markup(

@@ -149,7 +149,7 @@ def ablate(
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             print_path(path)
-        say_next_of(console, store, address, "ablate" if data is None else "collect")
+        say_next_of(console, store, address, "ablate" if data is None else "collect", source)
         if data is not None:
             end_if_many_skipped(console, store)
 

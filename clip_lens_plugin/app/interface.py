@@ -183,7 +183,7 @@ class Interface:
         """Row, texts and tab of the address that was opened."""
         given = request.query_params
         named = {name: given.getlist(name) for name in given}
-        state = State.of_query(named, tuple(PAGES), len(self.explored))
+        state = State.of_query(named, tuple(PAGES))
         asked = [CHOICES[choice] for about in PAGES.values() for choice in about.choices]
         shown = [choice.shown(state, self.explored) for choice in asked]
         return state.image, "\n".join(state.texts or self.texts), gr.Tabs(selected=state.tab), *shown

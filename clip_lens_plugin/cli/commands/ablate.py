@@ -31,6 +31,7 @@ from clip_lens_plugin.cli.given.options import (
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import print_path, say
+from clip_lens_plugin.plain_text import how_many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +175,7 @@ def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.Data
     told = [("top-1", accuracy.top1), *([("top-5", accuracy.top5)] if n_classes > FIVE else [])]
     for name, share in told:  # Among five or fewer classes the true one is always one of the nearest five.
         console.print(
-            f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {accuracy.n:,} samples, "
+            f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {how_many(accuracy.n, 'sample')}, "
             f"{n_classes:,} classes"
         )
     ablation, effect = curve["ablation"].iloc[0], curve["effect"].iloc[0]

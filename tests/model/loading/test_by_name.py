@@ -159,6 +159,18 @@ def test_a_model_needs_weights() -> None:
     assert "from_open_clip(open_clip.create_model('ViT-B-32'))" in message
 
 
+def test_a_model_of_the_hub_that_is_not_supported_is_refused_before_its_weights(tmp_path, monkeypatch) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": open_clip.get_model_config("RN50")}))
+
+    def fetch(repository: str, filename: str | None = None) -> str:
+        assert filename == "open_clip_config.json", "weights were fetched"
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    with pytest.raises(UnsupportedTowerError, match=r"^hf-hub:someone/resnet is not a supported model: "):
+        HookedCLIP.from_pretrained("hf-hub:someone/resnet")
+
+
 @pytest.mark.parametrize("name", ["scenes", "local-dir:/anywhere", "hf-hub:someone/something"])
 def test_a_tag_is_refused_where_the_weights_come_with_the_name(name: str) -> None:
     assert f"{name!r} brings its own weights and has no tags, got 'openai'" in refusal(name, "openai")

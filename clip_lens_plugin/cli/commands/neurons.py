@@ -95,5 +95,6 @@ def _print_neurons(console: Console, found: StrongestNeurons) -> None:
     say(
         console,
         f"Layer {found.layer}, {how_many(found.n_images, 'image')}; {FROZEN}. Strength: the root of the variance of "
-        f"what a neuron adds through later heads (cosine); share: of that along one direction, whose sides are + and −.",
+        f"what a neuron adds through later heads (cosine); share: of that along one direction, whose sides are + and "
+        f"−.",
     )

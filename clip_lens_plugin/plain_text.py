@@ -56,6 +56,16 @@ def one_line(text: str, most: int | None = None) -> str:
     return printable(" ".join(text[: None if most is None else 4 * most].split()), most)
 
 
+def how_many(n: int, one: str) -> str:
+    """The number with its noun: "1 image", "2,000 images"."""
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
+def two_digits(value: float) -> str:
+    """The number to two digits, or as a whole one where it has more before the point: 0.0017, 17, 170, 1,700."""
+    return f"{value:.2g}" if abs(value) < 99.5 else f"{value:,.0f}"
+
+
 def signed(value: float, places: int) -> str:
     """The number with its sign and so many places after the point; what rounds to nothing is 0 without a sign."""
     told = f"{value:+.{places}f}"

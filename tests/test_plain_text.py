@@ -9,7 +9,7 @@ import unicodedata
 import pandas as pd
 import pytest
 
-from clip_lens_plugin.plain_text import one_line, printable, write_csv
+from clip_lens_plugin.plain_text import how_many, one_line, printable, two_digits, write_csv
 
 SIGNS = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 SIGNS |= set(range(0x13430, 0x13440))
@@ -61,3 +61,17 @@ def test_no_cell_is_run_by_a_spreadsheet(text, tmp_path) -> None:
     assert first[1:] == ["-0.5", "", "-1"]
     assert second == ["a =1", "2.0", "x", "2"]
     assert pd.read_csv(path)["score"].tolist() == [-0.5, 2.0]
+
+
+def test_numbers_are_written_plainly() -> None:
+    assert [how_many(n, "image") for n in (0, 1, 2, 1700)] == ["0 images", "1 image", "2 images", "1,700 images"]
+    assert [two_digits(value) for value in (0.00174, 9.96, 17.4, 99.4, 99.6, 170.2, -170.2)] == [
+        "0.0017",
+        "10",
+        "17",
+        "99",
+        "100",
+        "170",
+        "-170",
+    ]
+    assert two_digits(1700.0) == "1,700"

@@ -22,7 +22,7 @@ from clip_lens_plugin.app.server.opened import uploaded
 from clip_lens_plugin.app.server.temporary import new_folder
 from clip_lens_plugin.app.state import State, texts_of
 from clip_lens_plugin.images.photographs import Photograph
-from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.plain_text import how_many, printable
 from clip_lens_plugin.views.drawing.encoding import picture_uri
 from clip_lens_plugin.views.report.summaries import table
 
@@ -92,7 +92,7 @@ class Interface:
         """The whole page."""
         cfg = self.explored.model.cfg
         with gr.Blocks(title="clip-lens explorer", analytics_enabled=False, fill_width=True) as page:
-            gr.Markdown(f"# {printable(cfg.model_name)}: {len(self.explored):,} pictures")
+            gr.Markdown(f"# {printable(cfg.model_name)}: {how_many(len(self.explored), 'picture')}")
             sent = gr.State(None)
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
@@ -183,7 +183,7 @@ class Interface:
         """Row, texts and tab of the address that was opened."""
         given = request.query_params
         named = {name: given.getlist(name) for name in given}
-        state = State.of_query(named, tuple(PAGES), len(self.explored))
+        state = State.of_query(named, tuple(PAGES))
         asked = [CHOICES[choice] for about in PAGES.values() for choice in about.choices]
         shown = [choice.shown(state, self.explored) for choice in asked]
         return state.image, "\n".join(state.texts or self.texts), gr.Tabs(selected=state.tab), *shown

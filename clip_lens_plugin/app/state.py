@@ -15,9 +15,6 @@ Like = Literal["picture", "text"]
 MOST_TEXTS, MOST_LETTERS, MOST_PARTS = 50, 300, 500
 """Texts of a link, letters of a text, and parts that are switched off."""
 
-MOST_IMAGES = 10**9
-"""Rows that a link may number."""
-
 PART = re.compile(r"L(\d{1,3})H(\d{1,3})|L(\d{1,3})|M(\d{1,3})")
 """A head, the heads of a layer, or an MLP."""
 
@@ -59,20 +56,18 @@ class State:
         return urlencode({name.rstrip("s"): value for name, value in said.items()}, doseq=True)
 
     @classmethod
-    def of_query(cls, given: Mapping[str, Any], tabs: tuple[str, ...], n_images: int) -> State:
-        """What a link says; what it says wrongly is as usual.
+    def of_query(cls, given: Mapping[str, Any], tabs: tuple[str, ...]) -> State:
+        """What a link says; what it says wrongly is as usual, but a number that no picture has, which the page says.
 
         Args:
             given: the values of each name, as lists.
             tabs: that there are.
-            n_images: that there are.
         """
         read = {name: [str(each) for each in given.get(name.rstrip("s"), [])] for name in (f.name for f in fields(cls))}
         first = {name: values[0] if values else "" for name, values in read.items()}
-        number = int(first["image"]) if re.fullmatch(r"\d{1,9}", first["image"]) else 0
         return cls(
             tab=first["tab"] if first["tab"] in tabs else cls.tab,
-            image=number if number < n_images else cls.image,
+            image=int(first["image"]) if re.fullmatch(r"\d{1,9}", first["image"], re.ASCII) else cls.image,
             texts=tuple(text[:MOST_LETTERS] for text in read["texts"] if text.strip())[:MOST_TEXTS],
             off=tuple(dict.fromkeys(part for part in read["off"] if PART.fullmatch(part)))[:MOST_PARTS],
             ablation=_one_of(get_args(Ablation), first["ablation"]),
@@ -94,7 +89,7 @@ def state_of_link(link: str, tabs: tuple[str, ...]) -> State:
         ValueError: if it says anything else.
     """
     link = link.removeprefix("?")
-    state = State.of_query(parse_qs(link, keep_blank_values=True), tabs, MOST_IMAGES)
+    state = State.of_query(parse_qs(link, keep_blank_values=True), tabs)
     said = {name.rstrip("s"): value if isinstance(value, tuple) else (value,) for name, value in asdict(state).items()}
     for name, value in parse_qsl(link, keep_blank_values=True):
         if value not in map(str, said.get(name, ())):

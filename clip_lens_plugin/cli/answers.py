@@ -25,15 +25,36 @@ def next_words(plan: Plan, address: str) -> list[str]:
     return ["report" if plan.what == "contributions" else "textspan", address]
 
 
-def say_next_of(console: Console, store: ContributionStore, address: str, after: str) -> None:
+def next_of_collected(store: ContributionStore, address: str, dataset: str | None) -> list[str]:
+    """The first command to try on what was collected just now, with the pictures if it would not find them itself.
+
+    Args:
+        store: that was made.
+        address: of it.
+        dataset: as it was typed; None for drawn scenes, which are always found.
+    """
+    words = next_words(store.plan, address)
+    if dataset is None or not store.has_rows:
+        return words
+    try:
+        found = store.own_source()
+    except OSError:  # Some of it has gone since it was read; all is collected.
+        found = None
+    return words if found is not None else [*words, "--images", dataset]
+
+
+def say_next_of(
+    console: Console, store: ContributionStore, address: str, after: str, dataset: str | None = None
+) -> None:
     """The command to try on a collection after another one: report, textspan, ablate, and then Python.
 
     Args:
         address: of the collection.
         after: the command that was run; "collect" where one of them made the collection, and it has rows.
+        dataset: that it was made of, see :func:`next_of_collected`.
     """
     if after == "collect" and store.has_rows:
-        say_next(console, *next_words(store.plan, address))
+        say_next(console, *next_of_collected(store, address, dataset))
     elif after == "report":
         say_next(console, "textspan", address)
     elif after == "textspan" and is_labelled(store):

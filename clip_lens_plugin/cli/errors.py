@@ -56,7 +56,8 @@ def one_line_errors(console: Console, who: str = "clip-lens", go_on: str = AGAIN
         with for_command_line(go_on if keeps else "run the same command again", keeps), _one_line_notes(console):
             yield
     except USER_CAN_MEND as error:
-        say(console, f"{who}: {'; '.join((str(error), *(_notes(error) if keeps else ())))}")
+        notes = _notes(error) if keeps else []
+        say(console, f"{who}: {'; '.join([str(error).removesuffix('.') if notes else str(error), *notes])}")
         raise typer.Exit(2) from None
     except (MemoryError, RuntimeError) as error:
         from clip_lens_plugin.model.loading.errors import first_line, is_no_memory

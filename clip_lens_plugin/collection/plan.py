@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from clip_lens_plugin.statistics.class_sums import class_sums_bytes
 from clip_lens_plugin.statistics.moments import late_layers
 from clip_lens_plugin.statistics.part_moments import MOST_BYTES as MOST_PART_BYTES
 from clip_lens_plugin.statistics.part_moments import N_PARTS, parts_bytes
+from clip_lens_plugin.warned import warn
 
 What = Literal["moments", "contributions"]
 StoreDtype = Literal["float16", "float32"]
@@ -292,12 +292,11 @@ class Plan:
         libraries = self.fingerprints.other_libraries(fingerprints)
         both = self.fingerprints.probe and fingerprints.probe
         if parts == ["image settings"] and libraries and both and self.fingerprints.gives_the_same_as(fingerprints):
-            warnings.warn(
+            warn(
                 f"{place} was collected with other libraries: {', '.join(libraries)}. They describe the image tower's "
                 f"settings otherwise, so that only its weights, preprocessing and the embedding of a probe image could "
                 f"be compared; those are the same.",
                 CollectionWarning,
-                stacklevel=3,
             )
             return
         if parts:
@@ -316,11 +315,10 @@ class Plan:
             "are those it was collected with, but other settings (a LayerNorm's epsilon, for one) were not kept and "
             "cannot be compared."
         )
-        warnings.warn(
+        warn(
             f"{place} is of an earlier version, which kept no checksums: what is damaged in it may be read as if it "
             f"were whole.{fingerprint if self.format == FORMAT_3 else ''} Collect again to have that compared.",
             CollectionWarning,
-            stacklevel=3,
         )
 
     def settings_that_differ(self, other: Plan) -> list[tuple[str, Any, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +58,7 @@ from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.statistics.part_moments import PartMoments
+from clip_lens_plugin.warned import warn
 from clip_lens_plugin.zero_shot.accuracy import accuracy_on
 from clip_lens_plugin.zero_shot.classifier import ZeroShotAccuracy, ZeroShotClassifier
 
@@ -228,11 +228,10 @@ class ContributionStore(PlannedData):
         if not self.has_many_skipped:
             return
         reasons = "; ".join(f"{n:,} times {reason}" for reason, n in self.skipped_reasons().most_common(5))
-        warnings.warn(
+        warn(
             f"{len(self.skipped):,} of {len(self) + len(self.skipped):,} samples could not be read and are not in "
             f"{self._place}: {reasons}.",
             SkippedWarning,
-            stacklevel=4,
         )
 
     @property

@@ -19,6 +19,7 @@ from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.statistics.means import ComponentSums
 
 SAME_WEIGHTS = 0.02
@@ -63,7 +64,7 @@ class Replacement:
         sums = data if isinstance(data, ComponentSums) else ComponentSums.of(data, "separate")
         _refuse_other_model(own, sums, data)
         mean = means_of(sums, "separate").coordinates.to(own.embedding)
-        told = f"their mean over {_images(sums.n)}, the same at every token"
+        told = f"their mean over {how_many(sums.n, 'image')}, the same at every token"
         kept = None if isinstance(data, ComponentSums) else data
         return cls("mean", told, mean, _everywhere(model, own, mean), kept)
 
@@ -73,16 +74,12 @@ class Replacement:
         names = [f"blocks.{l}.attn.hook_z" for l in range(model.cfg.n_layers)]
         data = decompose_images(model, given, batch_size=batch_size)
         mean = ComponentSums.of(data).mean().coordinates.to(data.embedding)
-        told = f"their mean over {_images(len(data))}, at each token its own"
+        told = f"their mean over {how_many(len(data), 'image')}, at each token its own"
         return cls("mean", told, mean, activation_means(model, given, names, batch_size), data)
 
     def change(self, own: Contributions) -> Float[Tensor, "1 l h k"]:
         """What each head's y loses if the head is replaced in the sum."""
         return own.head_coordinates if self.coordinates is None else own.head_coordinates - self.coordinates
-
-
-def _images(n: int) -> str:
-    return "1 image" if n == 1 else f"{n:,} images"
 
 
 def _everywhere(model: HookedCLIP, own: Contributions, mean: Float[Tensor, "l h k"]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +12,7 @@ from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.statistics.moments import Moments, late_layers
+from clip_lens_plugin.warned import warn
 
 Heads = Literal["late", "all"] | Iterable[tuple[int, int]]
 
@@ -66,10 +66,9 @@ def warn_of_constant(heads: list[tuple[int, int]], n: int) -> None:
     if heads:
         named = ", ".join(f"layer {layer}, head {head}" for layer, head in heads[:3])
         rest = f" and {len(heads) - 3} more" if len(heads) > 3 else ""
-        warnings.warn(
+        warn(
             f"What the following heads write is the same for all {n} images, but for rounding, so no text describes "
-            f"how it varies: {named}{rest}.",
-            stacklevel=3,
+            f"how it varies: {named}{rest}."
         )
 
 

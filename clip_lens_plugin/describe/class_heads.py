@@ -54,9 +54,9 @@ def class_heads(
         seed: of the permutations.
 
     Raises:
-        ValueError: if there are no labels, or images of fewer than two classes; if labels do not match rows or classes;
-            if the classifier was made with another model or of other classes; or if a store holds neither class sums
-            nor rows (the message says how to have them).
+        ValueError: if there are no labels, or images of fewer than two classes; if no head varies; if labels do not
+            match rows or classes; if the classifier was made with another model or of other classes; or if a store
+            holds neither class sums nor rows (the message says how to have them).
     """
     given = data_of(data)
     checked_number("permutations", permutations, least=0)
@@ -76,6 +76,7 @@ def class_heads(
         told = f"only of {names[int(present[0])]!r}" if len(present) else "without a label, all of them"
         raise ValueError(f"Images of two or more classes are needed, these are {told}. Give labels of others.")
     found = _Found(given.readout, sums, sums.labelled(moments), present, names)
+    found.refuse_nothing_varies()
     drawn = found.none_drawn() if not has_rows else found.drawn(given, of_rows, permutations, seed)
     return found.result(drawn, classifier)
 
@@ -126,6 +127,14 @@ class _Found:
             square = float((self._moments.second_moment(layer, head) * form).sum())
             variance = square - float(equations.quadratic(self._moments.mean[layer, head], form))
             self._variance[at, head] = variance if variance > least_variance(square, noise) else torch.nan
+
+    def refuse_nothing_varies(self) -> None:
+        """Raises ValueError if no head varies over the images: η² would be 0 / 0 everywhere."""
+        if bool(self._variance.isnan().all()):
+            raise ValueError(
+                f"What each head writes is the same for all {int(self._counts.sum()):,} images, but for rounding, so "
+                f"there is no variance that classes could explain. Give images that differ."
+            )
 
     def _heads(self) -> Iterator[tuple[int, int, int]]:
         """Place among the layers, layer and head of each."""

@@ -14,7 +14,6 @@ text along which the rest varies most, removing its direction from contributions
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +33,7 @@ from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.statistics.moments import LATE_LAYERS as LATE_LAYERS
 from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.warned import warn
 
 MOST_SHOWN = 6
 """Heads in the words of a result."""
@@ -223,8 +223,7 @@ def _warn_of_cut(ranks: list[int], rank: int | None) -> None:
     cut = [each for each in ranks if rank is not None and each < rank]
     if cut:
         kept = str(min(cut)) if min(cut) == max(cut) else f"{min(cut)} to {max(cut)}"
-        warnings.warn(
+        warn(
             f"rank={rank} was cut to {kept} for {len(cut)} of {len(ranks)} heads: that is the rank of what they write, "
-            f"and beyond it are rounding errors.",
-            stacklevel=3,
+            f"and beyond it are rounding errors."
         )

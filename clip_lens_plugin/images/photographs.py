@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -33,6 +34,21 @@ class Photograph:
 
     def __repr__(self) -> str:
         return f"Photograph({self.name!r})"
+
+
+def names_of(paths: Sequence[str]) -> list[str]:
+    """The name of each file, after as many of its last folders as tell it from others of the same name."""
+    parts = [Path(path).parts for path in paths]
+    depth = [1] * len(paths)
+    while True:
+        shown = [Path(*each[-n:]).as_posix() for each, n in zip(parts, depth, strict=True)]
+        files: dict[str, set[tuple[str, ...]]] = {}
+        for name, each in zip(shown, parts, strict=True):
+            files.setdefault(name, set()).add(each)
+        deeper = [n + (len(files[name]) > 1) for name, n in zip(shown, depth, strict=True)]
+        if deeper == depth:
+            return shown
+        depth = deeper
 
 
 Photographs = tuple[Photograph, ...]

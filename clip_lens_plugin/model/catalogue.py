@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import open_clip
 import pandas as pd
 
-from clip_lens_plugin.adapters.choose import tower_parts
-from clip_lens_plugin.adapters.tower import UnsupportedTowerError
-from clip_lens_plugin.dependencies.of_open_clip import vision_tower
-from clip_lens_plugin.numerics.without_values import without_values
+from clip_lens_plugin.adapters.of_config import parts_or_reason, tower_of_config
 
 POOLINGS = {
     "class_token": "class token",
@@ -73,36 +69,31 @@ def catalogue(contains: str = "", on_progress: Callable[[int, int], object] = la
 def _tower(name: str, built: dict[str, _Tower]) -> _Tower:
     """The tower of a name; names with the same vision config share one."""
     config = open_clip.get_model_config(name) or {}
-    vision = config.get("vision_cfg")
-    if not isinstance(vision, dict):
+    if not isinstance(config.get("vision_cfg"), dict):
         return _Tower("unknown", reason="it has no vision config")
-    asked = {"embed_dim": config["embed_dim"], "quick_gelu": config.get("quick_gelu", False)}
-    key = repr((vision, asked))
+    key = repr([config.get(part) for part in ("vision_cfg", "embed_dim", "quick_gelu")])
     if key not in built:
-        built[key] = _read(vision, asked)
+        built[key] = _read(config)
     return built[key]
 
 
-def _read(vision: dict[str, Any], asked: dict[str, Any]) -> _Tower:
+def _read(config: dict[str, Any]) -> _Tower:
     try:
-        with without_values():
-            visual = vision_tower(vision, **asked)
+        visual: Any = tower_of_config(config)
     except Exception as error:  # Whatever a config of a later release breaks, the others are still listed.
         return _Tower("unknown", reason=f"it cannot be built here: {str(error).splitlines()[0]}")
     source = "timm" if hasattr(visual, "trunk") else "open_clip"
     trunk = getattr(visual, "trunk", visual)
-    try:
-        cfg = tower_parts(SimpleNamespace(visual=visual), "").cfg
-    except UnsupportedTowerError as refusal:
-        # "name: its image tower has FEATURE, which is not supported. ..."
-        reason = str(refusal).removeprefix(": ").split(", which is not supported")[0]
+    parts = parts_or_reason(visual)
+    if isinstance(parts, str):
         blocks = getattr(trunk, "blocks", None)
         return _Tower(
             f"{source} {type(trunk).__name__}",
             layers=len(blocks) if blocks is not None else getattr(getattr(trunk, "transformer", None), "layers", None),
             width=getattr(trunk, "embed_dim", None),
-            reason=reason.removeprefix("its image tower has ").removesuffix("."),
+            reason=parts,
         )
+    cfg = parts.cfg
     patch = f"{cfg.patch_size[0]} x {cfg.patch_size[1]}"
     kind = "Eva" if type(trunk).__name__ == "Eva" else "ViT"
     return _Tower(f"{source} {kind}, {POOLINGS[cfg.pooling]}", cfg.n_layers, cfg.n_heads, cfg.d_model, patch)

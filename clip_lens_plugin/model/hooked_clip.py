@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.text_side import TextSide
 from clip_lens_plugin.model.text.vocabulary import Vocabulary
+from clip_lens_plugin.warned import warn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -209,7 +209,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         )
         model = cls.from_options(name, pretrained, device, dtype, options)
         for note in [] if model.origin is None else model.origin.notes:
-            warnings.warn(note, LoadingWarning, stacklevel=2)
+            warn(note, LoadingWarning)
         return model
 
     @classmethod

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +12,7 @@ from clip_lens_plugin.patching.exact import Wanted, count_runs, patched_runs
 from clip_lens_plugin.patching.kinds import Kind
 from clip_lens_plugin.patching.metrics import Metric, measured, on_cpu
 from clip_lens_plugin.patching.pairs import Pairs
+from clip_lens_plugin.warned import warn
 
 
 def effects(
@@ -49,9 +48,8 @@ def _said_if_broken(effects: Float[Tensor, "b u"], kind: Kind, names: list[tuple
     if bool(broken.any()):
         pair, at = broken.nonzero()[0].tolist()
         layer, number = names[at]
-        warnings.warn(
+        warn(
             f"The metric is NaN or infinite in {int(broken.sum())} patched runs, first with layer {layer}, {kind.one} "
-            f"{number} of pair {pair}: these effects are NaN.",
-            stacklevel=4,
+            f"{number} of pair {pair}: these effects are NaN."
         )
     return torch.where(broken, torch.nan, effects)

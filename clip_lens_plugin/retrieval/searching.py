@@ -9,7 +9,6 @@ rows. So the size of the blocks that data are read in does not matter.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ from clip_lens_plugin.numerics.noise import least_variance
 from clip_lens_plugin.retrieval.found import ExtremeImages
 from clip_lens_plugin.retrieval.reading import Best, checked_noise, written
 from clip_lens_plugin.texts.embedding import embed_texts
+from clip_lens_plugin.warned import warn
 
 IMAGE_COLUMNS = ["layer", "head", "rank", "text", "side", "place", "row", "score"]
 
@@ -85,16 +85,14 @@ def extreme_images(
     if len(varied) < len(searches) and len(data) > 1:
         same = [f"layer {each.layer}, head {each.head}" for each in searches if each not in varied]
         rest = f" and {len(same) - 3} more" if len(same) > 3 else ""
-        warnings.warn(
+        warn(
             f"What the following heads write is the same for all {len(data)} images, but for rounding, so none is "
-            f"extreme: {', '.join(same[:3])}{rest}.",
-            stacklevel=2,
+            f"extreme: {', '.join(same[:3])}{rest}."
         )
     if len(data) == 1:
-        warnings.warn(
+        warn(
             "There is one image, which is its own mean: its scores are zero, and it is extreme in nothing. Give two or "
-            "more.",
-            stacklevel=2,
+            "more."
         )
     kept = varied if len(data) > 1 else searches
     lines = [line for search in kept for line in search.lines(means[search.layer, search.head])]

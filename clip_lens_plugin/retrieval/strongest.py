@@ -14,6 +14,7 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.higher_order.frozen_run import FROZEN
+from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.retrieval.neuron_data import chosen_moments
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.texts.pool import TextPool
@@ -127,7 +128,8 @@ class StrongestNeurons(Shown):
             if each.positive
         ]
         rest = f", and {len(self) - len(told)} more" if len(self) > len(told) else ""
-        return f"StrongestNeurons(layer {self.layer}, {self.n_images:,} images; {', '.join(told)}{rest}; {FROZEN})"
+        images = how_many(self.n_images, "image")
+        return f"StrongestNeurons(layer {self.layer}, {images}; {', '.join(told)}{rest}; {FROZEN})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "data": None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from clip_lens_plugin.roles.themes import LeadingTheme, leading_theme, masses_by
 from clip_lens_plugin.statistics.bootstrap import bootstrap_counts
 from clip_lens_plugin.statistics.chance import family_wise_p, p_values
 from clip_lens_plugin.texts.pool import TextPool
+from clip_lens_plugin.warned import warn
 
 NOTHING = ByChance(math.nan, math.nan, math.nan)
 
@@ -213,9 +213,8 @@ def _warn_of_narrow(found: Sequence[Searched], n: int, n_images: int) -> None:
     narrow = [each for each in found if 4 * n >= each.frame.rank]
     if narrow:
         (layer, head), rank = narrow[0].head, narrow[0].frame.rank
-        warnings.warn(
+        warn(
             f"On these {n_images} images {len(narrow)} heads write so few directions that {n} texts are a quarter of "
             f"them or more, so that any pool explains much: layer {layer}, head {head} writes {rank}. Ask for fewer "
-            f"texts, or give more images.",
-            stacklevel=4,
+            f"texts, or give more images."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,6 +16,7 @@ from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import fill
+from clip_lens_plugin.warned import warn
 
 N_COMMON_WORDS = 10_000
 
@@ -83,10 +83,9 @@ class TextPool:
                 again.append(text)
             themes.setdefault(text, theme)
         if again:
-            warnings.warn(
+            warn(
                 f"{path} has {len(again)} texts that stand in it before, the first {again[0]!r:.60}; each is taken "
-                f"once.",
-                stacklevel=2,
+                f"once."
             )
         if not themes:
             raise ValueError(f"{path} holds no text: write one or more, each on a line of its own.")

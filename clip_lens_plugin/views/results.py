@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,6 +49,7 @@ from clip_lens_plugin.views.patching import attribution_patching_view, head_patc
 from clip_lens_plugin.views.report.summaries import ablation_view, head_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
+from clip_lens_plugin.warned import warn
 
 NO_PICTURE = Image.new("RGB", (96, 96), "lightgrey")
 """In the place of one that is not in reach."""
@@ -253,10 +253,9 @@ def _in_reach(data: Data, images: Any) -> Pictures | None:
 
 
 def _say_out_of_reach() -> None:
-    warnings.warn(
+    warn(
         "The pictures of these images are not in reach, so names or grey stand in their place. Give the data set that "
-        "was collected: view(images='FOLDER'), save(path, images='FOLDER').",
-        stacklevel=3,
+        "was collected: view(images='FOLDER'), save(path, images='FOLDER')."
     )
 
 

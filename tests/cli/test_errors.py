@@ -50,3 +50,11 @@ def test_what_is_lost(ended):
         assert found == (2, "clip-lens: Gone. Nothing is kept: run the same command again\n")
     else:
         assert found == (130, "interrupted; nothing was written\n")
+
+
+def test_sentences_end_in_one_stop(capsys):
+    error = ValueError("It is broken. Mend it.")
+    error.add_note("nothing is kept")
+    with pytest.raises(typer.Exit), one_line_ends(Console(stderr=True, highlight=False), AGAIN):
+        raise error
+    assert capsys.readouterr().err == "clip-lens: It is broken. Mend it; nothing is kept\n"

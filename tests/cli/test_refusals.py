@@ -49,6 +49,16 @@ def test_a_folder_that_is_none(command, refused, tmp_path) -> None:
     assert "File name too long" in refused(command, "--out", "x" * 5000)
 
 
+@pytest.mark.parametrize("command", ["report", "textspan", "ablate"])
+def test_what_is_refused_leaves_no_folder(command, refused, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "there").mkdir()
+    given = ["--images"] if command == "report" else []
+    for out in ("new", "new/inside", "there", "there/inside"):
+        assert "no image files" in refused(command, *given, tmp_path / "empty", "--out", tmp_path / out)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "there"]
+
+
 def test_roles_of_texts_without_themes(refused, tmp_path) -> None:
     (tmp_path / "texts.txt").write_text("a dog\na cat")
     told = refused("report", "--roles", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "out")

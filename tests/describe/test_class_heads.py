@@ -192,3 +192,9 @@ def test_what_cannot_be_answered_is_refused(contributions):
         found.heads_of("class 1")
     with pytest.raises(IndexError, match="no layer 3, head 0"):
         found.classes_of(3, 0)
+
+
+def test_images_that_are_all_the_same_are_refused(model):
+    one = random_images(model, 1).expand(4, -1, -1, -1).clone()
+    with pytest.raises(ValueError, match="the same for all 4 images, but for rounding, so there is no variance"):
+        class_heads(model.decompose(one), [0, 1, 0, 1], ("cat", "dog"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,12 +25,13 @@ from clip_lens_plugin.cli.given.options import (
     LimitOption,
     PrecisionOption,
     SourceArgument,
-    check_out,
     check_source,
+    out_folder,
 )
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
 from clip_lens_plugin.cli.printing import print_path, say
+from clip_lens_plugin.plain_text import how_many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,10 +84,10 @@ def ablate(
 ) -> None:
     """Measures zero-shot accuracy with attention layers, MLPs and the class token's self-attention ablated."""
     console = Console(stderr=True, highlight=False)
-    with one_line_ends(console, AGAIN):
+    with one_line_ends(console, AGAIN), ExitStack() as held:
         out = free_place(source, "ablation") if out is None else out
         check_source(source)
-        check_out(out)
+        held.enter_context(out_folder(out))
         with starting(console):
             import torch
 
@@ -148,7 +150,7 @@ def ablate(
         _print_accuracy(console, accuracy, curve)
         for path in _write(accuracy, curve, out, figure_format):
             print_path(path)
-        say_next_of(console, store, address, "ablate" if data is None else "collect")
+        say_next_of(console, store, address, "ablate" if data is None else "collect", source)
         if data is not None:
             end_if_many_skipped(console, store)
 
@@ -173,7 +175,7 @@ def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.Data
     told = [("top-1", accuracy.top1), *([("top-5", accuracy.top5)] if n_classes > FIVE else [])]
     for name, share in told:  # Among five or fewer classes the true one is always one of the nearest five.
         console.print(
-            f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {accuracy.n:,} samples, "
+            f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {how_many(accuracy.n, 'sample')}, "
             f"{n_classes:,} classes"
         )
     ablation, effect = curve["ablation"].iloc[0], curve["effect"].iloc[0]

@@ -98,7 +98,7 @@ def collect(
     with one_line_interrupt(console, lambda notes: "nothing was collected", shown=is_first()), starting(console):
         import torch
 
-        from clip_lens_plugin.cli.answers import next_words, print_answers
+        from clip_lens_plugin.cli.answers import next_of_collected, print_answers
         from clip_lens_plugin.cli.given.chosen import ChosenModel
         from clip_lens_plugin.cli.given.stores import (
             begun_in,
@@ -151,5 +151,5 @@ def collect(
                 print_store(console, store)
                 print_answers(console, store, out)
                 print_path(out)
-                say_next(console, *next_words(store.plan, out))
+                say_next(console, *next_of_collected(store, out, dataset))
             end_if_many_skipped(console if ranks.is_first else Console(quiet=True), store)

@@ -15,6 +15,7 @@ from clip_lens_plugin.cli.given.options import ResultOut, check_source, refuse_a
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import check_result, free_place
 from clip_lens_plugin.cli.printing import cell, print_path, say
+from clip_lens_plugin.plain_text import how_many
 
 if TYPE_CHECKING:
     from clip_lens_plugin.retrieval.strongest import StrongestNeurons
@@ -93,6 +94,7 @@ def _print_neurons(console: Console, found: StrongestNeurons) -> None:
     console.print(table)
     say(
         console,
-        f"Layer {found.layer}, {found.n_images:,} images; {FROZEN}. Strength: the root of the variance of what a "
-        f"neuron adds through later heads (cosine); share: of that along one direction, whose sides are + and −.",
+        f"Layer {found.layer}, {how_many(found.n_images, 'image')}; {FROZEN}. Strength: the root of the variance of "
+        f"what a neuron adds through later heads (cosine); share: of that along one direction, whose sides are + and "
+        f"−.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +15,11 @@ from rich.console import Console
 from clip_lens_plugin.cli.errors import one_line_ends
 from clip_lens_plugin.cli.given.model import ModelChoice
 from clip_lens_plugin.cli.given.option_sets import takes_options
-from clip_lens_plugin.cli.given.options import ChosenOut, check_out, check_source
+from clip_lens_plugin.cli.given.options import ChosenOut, check_source, out_folder
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import free_place
 from clip_lens_plugin.cli.printing import print_path, say, say_next
+from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.scenes.embedded import EMBEDDED
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
 
@@ -87,11 +88,11 @@ def report(
     from clip_lens_plugin.files.whole import check_place
 
     console = Console(stderr=True, highlight=False)
-    with one_line_ends(console, lambda notes: "nothing was written"):
+    with one_line_ends(console, lambda notes: "nothing was written"), ExitStack() as held:
         given = store or images
         place = free_place(None if given is None else str(given), "report") if out is None else out
         check_source(None if given is None else str(given))
-        check_out(place)
+        held.enter_context(out_folder(place))
         check_place(place / PAGE)
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
@@ -143,7 +144,7 @@ def report(
             assert source is not None
             page, rows = _collected(loaded, source, place, written, images)
         if rows.skipped:
-            files = "1 file" if len(rows.skipped) == 1 else f"{len(rows.skipped)} files"
+            files = how_many(len(rows.skipped), "file")
             console.print(f"Skipped {files} that could not be read; the report lists them.")
         print_path(page)
         if store is not None:

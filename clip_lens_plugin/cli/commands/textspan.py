@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,8 +20,8 @@ from clip_lens_plugin.cli.given.options import (
     LimitOption,
     PrecisionOption,
     SourceArgument,
-    check_out,
     check_source,
+    out_folder,
 )
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.outputs import COLLECTED, free_place
@@ -51,10 +52,10 @@ def textspan(
 ) -> None:
     """Describes heads by texts (TextSpan), as tables and a figure of the variance that they explain."""
     console = Console(stderr=True, highlight=False)
-    with one_line_ends(console, AGAIN):
+    with one_line_ends(console, AGAIN), ExitStack() as held:
         out = free_place(source, "textspan") if out is None else out
         check_source(source)
-        check_out(out)
+        held.enter_context(out_folder(out))
         with starting(console):
             from clip_lens_plugin.cli.answers import say_next_of
             from clip_lens_plugin.cli.bars import Bars

@@ -14,7 +14,7 @@ from clip_lens_plugin.cli.given.option_sets import takes_options
 from clip_lens_plugin.cli.given.options import LimitOption, PrecisionOption, check_source
 from clip_lens_plugin.cli.life import starting
 from clip_lens_plugin.cli.printing import say_next
-from clip_lens_plugin.plain_text import one_line
+from clip_lens_plugin.plain_text import how_many, one_line
 from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _lines(console: Console, model: HookedCLIP, source: str | None, limit: int) 
             store, now = ContributionStore.open(source, model), model.verify()
         then = "not recorded, the store is of an earlier version" if store.verified is None else str(store.verified)
         return [
-            f"{source}: collected with this model, {len(store):,} samples; parts sum to the embedding to "
+            f"{source}: collected with this model, {how_many(len(store), 'sample')}; parts sum to the embedding to "
             f"{store.completeness_error:.1e}",
             f"when it was collected: {then}",
             f"now: {now}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -116,14 +118,27 @@ def refuse_address(name: str, path: Path) -> None:
         raise ValueError(f"{name} {path} is an address, expected a path on this machine.")
 
 
-def check_out(out: Path) -> None:
-    """Makes the folder. Raises ValueError if it is a file or an address, OSError if it cannot be written to."""
+@contextmanager
+def out_folder(out: Path) -> Iterator[None]:
+    """Makes the folder, and at the end removes what it made of it that nothing was written into.
+
+    Raises:
+        ValueError: if it is a file or an address.
+        OSError: if it cannot be written to.
+    """
     refuse_address("--out", out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file, expected a folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    if not os.access(out, os.W_OK):
-        raise PermissionError(f"--out {out} may not be written to.")
+    made = [each for each in (out, *out.parents) if not each.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(f"--out {out} may not be written to.")
+        yield
+    finally:
+        for each in made:
+            with suppress(OSError):  # It is not empty, or could not be made.
+                each.rmdir()
 
 
 def check_source(source: str | None) -> None:

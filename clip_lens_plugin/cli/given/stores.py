@@ -27,6 +27,7 @@ from clip_lens_plugin.labelling.given import Labelling, read_labels
 from clip_lens_plugin.labelling.names import notes_of
 from clip_lens_plugin.labelling.values import LabelOrder
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.plain_text import how_many
 
 MOST_SKIPPED = 20
 CPU_WORKERS, CUDA_WORKERS = 0, 8
@@ -145,8 +146,8 @@ def print_store(console: Console, store: ContributionStore) -> None:
     """How many samples, how exact, and what was skipped, and why."""
     say(
         console,
-        f"{len(store):,} samples of the {store.plan.dataset}; the parts sum to the embedding with a relative error of "
-        f"{store.completeness_error:.1e}.",
+        f"{how_many(len(store), 'sample')} of the {store.plan.dataset}; the parts sum to the embedding with a relative "
+        f"error of {store.completeness_error:.1e}.",
     )
     unknown = int((store.labels < 0).sum()) if store.has_rows else 0
     if unknown and (store.classes is not None or unknown < len(store)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -30,6 +29,7 @@ from clip_lens_plugin.collection.plan import FOLDER, PLAN_FILE, Plan
 from clip_lens_plugin.collection.rows import array_names, chunk_patterns, make_arrays
 from clip_lens_plugin.collection.running.progress import Progress
 from clip_lens_plugin.hints import go_on, kept_so_far
+from clip_lens_plugin.warned import warn
 
 FILES = (PLAN_FILE, DESCRIPTION, GROUP, MOMENTS, SUMS, SKIPPED, CHUNKS, PARTS, CLASSES)
 
@@ -100,7 +100,7 @@ def writing(place: object) -> Iterator[None]:
 
 def say(what: str) -> None:
     """A Python warning about a collection."""
-    warnings.warn(what, CollectionWarning, stacklevel=3)
+    warn(what, CollectionWarning)
 
 
 def is_damaged(place: Place, plan: Plan, every: list[Progress], block: int) -> bool:

@@ -1,8 +1,9 @@
 """One pass over a data set of any size that keeps what analyses need; it can be cut off, resumed and shared out.
 
-Samples are run in blocks of fixed positions. About once a minute, and when it ends, a process replaces its one progress
-file, which holds the sums so far and the numbers of the blocks they are of; so whatever ends the process, the rows of a
-minute at most are computed again, and sums and rows come out as if nothing had happened.
+Samples are run in blocks of fixed positions, about 256 in each. About once a minute, and when it ends, a process
+replaces its one progress file, which holds the sums so far and the numbers of the blocks they are of; so whatever ends
+the process, the block it was in and the rows of a minute before it, at most, are computed again, and sums and rows come
+out as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ def collect(
         batch_size: samples in a run of the model.
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
-        resume: go on with what an interrupted call with the same arguments left, on as many threads of the processor
-            as that had; on the same kind of processor the result is bit-identical to that of an undisturbed one. What
-            is finished is opened; where nothing is, collecting begins.
+        resume: go on with what an interrupted call with the same arguments left, whole blocks of about 256 samples, on
+            as many threads of the processor as that had; on the same kind of processor the result is bit-identical to
+            that of an undisturbed one. What is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
         labels, label_column, label_order: labels by name in the place of the data set's own, and where labels stand;

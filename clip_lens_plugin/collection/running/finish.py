@@ -29,6 +29,7 @@ from clip_lens_plugin.collection.running.progress import Progress
 from clip_lens_plugin.collection.running.streams import counted_samples, write_empty
 from clip_lens_plugin.hints import go_on
 from clip_lens_plugin.model.identity.verification import Verification
+from clip_lens_plugin.plain_text import how_many
 
 
 def finish(place: Place, plan: Plan, present: list[Progress], verified: Verification) -> None:
@@ -56,7 +57,9 @@ def finish(place: Place, plan: Plan, present: list[Progress], verified: Verifica
     if whole.moments is None or whole.sums is None:
         if not skipped:
             raise ValueError(f"The {plan.dataset} holds no sample.")
-        raise ValueError(f"None of the {len(skipped):,} samples could be read; the first, {', '.join(skipped[0])}.")
+        raise ValueError(
+            f"None of the {how_many(len(skipped), 'sample')} could be read; the first, {', '.join(skipped[0])}."
+        )
     with writing(place):
         whole.chunks |= write_empty(place, plan, empty)
     files = {

@@ -26,6 +26,7 @@ from clip_lens_plugin.decomposition.running.activations import factors_from_imag
 from clip_lens_plugin.higher_order.neurons.neuron_moments import NeuronMoments
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.plain_text import how_many
 
 
 class NonFiniteActivationError(ArithmeticError):
@@ -139,7 +140,8 @@ def kept_if_ended(
             mine.save(place, ranks.rank, plan)
         if mine.is_kept:
             kept, whose = done(), "" if ranks.world == 1 else f" of process {ranks.rank}"
-            none = f"{NOTHING_KEPT}{whose} of {sum(ran):,} samples that had run: they are kept {plan.block} at a time"
+            had_run = f"of {how_many(sum(ran), 'sample')} that had run"
+            none = f"{NOTHING_KEPT}{whose} {had_run}: they are kept {plan.block} at a time"
             error.add_note(f"{kept}{whose} are kept" if kept else none)
         raise
 

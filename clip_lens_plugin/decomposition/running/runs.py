@@ -8,7 +8,6 @@ mean has to be shared out; β and the attention's output biases are components o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +26,7 @@ from clip_lens_plugin.decomposition.text_contributions import TextContributions
 from clip_lens_plugin.model.bridged import resolved_with, takes_bridges
 from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.protocol import ImageModel, Tower
+from clip_lens_plugin.warned import warn
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -146,5 +146,5 @@ def checked_sum(contributions: Made, strict: bool) -> Made:
     except CompletenessError as error:
         if strict:
             raise
-        warnings.warn(str(error), stacklevel=3)
+        warn(str(error))
         return contributions

@@ -9,6 +9,7 @@ from clip_lens_plugin.higher_order.scalars import ChosenNeurons, checked_neurons
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.protocol import ImageModel, Tower
+from clip_lens_plugin.plain_text import two_digits
 
 MOST_BYTES = 10**9
 """The largest moments of neurons that a data set's may be."""
@@ -52,7 +53,7 @@ def counted(chosen: ChosenNeurons) -> str:
 
 def in_gigabytes(n: int) -> str:
     """Bytes in words."""
-    return f"{n / 10**9:.2g} GB" if n >= 10**8 else f"{n / 10**6:.2g} MB"
+    return f"{two_digits(n / 10**9)} GB" if n >= 10**8 else f"{two_digits(n / 10**6)} MB"
 
 
 def _bytes(model: Tower, chosen: ChosenNeurons) -> int:

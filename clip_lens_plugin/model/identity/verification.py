@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,7 +20,9 @@ from clip_lens_plugin.model.inputs.given import GivenImages, given_images
 from clip_lens_plugin.model.inputs.pixels import unlooked
 from clip_lens_plugin.model.protocol import ImageModel, Tower
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.shown import Tabled
+from clip_lens_plugin.warned import warn
 
 ALLOWED = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Greatest relative difference that is taken for rounding, by the dtype of the weights."""
@@ -90,7 +91,7 @@ class Verification(Tabled):
 
     def __str__(self) -> str:
         probes = f"one probe {self.what}" if self.n_images == 1 else f"{self.n_images} probe {self.what}s"
-        on = probes if self.images == "probe" else f"{self.n_images:,} {self.what}s"
+        on = probes if self.images == "probe" else how_many(self.n_images, self.what)
         where = f"; the streams part at {self.parts_at}" if self.parts_at else ""
         text = f"; texts to {self.text.relative_difference:.1e}" if self.text else ""
         return (
@@ -138,10 +139,9 @@ def compared(
             f"{list(ours.shape)}: what the source does after its projection is not known."
         )
     if not bool(theirs.isfinite().all()):
-        warnings.warn(
+        warn(
             f"{model.cfg.model_name}: the source's own embedding of the {about.what}s holds NaN or infinite values, so "
-            f"it could not be compared with the wrapped model's. In float16, load the model in float32 or bfloat16.",
-            stacklevel=5,
+            f"it could not be compared with the wrapped model's. In float16, load the model in float32 or bfloat16."
         )
         return about
     difference = float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=1e-300)).max())

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clip_lens_plugin.datasets.image_folder import ImageFolderError, find_images
 from clip_lens_plugin.files.given import UnreachableError
-from clip_lens_plugin.images.photographs import Photograph, Photographs
+from clip_lens_plugin.images.photographs import Photograph, Photographs, names_of
 from clip_lens_plugin.images.pictures import UnreadableImageError, refuse_no_file, upright_picture
 from clip_lens_plugin.images.preprocessed import prepared
 from clip_lens_plugin.model.inputs.pixels import PixelError, check_form, checked, one_image, unlooked
@@ -145,7 +145,12 @@ def _photographs(given: Any) -> Photographs | None:
         given = [given]
     if not isinstance(given, Sequence) or not all(isinstance(each, _ONE) for each in given):
         return None
-    return tuple(_photograph(each, position) for position, each in enumerate(given))
+    sources = [_source(each, position) for position, each in enumerate(given)]
+    names = iter(names_of([each for each in sources if isinstance(each, str)]))
+    return tuple(
+        Photograph(each, next(names) if isinstance(each, str) else f"image {position}")
+        for position, each in enumerate(sources)
+    )
 
 
 def _opened(photograph: Photograph) -> Image.Image:
@@ -158,11 +163,12 @@ def _opened(photograph: Photograph) -> Image.Image:
         ) from error
 
 
-def _photograph(given: Any, position: int) -> Photograph:
+def _source(given: Any, position: int) -> str | Image.Image:
+    """The path of a file, or the picture itself."""
     if not isinstance(given, str | os.PathLike):
-        return Photograph(upright_picture(given, f"Image {position}"), f"image {position}")
+        return upright_picture(given, f"Image {position}")
     path = os.fspath(given)
     refuse_no_file(given, f"Picture {position}, {path!r},")
     if not os.path.exists(path):
         raise ImageFolderError(f"There is no picture {str(path)!r}. Give the path of a file, or of a folder of files.")
-    return Photograph(str(path), os.path.basename(str(path)))
+    return str(path)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,9 +26,7 @@ from clip_lens_plugin.images.pixel_tensors import PixelError as PixelError
 from clip_lens_plugin.images.pixel_tensors import refuse_not_pixels
 from clip_lens_plugin.model.inputs.prepared_pixels import doubt_of, images_at
 from clip_lens_plugin.model.protocol import ImageModel
-
-OUTSIDE = ("clip_lens_plugin", "torch", "transformer_lens", "jaxtyping", "beartype", "contextlib")
-"""Packages whose lines a warning is not laid to; nor to a function that hides from tracebacks, as pytest has it."""
+from clip_lens_plugin.warned import warn
 
 
 @dataclass
@@ -187,14 +183,7 @@ def _say(call: _Call, what: str, message: str) -> None:
     if what in call.said:
         return
     call.said.add(what)
-    frame = sys._getframe(1)
-    while frame.f_back is not None and (
-        str(frame.f_globals.get("__name__")).partition(".")[0] in OUTSIDE or "__tracebackhide__" in frame.f_locals
-    ):
-        frame = frame.f_back
-    # Laid to the caller's line, so that Python shows it once for each such line.
-    registry = frame.f_globals.setdefault("__warningregistry__", {})
-    warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, frame.f_lineno, registry=registry)
+    warn(message)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
+from clip_lens_plugin.adapters.of_config import refuse_unsupported
 from clip_lens_plugin.arguments import checked_device
 from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.model.loading.errors import (
@@ -116,6 +117,8 @@ def _load_open_clip(asked: Named, device: str | torch.device, dtype: torch.dtype
         with _one_message(asked, None):
             config = config_of(source)
             refuse_config(config, asked.title)
+        if asked.name.startswith("hf-hub:"):  # Before its weights are fetched; listed names are refused by themselves.
+            refuse_unsupported(asked.title, config)
         _refuse_size(config, options, asked.title)
         path = Path(_fetched(asked, asked.find_weights))
         with _one_message(asked, path):

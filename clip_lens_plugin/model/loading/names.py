@@ -11,9 +11,10 @@ from typing import Any
 import open_clip
 from open_clip import factory
 
+from clip_lens_plugin.adapters.of_config import refuse_unsupported
 from clip_lens_plugin.dependencies.of_open_clip import checkpoint_in
 from clip_lens_plugin.hints import given_as, hint
-from clip_lens_plugin.model.loading.errors import ModelNotFoundError
+from clip_lens_plugin.model.loading.errors import ModelNotFoundError, quiet
 from clip_lens_plugin.model.loading.foreign import json_of, links_out
 from clip_lens_plugin.model.loading.options import Options
 from clip_lens_plugin.model.loading.settings import Settings, file_settings, tag_settings
@@ -62,6 +63,7 @@ def named(name: str, pretrained: str | Path | None, options: Options) -> Named:
 
     Raises:
         ModelNotFoundError: for an unknown name, tag or file; the nearest are suggested.
+        UnsupportedTowerError: for a model of open_clip's list that is not supported, whatever its weights.
     """
     if name in EMBEDDED:
         refuse_tag(name, pretrained)
@@ -141,6 +143,8 @@ def _listed(name: str, pretrained: str | Path | None, options: Options) -> Named
             f"Unknown model {name!r}.{_nearest(cleaned, [*known, *EMBEDDED])} All names: "
             f"{hint('open_clip.list_models()', 'clip-lens models')}, and 'scenes' for the embedded model."
         )
+    with quiet():  # Before anything is said of weights, which would be fetched for nothing.
+        refuse_unsupported(name, config_of(cleaned))
     tags = open_clip.list_pretrained_tags_by_model(cleaned)
     tag, file = _tag_and_file(name, pretrained, options, tags, cleaned)
     if tag is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from clip_lens_plugin.adapters.text.tokenizers import uncut_length
+from clip_lens_plugin.warned import warn
 
 ENDS = 3
 """A text that fills the length has other ids at its end than the empty one: an end of text, and one token of its own
@@ -33,16 +33,14 @@ class UnseenTexts:
     def warn(self, texts: Sequence[str]) -> None:
         """One Python warning for each of the two, with how many there are and the first."""
         if self.cut:
-            warnings.warn(
+            warn(
                 f"{len(self.cut)} of {len(texts)} texts are longer than the text tower reads, so their ends are cut "
-                f"off; the first is {_shortened(texts[self.cut[0]])}. Shorten them.",
-                stacklevel=3,
+                f"off; the first is {_shortened(texts[self.cut[0]])}. Shorten them."
             )
         if self.lost:
-            warnings.warn(
+            warn(
                 f"{len(self.lost)} of {len(texts)} texts leave nothing after the tokenizer's cleaning, so they are all "
-                f"embedded as the empty text; the first is {_shortened(texts[self.lost[0]])}. Leave them out.",
-                stacklevel=3,
+                f"embedded as the empty text; the first is {_shortened(texts[self.lost[0]])}. Leave them out."
             )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from clip_lens_plugin.plain_text import signed as signed
+from clip_lens_plugin.plain_text import two_digits
 
 
 def tick_label(value: float, with_sign: bool) -> str:
     """The number to two digits."""
-    return f"{value:{'+' if with_sign and value else ''}.2g}".replace("-", "−")
+    return f"{'+' if with_sign and value > 0 else ''}{two_digits(value)}".replace("-", "−")
 
 
 def places_for(greatest: float) -> int:

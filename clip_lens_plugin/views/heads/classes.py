@@ -9,6 +9,7 @@ from markupsafe import Markup
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.describe.class_result import ClassHeads
 from clip_lens_plugin.labelling.names import few
+from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.drawing.view import View, static
 from clip_lens_plugin.views.report.charts import records, value_grid
@@ -61,7 +62,8 @@ def class_section(found: ClassHeads) -> Markup:
 
 def class_words(found: ClassHeads) -> Markup:
     """How many images and classes, and what stands for chance."""
-    left = f"; {found.n_unlabelled:,} images without a label are left out" if found.n_unlabelled else ""
+    n = found.n_unlabelled
+    left = f"; {how_many(n, 'image')} without a label {'is' if n == 1 else 'are'} left out" if n else ""
     some = "" if len(found.layers) == found.n_layers else f" Layers {found.layers[0]} to {found.layers[-1]} alone."
     empty = f" No image of {few(found.empty, 3)}." if found.empty else ""
     return Markup(

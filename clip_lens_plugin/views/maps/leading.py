@@ -10,6 +10,7 @@ from PIL import Image
 
 from clip_lens_plugin.maps.leading import LeadingTexts
 from clip_lens_plugin.maps.pictured import all_placed
+from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.views.drawing.view import View, static
 from clip_lens_plugin.views.report.summaries import table
 from clip_lens_plugin.views.words.maps import named_heads
@@ -40,7 +41,7 @@ def leading_view(
 
         return leading_figure(result, placed, title)
 
-    described = f"Patches of {len(placed)} images where one of these texts leads: {', '.join(result.texts)}"
+    described = f"Patches of {how_many(len(placed), 'image')} where one of these texts leads: {', '.join(result.texts)}"
     return View(title, static(figure, described) + _numbers(result), figure)
 
 

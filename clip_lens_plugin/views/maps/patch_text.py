@@ -13,7 +13,7 @@ from clip_lens_plugin.maps.crop_geometry import Interpolation, Placement
 from clip_lens_plugin.maps.leading import CLEAR
 from clip_lens_plugin.maps.patch_text import HeadTextScores, PatchTextMap
 from clip_lens_plugin.maps.pictured import Pictured, all_placed
-from clip_lens_plugin.plain_text import printable
+from clip_lens_plugin.plain_text import how_many, printable
 from clip_lens_plugin.views.drawing.colours import over_photograph, rgb, topics
 from clip_lens_plugin.views.drawing.crops import crop_box, hides_something
 from clip_lens_plugin.views.drawing.encoding import floats, picture_uri
@@ -135,7 +135,7 @@ def patch_text_view(
 
         return maps_figure(maps, pictures, placements, marks, names, interpolation, title=title)
 
-    described = f"Maps of {len(pictures)} images for: {', '.join(maps.texts)}"
+    described = f"Maps of {how_many(len(pictures), 'image')} for: {', '.join(maps.texts)}"
     return View(title, static(figure, described) + _numbers(maps, names), figure)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clip_lens_plugin.labelling.names import few
-from clip_lens_plugin.plain_text import signed
+from clip_lens_plugin.plain_text import signed, two_digits
 from clip_lens_plugin.segmentation.overlays import Overlay
 from clip_lens_plugin.segmentation.result import SegmentationScores, per_cent
 
@@ -73,7 +73,7 @@ def lines_of(scores: SegmentationScores) -> list[Line]:
         ends = [signed(100 * each, 1) for each in (lead.difference, lead.difference_low, lead.difference_high)]
         apart = ("", "") if is_own else (ends[0], f"{ends[1]} to {ends[2]}")
         milliseconds = 1000 * scores.seconds(label)
-        found.append(Line(label, title, is_own, cells, *apart, f"{milliseconds:.2g}"))
+        found.append(Line(label, title, is_own, cells, *apart, two_digits(milliseconds)))
     return found
 
 

@@ -75,7 +75,9 @@ def test_a_folder_is_collected_and_its_class_folders_are_the_classes(tmp_path, r
     assert set(table["effect"]) == {"total"}
     assert set(table["ablation"]) == {"zero"}
     assert len(ContributionStore.open(tmp_path / "out" / "collected", scenes_model)) == 24
-    assert result.stderr.splitlines()[-1] == f"next: clip-lens report {tmp_path / 'out' / 'collected'}"
+    assert result.stderr.splitlines()[-1] == (
+        f"next: clip-lens report {tmp_path / 'out' / 'collected'} --images {folder}"
+    )
     assert Image.open(tmp_path / "out" / "ablation.png").size[0] > 400
 
 

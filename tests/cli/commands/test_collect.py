@@ -69,11 +69,22 @@ def test_at_most_twenty_skipped_samples_are_listed_and_none_is_markup(tmp_path, 
     assert "and 2 more" in result.stderr
 
 
+def test_the_next_command_has_the_pictures_that_the_store_does_not_find(tmp_path, run, pictures):
+    for out, given in ((tmp_path / "out", []), (tmp_path / "far" / "off" / "out", ["--images", str(pictures)])):
+        line = run("collect", pictures, "--out", out).stderr.splitlines()[-1]
+        assert line.split() == ["next:", "clip-lens", "report", str(out), *given]
+        page = run(*line.split()[2:], "--out", tmp_path / "page")
+        assert "not in reach" not in page.stderr, page.stderr
+    moments = run("collect", pictures, "--out", tmp_path / "far" / "off" / "moments", "--what", "moments")
+    assert moments.stderr.splitlines()[-1] == f"next: clip-lens textspan {tmp_path / 'far' / 'off' / 'moments'}"
+
+
 def test_strict_stops_at_a_broken_file(tmp_path, run, pictures):
     (pictures / "dog" / "0.png").write_bytes(b"broken")
     result = run("collect", pictures, "--out", tmp_path / "out", "--strict")
     assert result.exit_code == 2
     assert "'dog/0.png' cannot be read" in result.stderr
+    assert ".;" not in result.stderr
 
 
 def test_limit_takes_evenly_spaced_samples_and_keeps_all_classes(tmp_path, run, pictures, scenes_model):

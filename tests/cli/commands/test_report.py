@@ -240,7 +240,7 @@ def test_only_unreadable_files(tmp_path, local_model, texts):
     arguments = ("--images", tmp_path / "pictures", "--model", local_model, "--texts", texts)
     result = run("report", *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "None of the 1 samples could be read" in result.stderr
+    assert "None of the 1 sample could be read" in result.stderr
 
 
 def test_a_limit_below_two_is_refused():

@@ -234,7 +234,7 @@ def test_a_finished_one_is_opened(clip, stream, tmp_path):
 def test_a_stream_of_nothing_says_so(clip, stream, tmp_path):
     with pytest.raises(ValueError, match="holds no sample"):
         collect_rows(clip, stream.take(0), tmp_path / "none")
-    with pytest.raises(ValueError, match="None of the 1 samples could be read; the first, s005"):
+    with pytest.raises(ValueError, match="None of the 1 sample could be read; the first, s005"):
         collect_rows(clip, stream.skip(5).take(1), tmp_path / "unreadable")
 
 

@@ -135,3 +135,14 @@ def test_means_messages_and_verification_take_pictures(scenes, folder, pixels):
     ):
         torch.testing.assert_close(ask(folder), ask(pixels))
     assert scenes.verify(folder).n_images == 5
+
+
+def test_pictures_of_one_name_are_told_apart_by_their_folders(scenes, tmp_path):
+    paths = [tmp_path / each for each in ("a/x.png", "b/x.png", "a/c/y.png", "b/c/y.png", "d/y.png", "a/z.png")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PICTURES[0].save(path)
+    names = ("a/x.png", "b/x.png", "a/c/y.png", "b/c/y.png", "d/y.png", "z.png")
+    assert scenes.decompose(paths).names == names
+    given = given_images(scenes, [paths[0], PICTURES[1], paths[0], str(paths[5])])
+    assert [each.name for each in given.photographs or ()] == ["x.png", "image 1", "x.png", "z.png"]

@@ -118,6 +118,16 @@ def test_a_tag_is_downloaded_by_open_clip(tmp_path: Path, monkeypatch: pytest.Mo
     assert distance(model(images), clip.encode_image(images)) < 1e-6
 
 
+@pytest.mark.parametrize("pretrained", [None, "openai", "no-such-tag"])
+def test_a_listed_model_that_is_not_supported_is_refused_before_its_weights(pretrained, monkeypatch) -> None:
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *a, **k: pytest.fail("weights were fetched"))
+    for name, why in (("RN50", "no residual stream"), ("convnext_base", "a trunk of timm's ConvNeXt")):
+        with pytest.raises(
+            UnsupportedTowerError, match=f"^{name} is not a supported model: .*{why}.* clip-lens models"
+        ):
+            HookedCLIP.from_pretrained(name, pretrained)
+
+
 # ---------------------------------------------------------------------- names
 
 
@@ -147,6 +157,18 @@ def test_a_model_needs_weights() -> None:
     assert "'openai'" in message
     assert "path of a checkpoint" in message
     assert "from_open_clip(open_clip.create_model('ViT-B-32'))" in message
+
+
+def test_a_model_of_the_hub_that_is_not_supported_is_refused_before_its_weights(tmp_path, monkeypatch) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": open_clip.get_model_config("RN50")}))
+
+    def fetch(repository: str, filename: str | None = None) -> str:
+        assert filename == "open_clip_config.json", "weights were fetched"
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    with pytest.raises(UnsupportedTowerError, match=r"^hf-hub:someone/resnet is not a supported model: "):
+        HookedCLIP.from_pretrained("hf-hub:someone/resnet")
 
 
 @pytest.mark.parametrize("name", ["scenes", "local-dir:/anywhere", "hf-hub:someone/something"])

@@ -47,7 +47,7 @@ def make_arrays(place: Place, plan: Plan) -> None:
         if found is None or (plan.is_of_stream and found != made):
             place.set(key, made)
         elif found != made and not _is_same(found, made):
-            raise CollectionDamagedError(key, place, "it describes something else than this collection")
+            raise CollectionDamagedError(key, place, "it describes something else than this store")
 
 
 def metadata_keys(plan: Plan) -> list[str]:

@@ -1,4 +1,4 @@
-"""A finished collection: the moments and means of a data set and, where they were kept, the rows of its samples."""
+"""A finished store: the moments and means of a data set and, where they were kept, the rows of its samples."""
 
 from __future__ import annotations
 

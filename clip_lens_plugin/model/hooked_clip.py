@@ -313,7 +313,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         Once :attr:`text` was used, its embeddings of texts are compared as well.
 
         The source is run by its own ``encode_image``, ``get_image_features`` or, for an image tower alone, forward. It
-        is done when the model is wrapped, before a collection and a report, and whenever this is called.
+        is done when the model is wrapped, before collecting and before a report, and whenever this is called.
 
         Args:
             images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width]; one

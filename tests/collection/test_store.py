@@ -30,7 +30,7 @@ KEPT = [i for i in range(21) if i not in (5, 9)]
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Path:
-    """A copy of the finished collection, to be damaged."""
+    """A copy of the finished store, to be damaged."""
     return Path(shutil.copytree(str(finished._place), tmp_path / "copied"))
 
 
@@ -204,7 +204,7 @@ def test_a_collection_of_an_earlier_version_is_gone_on_with(clip, tmp_path, vers
 
 
 def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):
-    with pytest.raises(CollectionNotFoundError, match=r"holds no collection"):
+    with pytest.raises(CollectionNotFoundError, match=r"holds no store"):
         ContributionStore.open(tmp_path / "nowhere", clip)
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(KeyboardInterrupt):

@@ -162,9 +162,7 @@ def in_words(explored: Explored, layer: int, neuron: int | None, own: Sequence[i
     pictures = explored.seen([source.rows[position] for position in shown])
     by_position = {position: pictures.get(source.rows[position], NO_PICTURE) for position in shown}
     kept, n = not isinstance(source.given, SecondOrder), found.n_images
-    which = (
-        f"the {n:,} that the collection's moments are of" if kept else f"the first {n:,} of {len(explored):,} in reach"
-    )
+    which = f"the {n:,} that the store's moments are of" if kept else f"the first {n:,} of {len(explored):,} in reach"
     return Words(
         found,
         () if of_picture is None else of_picture.neurons,

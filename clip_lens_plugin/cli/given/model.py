@@ -73,7 +73,7 @@ class ModelChoice:
             console: of messages.
             dtype: of the weights.
             own_device: where no device was chosen.
-            said_before: whether what there is to note was said when a collection was made.
+            said_before: whether what there is to note was said when a store was made.
 
         Raises:
             ModelNotFoundError, UnsupportedTowerError, ValueError: see ``HookedCLIP.from_pretrained``.

@@ -1,4 +1,4 @@
-"""What is seen of a collection: it moves with each batch, counts what was there, and says when nothing is left."""
+"""What is seen while a store is made: moves with each batch, a count of what was there, and when nothing is left."""
 
 from __future__ import annotations
 

@@ -108,9 +108,9 @@ class Explored:
     @cached_property
     def pool(self) -> EmbeddedTexts:
         """Texts that describe, those that fit the model; embedding them takes long the first time."""
-        pool, told = pool_for(self.model.cfg.model_name)
+        pool, of_what = pool_for(self.model.cfg.model_name)
         with Bars(visible=False) as bars:
-            task = bars.add_task(f"reading {len(pool):,} {told}", total=len(pool))
+            task = bars.add_task(f"reading {len(pool):,} {of_what}", total=len(pool))
             found = pool.embed(self.model, on_progress=lambda done, total: bars.update(task, completed=done))
         return EmbeddedTexts(pool, found)
 

@@ -16,7 +16,7 @@ class Bars(Progress):
         self._stages: dict[str, TaskID] = {}
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
-        """Moves the stage's bar, which begins where it is first told of."""
+        """Moves the stage's bar, which begins at its first step."""
         if stage not in self._stages:
             self._stages[stage] = self.add_task(stage, total=total)
         self.update(self._stages[stage], completed=done, total=total)

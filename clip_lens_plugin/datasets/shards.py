@@ -123,8 +123,8 @@ class ShardSource:
         index = self._indices[shard]
         if index.labels[i, 1] < 0:
             return None
-        told = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
-        return from_json(told, self._keys) if i in index.json else from_text(told)
+        content = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
+        return from_json(content, self._keys) if i in index.json else from_text(content)
 
     def _find_labels(self, wanted: str | None) -> tuple[str, ...]:
         """Settles keys and classes by the first label, and says what was found."""

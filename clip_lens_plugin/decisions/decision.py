@@ -18,7 +18,7 @@ from clip_lens_plugin.plain_text import one_line, signed
 from clip_lens_plugin.shown import Shown
 
 MOST_NAMED = 6
-"""Heads that are named in a sentence; of more the number of the others is told."""
+"""Heads that are named in a sentence; of more, how many others there are."""
 
 WORDS_NAMED = 3
 """Words that are named in a sentence."""

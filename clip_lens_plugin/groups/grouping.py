@@ -184,12 +184,12 @@ def _parts(splits: Iterable[Any]) -> tuple[Part, ...]:
     listed = splits.tolist() if isinstance(splits, Tensor | np.ndarray) else list(splits)
     parts = []
     for each in listed:
-        told = "" if each is None or each != each else str(each).strip().lower()
-        if told and told not in _PARTS_BY_NAME:
+        name = "" if each is None or each != each else str(each).strip().lower()
+        if name and name not in _PARTS_BY_NAME:
             raise ValueError(
                 f"A split is 'train' (or 'means', 0), 'val' (or 'validation', 1) or 'test' (2), got {each!r:.60}."
             )
-        parts.append(_PARTS_BY_NAME.get(told, ""))
+        parts.append(_PARTS_BY_NAME.get(name, ""))
     return tuple(parts)
 
 

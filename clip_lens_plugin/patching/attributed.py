@@ -113,17 +113,17 @@ class AttributionPatching(Shown):
         return sorted((row for row in rows if row["wrong_sign"]), key=lambda row: -abs(row["exact"]))
 
     def _differ(self, estimates: Float[Tensor, "..."], exact: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
-        told = torch.minimum(estimates.abs(), exact.abs()) > self.noise
-        return told & (estimates.sign() != exact.sign())
+        above_noise = torch.minimum(estimates.abs(), exact.abs()) > self.noise
+        return above_noise & (estimates.sign() != exact.sign())
 
     def __repr__(self) -> str:
         n, n_layers, n_each = self.estimates.shape
         wrong = self._wrong_rows()
         named = [f"{self.name(row)} {row['estimate']:+.2g} for {row['exact']:+.2g}" for row in wrong[:NAMED]]
-        told = f"{len(wrong)} of the wrong sign, {'such as ' if len(wrong) > NAMED else ''}{', '.join(named)}"
+        listed = f"{len(wrong)} of the wrong sign, {'such as ' if len(wrong) > NAMED else ''}{', '.join(named)}"
         return (
             f"AttributionPatching(pairs={n}, layers={n_layers}, {self.kind}={n_each}; {len(self.checked)} measured: "
-            f"correlation {self.correlation:.3f}, {told if wrong else 'none of the wrong sign'})"
+            f"correlation {self.correlation:.3f}, {listed if wrong else 'none of the wrong sign'})"
         )
 
     def name(self, row: Mapping[str, Any]) -> str:

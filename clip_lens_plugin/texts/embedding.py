@@ -107,8 +107,8 @@ class _Cache:
         tokenizer: Any = self._model.tokenizer
         # Of a tokenizer that cannot be described the ids themselves are compared.
         ids = "" if tokenizer is None or is_known(tokenizer) else token_digest(tokenizer, texts)
-        told = (self._fingerprint, ids, str(cfg.dtype), _precision(cfg.device), mean_of, texts)
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        key = (self._fingerprint, ids, str(cfg.dtype), _precision(cfg.device), mean_of, texts)
+        return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
 def _precision(device: torch.device) -> str:

@@ -47,14 +47,14 @@ class Words:
         of_picture: the strongest of the picture, as far as they are known.
         direction: of the one neuron, as a sum of few texts; None of several, and where there is no direction.
         pictures: by position of an image, for ``found``; none where none is in reach.
-        told: what pictures it is of, a sentence.
+        about: the pictures, in a sentence.
     """
 
     found: StrongestNeurons
     of_picture: tuple[DescribedNeuron, ...]
     direction: SparseText | None
     pictures: Mapping[int, Image.Image]
-    told: str
+    about: str
 
 
 def describable(explored: Explored, layer: int) -> bool:

@@ -99,12 +99,12 @@ class TextSide:
         That is everything the text tower's forward reads (weights, masks, classes and settings of its modules), the
         whole state of the tokenizer where it is of open_clip or Hugging Face, and its ids for fixed texts.
         """
-        told = (
+        identity = (
             behaviour_digest(self.clip, without="visual"),
             tokenizer_state(self.tokenizer),
             token_digest(self.tokenizer),
         )
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        return hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def text_probe(self) -> Float[Tensor, "p e"]:
         """Unit embeddings of a few fixed texts in float32 on the CPU, to compare with those of another time or model.

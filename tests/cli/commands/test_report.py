@@ -156,7 +156,7 @@ def test_what_is_no_collection_is_refused(photographs, tmp_path):
     assert "--images" in result.stderr
 
 
-def test_limit_is_told_and_each_section_opens_the_same_pictures(tmp_path, photographs, local_model, texts, monkeypatch):
+def test_limit_is_said_and_each_section_opens_the_same_pictures(tmp_path, photographs, local_model, texts, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photographs.rename("my 'photos' & <b>")
     arguments = ("--images", "my 'photos' & <b>", "--model", local_model, "--texts", texts, "--out", "out")

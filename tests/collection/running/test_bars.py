@@ -12,7 +12,7 @@ from tests.collection.conftest import BrokenScenes, collect_rows, scenes
 
 @pytest.fixture
 def moves(monkeypatch):
-    """What each bar is told: the total, what was done before, and each move."""
+    """What each bar is given: the total, what was done before, and each move."""
     told = []
 
     @contextmanager

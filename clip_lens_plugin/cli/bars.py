@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Bars(Progress):
-    """One bar a stage, on stderr."""
+    """One bar per stage, on stderr."""
 
     def __init__(self, console: Console, transient: bool = False) -> None:
         columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

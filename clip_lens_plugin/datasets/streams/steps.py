@@ -190,13 +190,13 @@ def listing(dataset: Any) -> list[tuple[str, int]]:
         found.append((type(step).__name__, -1))
         if type(step).__name__ in FUNCTIONS:
             found.append((_function_identity(step.function), -1))
-            found += [(f"{name} {_told(value)[0]}", -1) for name, value in sorted(step.fn_kwargs.items())]
+            found += [(f"{name} {_printed(value)[0]}", -1) for name, value in sorted(step.fn_kwargs.items())]
         for value in getattr(step, "kwargs", {}).values():
-            found += [_told(each) for each in (value if isinstance(value, list | tuple) else [value])]
+            found += [_printed(each) for each in (value if isinstance(value, list | tuple) else [value])]
     return found
 
 
-def _told(value: Any) -> tuple[str, int]:
+def _printed(value: Any) -> tuple[str, int]:
     """A reader's argument, often the path of a file."""
     if not isinstance(value, str):
         return repr(value) if isinstance(value, PLAIN) else f"{type(value).__name__} {_fingerprint(value)}", -1

@@ -1,4 +1,4 @@
-"""Pixels that are none of the model's are refused or said, everywhere by the same words, once a call."""
+"""Pixels that are none of the model's are refused or said, everywhere by the same words, once per call."""
 
 from __future__ import annotations
 

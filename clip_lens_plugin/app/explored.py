@@ -81,7 +81,7 @@ class Explored:
         return len(self.data)
 
     def name(self, row: int) -> str:
-        """Of a picture."""
+        """The name of a picture."""
         return f"image {row}" if self._names is None else printable(self._names[row])
 
     def photograph(self, row: int) -> Photograph:

@@ -92,7 +92,7 @@ class Decision(Shown):
 
     @property
     def name(self) -> str:
-        """Of the image: its file's, or "image 0"."""
+        """The image's name: its file's, or "image 0"."""
         known = None if self.pictured is None else self.pictured.photograph
         return "image 0" if known is None else known.name
 
@@ -132,7 +132,7 @@ class Decision(Shown):
             for part, text, word, gap in zip(*columns, strict=True)
             if part == "word"
         ]
-        return [f"Of the words of both texts, these make most of it: {', '.join(told[:WORDS_NAMED])}."]
+        return [f"These words of the two texts make most of it: {', '.join(told[:WORDS_NAMED])}."]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:

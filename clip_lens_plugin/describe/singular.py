@@ -136,7 +136,7 @@ def head_singular_texts(
 
 
 def singular_vectors(readout: Readout, layer: int, head: int) -> SingularVectors:
-    """Those of a head's map, in float64, without building the map."""
+    """The singular vectors of a head's map, in float64, without building the map."""
     weights = HeadMaps.of(readout, layer, range(head, head + 1))
     to_span, reduced = torch.linalg.qr(weights.values[0].double())
     # Of an attention pool, what is read is told apart by the pool's head that it goes through.

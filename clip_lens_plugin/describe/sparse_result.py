@@ -15,7 +15,7 @@ from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.shown import Shown
 
 MOST_SHOWN, WORDS_SHOWN, LONGEST = 4, 3, 24
-"""Of the words of a result: vectors, words of each, and letters of a name or a word."""
+"""What a result says at most: vectors, words of each, and letters of a name or a word."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -337,7 +337,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         _check_outside_of_graphs(self)
 
     def check_holder(self) -> None:
-        """As :meth:`check_source`, of what texts and logits are read from: the text tower and the logit scale."""
+        """Checks what texts and logits are read from, the text tower and logit scale, as :meth:`check_source` does."""
         self._source.check_held()
 
     def follow_weights(self, weight: Tensor) -> None:

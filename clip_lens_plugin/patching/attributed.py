@@ -16,7 +16,7 @@ from clip_lens_plugin.patching.kinds import KindName, kind_called
 from clip_lens_plugin.shown import Shown
 
 NAMED = 3
-"""Of those with the wrong sign, how many are named in a line."""
+"""How many of those with the wrong sign a line names."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,7 +108,7 @@ class AttributionPatching(Shown):
         return kind_called(self.kind).one
 
     def _wrong_rows(self) -> list[dict[str, Any]]:
-        """Those of the table with the wrong sign, the greatest effect first."""
+        """Rows of the table whose estimate has the wrong sign, the greatest effect first."""
         rows = [{str(name): value for name, value in row.items()} for row in self.checks().to_dict("records")]
         return sorted((row for row in rows if row["wrong_sign"]), key=lambda row: -abs(row["exact"]))
 
@@ -127,7 +127,7 @@ class AttributionPatching(Shown):
         )
 
     def name(self, row: Mapping[str, Any]) -> str:
-        """Of a head or neuron in a row of the table: L3H7, L3N7."""
+        """The name of the head or neuron in a row of the table: L3H7, L3N7."""
         return f"L{row['layer']}{kind_called(self.kind).short}{row[self._one]}"
 
 

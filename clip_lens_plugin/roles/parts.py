@@ -17,7 +17,7 @@ FEWEST_PARTS = 10
 """A bootstrap of fewer says little."""
 
 MOST_BYTES = 2 * 10**9
-"""Of the moments of all parts, where they are taken of rows."""
+"""The moments of all parts may be so large, where they are taken of rows."""
 
 
 class AskedInParts(NamedTuple):

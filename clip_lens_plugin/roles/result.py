@@ -20,7 +20,7 @@ LARGEST_P, LEAST_STABILITY, LEAST_MASS = 0.05, 0.5, 0.4
 """What a role needs: of the family-wise p at most the first, of the stability and the mass at least the others."""
 
 MOST_SHOWN, MOST_NAMED, LONGEST = 6, 4, 24
-"""Of the words of a result: themes, heads in a message, and letters of a theme."""
+"""What a result says at most: themes, heads in a message, and letters of a theme."""
 
 
 class ByChance(NamedTuple):
@@ -158,7 +158,7 @@ class HeadRoles(Shown):
 
     @property
     def share_with_role(self) -> float:
-        """Of the heads, those that have a role, 0 to 1."""
+        """The share of heads that have a role, 0 to 1."""
         return len(self.with_role) / len(self)
 
     @property

@@ -48,7 +48,7 @@ class SaliencyMap(Shown):
 
     @property
     def name(self) -> str:
-        """Of the image: its file's, or "image 0"."""
+        """The image's name: its file's, or "image 0"."""
         known = None if self.pictured is None else self.pictured.photograph
         return "image 0" if known is None else known.name
 

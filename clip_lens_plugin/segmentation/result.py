@@ -43,7 +43,7 @@ class SegmentationScores(Shown):
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """Of each kind every figure of :data:`~clip_lens_plugin.segmentation.figures.FIGURES`.
+        """Every figure of :data:`~clip_lens_plugin.segmentation.figures.FIGURES`, for each kind.
 
         Bootstrap samples are of groups of images, the same for all kinds.
         """
@@ -148,7 +148,7 @@ class SegmentationScores(Shown):
         return pd.DataFrame(found)
 
     def verdicts(self) -> list[str]:
-        """Of each figure in a sentence: what is best, and how far the reference, or else the next one, is from it."""
+        """One sentence per figure: what is best, and how far the reference, or else the next one, is from it."""
         return [self._verdict(figure, in_words) for figure, in_words in self.figures.items()]
 
     def _verdict(self, figure: str, in_words: str) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 ROUNDING = 1e-5
-"""Of a share: a draw that is so little below what was observed counts as equal to it."""
+"""A draw whose share is less than this below the observed one counts as equal to it."""
 
 
 def p_values(observed: Float[Tensor, " h"], drawn: Float[Tensor, "n h"]) -> Float[Tensor, " h"]:

@@ -79,7 +79,7 @@ class ClassSums(SavedSums):
 
     @classmethod
     def none(cls, contributions: Contributions, n_classes: int, layers: Sequence[int]) -> ClassSums:
-        """Of no image, to be added to; in the unit of these contributions, with their constants, on their device.
+        """Empty sums, to be added to; in the unit of these contributions, with their constants, on their device.
 
         Args:
             contributions: of some images.
@@ -128,7 +128,7 @@ class ClassSums(SavedSums):
         return found
 
     def absorb_sums(self, other: ClassSums) -> ClassSums:
-        """As :meth:`absorb`, of what was summed elsewhere.
+        """These sums with those of elsewhere added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: if they are of other models, classes, units, layers or constants.

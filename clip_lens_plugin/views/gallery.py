@@ -24,7 +24,7 @@ ADDED_TO_TEXT = "What these heads add to the cosine with the text, less the mean
 """What stands under images that were found by a text."""
 
 MOST_TEXTS = 8
-"""Of a head that are shown at once; the others are folded."""
+"""Texts of a head that are shown at once; the others are folded."""
 
 
 def head_gallery_view(

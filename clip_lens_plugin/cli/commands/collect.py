@@ -48,12 +48,12 @@ def collect(
         ),
     ] = "contributions",
     dtype: Annotated[
-        Literal["float16", "float32"], typer.Option(metavar="DTYPE", help="Of the rows: float16 or float32.")
+        Literal["float16", "float32"], typer.Option(metavar="DTYPE", help="Type of the rows: float16 or float32.")
     ] = "float16",
     precision: PrecisionOption = None,
     autocast: Annotated[
         Literal["bfloat16", "float16", "none"],
-        typer.Option(metavar="DTYPE", help="Of the model's matrix products: bfloat16, float16 or none."),
+        typer.Option(metavar="DTYPE", help="Type of the model's matrix products: bfloat16, float16 or none."),
     ] = "none",
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a run of the model.")] = 32,
     workers: Annotated[

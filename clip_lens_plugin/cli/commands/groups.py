@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clip_lens_plugin.groups.spurious.result import SpuriousHeads
 
 HEADS_PRINTED = 10
-"""Of the greatest cue effect."""
+"""Heads of the greatest cue effect that are printed."""
 
 
 @takes_options
@@ -58,7 +58,7 @@ def groups(
         ),
     ] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Direct effects alone, for which nothing is run.")] = False,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of splits, random heads and permuted cues.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of splits, random heads and permuted cues.")] = 0,
 ) -> None:
     """Finds the heads that carry a spurious cue, and measures each group of images without them, beside chance."""
     console = Console(stderr=True, highlight=False)

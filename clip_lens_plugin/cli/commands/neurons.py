@@ -29,7 +29,7 @@ def neurons(
         str,
         typer.Argument(metavar="STORE", show_default=False, help="What 'collect --neurons' wrote."),
     ],
-    layer: Annotated[int, typer.Option(metavar="L", show_default=False, help="Of the neurons.")],
+    layer: Annotated[int, typer.Option(metavar="L", show_default=False, help="Layer of the neurons.")],
     out: ResultOut = None,
     texts: Annotated[
         str | None,

@@ -43,10 +43,10 @@ def roles(
             help="Texts per head, less than a quarter of its coordinates; 5, or as many as that allows, if not given.",
         ),
     ] = None,
-    heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
+    heads: Annotated[Literal["late", "all"], typer.Option(help="Heads of the last four layers, or all.")] = "late",
     nulls: Annotated[int, typer.Option(min=19, metavar="N", help="Draws of each null.")] = 200,
-    bootstraps: Annotated[int, typer.Option(min=0, metavar="N", help="Of the images, for the stability.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the draws.")] = 0,
+    bootstraps: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstraps of images, for stability.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the draws.")] = 0,
 ) -> None:
     """Says which theme the texts of each head have, and whether chance or other images would say as much."""
     console = Console(stderr=True, highlight=False)

@@ -58,7 +58,7 @@ class ChosenModel:
 
     @property
     def name(self) -> str:
-        """Of the model, as in ``--model``."""
+        """The model's name, as in ``--model``."""
         return str(self.choice.model)
 
     def load(self, console: Console, own_device: str | torch.device | None = None) -> HookedCLIP:

@@ -98,7 +98,7 @@ ResultOut = Annotated[
     ),
 ]
 
-FormatOption = Annotated[Format, typer.Option("--format", help="Of the figure.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the figure.")]
 SourceArgument = Annotated[
     str | None,
     typer.Argument(

@@ -59,7 +59,7 @@ class TextSide:
     def encoded(
         self, texts: list[str], normalize: bool = True, on_progress: OnProgress = lambda done, total: None
     ) -> tuple[Float[Tensor, "t e"], UnseenTexts]:
-        """As :meth:`encode_text`, and which texts the tower did not see whole, without a warning."""
+        """What :meth:`encode_text` gives, and which texts the tower did not see whole, without a warning."""
         tokenizer = self._required_tokenizer()
         if not texts:
             raise ValueError("encode_text was given no text; give one or more.")

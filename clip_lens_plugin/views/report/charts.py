@@ -59,7 +59,7 @@ def layer_chart(layers: pd.DataFrame) -> Markup:
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a grid of layers by heads.
+    """A cell of a grid of layers by heads.
 
     Attributes:
         value_text: what stands in it.

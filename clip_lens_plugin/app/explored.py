@@ -128,7 +128,7 @@ class Explored:
         return self.data.names
 
     def read_ahead(self) -> None:
-        """Reads what every search needs and data keep once read, so that the first search is as fast as the next."""
+        """Reads what every search needs ahead; data keep it, so the first search is as fast as the next."""
         with suppress(ValueError, OSError):  # A page that needs what cannot be read says so.
             for _ in self.data.head_blocks([(self.model.cfg.n_layers - 1, 0)]):
                 pass

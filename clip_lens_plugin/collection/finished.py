@@ -12,7 +12,7 @@ from clip_lens_plugin.hints import hint, typed
 
 
 def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
-    """Where it lies, what was collected and how, and what its files should hold.
+    """The place of a finished store, its plan, and the description of its files.
 
     Raises:
         CollectionNotFoundError: if there is none, or it is not finished.

@@ -111,8 +111,8 @@ class ContributionStore(PlannedData):
                 to give.
             CollectionDamagedError: if its description is damaged, or a file lacks or is cut short. What the other
                 files hold is compared when they are read.
-            CollectionMismatchError: if it was collected with another model; the message says which part differs. What
-                was collected by an earlier version is compared by what that kept, and a Python warning says so.
+            CollectionMismatchError: if it was collected with another model; the message says which part differs. A
+                store of an earlier version is compared by what that version kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
         place, plan, description = read_finished(address)

@@ -45,12 +45,12 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     Made by :func:`decompose` or :func:`decompose_images`, or read from a store; what a store does not keep (single
     tokens, neurons, edits) only a run has. l layers, h heads, n tokens, e joint width, t texts. Every
-    tensor is float32, or float64 for a float64 model. The unit is that of the unnormalised embedding, or that of
+    tensor is float32, or float64 for a float64 model. Values are in the unit of the unnormalised embedding, or of
     a cosine after :meth:`normalized`; see :attr:`unit`.
 
     Attributes:
         constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
-        counted: what there are b of.
+        counted: what the b rows are: images or texts.
     """
 
     counted = "images"
@@ -296,7 +296,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images, NaN if a part is.
 
         Computed anew at each call, a few images at a time, since the parts are read through the model's weights as they
-        are now. What was measured last, at first while the model ran, is what ``repr`` shows.
+        are now. ``repr`` shows the error measured last, at first while the model ran.
         """
         self._errors = torch.cat([relative_errors(piece) for piece in self._pieces()])
         return float(self._errors.max())

@@ -41,7 +41,7 @@ class KeptFile:
         return cls(len(content), sha256(content))
 
     def fault_of(self, found: bytes | None) -> str | None:
-        """What is wrong with what a file holds now; None if nothing is."""
+        """The fault of a file's present content, in words; None if there is none."""
         if found is None:
             return "it is not there"
         if len(found) != self.bytes:

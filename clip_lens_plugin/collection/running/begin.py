@@ -1,4 +1,4 @@
-"""How a store begins, and how it is taken up again: what there is, and what of it is as it was written."""
+"""How a store begins, and how it is taken up again: finds what is there, and which of it is undamaged."""
 
 from __future__ import annotations
 

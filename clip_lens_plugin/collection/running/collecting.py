@@ -97,7 +97,7 @@ def collect(
         batch_size: samples in a run of the model.
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
-        resume: go on with what an interrupted call with the same arguments left, on as many threads of the processor
+        resume: go on where a call with the same arguments was cut off, on as many threads of the processor
             as that had; on the same kind of processor the result is bit-identical to that of an undisturbed one. What
             is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
@@ -118,7 +118,7 @@ def collect(
     Raises:
         ValueError: if ``out`` holds something else or, without ``resume``, a store; if the data set is empty,
             none of it can be read, or it is of no known kind; if there are hooks on the model; if ``what``, ``dtype``,
-            ``autocast``, ``batch_size``, ``workers`` or ``heads`` is none of what they may be; if moments of neurons
+            ``autocast``, ``batch_size``, ``workers`` or ``heads`` has no value that it may have; if moments of neurons
             would take more than 1 GB (the message says how many would fit), no head reads a layer's neurons, or its MLP
             normalises what it writes.
         IndexError: if there is no such layer or neuron.

@@ -40,7 +40,7 @@ class _Finder:
         return self._actions == actions
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """What the finders behind this one find, with a loader that does what is to be done; None for other modules."""
+        """The spec that later finders give, with a loader that also runs the actions; None for other modules."""
         if name not in self._actions:
             return None
         finders = list(sys.meta_path)

@@ -30,7 +30,7 @@ def followed(by: Follower) -> Iterator[None]:
 
 
 class Bars(Progress):
-    """Bars on stderr, which whoever follows is told of too.
+    """Bars on stderr; their steps are also passed to whoever follows.
 
     Args:
         columns: of a bar; Rich's own if not given.

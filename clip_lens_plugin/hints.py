@@ -25,7 +25,7 @@ def for_command_line(go_on: str, keeps: bool = True) -> Iterator[None]:
     """Inside, messages name options of the command line, and no call in Python.
 
     Args:
-        go_on: how a collection that was cut off is gone on with, see :func:`go_on`.
+        go_on: how a store that was cut off is gone on with, see :func:`go_on`.
         keeps: whether the command keeps what it collected when it is cut off.
     """
     before = _COMMAND.set(_Command(go_on, keeps))
@@ -46,13 +46,13 @@ def given_as(keyword: str) -> str:
 
 
 def go_on() -> str:
-    """How a collection that was cut off is gone on with, as a clause: "go on with resume"."""
+    """How a store that was cut off is gone on with, as a clause: "go on with resume"."""
     command = _COMMAND.get()
     return "go on with resume" if command is None else command.go_on
 
 
 def kept_so_far() -> str:
-    """What is left of a collection that was cut off, as a clause."""
+    """What is left of a store that was cut off, as a clause."""
     command = _COMMAND.get()
     return "What was collected so far is kept" if command is None or command.keeps else "Nothing is kept"
 

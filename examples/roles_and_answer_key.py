@@ -32,8 +32,8 @@ def main(n_scenes: int = 2000, n_nulls: int = 200) -> pd.DataFrame:
     labels = torch.tensor([scene.codes() for scene in scenes])
     found = roles.to_dataframe()
     for at, (attribute, values) in enumerate(ATTRIBUTES.items()):
-        told = class_heads(contributions, labels[:, at], values, permutations=0)
-        found[attribute] = [float(told.grid()[layer, head]) for layer, head in roles.heads]
+        by_value = class_heads(contributions, labels[:, at], values, permutations=0)
+        found[attribute] = [float(by_value.grid()[layer, head]) for layer, head in roles.heads]
     found["key"] = found[[*ATTRIBUTES]].idxmax(axis=1)
     found["eta_squared"] = found[[*ATTRIBUTES]].max(axis=1)
 

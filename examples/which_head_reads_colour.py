@@ -35,7 +35,7 @@ def main() -> dict[str, float]:
     best = alone.flatten().topk(N_ABLATED).indices.tolist()
     heads = [divmod(index, model.cfg.n_heads) for index in best]
     shown = ", ".join(f"L{layer}H{head} {alone[layer, head]:.0%}" for layer, head in heads)
-    print(f"Colours told by one head alone (chance {1 / len(texts):.0%}): {shown}")
+    print(f"Colours found by one head alone (chance {1 / len(texts):.0%}): {shown}")
 
     # Direct effect: these heads' contributions are replaced by their means, nothing is run again.
     direct = contributions.embedding.clone()

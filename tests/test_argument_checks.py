@@ -78,7 +78,7 @@ CHOICES: dict[str, tuple[Callable[[World, Any], object], tuple[str, ...]]] = {
         lambda w, x: collect(w.model, w.dataset, w.folder / "no", autocast=x if x is not None else "none"),
         ("torch.bfloat16", "torch.float16"),
     ),
-    "heads of a collection": (
+    "heads of a store": (
         lambda w, x: collect(w.model, w.dataset, w.folder / "no", heads="first" if x is None else x),
         ("late", "all"),
     ),

@@ -13,7 +13,7 @@ from clip_lens_plugin.ablation import activation_means
 from clip_lens_plugin.bars import Bars, followed, tracked
 
 
-def test_what_is_tracked_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_tracked_is_passed_on_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
     told: list[tuple[Any, ...]] = []
     with followed(lambda *each: told.append(each)):
         assert list(tracked("abc", "spelling", visible=False)) == ["a", "b", "c"]

@@ -105,7 +105,7 @@ def test_no_circle_of_folders(imports: dict[str, set[str]]) -> None:
 
 
 ORDER = {
-    "what all may use": "after_import warned files hints bars plain_text not_there arguments dependencies shown numerics",
+    "for all": "after_import warned files hints bars plain_text not_there arguments dependencies shown numerics",
     "pictures and data sets, which the model opens": "images labelling datasets",
     "the model": "layers config scenes adapters model bridge",
     "the sum, and what is kept of it": "decomposition texts statistics higher_order zero_shot collection",

@@ -84,8 +84,8 @@ def mean_ablation_curve(
         progress: show a bar.
 
     Returns:
-        One row per measurement, the first of nothing ablated: ``ablated`` (what was), ``kind`` ("base", or that of the
-        components), ``layers`` (how many are touched), ``accuracy`` (share of images, 0 to 1), ``low`` and ``high``
+        One row per measurement, the first of nothing ablated: ``ablated`` (in words), ``kind`` ("base", or the kind of
+        the components), ``layers`` (how many are touched), ``accuracy`` (share of images, 0 to 1), ``low`` and ``high``
         (its 95 % Wilson score interval over the images), ``n`` (images), ``ablation``, ``effect``; and ``difference``
         (the accuracy less that of the intact model), ``difference_low`` and ``difference_high`` (its 95 % interval for
         pairs, since both are of the same images: see :func:`~clip_lens_plugin.statistics.intervals.paired_interval`).

@@ -32,8 +32,8 @@ def direct_logits(
     A component is replaced with its share of the constants, where they are shared out.
 
     Raises:
-        ValueError: if a hook on ``hook_result`` changed a head, resampling is from sums, or what is replaced and what
-            replaces it cannot have the same constants.
+        ValueError: if a hook on ``hook_result`` changed a head, resampling is from sums, or components and their
+            replacements cannot have the same constants.
     """
     means, chosen = None, None
     if ablation == "mean":

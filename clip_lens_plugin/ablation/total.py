@@ -41,7 +41,7 @@ def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: P
     if isinstance(images, Tensor):
         look(model, images)
         return lambda rows: iter((images if rows is None else images[list(rows)]).split(batch_size))
-    if isinstance(images, GivenPictures):  # Not collected, so messages do not tell how to go on with a collection.
+    if isinstance(images, GivenPictures):  # Not collected, so messages do not tell how to go on with a store.
         images = GivenImages(model, None, images.photographs)
     if isinstance(images, GivenImages):
         return lambda rows: _of_pictures(images, rows, batch_size)

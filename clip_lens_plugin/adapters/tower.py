@@ -53,7 +53,7 @@ class TowerParts:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageParts(TowerParts):
-    """Those of a ``HookedCLIP``."""
+    """The parts of a ``HookedCLIP``."""
 
     cfg: HookedCLIPConfig
     embed: Embed
@@ -61,7 +61,7 @@ class ImageParts(TowerParts):
 
 @dataclass(frozen=True, kw_only=True)
 class TextParts(TowerParts):
-    """Those of a ``HookedText``.
+    """The parts of a ``HookedText``.
 
     Attributes:
         position: token ids [b, n] to the position of the token that is pooled [b].

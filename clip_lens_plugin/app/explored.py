@@ -81,7 +81,7 @@ class Explored:
         return len(self.data)
 
     def name(self, row: int) -> str:
-        """Of a picture."""
+        """The name of a picture."""
         return f"image {row}" if self._names is None else printable(self._names[row])
 
     def photograph(self, row: int) -> Photograph:
@@ -108,9 +108,9 @@ class Explored:
     @cached_property
     def pool(self) -> EmbeddedTexts:
         """Texts that describe, those that fit the model; embedding them takes long the first time."""
-        pool, told = pool_for(self.model.cfg.model_name)
+        pool, of_what = pool_for(self.model.cfg.model_name)
         with Bars(visible=False) as bars:
-            task = bars.add_task(f"reading {len(pool):,} {told}", total=len(pool))
+            task = bars.add_task(f"reading {len(pool):,} {of_what}", total=len(pool))
             found = pool.embed(self.model, on_progress=lambda done, total: bars.update(task, completed=done))
         return EmbeddedTexts(pool, found)
 
@@ -128,7 +128,7 @@ class Explored:
         return self.data.names
 
     def read_ahead(self) -> None:
-        """Reads what every search needs and data keep once read, so that the first search is as fast as the next."""
+        """Reads what every search needs ahead; data keep it, so the first search is as fast as the next."""
         with suppress(ValueError, OSError):  # A page that needs what cannot be read says so.
             for _ in self.data.head_blocks([(self.model.cfg.n_layers - 1, 0)]):
                 pass

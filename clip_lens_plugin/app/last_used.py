@@ -11,7 +11,7 @@ Made = TypeVar("Made")
 
 
 class LastUsed(Generic[Made]):
-    """Things by a key, of which those that were asked for last are kept.
+    """Things by a key; only those that were asked for last are kept.
 
     Args:
         most: things that are kept.

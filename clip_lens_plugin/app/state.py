@@ -121,7 +121,7 @@ def texts_of(typed: str) -> tuple[str, ...]:
 
 
 def parts_of(chosen: tuple[str, ...]) -> tuple[frozenset[tuple[int, int]], frozenset[int], frozenset[int]]:
-    """Single heads, layers of which all heads, and layers of which the MLP is chosen."""
+    """The chosen single heads, layers whose heads are all chosen, and layers whose MLP is chosen."""
     heads: set[tuple[int, int]] = set()
     layers: set[int] = set()
     mlps: set[int] = set()

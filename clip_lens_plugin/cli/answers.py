@@ -1,4 +1,4 @@
-"""What a collection can answer, what not, and which command to try next."""
+"""What a store can answer, what not, and which command to try next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROWS = "a row per sample, which was not kept: collect with --what contributions"
 
 
 def print_answers(console: Console, store: ContributionStore, address: str) -> None:
-    """What the collection can answer and what not, in two or three lines."""
+    """What the store can answer and what not, in two or three lines."""
     can, cannot = _answers(store, address)
     say(console, f"It can answer: {'; '.join(can)}.")
     for each in cannot:
@@ -21,7 +21,7 @@ def print_answers(console: Console, store: ContributionStore, address: str) -> N
 
 
 def next_words(plan: Plan, address: str) -> list[str]:
-    """The first command to try on a collection."""
+    """The first command to try on a store."""
     return ["report" if plan.what == "contributions" else "textspan", address]
 
 
@@ -46,11 +46,11 @@ def next_of_collected(store: ContributionStore, address: str, dataset: str | Non
 def say_next_of(
     console: Console, store: ContributionStore, address: str, after: str, dataset: str | None = None
 ) -> None:
-    """The command to try on a collection after another one: report, textspan, ablate, and then Python.
+    """The command to try on a store after another one: report, textspan, ablate, and then Python.
 
     Args:
-        address: of the collection.
-        after: the command that was run; "collect" where one of them made the collection, and it has rows.
+        address: of the store.
+        after: the command that was run; "collect" where one of them made the store, and it has rows.
         dataset: that it was made of, see :func:`next_of_collected`.
     """
     if after == "collect" and store.has_rows:

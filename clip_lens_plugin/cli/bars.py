@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Bars(Progress):
-    """One bar a stage, on stderr."""
+    """One bar per stage, on stderr."""
 
     def __init__(self, console: Console, transient: bool = False) -> None:
         columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -16,7 +16,7 @@ class Bars(Progress):
         self._stages: dict[str, TaskID] = {}
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
-        """Moves the stage's bar, which begins where it is first told of."""
+        """Moves the stage's bar, which begins at its first step."""
         if stage not in self._stages:
             self._stages[stage] = self.add_task(stage, total=total)
         self.update(self._stages[stage], completed=done, total=total)

@@ -14,7 +14,7 @@ from clip_lens_plugin.views.report.charts import records
 from clip_lens_plugin.views.report.report import InExplorer
 
 TITLES = {"image": "Image", "why": "Why", "off": "Switch off", "heads": "Heads"}
-"""Of the explorer's pages that a section names."""
+"""Titles of the explorer's pages that a section names."""
 
 
 def in_explorer(report: Report, words: Sequence[str | Path]) -> dict[str, list[InExplorer]]:

@@ -17,7 +17,7 @@ def free_place(given: str | None, what: str, suffix: str = "") -> Path:
     A folder that a command left empty, or with no more than what it collected before it was cut off, is taken again.
 
     Args:
-        given: the data set, collection or picture; None for drawn scenes.
+        given: the data set, store or picture; None for drawn scenes.
         what: is written.
         suffix: of a file.
     """

@@ -1,10 +1,10 @@
-"""What collections raise and warn of, where more than one file does."""
+"""What stores raise and warn of, where more than one file does."""
 
 from __future__ import annotations
 
 
 class CollectionWarning(UserWarning):
-    """Something about a collection that a user should know of, and that stops nothing."""
+    """Something about a store that a user should know of, and that stops nothing."""
 
 
 class SkippedWarning(CollectionWarning):
@@ -12,11 +12,11 @@ class SkippedWarning(CollectionWarning):
 
 
 class CollectionNotFoundError(ValueError):
-    """There is no collection, or an unfinished or damaged one."""
+    """There is no store, or an unfinished or damaged one."""
 
 
 class CollectionDamagedError(CollectionNotFoundError):
-    """A file of a collection is not what was written."""
+    """A file of a store is not what was written."""
 
     def __init__(self, key: str, place: object, how: str) -> None:
         super().__init__(

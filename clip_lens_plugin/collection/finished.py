@@ -1,4 +1,4 @@
-"""What a finished collection says of itself, which needs no model."""
+"""What a finished store says of itself, which needs no model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clip_lens_plugin.hints import hint, typed
 
 
 def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
-    """Where it lies, what was collected and how, and what its files should hold.
+    """The place of a finished store, its plan, and the description of its files.
 
     Raises:
         CollectionNotFoundError: if there is none, or it is not finished.
@@ -29,9 +29,9 @@ def read_finished(address: str | Path) -> tuple[Place, Plan, Description]:
             f"clip_lens_plugin.collect(model, {repr(data) if data else 'dataset'}, {out!r})",
             f"clip-lens collect {typed(data) if data else 'DATASET'} --out {typed(out)}",
         )
-        raise CollectionNotFoundError(f"{address} holds no collection. Make one: {make}.")
+        raise CollectionNotFoundError(f"{address} holds no store. Make one: {make}.")
     description = read_description(place, plan)
     if description is None:
         again = hint("call collect again with resume=True", "clip-lens collect again, with --resume")
-        raise CollectionNotFoundError(f"The collection in {address} is not finished: {again}.")
+        raise CollectionNotFoundError(f"The store in {address} is not finished: {again}.")
     return place, plan, description

@@ -37,7 +37,7 @@ def added_parts(
 
     Args:
         parts: of the blocks before; None before the first image.
-        plan: of the collection.
+        plan: of the store.
         batches: of the block, in cosine units.
         rows: of the block.
     """
@@ -61,8 +61,8 @@ def parts_of_rows(data: Data, plan: Plan, positions: Sequence[int]) -> tuple[Mom
     """Moments of parts from the rows of data, in cosine units; none where they would be too large.
 
     Args:
-        data: a collection with rows.
-        plan: of the collection.
+        data: a store with rows.
+        plan: of the store.
         positions: of the rows in the data set that they were collected from.
     """
     if parts_size(plan.shape) > part_moments.MOST_BYTES:
@@ -71,7 +71,7 @@ def parts_of_rows(data: Data, plan: Plan, positions: Sequence[int]) -> tuple[Mom
 
 
 def left_out(plan: Plan) -> list[str]:
-    """What a collection does not keep because of its size, a sentence each."""
+    """What a store does not keep because of its size, a sentence each."""
     found, classes = [], len(plan.classes or ())
     if not plan.parts:
         size = in_gigabytes(parts_size(plan.shape))
@@ -84,7 +84,7 @@ def left_out(plan: Plan) -> list[str]:
 
 
 def without_class_sums(plan: Plan, place: object) -> str:
-    """Why a collection holds no sums of classes, and what to do."""
+    """Why a store holds no sums of classes, and what to do."""
     rows = hint("what='contributions'", "--what contributions")
     if plan.format < FORMAT:
         why, mend = "an earlier version collected it", "Collect again"

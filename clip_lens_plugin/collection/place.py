@@ -1,4 +1,4 @@
-"""Where a collection lies: a folder or any fsspec address, read and written through zarr's stores."""
+"""Where a store lies: a folder or any fsspec address, read and written through zarr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a collection is of and how it is made: fixed before the first image, compared when it is resumed or opened."""
+"""What a store is of and how it is made: fixed before the first image, compared when it is resumed or opened."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ StoreDtype = Literal["float16", "float32"]
 MomentsOf = Literal["late", "all"]
 
 PLAN_FILE = "clip_lens_plan.json"
-"""The first file of a collection, which says that the folder is ours."""
+"""The first file of a store, which says that the folder is ours."""
 
 FOLDER = "progress"
 """Where it is kept how far each process has come."""
@@ -52,16 +52,16 @@ SETTINGS = (
     *("what", "dtype", "autocast", "batch_size", "heads", "neurons"),
     *("n_samples", "ranks", "dataset_fingerprint", "classes"),
 )
-"""What has to be the same where a collection is resumed or shared out."""
+"""What has to be the same where a store is resumed or shared out."""
 
 
 class CollectionMismatchError(ValueError):
-    """A collection was opened with another model, or resumed with another model, data set or setting."""
+    """A store was opened with another model, or resumed with another model, data set or setting."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that determines the content of a collection.
+    """Everything that determines the content of a store.
 
     Attributes:
         what: "moments", or "contributions" for one row per sample as well.
@@ -129,7 +129,7 @@ class Plan:
         ranks: int = 1,
         neurons: str | None = None,
     ) -> Plan:
-        """The plan of a new collection.
+        """The plan of a new store.
 
         Args:
             heads: whose moments are kept; if not given, all, or the late ones where an attention pool makes them large.
@@ -270,7 +270,7 @@ class Plan:
         kept = values.get("format")
         if kept not in FORMATS:
             raise ValueError(
-                f"The collection has format {kept!r}, this version reads {FORMAT_3} to {FORMAT}. Collect it again."
+                f"The store has format {kept!r}, this version reads {FORMAT_3} to {FORMAT}. Collect it again."
             )
         try:
             read = Fingerprints.of_format_3 if kept == FORMAT_3 else Fingerprints.from_json
@@ -280,7 +280,7 @@ class Plan:
             values["recipe"] = None if recipe is None else Recipe.from_json(recipe)
             return cls(**{**values, "classes": None if classes is None else tuple(classes)})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"The collection's description is damaged: {error}. Collect it again.") from error
+            raise ValueError(f"The store's description is damaged: {error}. Collect it again.") from error
 
     def refuse_other_model(self, fingerprints: Fingerprints, place: str) -> None:
         """Raises CollectionMismatchError, naming the parts that differ, if the model is not the one collected with.
@@ -307,7 +307,7 @@ class Plan:
             )
 
     def warn_of_earlier_version(self, place: str) -> None:
-        """A Python warning if the collection is of an earlier version: it has no checksums, and perhaps knows less."""
+        """A Python warning if the store is of an earlier version: it has no checksums, and perhaps knows less."""
         if self.has_checksums:
             return
         fingerprint = (
@@ -327,7 +327,7 @@ class Plan:
         return [(name, mine, theirs) for name, mine, theirs in pairs if _compared(mine) != _compared(theirs)]
 
     def refuse_other_plan(self, asked: Plan, place: str) -> None:
-        """Raises CollectionMismatchError if a collection begun so cannot be gone on with as asked."""
+        """Raises CollectionMismatchError if a store begun so cannot be gone on with as asked."""
         self.refuse_other_model(asked.fingerprints, place)
         told = [
             f"{name} was {shortened(before)}, now {shortened(now)}"

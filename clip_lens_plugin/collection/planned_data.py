@@ -1,4 +1,4 @@
-"""What a collection says of itself by its plan, before any of its numbers is read."""
+"""What a store says of itself by its plan, before any of its numbers is read."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What stops the collection. It is raised by the process that collects, without a worker's traceback."""
+    """What stops collecting. It is raised by the process that collects, without a worker's traceback."""
 
     error: ValueError | OSError
 

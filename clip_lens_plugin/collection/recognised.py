@@ -1,4 +1,4 @@
-"""Whether a path is that of a collection."""
+"""Whether a path is that of a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clip_lens_plugin.collection.plan import PLAN_FILE
 
 
 def is_store(source: str | None) -> bool:
-    """Whether it is the place of a collection, and no data set."""
+    """Whether it is the place of a store, and no data set."""
     if source is None:
         return False
     source = plain_path(source)

@@ -47,7 +47,7 @@ def make_arrays(place: Place, plan: Plan) -> None:
         if found is None or (plan.is_of_stream and found != made):
             place.set(key, made)
         elif found != made and not _is_same(found, made):
-            raise CollectionDamagedError(key, place, "it describes something else than this collection")
+            raise CollectionDamagedError(key, place, "it describes something else than this store")
 
 
 def metadata_keys(plan: Plan) -> list[str]:
@@ -199,7 +199,7 @@ class EmbeddingNorms:
         self._known = np.empty(0)
 
     def at(self, group: zarr.Group, positions: np.ndarray) -> Float64[np.ndarray, " s"]:
-        """Of samples in increasing order of position."""
+        """The norms of samples in increasing order of position."""
         lacking = int(positions[-1]) + 1 - len(self._known) if len(positions) else 0
         if lacking > 0:
             self._known = np.concatenate([self._known, np.full(lacking, np.nan)])

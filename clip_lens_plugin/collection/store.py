@@ -1,4 +1,4 @@
-"""A finished collection: the moments and means of a data set and, where they were kept, the rows of its samples."""
+"""A finished store: the moments and means of a data set and, where they were kept, the rows of its samples."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ class ContributionStore(PlannedData):
                 to give.
             CollectionDamagedError: if its description is damaged, or a file lacks or is cut short. What the other
                 files hold is compared when they are read.
-            CollectionMismatchError: if it was collected with another model; the message says which part differs. What
-                was collected by an earlier version is compared by what that kept, and a Python warning says so.
+            CollectionMismatchError: if it was collected with another model; the message says which part differs. A
+                store of an earlier version is compared by what that version kept, and a Python warning says so.
             ValueError: if it is of another version.
         """
         place, plan, description = read_finished(address)
@@ -137,11 +137,11 @@ class ContributionStore(PlannedData):
 
     @cached_property
     def moments(self) -> Moments:
-        """Of every head, in cosine units."""
+        """The moments of every head, in cosine units."""
         return self._parsed(MOMENTS, lambda found: Moments.from_tensors(load(found)))
 
     def neuron_moments(self, layer: int) -> NeuronMoments:
-        """Of the neurons of a layer that were collected, in cosine units; positions are those in the data set.
+        """The moments of a layer's collected neurons, in cosine units; positions are those in the data set.
 
         Raises:
             ValueError: if none of its neurons were collected; the message says how to.
@@ -155,12 +155,12 @@ class ContributionStore(PlannedData):
 
     @cached_property
     def sums(self) -> ComponentSums:
-        """Of every component, in cosine units."""
+        """The sums of every component, in cosine units."""
         return self._parsed(SUMS, lambda found: ComponentSums.from_tensors(load(found)))
 
     @cached_property
     def part_moments(self) -> tuple[Moments, ...]:
-        """Of the late heads, in cosine units, for each of fifty disjoint parts of the samples that has any.
+        """Moments of the late heads, in cosine units, for each of fifty disjoint parts of the samples that has any.
 
         A sample's part follows from its position in the data set alone; together they are the late heads'
         :attr:`moments`. Where an earlier version kept none, they are taken of the rows, as far as these were kept. ()
@@ -172,7 +172,7 @@ class ContributionStore(PlannedData):
 
     @cached_property
     def class_sums(self) -> ClassSums:
-        """Of each class, in cosine units.
+        """The sums of each class, in cosine units.
 
         Raises:
             ValueError: if none were kept; the message says why, and how to have them.

@@ -45,7 +45,7 @@ class FolderSource:
         self._folders = tuple(unique_names(map(printable, found.names))) or None
         self._classes = None if self._folders is None else worded(self._folders)
         self.left_out = (f"hidden folders are left out: {few(hidden)}",) if hidden else ()
-        self._notes = tuple(map(printable, found.told(self._classes or ())))
+        self._notes = tuple(map(printable, found.notes_with(self._classes or ())))
         labels = [*found.labels, *(-1 for _ in left_out)]
         refused = [*(None for _ in paths), *(each.reason for each in left_out)]
         paths += [each.name for each in left_out]

@@ -71,11 +71,11 @@ class ShardSource:
         if not self._starts[-1]:
             raise ValueError(f"No sample in {self.description}: no member has a key and a suffix, as in 000001.jpg.")
         self._indices = indices
-        self._told = None if classes is None else tuple(classes)
+        self._given_names = None if classes is None else tuple(classes)
         self._keys: tuple[str, ...] = ()
         self._notes = self._find_labels(label_column)
-        self._classes = None if self._told is None else worded(self._told)
-        self._code = None if self._told is None else {name: i for i, name in enumerate(self._told)}
+        self._classes = None if self._given_names is None else worded(self._given_names)
+        self._code = None if self._given_names is None else {name: i for i, name in enumerate(self._given_names)}
 
     @property
     def description(self) -> str:
@@ -116,15 +116,15 @@ class ShardSource:
     def fingerprint(self) -> str:
         sizes = (int(size) for index in self._indices for size in index.images[:, 1])
         names = (self.name(i) for i in range(len(self)))
-        return fingerprint_of("shards", self._told, zip(names, sizes, strict=True))
+        return fingerprint_of("shards", self._given_names, zip(names, sizes, strict=True))
 
     def _label(self, shard: int, i: int) -> int | str | None:
         """What stands for the sample's label; None where nothing does."""
         index = self._indices[shard]
         if index.labels[i, 1] < 0:
             return None
-        told = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
-        return from_json(told, self._keys) if i in index.json else from_text(told)
+        content = self._bytes(shard, index.labels[i], MOST_LABEL_BYTES)
+        return from_json(content, self._keys) if i in index.json else from_text(content)
 
     def _find_labels(self, wanted: str | None) -> tuple[str, ...]:
         """Settles keys and classes by the first label, and says what was found."""
@@ -142,11 +142,11 @@ class ShardSource:
         first, origin = self._first(with_labels, wanted)
         if first is None:
             return (f"no labels: no key of the .json members is known to hold them: {origin}",)
-        if isinstance(first, str) and self._told is None:
-            self._told = classes_in(self._label_or_none(*each) for each in with_labels)
-        if self._told is None:
+        if isinstance(first, str) and self._given_names is None:
+            self._given_names = classes_in(self._label_or_none(*each) for each in with_labels)
+        if self._given_names is None:
             return (f"labels from {origin}: whole numbers without names",)
-        return (classes_note(worded(self._told), origin if isinstance(first, str) else "the given list"),)
+        return (classes_note(worded(self._given_names), origin if isinstance(first, str) else "the given list"),)
 
     def _first(self, with_labels: list[tuple[int, int]], wanted: str | None) -> tuple[int | str | None, str]:
         """The first label that can be read and where it stands; None and the keys there are if it has no key."""

@@ -87,14 +87,14 @@ def unique_names(names: Iterable[str]) -> list[str]:
         return names
     for name in names:
         count[name] = count.get(name, 0) + 1
-        told = name
-        while told != name or count[name] > 1:
-            told = f"{name}~{count[name]}"
-            if told not in present:
+        unique = name
+        while unique != name or count[name] > 1:
+            unique = f"{name}~{count[name]}"
+            if unique not in present:
                 break
             count[name] += 1
-        present.add(told)
-        result.append(told)
+        present.add(unique)
+        result.append(unique)
     return result
 
 

@@ -62,9 +62,9 @@ class TorchSource:
             self._names = unique_names(_inside(root, file) for file in self._files)
         elif isinstance(dataset, Subset):
             self._names = unique_names(f"{i:08d}" for i in positions)
-        self._told = _class_names(self._whole)
-        self._classes = None if self._told is None else worded(self._told)
-        self._code = None if self._told is None else {name: i for i, name in enumerate(self._told)}
+        self._given_names = _class_names(self._whole)
+        self._classes = None if self._given_names is None else worded(self._given_names)
+        self._code = None if self._given_names is None else {name: i for i, name in enumerate(self._given_names)}
 
     @property
     def description(self) -> str:
@@ -111,7 +111,7 @@ class TorchSource:
     def fingerprint(self) -> str:
         sizes = [-1] * self._n if self._files is None else map(_size, self._files)
         names = (self.name(i) for i in range(self._n))
-        return fingerprint_of(f"torch {_printed(self._whole)}", self._told, zip(names, sizes, strict=True))
+        return fingerprint_of(f"torch {_printed(self._whole)}", self._given_names, zip(names, sizes, strict=True))
 
 
 def _whole(dataset: Any, n: int) -> tuple[Any, list[int]]:

@@ -18,7 +18,7 @@ from clip_lens_plugin.plain_text import one_line, signed
 from clip_lens_plugin.shown import Shown
 
 MOST_NAMED = 6
-"""Heads that are named in a sentence; of more the number of the others is told."""
+"""Heads that are named in a sentence; of more, how many others there are."""
 
 WORDS_NAMED = 3
 """Words that are named in a sentence."""
@@ -92,7 +92,7 @@ class Decision(Shown):
 
     @property
     def name(self) -> str:
-        """Of the image: its file's, or "image 0"."""
+        """The image's name: its file's, or "image 0"."""
         return (self.pictured or Pictured()).name(0)
 
     def map(self) -> PatchTextMap:
@@ -131,7 +131,7 @@ class Decision(Shown):
             for part, text, word, gap in zip(*columns, strict=True)
             if part == "word"
         ]
-        return [f"Of the words of both texts, these make most of it: {', '.join(told[:WORDS_NAMED])}."]
+        return [f"These words of the two texts make most of it: {', '.join(told[:WORDS_NAMED])}."]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:

@@ -116,7 +116,7 @@ def explain(
         patches=patches,
         removed=found,
         ablation=replacement.ablation,
-        replaced_by=replacement.told,
+        replaced_by=replacement.in_words,
         n_heads=model.cfg.n_layers * model.cfg.n_heads,
         grid_size=model.cfg.grid_size,
         pictured=pictured_of(given)[0],

@@ -18,8 +18,8 @@ class GapTable:
     """Parts that sum to the gap, the largest first.
 
     Attributes:
-        name: what it is taken apart over: "heads", "patches".
-        rows: ``part``, what tells the parts of a kind apart, and ``gap``, what each adds.
+        name: of its parts: "heads", "patches".
+        rows: ``part``, columns that identify it, such as layer and head, and ``gap``, what it adds.
         error: how far their sum is from the gap.
     """
 
@@ -53,7 +53,7 @@ def head_table(scores: Mapping[str, Tensor], removed: Float[Tensor, "l h"], gap:
 def patch_table(
     scores: Mapping[str, Tensor], by_token: Float[Tensor, " n"], grid_size: tuple[int, int], gap: float
 ) -> GapTable:
-    """What each patch adds as a source, through all heads, and what comes from no head: part, row, column, gap.
+    """The gap by patch, through all heads, and the parts that come from no head: part, row, column, gap.
 
     Args:
         scores: see :func:`head_table`.

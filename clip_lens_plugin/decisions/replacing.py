@@ -32,14 +32,14 @@ class Replacement:
 
     Attributes:
         ablation: "mean" or "zero".
-        told: what removed heads write, in words.
+        in_words: what removed heads write, in words.
         coordinates: the mean of each head's y in cosine units [l, h, k], for the sum; None for zero.
         activations: ``hook_z`` of each layer to its mean [n, h, k], for a run; empty for zero.
         data: the images that the means are of, where they are known row by row or by their moments.
     """
 
     ablation: Literal["mean", "zero"]
-    told: str
+    in_words: str
     coordinates: Float[Tensor, "l h k"] | None = None
     activations: Mapping[str, Tensor] | None = None
     data: Data | None = None
@@ -64,9 +64,9 @@ class Replacement:
         sums = data if isinstance(data, ComponentSums) else ComponentSums.of(data, "separate")
         _refuse_other_model(own, sums, data)
         mean = means_of(sums, "separate").coordinates.to(own.embedding)
-        told = f"their mean over {how_many(sums.n, 'image')}, the same at every token"
+        in_words = f"their mean over {how_many(sums.n, 'image')}, the same at every token"
         kept = None if isinstance(data, ComponentSums) else data
-        return cls("mean", told, mean, _everywhere(model, own, mean), kept)
+        return cls("mean", in_words, mean, _everywhere(model, own, mean), kept)
 
     @classmethod
     def _of_images(cls, model: HookedCLIP, images: Any, batch_size: int) -> Replacement:
@@ -74,8 +74,8 @@ class Replacement:
         names = [f"blocks.{l}.attn.hook_z" for l in range(model.cfg.n_layers)]
         data = decompose_images(model, given, batch_size=batch_size)
         mean = ComponentSums.of(data).mean().coordinates.to(data.embedding)
-        told = f"their mean over {how_many(len(data), 'image')}, at each token its own"
-        return cls("mean", told, mean, activation_means(model, given, names, batch_size), data)
+        in_words = f"their mean over {how_many(len(data), 'image')}, at each token its own"
+        return cls("mean", in_words, mean, activation_means(model, given, names, batch_size), data)
 
     def change(self, own: Contributions) -> Float[Tensor, "1 l h k"]:
         """What each head's y loses if the head is replaced in the sum."""

@@ -99,7 +99,7 @@ class Analysed(ABC, Generic[Rows_co]):
 
     @property
     def positions(self) -> Int[np.ndarray, " n"]:
-        """Of each row, in the data set that it is of: in :meth:`own_source`, and as moments of neurons count."""
+        """Where each row stands in its data set: in :meth:`own_source`, and as moments of neurons count."""
         found = self.provenance
         return np.arange(len(self)) if found is None else found.positions
 

@@ -1,4 +1,4 @@
-"""What is done with what belongs to no head and no MLP: kept as components of its own, or shared out over all.
+"""The constants, which belong to no head and no MLP: kept as separate components, or shared out over all.
 
 These are the mean that ``ln_final`` removes from the stream, its β (with an attention pool's own biases) and the
 attention's output biases. Source of the second: the code of Gandelsman, Efros and Steinhardt, ICLR 2024, where each of

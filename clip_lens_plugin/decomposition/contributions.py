@@ -45,12 +45,12 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     Made by :func:`decompose` or :func:`decompose_images`, or read from a store; what a store does not keep (single
     tokens, neurons, edits) only a run has. l layers, h heads, n tokens, e joint width, t texts. Every
-    tensor is float32, or float64 for a float64 model. The unit is that of the unnormalised embedding, or that of
+    tensor is float32, or float64 for a float64 model. Values are in the unit of the unnormalised embedding, or of
     a cosine after :meth:`normalized`; see :attr:`unit`.
 
     Attributes:
         constants: "separate", or "shared" as in the paper's code: see :func:`decompose`.
-        counted: what there are b of.
+        counted: what the b rows are: images or texts.
     """
 
     counted = "images"
@@ -74,14 +74,14 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     @classmethod
     def of_run(cls: type[Own], readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Own:
-        """Of the model's run that left these factors; how far they are from summing to the embedding is measured."""
+        """Contributions of the run that left these factors, with how far they are from summing to the embedding."""
         made = cls(readout, Parts.of(readout, factors), constants)
         made.completeness_error()
         return made
 
     @classmethod
     def joined(cls: type[Own], runs: Iterable[Contributions], n: int, given: tuple[Any, ...] | None = None) -> Own:
-        """Those of n images from their runs, one after another, of which none is kept; and what they are of, if known.
+        """Contributions of n images from their runs, of which none is kept, and what they are of, if known.
 
         Raises:
             ValueError: if there is no run.
@@ -250,7 +250,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Of what was decomposed; None if it is not known."""
+        """Names of what was decomposed; None if not known."""
         return None if self._given is None else tuple(each.name for each in self._given)
 
     @property
@@ -296,7 +296,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         """Greatest relative difference ‖total − M(I)‖ / ‖M(I)‖ over the images, NaN if a part is.
 
         Computed anew at each call, a few images at a time, since the parts are read through the model's weights as they
-        are now. What was measured last, at first while the model ran, is what ``repr`` shows.
+        are now. ``repr`` shows the error measured last, at first while the model ran.
         """
         self._errors = torch.cat([relative_errors(piece) for piece in self._pieces()])
         return float(self._errors.max())
@@ -348,7 +348,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         return (self._rows(slice(start, start + step)) for start in range(0, len(self), step))
 
     def _shown_errors(self) -> Float[Tensor, " b"] | None:
-        """As measured last; of a few rows of a store, which come without, measured now; else None."""
+        """The error as measured last; measured now for a few rows of a store, which come without; else None."""
         if self._errors is None and 0 < len(self) <= MOST_MEASURED_TO_SHOW:
             with suppress(ValueError):  # The model's weights were changed.
                 self.completeness_error()

@@ -63,7 +63,7 @@ class SomeRows(Data):
         return None if found is None else Provenance(found.dataset, found.fingerprint, found.positions[self._rows])
 
     def blocks(self) -> Iterator[range]:
-        """Those of the whole, less the rows that are left out."""
+        """The blocks of the whole, less the rows that are left out."""
         for rows in self._whole.blocks():
             start, stop = np.searchsorted(self._rows, [rows.start, rows.stop]).tolist()
             if start < stop:
@@ -77,7 +77,7 @@ class SomeRows(Data):
         return None
 
     def greatest_error(self) -> float:
-        """Of all rows of the whole."""
+        """The greatest error of all rows of the whole."""
         return self._whole.greatest_error()
 
 

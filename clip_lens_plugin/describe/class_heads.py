@@ -1,4 +1,4 @@
-"""How much of what each head writes the classes of the images explain, beside what labels that say nothing would."""
+"""How much of each head's variance the classes of the images explain, beside what shuffled labels would."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class HeadFrame:
 
     @classmethod
     def of(cls, readout: Readout, moments: Moments, layer: int, head: int) -> HeadFrame:
-        """That of one head; making it costs more than picking texts in it, so it is made once for all texts.
+        """The frame of one head; making it costs more than picking texts in it, so it is made once for all texts.
 
         The paper projects on the row space of the data, which is smaller than the head's span where the images are few
         or the head does not use all it has: so orthonormal coordinates x = y F of that span are turned to the principal
@@ -75,7 +75,7 @@ class HeadFrame:
     def spanned(
         cls, span: Float[Tensor, "e s"], mean: Float[Tensor, " s"], second: Float[Tensor, "s s"], noise: float
     ) -> HeadFrame:
-        """That of data in s orthonormal coordinates, turned to their principal axes; those of rounding alone dropped.
+        """The frame of data in s orthonormal coordinates, turned to principal axes; axes of rounding alone dropped.
 
         Args:
             span: of the coordinates, in the space that the axes are wanted in.
@@ -95,7 +95,7 @@ class HeadFrame:
 
     @property
     def rank(self) -> int:
-        """Of what the head writes, r."""
+        """The rank of what the head writes, r."""
         return self.axes.shape[1]
 
     def picked(self, texts: Float[Tensor, "t e"], n: int, rank: int | None = None) -> Picked:

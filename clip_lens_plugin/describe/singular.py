@@ -59,13 +59,13 @@ class HeadSingularTexts(SparseText):
         """One row per word: layer, head, axis, share (of the head's squared singular values), rank, text, weight."""
         table = super().to_dataframe()
         rows = table.pop("row").tolist()
-        told = {
+        columns = {
             "layer": [self.heads[row][0] for row in rows],
             "head": [self.heads[row][1] for row in rows],
             "axis": [self.axes[row] for row in rows],
             "share": [float(self.shares[row]) for row in rows],
         }
-        return pd.concat([pd.DataFrame(told), table.drop(columns="name")], axis=1)
+        return pd.concat([pd.DataFrame(columns), table.drop(columns="name")], axis=1)
 
 
 class SingularVectors(NamedTuple):
@@ -121,8 +121,8 @@ def head_singular_texts(
         reads.append(found.reads[:, :n].T)
         writes.append(found.writes[:n])
     directions = torch.cat(writes)
-    told = zip(rows, kept, torch.cat(shares).tolist(), strict=True)
-    names = tuple(f"layer {l}, head {h}, axis {axis} ({share:.0%})" for (l, h), axis, share in told)
+    axes = zip(rows, kept, torch.cat(shares).tolist(), strict=True)
+    names = tuple(f"layer {l}, head {h}, axis {axis} ({share:.0%})" for (l, h), axis, share in axes)
     codes = coded(directions, embedded(model, readout, pool, text_embeddings), penalty, k, names)
     return HeadSingularTexts(
         **{each.name: getattr(codes, each.name) for each in fields(codes)},
@@ -136,7 +136,7 @@ def head_singular_texts(
 
 
 def singular_vectors(readout: Readout, layer: int, head: int) -> SingularVectors:
-    """Those of a head's map, in float64, without building the map."""
+    """The singular vectors of a head's map, in float64, without building the map."""
     weights = HeadMaps.of(readout, layer, range(head, head + 1))
     to_span, reduced = torch.linalg.qr(weights.values[0].double())
     # Of an attention pool, what is read is told apart by the pool's head that it goes through.

@@ -56,7 +56,7 @@ class HeadSpan(Shown):
             contributions; 0 if they differ by rounding alone.
         constants: of the contributions that the texts describe, as for :class:`TextSpanResult`.
         directions: orthonormal directions in the joint space, in which the picks are spelled [m, e], float64: the
-            first j span what the first j texts say of what the head writes.
+            first j span the projections of the first j texts onto what the head writes.
         method: that picked them, "TextSpan" or "SOMP".
         centred: whether that is the variance over the images, or the mean square.
         projected_norms: of SOMP, how much of each text's unit embedding lies in the span of what the head writes [m],

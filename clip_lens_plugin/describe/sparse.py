@@ -92,13 +92,13 @@ def sparse_text(
     data = None if directions or _are_embeddings(vectors) else data_of(vectors, model)
     rows = checked_vectors(vectors if data is None else _embeddings(data), readout)
     if directions:
-        centre, told = None, ""
+        centre, mean_of = None, ""
     elif mean is None and data is not None and len(data) > 1:
-        centre, told = torch.nn.functional.normalize(rows, dim=1).mean(0), f"the mean of these {len(rows):,} images"
+        centre, mean_of = torch.nn.functional.normalize(rows, dim=1).mean(0), f"the mean of these {len(rows):,} images"
     else:
-        centre, told = _centre(mean, data, model, readout)
+        centre, mean_of = _centre(mean, data, model, readout)
     texts = embedded(model, readout, pool, text_embeddings)
-    return coded(rows, texts, penalty, k, _names(names, data, len(rows), directions), centre, told, data)
+    return coded(rows, texts, penalty, k, _names(names, data, len(rows), directions), centre, mean_of, data)
 
 
 def coded(
@@ -108,7 +108,7 @@ def coded(
     k: int | None,
     names: tuple[str, ...],
     centre: Float[Tensor, " e"] | None = None,
-    told: str = "",
+    mean_of: str = "",
     data: Data | None = None,
 ) -> SparseText:
     """The codes of vectors that are checked: of images where there is a mean to centre them by, of directions else.
@@ -119,7 +119,7 @@ def coded(
         penalty, k: see :func:`sparse_text`.
         names: of the rows.
         centre: mean of unit embeddings.
-        told: what the mean is of.
+        mean_of: what the mean is of.
         data: the images.
 
     Raises:
@@ -148,7 +148,7 @@ def coded(
         k=k,
         text_mean=text_mean.cpu(),
         image_mean=None if centre is None else centre.cpu(),
-        mean_of=told,
+        mean_of=mean_of,
         data=data,
     )
 

@@ -15,7 +15,7 @@ from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.shown import Shown
 
 MOST_SHOWN, WORDS_SHOWN, LONGEST = 4, 3, 24
-"""Of the words of a result: vectors, words of each, and letters of a name or a word."""
+"""What a result says at most: vectors, words of each, and letters of a name or a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +99,14 @@ class SparseText(Shown):
         return f"{len(self.texts):,} texts, centred by their own mean; {aim}; {centred}"
 
     def __repr__(self) -> str:
-        lines = "".join(f"\n  {one_line(name, LONGEST)}: {self._told(row)}" for row, name in self._first())
+        lines = "".join(f"\n  {one_line(name, LONGEST)}: {self._row_in_words(row)}" for row, name in self._first())
         more = f"\n  and {len(self) - MOST_SHOWN} more" if len(self) > MOST_SHOWN else ""
         return f"{type(self).__name__}({self.about}){lines}{more}"
 
     def _first(self) -> list[tuple[int, str]]:
         return list(enumerate(self.names[:MOST_SHOWN]))
 
-    def _told(self, row: int) -> str:
+    def _row_in_words(self, row: int) -> str:
         words = self.words(row)
         listed = ", ".join(f"{one_line(text, LONGEST)} {weight:+.2f}" for text, weight in words[:WORDS_SHOWN])
         more = f" and {len(words) - WORDS_SHOWN} more" if len(words) > WORDS_SHOWN else ""

@@ -83,7 +83,7 @@ class GroupEffects(Shown):
         return EFFECTS[what](self.means)[head_places(self.components)]
 
     def heads_by_chance(self, what: str = "family_p") -> Float[np.ndarray, "l h"]:
-        """Of every head what :class:`CueChance` has: "typical", "p" or "family_p".
+        """One value per head, as :class:`CueChance` has it: "typical", "p" or "family_p".
 
         Raises:
             ValueError: if it has no such thing.

@@ -58,7 +58,7 @@ class Groups:
         classes: Sequence[str] | None = None,
         cue_names: Sequence[str] | None = None,
     ) -> Groups:
-        """Of one value for each image, as the columns of a data set have them.
+        """Groups from one value per image, as the columns of a data set have them.
 
         Args:
             labels: the class of each image: whole numbers (-1 where unknown) or texts (None where unknown).
@@ -89,7 +89,7 @@ class Groups:
         cue_column: str = "place",
         split_column: str = "split",
     ) -> Groups:
-        """Of a CSV with the name of an image, its class and its cue on each line, such as Waterbirds' metadata.csv.
+        """Groups from a CSV with an image's name, its class and its cue on each line, such as Waterbirds' metadata.csv.
 
         Names are paths in the data set, file names, or either without suffix. Rows of other images do no harm.
 
@@ -184,12 +184,12 @@ def _parts(splits: Iterable[Any]) -> tuple[Part, ...]:
     listed = splits.tolist() if isinstance(splits, Tensor | np.ndarray) else list(splits)
     parts = []
     for each in listed:
-        told = "" if each is None or each != each else str(each).strip().lower()
-        if told and told not in _PARTS_BY_NAME:
+        name = "" if each is None or each != each else str(each).strip().lower()
+        if name and name not in _PARTS_BY_NAME:
             raise ValueError(
                 f"A split is 'train' (or 'means', 0), 'val' (or 'validation', 1) or 'test' (2), got {each!r:.60}."
             )
-        parts.append(_PARTS_BY_NAME.get(told, ""))
+        parts.append(_PARTS_BY_NAME.get(name, ""))
     return tuple(parts)
 
 

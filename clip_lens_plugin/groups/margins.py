@@ -38,7 +38,7 @@ class Margins:
 
     @property
     def heads(self) -> Float[np.ndarray, "n l h"]:
-        """Those of the heads."""
+        """The margins of the heads."""
         return self.values[:, head_places(self.components)]
 
     @property

@@ -15,7 +15,7 @@ from clip_lens_plugin.numerics.precision import full_precision
 
 @dataclass(frozen=True)
 class HeadMaps:
-    """Of the heads g of one layer, in the readout's dtype.
+    """The maps of the heads g of one layer, in the readout's dtype.
 
     Attributes:
         values: C diag(γ) W_V, or W_V where the block has no first norm [g, d, k].
@@ -30,7 +30,7 @@ class HeadMaps:
     @classmethod
     @full_precision()
     def of(cls, readout: Readout, layer: int, heads: range | None = None) -> HeadMaps:
-        """Those of some heads of a layer; of all, if none are given.
+        """The maps of some heads of a layer; of all, if none are given.
 
         Raises:
             ValueError: if weights were changed since the readout was made.

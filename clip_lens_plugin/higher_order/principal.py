@@ -20,7 +20,7 @@ PIECE_BYTES = 2**26
 
 @dataclass(frozen=True)
 class PrincipalEffects:
-    """Of neurons of a layer, over a data set: second order, patterns and statistics frozen. All in float64.
+    """Principal effects of a layer's neurons over a data set: second order, patterns and statistics frozen; float64.
 
     Attributes:
         layer: of the neurons.
@@ -64,7 +64,7 @@ def principal_effects(
     covariance: Callable[[slice], Float[Tensor, "s q q"]],
     greatest: GreatestEffects,
 ) -> PrincipalEffects:
-    """Of all of the neurons, from the mean and covariance of their scalars.
+    """Principal effects of all of the neurons, from the mean and covariance of their scalars.
 
     With ``Cov(s) = R Rᵀ`` the effects' covariance is ``Dᵀ R (Dᵀ R)ᵀ``: its leading axis is ``Dᵀ R u``, u the leading
     eigenvector of ``Rᵀ D Dᵀ R``, which has as many rows as there are scalars.

@@ -41,7 +41,7 @@ class Upstream(Shown):
     heads, g the heads of the layer: an axis that is there only where no head was chosen. w is the width e of the joint
     space; after :meth:`towards`, the number of texts.
 
-    Every term is float32, or float64 for a float64 model. The unit is that of the unnormalised embedding, or that of a
+    Every term is float32, or float64 for a float64 model. Values are in the unit of the unnormalised embedding, or of a
     cosine after :meth:`normalized`.
 
     Attributes:

@@ -55,5 +55,5 @@ Photographs = tuple[Photograph, ...]
 
 
 def some_of(photographs: Photographs | None, rows: Iterable[int]) -> Photographs | None:
-    """Those of some rows, in the given order; None where there are none."""
+    """The photographs of some rows, in the given order; None where there are none."""
     return None if photographs is None else tuple(photographs[row] for row in rows)

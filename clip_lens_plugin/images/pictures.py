@@ -31,7 +31,7 @@ SUFFIXES = (
     ".tiff",
     ".webp",
 )
-"""Of the files that are read; those with other endings are passed over."""
+"""Endings of the files that are read; files with other endings are passed over."""
 
 GREATEST_ASPECT = 100
 """Longer side over shorter; beyond it, scaling the shorter side to the input size would fill the memory."""
@@ -40,7 +40,7 @@ MOST_PIXELS = 89_478_485
 """Where PIL's own bound, ``PIL.Image.MAX_IMAGE_PIXELS``, has been taken off."""
 
 MOST_BYTES = 2**30
-"""Of a picture's file; as many pixels as allowed need less in any format."""
+"""The largest file of a picture; as many pixels as allowed need less in any format."""
 
 MOST_SCANS = 1000
 """Of a progressive JPEG, which are some ten; each takes a pass over all pixels."""

@@ -55,6 +55,10 @@ def shown_pictures(
 ) -> list[Image.Image]:
     """The pictures as the model sees them, cropped and scaled: ``preprocess`` with its Normalize undone.
 
+    Args:
+        images: preprocessed, as of ``model.prepare``.
+        preprocess: the model's own, with torchvision's steps.
+
     Raises:
         ValueError: if ``preprocess`` has no Normalize step.
     """

@@ -48,7 +48,7 @@ class Interaction(Shown):
 
     @property
     def cosine(self) -> Float[Tensor, "b t"]:
-        """Of each image with each text, from the embeddings that the model gave."""
+        """The cosine of each image with each text, from the embeddings that the model gave."""
         return equations.towards(self.images.embedding, self.texts.embedding)
 
     @cached_property
@@ -145,7 +145,7 @@ class Interaction(Shown):
 
     @property
     def image_names(self) -> Sequence[str]:
-        """Of the pictures, or "image 0" and so on."""
+        """The pictures' names, or "image 0" and so on."""
         return self.images.names or [f"image {i}" for i in range(len(self.images))]
 
     @property

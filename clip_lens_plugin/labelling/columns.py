@@ -121,7 +121,7 @@ def _usable(name: str, feature: Any) -> LabelColumn:
     kind = _kind(feature)
     if kind is None:
         raise ValueError(
-            f"The column {name!r} is of type {_told(feature)}, which gives no single label a sample; expected "
+            f"The column {name!r} is of type {_type_name(feature)}, which gives no single label per sample; expected "
             f"ClassLabel, whole numbers or texts. Choose another with label_column=, cast it "
             f"(dataset.cast_column), or leave it out: dataset.remove_columns([{name!r}])."
         )
@@ -147,6 +147,6 @@ def _holds_class_label(feature: Any) -> bool:
     return type(inner).__name__ == "ClassLabel"
 
 
-def _told(feature: Any) -> str:
+def _type_name(feature: Any) -> str:
     dtype = getattr(feature, "dtype", None)
     return str(dtype) if type(feature).__name__ == "Value" else " ".join(str(feature).split())[:80]

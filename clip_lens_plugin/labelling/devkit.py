@@ -45,10 +45,10 @@ def read_devkit(path: Path) -> list[str]:
     lines = truth.decode("ascii", "replace").rstrip().splitlines()
     found = []
     for number, line in enumerate(lines, start=1):
-        told = line.strip()
-        if not told.isdecimal() or int(told) not in ids:
-            raise ValueError(f"Line {number} of {TRUTH} in {path} is {told[:40]!r}, which is no class of {META}.")
-        found.append(ids[int(told)])
+        given = line.strip()
+        if not given.isdecimal() or int(given) not in ids:
+            raise ValueError(f"Line {number} of {TRUTH} in {path} is {given[:40]!r}, which is no class of {META}.")
+        found.append(ids[int(given)])
     if not found:
         raise ValueError(f"{TRUTH} in {path} is empty.")
     return found

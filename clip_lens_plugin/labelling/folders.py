@@ -47,7 +47,7 @@ class FolderClasses:
         code = {name: i for i, name in enumerate(self.names)}
         return [-1 if folder is None else code[folder] for folder in self.folders]
 
-    def told(self, classes: Sequence[str]) -> tuple[str, ...]:
+    def notes_with(self, classes: Sequence[str]) -> tuple[str, ...]:
         """The classes, under the names that they go by, and the notes."""
         return (classes_note(classes, self.origin), *self.notes) if self.names else self.notes
 
@@ -69,13 +69,13 @@ def folder_classes(paths: Sequence[str]) -> FolderClasses:
     if splits and is_plain:
         below, more = _through([each[1:] for each in below])
         if len(_tops(below)) < 2:
-            return _none(paths, f"{_told(splits)} are splits of a data set and no classes, and hold no class folders")
-        notes.append(f"{_told(splits)} are splits and no classes: their images are taken together")
-        passed, tops = [*passed, _told(splits), *more], _tops(below)
+            return _none(paths, f"{_named(splits)} are splits of a data set and no classes, and hold no class folders")
+        notes.append(f"{_named(splits)} are splits and no classes: their images are taken together")
+        passed, tops = [*passed, _named(splits), *more], _tops(below)
     elif splits:
         others = few(sorted(set(tops) - set(splits)))
         return _none(
-            paths, f"{_told(splits)} may be a split or a class beside {others}; give a folder of classes alone"
+            paths, f"{_named(splits)} may be a split or a class beside {others}; give a folder of classes alone"
         )
     if len(tops) < 2:
         return _none(paths, "they do not lie in two or more folders")
@@ -128,7 +128,7 @@ def _none(paths: Sequence[str], reason: str) -> FolderClasses:
     return FolderClasses((None,) * len(paths), (), "", (note,))
 
 
-def _told(folders: list[str]) -> str:
+def _named(folders: list[str]) -> str:
     *rest, last = folders[:4]
     more = " and others" if len(folders) > 4 else ""
     return f"{', '.join(rest)} and {last}{more}" if rest and not more else f"{', '.join(folders[:4])}{more}"

@@ -15,16 +15,16 @@ FIRST_KEYS = ("label", "cls")
 _MOST_SHOWN = 40  # characters of a label
 
 
-def from_text(told: bytes) -> int | str:
+def from_text(content: bytes) -> int | str:
     """The number or name that a text member holds.
 
     Raises:
         UnreadableImageError: if it is no UTF-8 text, blank, or a number with a fraction.
     """
     try:
-        text = told.decode().strip()
+        text = content.decode().strip()
     except UnicodeDecodeError:
-        raise no_label(told.decode("utf-8", "replace")) from None
+        raise no_label(content.decode("utf-8", "replace")) from None
     try:
         return int(text)
     except ValueError:
@@ -37,23 +37,23 @@ def from_text(told: bytes) -> int | str:
     raise no_label(text)
 
 
-def from_json(told: bytes, keys: Sequence[str]) -> int | str | None:
+def from_json(content: bytes, keys: Sequence[str]) -> int | str | None:
     """The number or name under the first of the keys that is there and not null; None without any.
 
     Raises:
         UnreadableImageError: if it is no JSON, or the value is of another kind.
     """
-    record = record_of(told)
+    record = record_of(content)
     given: Any = next((record[key] for key in keys if record.get(key) is not None), None)
     if given is None or (isinstance(given, int | str) and not isinstance(given, bool)):
         return from_text(given.encode("utf-8", "replace")) if isinstance(given, str) else given
     raise no_label(str(given))
 
 
-def record_of(told: bytes) -> dict[str, Any]:
+def record_of(content: bytes) -> dict[str, Any]:
     """The object in a .json member; empty where it is something else. Raises UnreadableImageError if it is no JSON."""
     try:
-        record = json.loads(told)
+        record = json.loads(content)
     except RecursionError:
         raise UnreadableImageError("its .json member is nested too deeply to be read") from None
     except ValueError:

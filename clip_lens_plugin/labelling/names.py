@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from clip_lens_plugin.labelling.wordnet import worded
 
-MOST_TOLD = 5
+MOST_NAMED = 5
 
 
 def comparable(some: Sequence[str], others: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -25,7 +25,7 @@ def _plain(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split())
 
 
-def few(names: Sequence[str], most: int = MOST_TOLD) -> str:
+def few(names: Sequence[str], most: int = MOST_NAMED) -> str:
     """The first names with commas: "cat, dog, emu, ..."."""
     shown = [name if len(name) <= 60 else f"{name[:57]}..." for name in names[:most]]
     return ", ".join([*shown, *(["..."] if len(names) > most else [])])

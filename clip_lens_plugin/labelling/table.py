@@ -207,8 +207,9 @@ def _by_line(path: Path, lines: list[str], samples: Sequence[str]) -> LabelTable
     if names != sorted(samples, key=_as_people_sort):
         one, other = next((a, b) for a, b in zip(names, sorted(samples, key=_as_people_sort), strict=True) if a != b)
         raise ValueError(
-            f"{path} has a label a line for sorted names, but they sort in two ways: {one!r} comes before {other!r} "
-            f"by its letters, and after it by its numbers or without case. Write the name on each line as well."
+            f"{path} has one label per line for sorted names, but they sort in two ways: {one!r} comes before "
+            f"{other!r} by its letters, and after it by its numbers or without case. Write the name on each line "
+            "as well."
         )
     place = {name: i for i, name in enumerate(names)}
     return LabelTable(

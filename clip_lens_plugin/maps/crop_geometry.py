@@ -167,7 +167,7 @@ class Geometry:
 
     @classmethod
     def of(cls, preprocess: Callable[..., Any] | None, input_size: tuple[int, int]) -> Geometry | None:
-        """That of a preprocessing; None where a step of it is not known, or it makes another input size."""
+        """The geometry of a preprocessing; None where a step of it is not known, or it makes another input size."""
         made = cls(tuple(_steps(preprocess)), input_size)
         try:
             made.placement(input_size)
@@ -176,7 +176,7 @@ class Geometry:
         return made
 
     def placement(self, photo_size: tuple[int, int]) -> Placement:
-        """Of the input on a photograph of this (width, height).
+        """Where the input lies on a photograph of this (width, height).
 
         Raises:
             ValueError: see :meth:`Placement.of`.

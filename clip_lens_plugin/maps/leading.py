@@ -62,7 +62,7 @@ class LeadingTexts(Shown):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the images: their files', or "image 0" and so on."""
+        """The images' names: their files', or "image 0" and so on."""
         return tuple(each.name(i) for i, each in enumerate(self.of_each_image))
 
     def patches(self, image: int) -> Counter[int]:

@@ -143,7 +143,7 @@ class PatchTextMap(Shown):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the images: their files', or "image 0" and so on."""
+        """The images' names: their files', or "image 0" and so on."""
         return tuple(each.name(i) for i, each in enumerate(self.of_each_image))
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -220,7 +220,7 @@ class HeadTextScores(Shown):
 
     @property
     def name(self) -> str:
-        """Of the image: its file's, or "image 0"."""
+        """The image's name: its file's, or "image 0"."""
         return (self.pictured or Pictured()).name(0)
 
     def to_dataframe(self) -> pd.DataFrame:

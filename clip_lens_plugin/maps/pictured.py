@@ -19,7 +19,7 @@ Placed = tuple[Image.Image, Placement | None]
 """A picture, and where the model's input lies on it; None where it is that input."""
 
 MOST_REMEMBERED = 256
-"""Of images that were given as pixels, whose pictures a map keeps; of more it keeps none."""
+"""A map keeps the pictures of so many images that were given as pixels; of more it keeps none."""
 
 
 class NoPicturesError(ValueError):
@@ -105,7 +105,7 @@ def followed(given: GivenImages) -> GivenImages:
 
 
 def pictured_of(given: GivenImages) -> tuple[Pictured, ...]:
-    """Of images that were given: the photographs themselves, or what the model sees of its pixels."""
+    """The pictures of given images: the photographs themselves, or what the model sees of their pixels."""
     model, geometry = given.model, _geometry(given)
     unknown = tuple(Pictured(each, geometry) for each in given.photographs or (None,) * len(given))
     if given.tensor is None:

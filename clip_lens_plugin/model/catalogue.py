@@ -35,8 +35,8 @@ class _Tower:
 def catalogue(contains: str = "", on_progress: Callable[[int, int], object] = lambda done, total: None) -> pd.DataFrame:
     """One row per model name of open_clip, in open_clip's order.
 
-    Each image tower is built without memory for its weights and read as a loaded one would be, so what this says is
-    what loading would say.
+    Each image tower is built without memory for its weights and read as a loaded one would be, so loading
+    would say the same.
 
     Args:
         contains: only names with this in them, whatever the case.

@@ -313,7 +313,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         Once :attr:`text` was used, its embeddings of texts are compared as well.
 
         The source is run by its own ``encode_image``, ``get_image_features`` or, for an image tower alone, forward. It
-        is done when the model is wrapped, before a collection and a report, and whenever this is called.
+        is done when the model is wrapped, before collecting and before a report, and whenever this is called.
 
         Args:
             images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width]; one
@@ -337,7 +337,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         _check_outside_of_graphs(self)
 
     def check_holder(self) -> None:
-        """As :meth:`check_source`, of what texts and logits are read from: the text tower and the logit scale."""
+        """Checks what texts and logits are read from, the text tower and logit scale, as :meth:`check_source` does."""
         self._source.check_held()
 
     def follow_weights(self, weight: Tensor) -> None:

@@ -16,7 +16,7 @@ from clip_lens_plugin.patching.kinds import KindName, kind_called
 from clip_lens_plugin.shown import Shown
 
 NAMED = 3
-"""Of those with the wrong sign, how many are named in a line."""
+"""How many of those with the wrong sign a line names."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,26 +108,26 @@ class AttributionPatching(Shown):
         return kind_called(self.kind).one
 
     def _wrong_rows(self) -> list[dict[str, Any]]:
-        """Those of the table with the wrong sign, the greatest effect first."""
+        """Rows of the table whose estimate has the wrong sign, the greatest effect first."""
         rows = [{str(name): value for name, value in row.items()} for row in self.checks().to_dict("records")]
         return sorted((row for row in rows if row["wrong_sign"]), key=lambda row: -abs(row["exact"]))
 
     def _differ(self, estimates: Float[Tensor, "..."], exact: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
-        told = torch.minimum(estimates.abs(), exact.abs()) > self.noise
-        return told & (estimates.sign() != exact.sign())
+        above_noise = torch.minimum(estimates.abs(), exact.abs()) > self.noise
+        return above_noise & (estimates.sign() != exact.sign())
 
     def __repr__(self) -> str:
         n, n_layers, n_each = self.estimates.shape
         wrong = self._wrong_rows()
         named = [f"{self.name(row)} {row['estimate']:+.2g} for {row['exact']:+.2g}" for row in wrong[:NAMED]]
-        told = f"{len(wrong)} of the wrong sign, {'such as ' if len(wrong) > NAMED else ''}{', '.join(named)}"
+        listed = f"{len(wrong)} of the wrong sign, {'such as ' if len(wrong) > NAMED else ''}{', '.join(named)}"
         return (
             f"AttributionPatching(pairs={n}, layers={n_layers}, {self.kind}={n_each}; {len(self.checked)} measured: "
-            f"correlation {self.correlation:.3f}, {told if wrong else 'none of the wrong sign'})"
+            f"correlation {self.correlation:.3f}, {listed if wrong else 'none of the wrong sign'})"
         )
 
     def name(self, row: Mapping[str, Any]) -> str:
-        """Of a head or neuron in a row of the table: L3H7, L3N7."""
+        """The name of the head or neuron in a row of the table: L3H7, L3N7."""
         return f"L{row['layer']}{kind_called(self.kind).short}{row[self._one]}"
 
 

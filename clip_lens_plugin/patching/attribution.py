@@ -49,7 +49,7 @@ def attribution_patching(
     An estimate is Σ (clean − corrupted) · ∂metric/∂activation over tokens, the gradient that of the corrupted run: of a
     head at ``hook_z``, of a neuron at ``mlp.hook_post``. What it estimates is the effect that :func:`patch_heads` has
     in full, from the clean run into the corrupted one. All estimates together cost about five runs of the model; exact
-    values, up to twice ``check`` of them, cost a run each or less.
+    values, up to twice ``check`` of them, cost one run each, or less.
 
     Measured are those of the ``check`` greatest estimates, by their mean size over the pairs, and as many others drawn
     at random. Where they disagree, the other estimates are not to be trusted either.

@@ -73,7 +73,7 @@ def _finite(metric: Metric, embedding: Float[Tensor, "b e"], side: str) -> Float
 
 
 def gradient(metric: Metric, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:
-    """Of each pair's number, with respect to its embedding.
+    """The gradient of each pair's number with respect to its embedding.
 
     Raises:
         TypeError, ValueError: see :func:`measured`; a ValueError if the metric has no gradient, or a pair's number

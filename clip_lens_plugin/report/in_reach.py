@@ -1,4 +1,4 @@
-"""The pictures of a collection's rows, from the data set that it names or one that is given."""
+"""The pictures of a store's rows, from the data set that it names or one that is given."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def given_pictures(data: Data, images: Any) -> PicturesOfSource:
     """The pictures in a folder or in shards, or of another data set.
 
     Raises:
-        ValueError: if none of the names of the collection is there.
+        ValueError: if none of the names of the store is there.
     """
     source = as_source(images)
     found = pictures_of(data, source)
     if not any(row in found for row in range(len(data))):
         names = few(data.names or (), 3)
         raise ValueError(
-            f"None of the collection's samples ({names}) is in --images {images}: give the data set that was collected."
+            f"None of the store's samples ({names}) is in --images {images}: give the data set that was collected."
         )
     return found
 
@@ -57,14 +57,14 @@ def pictures_at(data: Data, positions: Sequence[int], images: Any = None) -> Pic
         return given.among({each: rows[each] for each in positions})
     if source.fingerprint() != data.origin.fingerprint:
         raise ValueError(
-            f"{images} is not the {data.origin.dataset} that was collected, or not as it was, and the collection keeps "
+            f"{images} is not the {data.origin.dataset} that was collected, or not as it was, and the store keeps "
             f"no names of samples: give that data set."
         )
     return _pictures(data, source, {each: each for each in positions})
 
 
 def pictures_in_reach(data: Data) -> Pictures | None:
-    """The pictures of the rows: those that were decomposed, or of the data set that a collection names.
+    """The pictures of the rows: those that were decomposed, or of the data set that a store names.
 
     That is drawn, or a folder seen from where we are. None where it is neither, or is not the same any more.
     """

@@ -85,7 +85,7 @@ class ReportProvenance:
         n_skipped: int = 0,
         command: str | None = None,
     ) -> ReportProvenance:
-        """Of a report that is made now."""
+        """The provenance of a report that is made now."""
         cfg = model.cfg
         name, weights = named_apart(cfg.model_name)
         known = data.provenance

@@ -39,11 +39,11 @@ def nearest_images(
     heads: Iterable[tuple[int, int]] | int | None = None,
     remove_mean: bool = True,
 ) -> NearestImages:
-    """The images to which a head, or several, write most alike what they write to one image (figure 1).
+    """The images to which a head, or several, writes most nearly the same as to one image (figure 1).
 
     Similarity is the cosine of the angle between c[l, h] of both in the joint space; of several heads, between the sums
     of what they write. By default the mean over ``data`` is removed from both first: most of what a head writes is the
-    same for all images, so that otherwise every similarity is close to 1 and what differs between images hardly counts.
+    same for all images, so otherwise every similarity is close to 1 and differences between images hardly count.
     The paper compares contributions as they are; ``remove_mean=False`` does so.
 
     Args:
@@ -101,7 +101,7 @@ def nearest_to_text(
     heads: Iterable[tuple[int, int]] | int | None = None,
     text_embeddings: Float[Tensor, "t e"] | None = None,
 ) -> NearestImages:
-    """The images to whose cosine with a text chosen heads add most, less what they add to that of all images.
+    """The images to whose cosine with a text the chosen heads add most, compared with their mean over all images.
 
     The score is Σ (c[b, l, h] − E[c[l, h]]) · e_t over the chosen heads: of one head, that of
     :func:`~clip_lens_plugin.retrieval.extreme_images`.

@@ -52,7 +52,7 @@ class SidedImage:
     length: float
 
     @property
-    def told(self) -> str:
+    def caption(self) -> str:
         """Its name, and the sign of its side."""
         return f"{self.name} ({'−' if self.along < 0 else '+'})"
 
@@ -116,20 +116,20 @@ class StrongestNeurons(Shown):
                 "positive_score": each.positive[0].score if each.positive else float("nan"),
                 "negative": "; ".join(side.text for side in each.negative),
                 "negative_score": each.negative[0].score if each.negative else float("nan"),
-                "images": "; ".join(image.told for image in each.images),
+                "images": "; ".join(image.caption for image in each.images),
             }
             for each in self.neurons
         )
 
     def __repr__(self) -> str:
-        told = [
+        named = [
             f"{each.neuron} ({each.strength:.1e}; + {each.positive[0].text!r:.60}, - {each.negative[0].text!r:.60})"
             for each in self.neurons[:MOST_SHOWN]
             if each.positive
         ]
-        rest = f", and {len(self) - len(told)} more" if len(self) > len(told) else ""
+        rest = f", and {len(self) - len(named)} more" if len(self) > len(named) else ""
         images = how_many(self.n_images, "image")
-        return f"StrongestNeurons(layer {self.layer}, {images}; {', '.join(told)}{rest}; {FROZEN})"
+        return f"StrongestNeurons(layer {self.layer}, {images}; {', '.join(named)}{rest}; {FROZEN})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "data": None}

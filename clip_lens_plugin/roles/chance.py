@@ -26,7 +26,7 @@ def explained_by_chance(
 ) -> Float[Tensor, "n h"]:
     """The share of each head's variance that texts of the null explain, as many as it has picks, in n draws.
 
-    Every head sees the same turn of the pool in a draw, so that what heads have in common they have by chance too.
+    Every head sees the same turn of the pool in a draw, so what heads have in common shows in the chance as well.
 
     Args:
         null: pool that is turned.

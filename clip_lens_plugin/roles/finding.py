@@ -34,7 +34,7 @@ N_PICKS = 5
 """Texts per head, where it has coordinates enough."""
 
 FEWEST_NULLS = 19
-"""Of fewer draws no p is as small as 0.05."""
+"""With fewer draws no p is as small as 0.05."""
 
 
 @takes_bridges

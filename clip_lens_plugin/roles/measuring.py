@@ -39,7 +39,7 @@ class Draws(NamedTuple):
     seed: int
 
     def seed_of(self, what: int) -> int:
-        """Of one of several things that are drawn independently."""
+        """The seed of one of several things that are drawn independently."""
         return int(np.random.SeedSequence([self.seed, what]).generate_state(1)[0])
 
 

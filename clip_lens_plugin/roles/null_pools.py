@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LEAST_SINGULAR = 1e-10
-"""Of the pool's greatest singular value: axes with less are rounding."""
+"""Axes with less than this part of the pool's greatest singular value are rounding."""
 
 SIGNS = ((1, 1, 1, 1), (1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))
 """Of the four parts in each of four draws; no two rows agree in more than half of them (a Hadamard matrix)."""

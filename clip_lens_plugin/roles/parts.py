@@ -17,7 +17,7 @@ FEWEST_PARTS = 10
 """A bootstrap of fewer says little."""
 
 MOST_BYTES = 2 * 10**9
-"""Of the moments of all parts, where they are taken of rows."""
+"""The moments of all parts may be so large, where they are taken of rows."""
 
 
 class AskedInParts(NamedTuple):
@@ -56,7 +56,7 @@ def asked_in_parts(model: HookedCLIP, data: Any, heads: Heads) -> AskedInParts:
     kept = found.part_moments
     if not kept or not all(each.layers is None or set(layers) <= set(each.layers) for each in kept):
         if not found.has_rows:
-            return AskedInParts(asked, (), "unknown, since the collection has neither parts of these layers nor rows")
+            return AskedInParts(asked, (), "unknown, since the store has neither parts of these layers nor rows")
         if _parts_size(asked.moments, len(layers)) > MOST_BYTES:
             fewer = hint("heads= of fewer layers", "--heads late")
             why = f"unknown, since parts of {len(layers)} layers would take more than {in_gigabytes(MOST_BYTES)}"

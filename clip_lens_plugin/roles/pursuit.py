@@ -57,7 +57,7 @@ class PrincipalFrames(NamedTuple):
 
     @classmethod
     def of(cls, frames: Sequence[HeadFrame]) -> PrincipalFrames:
-        """Those of one or more frames, in float64."""
+        """The principal frames of one or more frames, in float64."""
         first, wide = frames[0].axes, max(frame.rank for frame in frames)
         axes = first.new_zeros(len(frames), len(first), wide)
         variances = first.new_zeros(len(frames), wide)

@@ -20,7 +20,7 @@ LARGEST_P, LEAST_STABILITY, LEAST_MASS = 0.05, 0.5, 0.4
 """What a role needs: of the family-wise p at most the first, of the stability and the mass at least the others."""
 
 MOST_SHOWN, MOST_NAMED, LONGEST = 6, 4, 24
-"""Of the words of a result: themes, heads in a message, and letters of a theme."""
+"""What a result says at most: themes, heads in a message, and letters of a theme."""
 
 
 class ByChance(NamedTuple):
@@ -81,8 +81,8 @@ class HeadRole:
         known, less than :data:`LEAST_STABILITY`, or the mass less than :data:`LEAST_MASS`. Mirrored pools ask for more
         than a role: that single texts lie along the head, and not the pool as a whole.
         """
-        told = self.turned.family_p <= LARGEST_P and self.mass >= LEAST_MASS and bool(self.theme)
-        return self.theme if told and not self.stability < LEAST_STABILITY else NONE
+        is_plain = self.turned.family_p <= LARGEST_P and self.mass >= LEAST_MASS and bool(self.theme)
+        return self.theme if is_plain and not self.stability < LEAST_STABILITY else NONE
 
 
 COLUMNS = (
@@ -158,7 +158,7 @@ class HeadRoles(Shown):
 
     @property
     def share_with_role(self) -> float:
-        """Of the heads, those that have a role, 0 to 1."""
+        """The share of heads that have a role, 0 to 1."""
         return len(self.with_role) / len(self)
 
     @property
@@ -191,5 +191,5 @@ class HeadRoles(Shown):
         counted = Counter(each.role for each in self.with_role).most_common()
         listed = ", ".join(f"{one_line(role, LONGEST)} {n}" for role, n in counted[:MOST_SHOWN])
         more = f" and {len(counted) - MOST_SHOWN} more" if len(counted) > MOST_SHOWN else ""
-        told = f": {listed}{more}" if counted else ""
-        return f"HeadRoles({len(self.with_role)} of {len(self)} heads have a role{told}; {self.about})"
+        listing = f": {listed}{more}" if counted else ""
+        return f"HeadRoles({len(self.with_role)} of {len(self)} heads have a role{listing}; {self.about})"

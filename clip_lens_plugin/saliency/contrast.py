@@ -37,7 +37,7 @@ def contrast_of(texts: Float[Tensor, "b e"], against: Float[Tensor, "b c e"] | N
 
 @full_precision()
 def cosines(embeddings: Float[Tensor, "b *tokens e"], contrasts: Float[Tensor, "b e"]) -> Float[Tensor, "b *tokens"]:
-    """Of each embedding the cosine with its image's text, less that with the others."""
+    """The cosine of each embedding with its image's text, less that with the others."""
     wide = embeddings.to(torch.promote_types(embeddings.dtype, contrasts.dtype))
     unit = torch.nn.functional.normalize(wide, dim=-1)
     return (unit * contrasts.to(wide).unflatten(0, (-1, *(1 for _ in unit.shape[2:])))).sum(-1)

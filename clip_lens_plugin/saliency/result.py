@@ -48,7 +48,7 @@ class SaliencyMap(Shown):
 
     @property
     def name(self) -> str:
-        """Of the image: its file's, or "image 0"."""
+        """The image's name: its file's, or "image 0"."""
         return (self.pictured or Pictured()).name(0)
 
     @property

@@ -10,9 +10,10 @@ from clip_lens_plugin.arguments import checked_choice
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES, Scene
 
 NAMING_RATES = (0.25, 0.45, 0.7)
-"""A caption names each attribute with one of these probabilities, drawn once a caption."""
+"""A caption names each attribute with one of these probabilities, drawn once per caption."""
 
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}")
+"""What a caption is put into, drawn once per caption; the first leaves it as it is."""
 
 
 def caption(named: Mapping[str, str]) -> str:

@@ -43,7 +43,7 @@ class KeptRows:
 
     @classmethod
     def of(cls, path: str | Path | None, plan: dict[str, Any]) -> KeptRows:
-        """Those of an earlier run of the same plan, or none.
+        """The rows of an earlier run of the same plan, or none.
 
         Raises:
             ValueError: if the file is none that this wrote, or of another plan; the message says what differs.

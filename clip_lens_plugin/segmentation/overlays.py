@@ -55,7 +55,7 @@ def overlays_of(
     n: int,
     batch_size: int,
 ) -> tuple[Overlay, ...]:
-    """Of at most ``n`` images, evenly spaced over the data set."""
+    """Overlays of at most ``n`` images, evenly spaced over the data set."""
     found: list[Overlay] = []
     chosen = evenly_spaced(range(len(dataset)), n) if n else []
     for start in range(0, len(chosen), batch_size):

@@ -52,7 +52,7 @@ class Plane:
     positive_part: bool
 
     def scores(self, values: Float[Tensor, "rows columns"]) -> ImageScores:
-        """Those of a map of the prepared picture.
+        """The scores of a map of the prepared picture.
 
         Raises:
             ValueError: if a value is NaN or infinite.
@@ -79,7 +79,7 @@ class Planes:
 
     @classmethod
     def of(cls, model: HookedCLIP, mode: Mode) -> Planes:
-        """Those of a model.
+        """The planes of a model.
 
         Raises:
             ValueError: if there is no such mode, or it is not known where the preprocessing puts a photograph, for

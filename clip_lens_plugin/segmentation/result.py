@@ -43,7 +43,7 @@ class SegmentationScores(Shown):
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """Of each kind every figure of :data:`~clip_lens_plugin.segmentation.figures.FIGURES`.
+        """Every figure of :data:`~clip_lens_plugin.segmentation.figures.FIGURES`, for each kind.
 
         Bootstrap samples are of groups of images, the same for all kinds.
         """
@@ -77,7 +77,7 @@ class SegmentationScores(Shown):
     @property
     def figures(self) -> dict[str, str]:
         """The figures that there are for these images, and what they are called."""
-        return {name: told for name, told in FIGURES.items() if self.has_other or not name.startswith("named")}
+        return {name: in_words for name, in_words in FIGURES.items() if self.has_other or not name.startswith("named")}
 
     @property
     def one_class(self) -> tuple[str, ...]:
@@ -148,16 +148,16 @@ class SegmentationScores(Shown):
         return pd.DataFrame(found)
 
     def verdicts(self) -> list[str]:
-        """Of each figure in a sentence: what is best, and how far the reference, or else the next one, is from it."""
-        return [self._verdict(figure, told) for figure, told in self.figures.items()]
+        """One sentence per figure: what is best, and how far the reference, or else the next one, is from it."""
+        return [self._verdict(figure, in_words) for figure, in_words in self.figures.items()]
 
-    def _verdict(self, figure: str, told: str) -> str:
+    def _verdict(self, figure: str, in_words: str) -> str:
         best = self.best(figure)
         if not best:
-            return f"{told}: no image has it."
+            return f"{in_words}: no image has it."
         top = self.estimates[best[0]][figure].value
         names = " and ".join(self.kinds[label] for label in best)
-        found = f"{told}: {names} {'is' if len(best) == 1 else 'are'} best, {per_cent(figure, top)}"
+        found = f"{in_words}: {names} {'is' if len(best) == 1 else 'are'} best, {per_cent(figure, top)}"
         if self.reference not in best:
             own, most = self.estimates[self.reference][figure], self.estimates[best[0]][figure]
             gap = (most.difference, most.difference_low, most.difference_high)

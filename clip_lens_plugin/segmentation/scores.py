@@ -110,9 +110,9 @@ def both_classes_precision(truth: Bool[np.ndarray, " pixels"], values: Float[np.
         return 0.5
     order = np.argsort(-values, kind="stable")
     joined = np.concatenate([values[order], (1 - values[order])[::-1]])
-    told = np.concatenate([truth[order], ~truth[order][::-1]])
+    truths = np.concatenate([truth[order], ~truth[order][::-1]])
     merged = np.argsort(-joined, kind="stable")  # Two runs that are in order already, which is quick.
-    return _precision_in_order(told[merged], joined[merged])
+    return _precision_in_order(truths[merged], joined[merged])
 
 
 def _precision_in_order(truth: Bool[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> float:

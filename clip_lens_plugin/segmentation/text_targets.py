@@ -58,7 +58,7 @@ class TextTargets:
         return all(set(self.against) - {self.rows[text]} for text in texts)
 
     def targets(self, texts: Sequence[str]) -> Float[Tensor, "b e"]:
-        """Of one text for each image."""
+        """Targets for one text per image."""
         return self.embeddings[[self.rows[text] for text in texts]]
 
     def others(self, texts: Sequence[str]) -> list[tuple[list[int], Float[Tensor, "s c e"]]]:

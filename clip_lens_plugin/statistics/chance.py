@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 ROUNDING = 1e-5
-"""Of a share: a draw that is so little below what was observed counts as equal to it."""
+"""A draw whose share is less than this below the observed one counts as equal to it."""
 
 
 def p_values(observed: Float[Tensor, " h"], drawn: Float[Tensor, "n h"]) -> Float[Tensor, " h"]:
@@ -25,8 +25,9 @@ def p_values(observed: Float[Tensor, " h"], drawn: Float[Tensor, "n h"]) -> Floa
 def family_wise_p(observed: Float[Tensor, " h"], drawn: Float[Tensor, "n h"]) -> Float[Tensor, " h"]:
     """The same against the greatest of all h statistics of each draw: the chance of one false alarm or more.
 
-    Each statistic is standardised by its own null: by the mean and the standard deviation of its draws, of which what
-    was observed is one under the null, so that the error is exact. One that is the same in all draws is no alarm.
+    Each statistic is standardised by its own null: by the mean and the standard deviation of its draws. Under the
+    null the observed one is a draw like the others, and counts as one, so that the error is exact. One that is the
+    same in all draws is no alarm.
 
     Args:
         observed: of h hypotheses, shares of 1.

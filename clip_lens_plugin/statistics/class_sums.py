@@ -40,11 +40,11 @@ def class_sums_bytes(n_classes: int, n_layers: int, n_heads: int, width: int, d_
 class ClassSums(SavedSums):
     """Sums over the images of each of c classes, in float64. They add, so they stream and merge.
 
-    With the moments of all images they say how much of a head's variance the classes explain: what is kept of images
-    without a label is what has to be taken off those. Of ImageNet's 1,000 classes they are 78 MB for ViT-B-16 (all
-    layers: 1,000 x 144 heads x 64 numbers, and 1,000 x 512 of the embedding) and 0.2 GB for ViT-L-14. MLPs and biases
-    would be more than that again, and stand in the rows of a store; all that is not heads together follows from the
-    embedding.
+    With the moments of all images they say how much of a head's variance the classes explain. The moments of images
+    without a label are kept too, since they have to be subtracted. For ImageNet's 1,000 classes they take 78 MB for
+    ViT-B-16 (all layers: 1,000 x 144 heads x 64 numbers, and 1,000 x 512 of the embedding) and 0.2 GB for ViT-L-14.
+    MLPs and biases would be more than that again, and stand in the rows of a store; all that is not heads together
+    follows from the embedding.
 
     Attributes:
         counts: images of each class.
@@ -79,7 +79,7 @@ class ClassSums(SavedSums):
 
     @classmethod
     def none(cls, contributions: Contributions, n_classes: int, layers: Sequence[int]) -> ClassSums:
-        """Of no image, to be added to; in the unit of these contributions, with their constants, on their device.
+        """Empty sums, to be added to; in the unit of these contributions, with their constants, on their device.
 
         Args:
             contributions: of some images.
@@ -128,7 +128,7 @@ class ClassSums(SavedSums):
         return found
 
     def absorb_sums(self, other: ClassSums) -> ClassSums:
-        """As :meth:`absorb`, of what was summed elsewhere.
+        """These sums with those of elsewhere added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: if they are of other models, classes, units, layers or constants.

@@ -22,7 +22,7 @@ class Interval:
 
     @classmethod
     def of_share(cls, right: int, n: int) -> Interval:
-        """Of ``right`` out of ``n``. Raises as :func:`share_interval`."""
+        """The interval of a share, ``right`` out of ``n``. Raises as :func:`share_interval`."""
         low, high = share_interval(right, n)
         return cls(right / n if n else float("nan"), float(low), float(high))
 

@@ -150,6 +150,6 @@ class ComponentSums:
 
 
 def rest_of(c: Contributions) -> Float[Tensor, "b e"]:
-    """What each image's embedding has beside heads, their biases, MLPs and what enters block 0."""
+    """The rest of each image's embedding, beside heads, their biases, MLPs and the stream that enters block 0."""
     edits = c.edits.sum(1) + sum(edit.sum(1) for edit in c.head_edits.values()) if c.has_edits else 0
     return c.ln_bias + sum(c.extra_components.values()) + edits

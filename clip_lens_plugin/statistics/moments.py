@@ -157,7 +157,7 @@ class Moments(SavedSums):
         )
 
     def absorb_sums(self, other: Moments) -> Moments:
-        """As :meth:`absorb`, of what was summed elsewhere.
+        """These sums with those of elsewhere added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: as for adding.

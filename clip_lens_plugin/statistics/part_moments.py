@@ -81,7 +81,7 @@ class PartMoments(SavedSums):
 
     @classmethod
     def none(cls, contributions: Contributions, layers: Sequence[int]) -> PartMoments:
-        """Of no image, to be added to; in the unit of these contributions, with their constants, on their device.
+        """Empty sums, to be added to; in the unit of these contributions, with their constants, on their device.
 
         Args:
             contributions: of some images.
@@ -148,7 +148,7 @@ class PartMoments(SavedSums):
         return replace(self, n=n, noise=max([self.noise, *(each.noise for each in batches)]))
 
     def absorb_sums(self, other: PartMoments) -> PartMoments:
-        """As :meth:`absorb`, of what was summed elsewhere: of other images of the same data set.
+        """These sums with those of other images of the same data set added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: if they are of models of different shape, in different units, of different layers, or one has
@@ -165,7 +165,7 @@ class PartMoments(SavedSums):
         return replace(self, n=self.n + other.n, noise=max(self.noise, other.noise))
 
     def moments(self) -> tuple[Moments, ...]:
-        """Of each part that has images; they share memory with these sums."""
+        """The moments of each part that has images; they share memory with these sums."""
         layers = None if len(self.layers) == self.sum_y.shape[1] else self.layers
         return tuple(
             Moments(n, self.sum_y[part], self.sum_yy[part], self.unit, self.constants, self.noise, layers)

@@ -53,7 +53,7 @@ def cache_folder() -> Path | None:
 def read(
     file: Path, key: str, shape: tuple[int, int], dtype: torch.dtype, probe: Callable[[], Float[Tensor, "p e"]]
 ) -> CachedTexts | None:
-    """What the file holds, or None where there is none or it is not, byte for byte, what was saved for this key.
+    """The file's content; None where there is no file, or it is not byte for byte as it was saved for this key.
 
     Args:
         file: a regular file; anything else in its place is passed over.

@@ -34,8 +34,8 @@ def embed_texts(
     """Unit embeddings of the texts, in the model's dtype, read from disk where they were computed before.
 
     A part's key is made of everything that the text tower's forward reads, of the tokenizer, the dtype and precision,
-    and the part's texts; beside its rows the file keeps what the tower gave for a few probe texts, which must be what
-    it gives now up to rounding. The folder is the user's cache folder, or what :data:`CACHE_VARIABLE` names. A file
+    and the part's texts; beside its rows the file keeps the embeddings of a few probe texts, which the tower must give
+    again up to rounding. The folder is the user's cache folder, or what :data:`CACHE_VARIABLE` names. A file
     that is damaged or of another version is computed anew, and a text tower with hooks on it is neither read nor kept.
 
     A Python warning says how many texts are cut at the text tower's length, or lost in the tokenizer's cleaning.
@@ -107,8 +107,8 @@ class _Cache:
         tokenizer: Any = self._model.tokenizer
         # Of a tokenizer that cannot be described the ids themselves are compared.
         ids = "" if tokenizer is None or is_known(tokenizer) else token_digest(tokenizer, texts)
-        told = (self._fingerprint, ids, str(cfg.dtype), _precision(cfg.device), mean_of, texts)
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        key = (self._fingerprint, ids, str(cfg.dtype), _precision(cfg.device), mean_of, texts)
+        return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
 def _precision(device: torch.device) -> str:

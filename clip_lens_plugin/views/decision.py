@@ -110,7 +110,7 @@ def _block(block: Block, gap: float) -> dict[str, Any]:
     lines = [
         {
             "name": line.name,
-            "told": signed(line.gap, 4),
+            "value_text": signed(line.gap, 4),
             "texts": line.texts,
             "less_mean": None if line.removed_gap is None else signed(line.removed_gap, 4),
             "mark": line.mark,
@@ -137,12 +137,12 @@ def _trial(trial: Trial) -> dict[str, Any]:
     lines = [
         {
             "name": line.name,
-            "told": line.told,
+            "outcome": line.outcome,
             "dots": [
                 {
                     "left": f"{100 * (gap - low) / span:.2f}",
                     "side": "random" if line.is_random else "for-a" if gap > 0 else "for-b",
-                    "told": signed(gap, 4),
+                    "value_text": signed(gap, 4),
                 }
                 for gap in line.gaps
             ],

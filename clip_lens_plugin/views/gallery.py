@@ -24,7 +24,7 @@ ADDED_TO_TEXT = "What these heads add to the cosine with the text, less the mean
 """What stands under images that were found by a text."""
 
 MOST_TEXTS = 8
-"""Of a head that are shown at once; the others are folded."""
+"""Texts of a head that are shown at once; the others are folded."""
 
 
 def head_gallery_view(
@@ -128,7 +128,7 @@ def neighbours_view(
     body = TEMPLATES.get_template("neighbours.html.j2").render(
         query=None if picture is None else picture_uri(picture, 2 * THUMBNAIL_SIDE),
         query_name=asked,
-        told="adds" if picture is None else "similarity",
+        measure="adds" if picture is None else "similarity",
         about=ADDED_TO_TEXT if picture is None else "",
         found=[
             {"uri": picture_uri(pictures[row["row"]], 2 * THUMBNAIL_SIDE), "name": names[row["row"]], **row}

@@ -148,7 +148,7 @@ def segmentation(result: SegmentationScores) -> View:
 
 
 def shares(result: Shares) -> View:
-    """Those of the heads, see :func:`~clip_lens_plugin.views.report.summaries.head_view`."""
+    """The shares of the heads, see :func:`~clip_lens_plugin.views.report.summaries.head_view`."""
     return head_view(pd.DataFrame(result[result["part"] == "head"]))
 
 

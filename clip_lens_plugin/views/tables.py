@@ -34,7 +34,7 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
 
     Args:
         result: of :func:`~clip_lens_plugin.describe.spans.text_span`.
-        n_texts: texts shown a head.
+        n_texts: texts shown per head.
 
     Raises:
         ValueError: if the result has no head, or ``n_texts`` is no whole number of at least 1.

@@ -211,7 +211,7 @@ def test_other_models_are_refused_by_name(tmp_path):
         HookedCLIP.from_transformers(headless)
 
 
-def test_broken_folders_are_told(folder, tmp_path, monkeypatch):
+def test_broken_folders_are_named(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelNotFoundError, match=r"There is no folder .*nowhere"):
         HookedCLIP.from_pretrained("transformers:nobody/nowhere")

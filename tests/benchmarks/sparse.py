@@ -62,8 +62,8 @@ def time_sparse() -> Iterator[tuple[str, str, str, str]]:
             )
             same = same and torch.equal(support > 0, theirs > 1e-9)
         count, worst = float(found.counts.double().mean()), float(found.violation.max())
-        about = f"sparse codes, 10,000 words, λ {penalty}, {count:.1f} an image"
-        yield about, f"{1e3 * statistics.median(ours):.2f} ms an image", "2 ms", f"KKT violation {worst:.0e}"
+        about = f"sparse codes, 10,000 words, λ {penalty}, {count:.1f} per image"
+        yield about, f"{1e3 * statistics.median(ours):.2f} ms per image", "2 ms", f"KKT violation {worst:.0e}"
         against = f"scikit-learn: objective {max(above):+.0e}, {'same' if same else 'other'} words"
         yield "the same", f"{statistics.median(ratios):.0f} x faster", "10 x", against
 

@@ -18,7 +18,7 @@ HEADS = 12
 
 
 def time_text_span() -> Iterator[tuple[str, str, str, str]]:
-    """Rows of the table: seconds a head, and how much faster than the plain form (float32, as published)."""
+    """Rows of the table: seconds per head, and how much faster than the plain form (float32, as published)."""
     torch.manual_seed(0)
     vision = {"image_size": 32, "patch_size": 16, "width": 768, "layers": 1, "head_width": 64}
     model = HookedCLIP.from_open_clip(CLIP(512, vision, dict(TEXT_CFG)))

@@ -66,7 +66,7 @@ def test_the_cosine_stands_first_and_its_parts_add_up(view, scene):
     assert float(view.locator(".cl-text b").first.evaluate("(node) => getComputedStyle(node).fontWeight")) >= 600
 
 
-def test_the_least_and_the_greatest_patch_are_told_and_the_scale_has_numbers(view, scene):
+def test_the_least_and_the_greatest_patch_are_shown_and_the_scale_has_numbers(view, scene):
     values = scene[0].by_token[:, :, 1:, 0].double().sum((0, 1))
     assert told(view) == pytest.approx([values.min().item(), values.max().item()], abs=6e-5)
     map_ticks, head_ticks = (
@@ -111,7 +111,7 @@ def test_a_head_and_a_text_that_are_clicked_stay(view, scene):
     assert "2 heads" in view.inner_text(".cl-readout")
 
 
-def test_a_patch_under_the_pointer_is_told_and_heads_follow(view, scene):
+def test_a_patch_under_the_pointer_is_shown_and_heads_follow(view, scene):
     box = view.locator(".cl-photo").bounding_box()
     row, column = 5, 4
     view.mouse.move(box["x"] + (column + 0.5) * box["width"] / 7, box["y"] + (row + 0.5) * box["height"] / 7)

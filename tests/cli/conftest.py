@@ -1,4 +1,4 @@
-"""A small collection of drawn scenes, and how commands are called."""
+"""A small store of drawn scenes, and how commands are called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scenes_model() -> HookedCLIP:
 @pytest.fixture(scope="session")
 def scenes_store(tmp_path_factory, scenes_model) -> Path:
     """Contributions of 64 drawn scenes, labelled with their background."""
-    folder = tmp_path_factory.mktemp("collections") / "scenes-store"
+    folder = tmp_path_factory.mktemp("stores") / "scenes-store"
     collect(scenes_model, ScenesDataset(N, SCENES_SEED, "background"), folder, "contributions", progress=False)
     return folder
 

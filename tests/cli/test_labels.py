@@ -1,4 +1,4 @@
-"""What commands take for a class, and labels that come with the collection or after it."""
+"""What commands take for a class, and labels that come with the store or after it."""
 
 from __future__ import annotations
 

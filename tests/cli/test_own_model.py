@@ -1,4 +1,4 @@
-"""Commands on a collection take its own model; where that is out of reach, the line is the very options to give."""
+"""Commands on a store take its own model; where that is out of reach, the line is the very options to give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded model, drawn scenes, and many small blocks, so that a collection of a few samples has a middle."""
+"""The embedded model, drawn scenes, and many small blocks, so that a store of a few samples has a middle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished and interrupted collections as they are found: changed in one place, or written by an earlier version."""
+"""Finished and unfinished stores as they are found: changed in one place, or written by an earlier version."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rewrite_description(folder: Path, change: Callable[[dict], object]) -> None:
 
 
 def as_of_format(folder: Path, version: int) -> None:
-    """Makes a collection, finished or not, one of format 3 or 4: the plan in the group, no checksums."""
+    """Makes a store, finished or not, one of format 3 or 4: the plan in the group, no checksums."""
     plan = unsealed((folder / PLAN_FILE).read_bytes())
     plan["format"] = version
     for name in ("parts", "class_sums"):
@@ -72,7 +72,7 @@ def as_of_format(folder: Path, version: int) -> None:
 
 
 def as_of_format_5(folder: Path) -> None:
-    """Makes a finished collection one of format 5: no moments of parts, no sums of classes."""
+    """Makes a finished store one of format 5: no moments of parts, no sums of classes."""
     files = (PARTS, CLASSES)
 
     def change(plan: dict) -> None:

@@ -1,4 +1,4 @@
-"""What is damaged of an unfinished collection is done again, and the result is that of an undisturbed one."""
+"""What is damaged of an unfinished store is done again, and the result is that of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def resumed(clip, folder: Path, says: str) -> dict[str, bytes]:
     return files_of(folder)
 
 
-@pytest.mark.parametrize("damage", ["flipped", "of another collection", "of another process"])
+@pytest.mark.parametrize("damage", ["flipped", "of another store", "of another process"])
 def test_damaged_progress_is_done_again(clip, copied, undisturbed, damage, tmp_path):
     path = copied / "progress" / "0.safetensors"
     content = bytearray(path.read_bytes())
-    if damage == "of another collection":
+    if damage == "of another store":
         with pytest.raises(KeyboardInterrupt):
             collect_rows(clip, BrokenScenes(12, {11: KeyboardInterrupt()}), tmp_path / "other")
         content = (tmp_path / "other" / "progress" / "0.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""Whose moments a collection keeps: all, or the late heads' alone where an attention pool makes them large."""
+"""Whose moments a store keeps: all, or the late heads' alone where an attention pool makes them large."""
 
 from __future__ import annotations
 

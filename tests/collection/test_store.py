@@ -30,7 +30,7 @@ KEPT = [i for i in range(21) if i not in (5, 9)]
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Path:
-    """A copy of the finished collection, to be damaged."""
+    """A copy of the finished store, to be damaged."""
     return Path(shutil.copytree(str(finished._place), tmp_path / "copied"))
 
 
@@ -108,7 +108,7 @@ def test_a_folder_of_pictures_is_no_place_to_collect_into(tmp_path):
     assert f"collect(model, '{tmp_path}/', '{tmp_path}-collected')" in str(caught.value)
 
 
-def test_another_models_weights_are_told(finished, clip):
+def test_another_models_weights_are_named(finished, clip):
     other = HookedCLIP.from_pretrained("scenes", device="cpu")
     with torch.no_grad():
         other.clip.visual.proj[0, 0] += 1
@@ -119,30 +119,30 @@ def test_another_models_weights_are_told(finished, clip):
     assert len(ContributionStore.open(str(finished._place), clip_of_other_texts)) == 19
 
 
-def test_another_preprocessing_is_told(finished, clip):
+def test_another_preprocessing_is_named(finished, clip):
     preprocess = image_transform(56, is_train=False, mean=(0.4, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     assert _refusal(finished, HookedCLIP.from_open_clip(clip.clip, preprocess)) == ["preprocessing"]
     assert _refusal(finished, HookedCLIP.from_open_clip(clip.clip)) == ["preprocessing"]
 
 
-def test_another_dtype_is_told(finished):
+def test_another_dtype_is_named(finished):
     other = HookedCLIP.from_pretrained("scenes", device="cpu", dtype=torch.float64)
     assert "dtype" in _refusal(finished, other)
     assert "architecture" not in _refusal(finished, other)
 
 
-def test_another_architecture_is_told(finished):
+def test_another_architecture_is_named(finished):
     assert "architecture" in _refusal(finished, HookedCLIP.from_open_clip(random_clip()))
 
 
-def test_another_setting_is_told(finished):
+def test_another_setting_is_named(finished):
     """Which the first fingerprints did not see: the weights are the same."""
     other = HookedCLIP.from_pretrained("scenes", device="cpu")
     other.clip.visual.ln_post.eps = 1e-6
     assert _refusal(finished, HookedCLIP.from_open_clip(other.clip, other.preprocess)) == ["image settings"]
 
 
-def test_a_model_that_gives_something_else_is_told(copied, clip):
+def test_a_model_that_gives_something_else_is_named(copied, clip):
     """As of a version of a library that runs otherwise what is called the same."""
 
     def change(plan):
@@ -204,7 +204,7 @@ def test_a_collection_of_an_earlier_version_is_gone_on_with(clip, tmp_path, vers
 
 
 def test_nothing_and_what_is_unfinished_are_no_collection(clip, tmp_path):
-    with pytest.raises(CollectionNotFoundError, match=r"holds no collection"):
+    with pytest.raises(CollectionNotFoundError, match=r"holds no store"):
         ContributionStore.open(tmp_path / "nowhere", clip)
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(KeyboardInterrupt):

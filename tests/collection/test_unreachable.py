@@ -1,4 +1,4 @@
-"""What cannot be reached stops a collection, whatever reads it; the resumed one leaves an undisturbed one's bytes."""
+"""What cannot be reached stops collecting, whatever reads it; resumed, it leaves the bytes of an undisturbed run."""
 
 from __future__ import annotations
 

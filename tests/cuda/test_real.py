@@ -76,7 +76,7 @@ def near(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
 @pytest.mark.parametrize("tower", TOWERS)
 def test_a_decomposition_is_that_of_float64_on_the_cpu(device: str, tower: str) -> None:
     exact = model_on("cpu", tower).double().decompose(noise())
-    # A convolution of a GPU is TF32's unless it is told otherwise.
+    # A convolution of a GPU is TF32's unless set otherwise.
     with torch.backends.cudnn.flags(allow_tf32=False):
         found = model_on(device, tower).decompose(noise(), tokens=True, strict=True)
     assert near(found.embedding, exact.embedding)

@@ -46,7 +46,7 @@ def test_words_and_the_rest_sum_to_the_gap(scenes, picture) -> None:
 
 def test_words_are_named_in_print_table_and_page(scenes, picture) -> None:
     found = explain(scenes, picture, A, B, random_sets=0)
-    assert "Of the words of both texts, these make most of it: “" in repr(found)
+    assert "These words of the two texts make most of it: “" in repr(found)
     table = found.to_dataframe()
     assert table.groupby("table")["gap"].sum().to_numpy() == pytest.approx(3 * [found.gap], abs=1e-12)
     assert set(table.query("part == 'word'")["text"]) == {A, B}

@@ -1,4 +1,4 @@
-"""Only regular files are read; what concerns one file is told from what concerns the disk or the machine."""
+"""Only regular files are read; what concerns one file is distinguished from what concerns the disk or the machine."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_the_column_and_its_labels(columns, wanted, expected, classes):
     [
         ({"fine_label": (ANIMALS, [1, 0]), "coarse_label": (ANIMALS, [1, 0])}, None, "--label-column fine_label"),
         ({"label": (INT, [1, 0]), "class_name": (TEXT, ["a", "b"])}, None, "several label columns"),
-        ({"labels": (datasets.Sequence(ANIMALS), [[1], [0, 1]])}, None, "no single label a sample"),
+        ({"labels": (datasets.Sequence(ANIMALS), [[1], [0, 1]])}, None, "no single label per sample"),
         ({"tags": (datasets.Sequence(ANIMALS), [[1], [0, 1]])}, None, "'tags' is of type"),
         ({"label": (datasets.Value("bool"), [True, False])}, None, "is of type bool"),
         ({"label": (datasets.Value("float32"), [1.0, 0.0])}, None, "is of type float32"),

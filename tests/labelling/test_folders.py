@@ -72,7 +72,7 @@ def test_where_it_is_not_plain_there_are_no_labels_and_it_is_said(case):
     found = folder_classes(paths)
     assert set(found.labels) == {-1}
     assert not found.names
-    (note,) = found.told(())
+    (note,) = found.notes_with(())
     assert why in note
     assert "--labels FILE" in note
 

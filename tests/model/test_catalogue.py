@@ -78,7 +78,7 @@ def test_it_says_what_loading_says(found):
             assert not found.loc[name, "supported"]
 
 
-def test_a_config_that_cannot_be_built_is_told(monkeypatch):
+def test_a_config_that_cannot_be_built_is_named(monkeypatch):
     configs = {"broken": {"embed_dim": 8, "vision_cfg": {"width": "wide"}}, "none": {"embed_dim": 8}}
     monkeypatch.setattr(open_clip, "list_models", lambda: list(configs))
     monkeypatch.setattr(open_clip, "get_model_config", configs.get)

@@ -1,4 +1,4 @@
-"""What is rounding is told from what images differ by."""
+"""Rounding is distinguished from differences between images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a collection are found where they were, seen from here or from beside the store."""
+"""The pictures of a store are found where they were, seen from here or from beside it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_embeddings_are_those_of_the_filled_texts(model, monkeypatch, tmp_path, 
         torch.testing.assert_close(pool.embed(model, "a photo of {}"), framed)
 
 
-def test_progress_is_told_while_texts_are_encoded(model, monkeypatch):
+def test_progress_is_shown_while_texts_are_encoded(model, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, "")
     steps: list[tuple[int, int]] = []
     TextPool.from_strings([f"text {i}" for i in range(300)]).embed(model, on_progress=lambda *step: steps.append(step))

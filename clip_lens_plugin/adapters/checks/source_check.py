@@ -110,7 +110,7 @@ class SourceCheck:
                 )
 
     def check_held(self) -> None:
-        """Does nothing if what stands beside the tower is what it was: the towers themselves, methods, logit scale.
+        """Does nothing if the towers, methods and logit scale beside the tower are the same as when it was wrapped.
 
         Raises:
             SourceMismatchError: if one was replaced.

@@ -90,7 +90,7 @@ class AboutHeads:
         """
         if self.classifier is None:
             raise ValueError(
-                "These pictures have no classes, so nothing says what a head tells apart: explore a collection of a "
+                "These pictures have no classes, so nothing says what a head tells apart: explore a store of a "
                 "labelled data set, or, with clip-lens explore --images, a folder with a subfolder for each class; or "
                 "give groups with a cue, --groups FILE."
             )

@@ -1,4 +1,4 @@
-"""What was found of neurons last, so that the next texts or pictures wait for no run of all pictures."""
+"""The last results on neurons, so that the next texts or pictures wait for no run of all pictures."""
 
 from __future__ import annotations
 

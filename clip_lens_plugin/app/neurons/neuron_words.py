@@ -47,14 +47,14 @@ class Words:
         of_picture: the strongest of the picture, as far as they are known.
         direction: of the one neuron, as a sum of few texts; None of several, and where there is no direction.
         pictures: by position of an image, for ``found``; none where none is in reach.
-        told: what pictures it is of, a sentence.
+        about: the pictures, in a sentence.
     """
 
     found: StrongestNeurons
     of_picture: tuple[DescribedNeuron, ...]
     direction: SparseText | None
     pictures: Mapping[int, Image.Image]
-    told: str
+    about: str
 
 
 def describable(explored: Explored, layer: int) -> bool:
@@ -162,9 +162,7 @@ def in_words(explored: Explored, layer: int, neuron: int | None, own: Sequence[i
     pictures = explored.seen([source.rows[position] for position in shown])
     by_position = {position: pictures.get(source.rows[position], NO_PICTURE) for position in shown}
     kept, n = not isinstance(source.given, SecondOrder), found.n_images
-    which = (
-        f"the {n:,} that the collection's moments are of" if kept else f"the first {n:,} of {len(explored):,} in reach"
-    )
+    which = f"the {n:,} that the store's moments are of" if kept else f"the first {n:,} of {len(explored):,} in reach"
     return Words(
         found,
         () if of_picture is None else of_picture.neurons,

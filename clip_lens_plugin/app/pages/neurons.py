@@ -30,7 +30,7 @@ def _answer(question: Question) -> Iterator[Answer | Working]:
         return
     yield _shown(shown)
     words = yield from awaited(lambda: in_words(explored, layer, neuron, own), f"describing neurons of layer {layer}")
-    yield _shown(replace(shown, words=words, note=words.told))
+    yield _shown(replace(shown, words=words, note=words.about))
 
 
 def _shown(shown: NeuronsShown) -> Answer:

@@ -35,9 +35,9 @@ def _found(question: Question) -> NearestImages:
 
 
 def _shown(question: Question, found: NearestImages) -> Answer:
-    told = "score" if found.text is not None else "similarity"
-    rows: Rows = [("place", "number", "picture", told)]
-    for place, row, value in zip(found["place"], found["row"], found[told], strict=True):
+    measure = "score" if found.text is not None else "similarity"
+    rows: Rows = [("place", "number", "picture", measure)]
+    for place, row, value in zip(found["place"], found["row"], found[measure], strict=True):
         rows.append((str(place), str(row), question.explored.name(row), f"{value:+.4f}"))
     try:
         view = found.view()

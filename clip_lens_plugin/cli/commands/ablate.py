@@ -72,7 +72,7 @@ def ablate(
         str | None,
         typer.Option(
             help="Data set that SOURCE was collected from, for total effects, if it is not in reach; 'scenes' for "
-            "drawn scenes, with the --limit and --attribute of its collection."
+            "drawn scenes, with the --limit and --attribute of its store."
         ),
     ] = None,
     figure_format: FormatOption = "png",
@@ -158,9 +158,9 @@ def ablate(
 def _pictures(
     data: ImageSource | None, images: str | None, limit: int | None, attribute: str | None, effect: Effect
 ) -> ImageSource | None:
-    """The data set that a total effect runs the model on; None where it is the collection's own."""
+    """The data set that a total effect runs the model on; None where it is the store's own."""
     if images is not None and (data is not None or effect == "direct"):
-        raise ValueError(f"--images {images} is for total effects on a collection; here nothing would read it.")
+        raise ValueError(f"--images {images} is for total effects on a store; here nothing would read it.")
     if effect == "direct" or data is not None:
         return data
     if images is None:

@@ -32,7 +32,7 @@ GO_ON = "go on with --resume"
 @takes_options
 def collect(
     choice: ModelChoice,
-    out: Annotated[str, typer.Option(help="Empty folder, or address, for the collection.", show_default=False)],
+    out: Annotated[str, typer.Option(help="Empty folder, or address, for the store.", show_default=False)],
     dataset: Annotated[
         str | None,
         typer.Argument(
@@ -48,12 +48,12 @@ def collect(
         ),
     ] = "contributions",
     dtype: Annotated[
-        Literal["float16", "float32"], typer.Option(metavar="DTYPE", help="Of the rows: float16 or float32.")
+        Literal["float16", "float32"], typer.Option(metavar="DTYPE", help="Type of the rows: float16 or float32.")
     ] = "float16",
     precision: PrecisionOption = None,
     autocast: Annotated[
         Literal["bfloat16", "float16", "none"],
-        typer.Option(metavar="DTYPE", help="Of the model's matrix products: bfloat16, float16 or none."),
+        typer.Option(metavar="DTYPE", help="Type of the model's matrix products: bfloat16, float16 or none."),
     ] = "none",
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a run of the model.")] = 32,
     workers: Annotated[
@@ -82,12 +82,12 @@ def collect(
     labels: LabelsOption = None,
     label_column: LabelColumnOption = None,
     label_order: LabelOrderOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted collection.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a store that was cut off.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first sample that cannot be read.")] = False,
 ) -> None:
     """Runs a data set of any size once, and keeps what the other commands need.
 
-    More than 5 % of the samples skipped is exit code 3, and the collection stays usable.
+    More than 5 % of the samples skipped is exit code 3, and the store stays usable.
 
     On several GPUs: torchrun --nproc-per-node N -m clip_lens_plugin collect ...
     """

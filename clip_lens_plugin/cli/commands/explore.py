@@ -64,7 +64,7 @@ def explore(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", show_default=False, help="Of this machine; a free one if not given."),
+        typer.Option(min=1, metavar="N", show_default=False, help="Port of this machine; a free one if not given."),
     ] = None,
     at: Annotated[
         str,

@@ -20,8 +20,8 @@ from clip_lens_plugin.cli.printing import cell, print_path, say
 if TYPE_CHECKING:
     from clip_lens_plugin.groups.spurious.result import SpuriousHeads
 
-HEADS_TOLD = 10
-"""Of the greatest cue effect."""
+HEADS_PRINTED = 10
+"""Heads of the greatest cue effect that are printed."""
 
 
 @takes_options
@@ -58,7 +58,7 @@ def groups(
         ),
     ] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Direct effects alone, for which nothing is run.")] = False,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of splits, random heads and permuted cues.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of splits, random heads and permuted cues.")] = 0,
 ) -> None:
     """Finds the heads that carry a spurious cue, and measures each group of images without them, beside chance."""
     console = Console(stderr=True, highlight=False)
@@ -107,10 +107,10 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
 
     from clip_lens_plugin.groups.spurious.accuracy import STAGES
     from clip_lens_plugin.plain_text import signed
-    from clip_lens_plugin.views.heads.groups import by_chance, told
+    from clip_lens_plugin.views.heads.groups import by_chance, in_per_cent
 
     effects = found.effects.to_dataframe().query("part == 'head'")
-    greatest = effects.sort_values("cue", key=abs, ascending=False).head(HEADS_TOLD)
+    greatest = effects.sort_values("cue", key=abs, ascending=False).head(HEADS_PRINTED)
     table = Table("layer", "head", "cue", "p", "core", "core by cue", title="heads of the greatest cue effect (cosine)")
     for row in greatest.to_dict("records"):
         cue, *others = (signed(row[name], 4) for name in ("cue", "core", "core_by_cue"))
@@ -120,7 +120,7 @@ def _print_groups(console: Console, found: SpuriousHeads) -> None:
     say(console, f"Removed: {found.removed}. {found.about_splits}")
     shares = Table("right answers (%)", "worst group", "average", *(Column(cell(name)) for name in found.groups))
     for each in found.shares:
-        shares.add_row(STAGES[each.stage], *map(told, (each.worst, each.average, *each.groups)))
+        shares.add_row(STAGES[each.stage], *map(in_per_cent, (each.worst, each.average, *each.groups)))
     for what, control in found.chance:
         shares.add_row(what, by_chance(control))
     console.print(shares)

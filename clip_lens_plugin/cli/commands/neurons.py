@@ -20,7 +20,7 @@ from clip_lens_plugin.plain_text import how_many
 if TYPE_CHECKING:
     from clip_lens_plugin.retrieval.strongest import StrongestNeurons
 
-TOLD_IMAGES = 3
+IMAGES_PRINTED = 3
 
 
 @takes_options
@@ -30,7 +30,7 @@ def neurons(
         str,
         typer.Argument(metavar="STORE", show_default=False, help="What 'collect --neurons' wrote."),
     ],
-    layer: Annotated[int, typer.Option(metavar="L", show_default=False, help="Of the neurons.")],
+    layer: Annotated[int, typer.Option(metavar="L", show_default=False, help="Layer of the neurons.")],
     out: ResultOut = None,
     texts: Annotated[
         str | None,
@@ -89,8 +89,8 @@ def _print_neurons(console: Console, found: StrongestNeurons) -> None:
     for each in found.neurons:
         sides = (Text("\n").join(cell(one.text) for one in side) for side in (each.positive, each.negative))
         share = "" if each.share != each.share else f"{each.share:.0%}"
-        told = Text("\n").join(cell(image.told) for image in each.images[:TOLD_IMAGES])
-        table.add_row(str(each.neuron), f"{each.strength:.2e}", share, *sides, told)
+        captions = Text("\n").join(cell(image.caption) for image in each.images[:IMAGES_PRINTED])
+        table.add_row(str(each.neuron), f"{each.strength:.2e}", share, *sides, captions)
     console.print(table)
     say(
         console,

@@ -18,7 +18,7 @@ from clip_lens_plugin.cli.printing import cell, print_path, say
 if TYPE_CHECKING:
     from clip_lens_plugin.roles.result import HeadRoles
 
-MOST_PRINTED, TOLD_TEXTS = 24, 2
+MOST_PRINTED, TEXTS_PRINTED = 24, 2
 
 
 @takes_options
@@ -43,10 +43,10 @@ def roles(
             help="Texts per head, less than a quarter of its coordinates; 5, or as many as that allows, if not given.",
         ),
     ] = None,
-    heads: Annotated[Literal["late", "all"], typer.Option(help="Those of the last four layers, or all.")] = "late",
+    heads: Annotated[Literal["late", "all"], typer.Option(help="Heads of the last four layers, or all.")] = "late",
     nulls: Annotated[int, typer.Option(min=19, metavar="N", help="Draws of each null.")] = 200,
-    bootstraps: Annotated[int, typer.Option(min=0, metavar="N", help="Of the images, for the stability.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the draws.")] = 0,
+    bootstraps: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstraps of images, for stability.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the draws.")] = 0,
 ) -> None:
     """Says which theme the texts of each head have, and whether chance or other images would say as much."""
     console = Console(stderr=True, highlight=False)
@@ -98,7 +98,7 @@ def _print_roles(console: Console, found: HeadRoles) -> None:
     shown = sorted(found, key=lambda each: -each.variance_share)[:MOST_PRINTED]
     table = Table("layer", "head", "role", "variance", "mass", "explained", "chance", "p", "stability", "first texts")
     for each in shown:
-        told = Text("\n").join(cell(text) for text in each.texts[:TOLD_TEXTS])
+        told = Text("\n").join(cell(text) for text in each.texts[:TEXTS_PRINTED])
         chance = f"{each.turned.mean:.0%}, {each.mirrored.mean:.0%}"
         stable = "" if each.stability != each.stability else f"{each.stability:.2f}"
         numbers = (f"{each.mass:.2f}", f"{each.explained:.0%}", chance, f"{each.turned.family_p:.3f}", stable)

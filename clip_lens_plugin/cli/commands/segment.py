@@ -89,7 +89,7 @@ def segment(
     ] = None,
     objects: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default=False, help="Of a drawn scene: 1 or 2; 1 if not given."),
+        typer.Option(metavar="N", show_default=False, help="Objects of a drawn scene: 1 or 2; 1 if not given."),
     ] = None,
     limit: Annotated[
         int | None,

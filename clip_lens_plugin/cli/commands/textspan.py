@@ -30,7 +30,7 @@ from clip_lens_plugin.cli.printing import cell, print_path
 if TYPE_CHECKING:
     from clip_lens_plugin.describe.spans import TextSpanResult
 
-TOLD_TEXTS = 3
+TEXTS_PRINTED = 3
 
 
 @takes_options
@@ -97,7 +97,7 @@ def _print_texts(console: Console, found: TextSpanResult) -> None:
 
     table = Table("layer", "head", "first texts", "explained")
     for span in found:
-        told = Text("\n").join(cell(text) for text in span.texts[:TOLD_TEXTS])
+        told = Text("\n").join(cell(text) for text in span.texts[:TEXTS_PRINTED])
         share = f"{span.explained_variance[-1]:.0%} by {len(span.texts)}" if span.texts else "nothing varies"
         table.add_row(str(span.layer), str(span.head), told, share)
     console.print(table)

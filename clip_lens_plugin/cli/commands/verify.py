@@ -1,4 +1,4 @@
-"""``clip-lens verify``: whether the wrapped model gives its source's embeddings, and a collection what was written."""
+"""``clip-lens verify``: whether the wrapped model gives its source's embeddings, and a store what was written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def verify(
 ) -> None:
     """Compares the wrapped model's embedding with that of open_clip's or Hugging Face's own model.
 
-    Of a collection every file is read first and compared with what was written, which needs no model.
+    Of a store every file is read first and compared with what was written, which needs no model.
 
     A line says what is damaged and what is good, and damage is exit code 4.
     """
@@ -78,10 +78,10 @@ def verify(
 
 
 def _check_files(console: Console, store: str) -> None:
-    """Says what the files of a collection hold. Exits if one is damaged."""
+    """Says what the files of a store hold. Exits if one is damaged."""
     from clip_lens_plugin.collection.checks.store import check_store
 
-    with console.status("reading the collection's files"):
+    with console.status("reading the store's files"):
         check = check_store(store)
     for line in str(check).splitlines():
         typer.echo(one_line(f"{store}: {line}"))

@@ -1,4 +1,4 @@
-"""The model that a command runs: the one that was said, or a collection's own."""
+"""The model that a command runs: the one that was said, or a store's own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from clip_lens_plugin.model.loading.recipe import PATH, Recipe
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """What was said of the model, filled up with what a collection says of its own.
+    """What was said of the model, filled up with what a store says of its own.
 
     Attributes:
         choice: its ``model`` is never None.
         dtype: of the weights.
-        recipe: of the collection's own model, None where another was chosen.
-        address: of the collection.
+        recipe: of the store's own model, None where another was chosen.
+        address: of the store.
     """
 
     choice: ModelChoice
@@ -37,15 +37,15 @@ class ChosenModel:
     def of(
         cls, choice: ModelChoice, precision: Precision | None, plan: Plan | None = None, address: str = ""
     ) -> ChosenModel:
-        """The model; what was said wins over what a collection says.
+        """The model; what was said wins over what a store says.
 
         Args:
-            choice, precision: what was said; the dtype of a collection's model, or float32, if that was not.
-            plan: of the collection, None without one.
-            address: of the collection.
+            choice, precision: what was said; the dtype of a store's model, or float32, if that was not.
+            plan: of the store, None without one.
+            address: of the store.
 
         Raises:
-            OwnModelError: if none was chosen, and the collection does not say enough of its own.
+            OwnModelError: if none was chosen, and the store does not say enough of its own.
         """
         of_store = None if plan is None else own_dtype(plan)
         dtype = of_store or torch.float32 if precision is None else getattr(torch, precision)
@@ -58,14 +58,14 @@ class ChosenModel:
 
     @property
     def name(self) -> str:
-        """Of the model, as in ``--model``."""
+        """The model's name, as in ``--model``."""
         return str(self.choice.model)
 
     def load(self, console: Console, own_device: str | torch.device | None = None) -> HookedCLIP:
         """The model, see :meth:`ModelChoice.load`.
 
         Raises:
-            OwnModelError: if it is a collection's own and out of reach; the message says which options to give.
+            OwnModelError: if it is a store's own and out of reach; the message says which options to give.
         """
         try:
             return self.choice.load(console, self.dtype, own_device, said_before=self.recipe is not None)

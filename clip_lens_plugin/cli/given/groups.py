@@ -90,7 +90,7 @@ effects = group_effects(data, classifier, groups{"" if pairs is None else f", {p
         return self.pair or (known.classes[0], known.classes[1]), self.cue_pair or (known.cues[0], known.cues[1])
 
     def classifier(self, model: HookedCLIP, known: Groups, file: str | None = None) -> ZeroShotClassifier:
-        """Of the texts of a file, or of the names of the classes, as they stand.
+        """The classifier of the texts of a file, or of the names of the classes, as they stand.
 
         Args:
             file: that of ``--classes`` if not given.

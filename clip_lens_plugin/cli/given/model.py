@@ -40,12 +40,12 @@ class ModelChoice:
         str | None, _option("force-image-size", "In pixels: 336, or HEIGHTxWIDTH.", metavar="SIZE")
     ] = None
     image_mean: Annotated[
-        Channels | None, _option("image-mean", "Of red, green and blue, pixels between 0 and 1.", metavar="R G B")
+        Channels | None, _option("image-mean", "Mean of red, green and blue, pixels between 0 and 1.", metavar="R G B")
     ] = None
-    image_std: Annotated[Channels | None, _option("image-std", "Likewise.", metavar="R G B")] = None
+    image_std: Annotated[Channels | None, _option("image-std", "Deviation of the same.", metavar="R G B")] = None
     image_interpolation: Annotated[
         Literal["bicubic", "bilinear"] | None,
-        _option("image-interpolation", "Of the resize: bicubic or bilinear.", metavar="FILTER"),
+        _option("image-interpolation", "Filter of the resize: bicubic or bilinear.", metavar="FILTER"),
     ] = None
     image_resize_mode: Annotated[
         Literal["shortest", "longest", "squash"] | None,
@@ -73,7 +73,7 @@ class ModelChoice:
             console: of messages.
             dtype: of the weights.
             own_device: where no device was chosen.
-            said_before: whether what there is to note was said when a collection was made.
+            said_before: whether what there is to note was said when a store was made.
 
         Raises:
             ModelNotFoundError, UnsupportedTowerError, ValueError: see ``HookedCLIP.from_pretrained``.

@@ -20,7 +20,7 @@ ModelOption = Annotated[
         "--model",
         show_default=False,
         help="'scenes', an open_clip model name, local-dir:FOLDER or hf-hub:OWNER/NAME, or in Hugging Face's format "
-        "transformers:FOLDER or transformers:OWNER/NAME; a collection's own, or scenes, if not given.",
+        "transformers:FOLDER or transformers:OWNER/NAME; a store's own, or scenes, if not given.",
     ),
 ]
 PretrainedOption = Annotated[
@@ -38,7 +38,7 @@ PrecisionOption = Annotated[
         "--precision",
         metavar="DTYPE",
         show_default=False,
-        help="float32, bfloat16 or float16, that the model is loaded in; that of a collection's own, or float32, if "
+        help="float32, bfloat16 or float16, that the model is loaded in; that of a store's own, or float32, if "
         "not given.",
     ),
 ]
@@ -79,7 +79,7 @@ LabelOrderOption = Annotated[
     ),
 ]
 AGAIN = "run the same command again to go on"
-"""For commands that go on with a collection by themselves."""
+"""For commands that go on with a store by themselves."""
 
 ChosenOut = Annotated[
     Path | None,
@@ -96,11 +96,11 @@ ResultOut = Annotated[
         "--out",
         show_default=False,
         help=".html for a page; .png, .svg or .pdf for a figure; .csv or .parquet for the table; a new page here, "
-        "named after the collection, if not given.",
+        "named after the store, if not given.",
     ),
 ]
 
-FormatOption = Annotated[Format, typer.Option("--format", help="Of the figure.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the figure.")]
 SourceArgument = Annotated[
     str | None,
     typer.Argument(

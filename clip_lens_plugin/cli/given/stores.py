@@ -1,4 +1,4 @@
-"""The collection that a command works on: one that is there, or one that is made first."""
+"""The store that a command works on: one that is there, or one that is made first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def data_set_of(
     label_column: str | None = None,
     label_order: LabelOrder | None = None,
 ) -> ImageSource | None:
-    """The data set that is to be collected; None if ``source`` is a collection.
+    """The data set that is to be collected; None if ``source`` is a store.
 
     Raises:
         ValueError: if the options are of a data set and ``source`` is none, or as
@@ -75,7 +75,7 @@ def open_or_collect(
 
 
 def finished_in(source: str | None, with_rows: bool = False) -> Plan:
-    """The plan of a finished collection, before its model is loaded.
+    """The plan of a finished store, before its model is loaded.
 
     Raises:
         ValueError: as ``ContributionStore.open``, or if there are no rows of samples although they are needed.
@@ -90,7 +90,7 @@ def finished_in(source: str | None, with_rows: bool = False) -> Plan:
 
 
 def plan_with_rows(store: str, limit: int | None, what: str) -> Plan:
-    """The plan of a finished collection that keeps rows, for a command that takes a folder of images as well.
+    """The plan of a finished store that keeps rows, for a command that takes a folder of images as well.
 
     Args:
         store: its address.
@@ -98,11 +98,11 @@ def plan_with_rows(store: str, limit: int | None, what: str) -> Plan:
         what: the command does: "Report on", "Explore".
 
     Raises:
-        ValueError: if it is no collection, a limit is given, or as :func:`finished_in`.
+        ValueError: if it is no store, a limit is given, or as :func:`finished_in`.
     """
     if not is_store(store):
         raise ValueError(
-            f"{store} holds no collection. {what} a folder of images with {typed('--images', store)}, or collect it "
+            f"{store} holds no store. {what} a folder of images with {typed('--images', store)}, or collect it "
             f"first: {typed('clip-lens', 'collect', store)} --what contributions --out FOLDER."
         )
     if limit is not None:
@@ -131,7 +131,7 @@ def print_classes(console: Console, source: ImageSource) -> None:
 
 
 def store_labels(store: ContributionStore, labels: str, order: LabelOrder | None, column: str | None) -> Labelling:
-    """The label of each row, by the names that the collection keeps.
+    """The label of each row, by the names that the store keeps.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -1,4 +1,4 @@
-"""The description of a finished collection: the last file that is written, with the SHA-256 of all others."""
+"""The description of a finished store: the last file that is written, with the SHA-256 of all others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class KeptFile:
         return cls(len(content), sha256(content))
 
     def fault_of(self, found: bytes | None) -> str | None:
-        """What is wrong with what a file holds now; None if nothing is."""
+        """The fault of a file's present content, in words; None if there is none."""
         if found is None:
             return "it is not there"
         if len(found) != self.bytes:
@@ -51,7 +51,7 @@ class KeptFile:
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a finished collection beside its plan.
+    """What is known of a finished store beside its plan.
 
     Attributes:
         completeness_error: the greatest relative error of all batches.
@@ -111,7 +111,7 @@ class Description:
 
 
 class ExpectedFiles:
-    """What each file of a finished collection should hold."""
+    """What each file of a finished store should hold."""
 
     def __init__(self, place: Place, description: Description) -> None:
         self._place, self._description = place, description
@@ -198,7 +198,7 @@ def read_file_description(place: Place) -> Description | None:
     if found is None:
         # Progress is removed last, so where there is none and sums are there, it was finished.
         if place.sizes([MOMENTS])[MOMENTS] is not None and not place.listed(FOLDER + "/"):
-            raise CollectionDamagedError(DESCRIPTION, place, "it is not there, although the collection was finished")
+            raise CollectionDamagedError(DESCRIPTION, place, "it is not there, although the store was finished")
         return None
     try:
         return Description.from_bytes(found)

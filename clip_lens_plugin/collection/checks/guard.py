@@ -89,4 +89,4 @@ def refuse_stray(folder: Path, key: str) -> None:
             return
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             what = "a symbolic link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
-            raise CollectionDamagedError(key, folder, f"{path} is {what}, which a collection never makes")
+            raise CollectionDamagedError(key, folder, f"{path} is {what}, which collecting never makes")

@@ -1,4 +1,4 @@
-"""Every file of a collection beside what was written: what is damaged, and what is still good."""
+"""Every file of a store beside what was written: what is damaged, and what is still good."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class StoreCheck:
-    """What was found in the files of a collection.
+    """What was found in the files of a store.
 
     Attributes:
         faults: what is damaged, a sentence each.
@@ -85,7 +85,7 @@ class StoreCheck:
 
 
 def check_store(address: Place | str | Path) -> StoreCheck:
-    """Reads every file of a collection, finished or not; needs no model.
+    """Reads every file of a store, finished or not; needs no model.
 
     Raises:
         ValueError: if there is none at all, or it is of another version.
@@ -106,7 +106,7 @@ def check_store(address: Place | str | Path) -> StoreCheck:
     elif plan is not None:
         check.unfinished(plan)
     elif not check.faults:
-        raise ValueError(f"{check.place} holds no collection.")
+        raise ValueError(f"{check.place} holds no store.")
     return check.result()
 
 

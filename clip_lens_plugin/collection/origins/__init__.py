@@ -1,1 +1,1 @@
-"""What a collection names: its model and its pictures, found again."""
+"""What a store names: its model and its pictures, found again."""

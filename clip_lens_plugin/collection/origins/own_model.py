@@ -1,4 +1,4 @@
-"""A collection's own model, loaded again as it was when the collection was made."""
+"""A store's own model, loaded again as it was when the store was made."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from clip_lens_plugin.model.loading.recipe import PATH, Recipe, recipe_of_title
 
 
 class OwnModelError(ModelNotFoundError):
-    """A collection's own model is not recorded, or is out of reach; the message says what to give."""
+    """A store's own model is not recorded, or is out of reach; the message says what to give."""
 
 
 def recorded_recipe(plan: Plan) -> Recipe | None:
-    """How the model of a collection was loaded; of an earlier version, so far as the model's title says it."""
+    """How the model of a store was loaded; of an earlier version, so far as the model's title says it."""
     return plan.recipe or recipe_of_title(plan.model_name)
 
 
@@ -44,7 +44,7 @@ def own_recipe(plan: Plan, address: str) -> Recipe:
 
 
 def refuse_out_of_reach(plan: Plan, address: str) -> None:
-    """Raises OwnModelError if a collection's own model is not recorded, or its file or folder is gone; loads nothing.
+    """Raises OwnModelError if a store's own model is not recorded, or its file or folder is gone; loads nothing.
 
     What a network would be needed for is not looked for.
     """
@@ -56,7 +56,7 @@ def refuse_out_of_reach(plan: Plan, address: str) -> None:
 
 
 def own_model(plan: Plan, address: str) -> HookedCLIP:
-    """The model of a collection, in the dtype that it had.
+    """The model of a store, in the dtype that it had.
 
     Nothing is noted of its files: that was done when it was collected, and fingerprints are compared.
 
@@ -81,13 +81,13 @@ def own_model(plan: Plan, address: str) -> HookedCLIP:
 
 
 def own_dtype(plan: Plan) -> torch.dtype | None:
-    """The dtype of a collection's model; None for one that torch does not have."""
+    """The dtype of a store's model; None for one that torch does not have."""
     found = getattr(torch, plan.fingerprints.dtype, None)
     return found if isinstance(found, torch.dtype) else None
 
 
 def out_of_reach(recipe: Recipe, address: str, error: Exception) -> OwnModelError:
-    """What to raise where a collection's own model cannot be loaded."""
+    """What to raise where a store's own model cannot be loaded."""
     return OwnModelError(
         f"The model that {address} was collected with is out of reach: {error} It was {recipe}. Where it is now: "
         f"{_way(recipe.without_path(), address)}."

@@ -1,4 +1,4 @@
-"""The data set that a collection was made of, found again where it is in reach."""
+"""The data set that a store was made of, found again where it is in reach."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def own_source(plan: Plan, folder: Path | None) -> ImageSource | None:
     """Drawn scenes, or a folder of pictures seen from where we are; None where it is neither, or is not the same.
 
     Args:
-        plan: of the collection.
+        plan: of the store.
         folder: where that lies; None if it is not on this machine.
     """
     n = plan.n_samples

@@ -14,7 +14,7 @@ from clip_lens_plugin.collection.place import Place
 from clip_lens_plugin.collection.plan import Plan, shortened
 from clip_lens_plugin.collection.processes.ranks import Ranks
 
-MOST_TOLD = 4
+MOST_NAMED = 4
 
 VISIBLE = 30.0
 """Seconds that a file of another machine may take to be seen on a shared file system."""
@@ -41,14 +41,14 @@ def refuse_other_plans(ranks: Ranks, plan: Plan, **options: Any) -> None:
     mine = {"plan": plan.to_json(), "options": {**options, **versions}}
     first, *others = map(json.loads, ranks.say(json.dumps(mine)))
     found = [
-        f"process {rank} has {', '.join(told)}"
+        f"process {rank} has {', '.join(differing)}"
         for rank, other in enumerate(others, start=1)
-        if (told := list(_differences(other, first)))
+        if (differing := list(_differences(other, first)))
     ]
     if found:
-        more = f"; and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
+        more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise ProcessesDisagreeError(
-            f"The processes would not collect the same: {'; '.join(found[:MOST_TOLD])}{more}. Start all with the same "
+            f"The processes would not collect the same: {'; '.join(found[:MOST_NAMED])}{more}. Start all with the same "
             f"model, data set, options and libraries."
         )
 

@@ -155,7 +155,7 @@ class Board:
                 if time.monotonic() >= due:
                     beats, due = beats + 1, time.monotonic() + BEAT
                     self._store.set(f"beat, {self._rank}", str(beats))
-                    self._failure = self._failure or self._told() or self._gone(watched, seen, missed)
+                    self._failure = self._failure or self._reported() or self._gone(watched, seen, missed)
                     self._looked = time.monotonic()
             except RuntimeError:
                 self._failure = self._failure or LOST
@@ -167,7 +167,7 @@ class Board:
                 return
             answer()
 
-    def _told(self) -> str | None:
+    def _reported(self) -> str | None:
         if not self._store.check(["failed"]):
             return None
         self._store.set(f"heard, {self._rank}", "")

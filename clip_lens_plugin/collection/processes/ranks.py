@@ -41,7 +41,7 @@ class Ranks:
 
     @classmethod
     def current(cls) -> Ranks:
-        """Of the initialised torch.distributed group, or a single process."""
+        """The ranks of the initialised torch.distributed group, or a single process."""
         if _TOGETHER:
             return _TOGETHER[-1]
         if dist.is_available() and dist.is_initialized():

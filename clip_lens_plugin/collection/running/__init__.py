@@ -1,1 +1,1 @@
-"""A collection while it is made."""
+"""A store while it is made."""

@@ -1,4 +1,4 @@
-"""What is seen of a collection while it is made: on stderr, of this process's samples."""
+"""What is seen while a store is made: on stderr, of this process's samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a collection begins, and how it is taken up again: what there is, and what of it is as it was written."""
+"""How a store begins, and how it is taken up again: finds what is there, and which of it is undamaged."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, as_begun: Seq
     Only an empty place is taken; the plan file says from then on that it is ours.
 
     Args:
-        place, plan: of the collection.
+        place, plan: of the store.
         resume: take up what is there.
         held: takes the lock.
         as_begun: settings in which it is taken up however it was begun.
 
     Raises:
-        ValueError: if something else is there or, without ``resume``, a collection.
+        ValueError: if something else is there or, without ``resume``, a store.
         CollectionMismatchError: if what is there was begun otherwise.
     """
     _refuse_foreign(place)  # Before a lock is put beside what is not ours.
@@ -57,7 +57,7 @@ def begin(place: Place, plan: Plan, resume: bool, held: ExitStack, as_begun: Seq
             place.create(PLAN_FILE, plan.to_bytes())
             begun = plan
         elif not resume:
-            raise ValueError(f"{place} holds a collection already: {go_on()}, or choose another place.")
+            raise ValueError(f"{place} holds a store already: {go_on()}, or choose another place.")
         else:
             open_ones: dict[str, Any] = {name: getattr(begun, name) for name in as_begun}
             begun.refuse_other_plan(replace(plan, **open_ones), str(place))
@@ -99,7 +99,7 @@ def writing(place: object) -> Iterator[None]:
 
 
 def say(what: str) -> None:
-    """A Python warning about a collection."""
+    """A Python warning about a store."""
     warn(what, CollectionWarning)
 
 

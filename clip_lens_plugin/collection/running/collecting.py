@@ -98,7 +98,7 @@ def collect(
         batch_size: samples in a run of the model.
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
-        resume: go on with what an interrupted call with the same arguments left, whole blocks of about 256 samples, on
+        resume: go on with what a call with the same arguments left when it was cut off, whole blocks of about 256 samples, on
             as many threads of the processor as that had; on the same kind of processor the result is bit-identical to
             that of an undisturbed one. What is finished is opened; where nothing is, collecting begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
@@ -108,18 +108,18 @@ def collect(
         heads: "all" for the moments of every head, or "late" for those of the last four layers alone, as TextSpan
             describes. If not given, all; but "late" for a tower with an attention pool, whose heads have as many times
             more coordinates as the pool has heads (all of ViT-SO400M-14-SigLIP's moments are 4.6 GB, the late ones
-            0.7); and where a collection is resumed, as it was begun.
+            0.7); and where a store is resumed, as it was begun.
         neurons: whose second-order moments are kept, see :class:`~clip_lens_plugin.NeuronMoments`: layers in a list; or
-            layer to its neurons (None for all of them). Of none if not given; and where a collection is resumed, as it
+            layer to its neurons (None for all of them). Of none if not given; and where a store is resumed, as it
             was begun. They take 8 · q² bytes per neuron, q counting the heads of later layers (times those of an
             attention pool); how much it is in all is said before the first image, with ``progress``.
 
-    More than 5 % of the samples skipped is a :class:`SkippedWarning`, with the reasons; the collection stays usable.
+    More than 5 % of the samples skipped is a :class:`SkippedWarning`, with the reasons; the store stays usable.
 
     Raises:
-        ValueError: if ``out`` holds something else or, without ``resume``, a collection; if the data set is empty,
+        ValueError: if ``out`` holds something else or, without ``resume``, a store; if the data set is empty,
             none of it can be read, or it is of no known kind; if there are hooks on the model; if ``what``, ``dtype``,
-            ``autocast``, ``batch_size``, ``workers`` or ``heads`` is none of what they may be; if moments of neurons
+            ``autocast``, ``batch_size``, ``workers`` or ``heads`` has no value that it may have; if moments of neurons
             would take more than 1 GB (the message says how many would fit), no head reads a layer's neurons, or its MLP
             normalises what it writes.
         IndexError: if there is no such layer or neuron.
@@ -128,7 +128,7 @@ def collect(
         OtherProcessError: if another of them failed or is gone; what is done is kept.
         SourceMismatchError: if the model's embedding is not the source's own, see ``HookedCLIP.verify``.
         CollectionMismatchError: resumed with another model, data set or setting.
-        CollectionDamagedError: if ``out`` holds a damaged collection. What is damaged of an unfinished one is said in a
+        CollectionDamagedError: if ``out`` holds a damaged store. What is damaged of an unfinished one is said in a
             CollectionWarning and done again.
         CollectionInUseError: if another process is writing to ``out``.
         UnreadableSampleError: in strict mode.

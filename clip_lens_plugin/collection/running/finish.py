@@ -1,4 +1,4 @@
-"""How a collection is finished: everyone's sums added up, and the description written last."""
+"""How a store is finished: everyone's sums added up, and the description written last."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from clip_lens_plugin.plain_text import how_many
 
 
 def finish(place: Place, plan: Plan, present: list[Progress], verified: Verification) -> None:
-    """Marks the collection finished.
+    """Marks the store finished.
 
     Args:
-        place, plan: of the collection.
+        place, plan: of the store.
         present: what each process did, by rank, the sums of all in the first; those of processes of earlier calls are
             added to them.
         verified: the model beside its source.
@@ -97,7 +97,7 @@ def _describe(
     completeness_error: float,
     verified: Verification,
 ) -> None:
-    """Writes the description, which makes the collection a finished one."""
+    """Writes the description, which makes the store a finished one."""
     make_arrays(place, counted)  # Their metadata are what they were.
     metadata = {key: place.get(key) or b"" for key in metadata_keys(plan)}
     kept = {PLAN_FILE: plan.to_bytes(), **metadata, **files}

@@ -1,4 +1,4 @@
-"""Neurons' scalars, taken in the runs that a collection makes anyway, and their moments in its files."""
+"""Neurons' scalars, taken in the runs that collecting makes anyway, and their moments in the store's files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CollectedNeurons:
 
     @classmethod
     def of(cls, model: HookedCLIP, plan: Plan) -> CollectedNeurons | None:
-        """Those of a collection; None where it keeps no neurons."""
+        """Those of a store; None where it keeps no neurons."""
         return None if plan.neurons is None else cls(model, plan.neurons, plan.computed_noise)
 
     @contextmanager

@@ -222,7 +222,7 @@ class Progress:
         """That of a process, empty if it has done nothing.
 
         Raises:
-            CollectionDamagedError: if it is damaged, or of another process or collection.
+            CollectionDamagedError: if it is damaged, or of another process or store.
         """
         found = place.get(_key(rank))
         if found is None:
@@ -233,7 +233,7 @@ class Progress:
             about = _unpacked(packed)
             digest = about.pop("sha256", None)
             if digest != _digest(about, tensors, plan, rank) and (plan.has_checksums or digest is not None):
-                raise ValueError("its content is not that of its SHA-256, or of another collection")
+                raise ValueError("its content is not that of its SHA-256, or of another store")
             progress = cls.from_tensors({**tensors, "about": packed})
             if not all(map(plan.may_hold, progress.blocks)):
                 raise ValueError("it holds blocks that there are not")
@@ -249,7 +249,7 @@ class Progress:
             own: the rank whose sums are kept, of none if not given: those of all may not fit in memory together.
         """
         found: dict[int, Progress] = {}
-        faults = [f"{key} is not of the collection and is left alone" for key in _foreign(place)]
+        faults = [f"{key} is not of the store and is left alone" for key in _foreign(place)]
         for rank in _ranks(place):
             try:
                 each = cls.load(place, rank, plan)

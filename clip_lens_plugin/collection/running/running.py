@@ -57,7 +57,7 @@ class Ran:
         """Runs a batch.
 
         Args:
-            model, plan: of the collection.
+            model, plan: of the store.
             batch: of the block.
             name: of the sample at a position.
 

@@ -49,7 +49,7 @@ def run_stream(
     In rank 0, what each process did, the sums of all in the first; in others, their own.
 
     Args:
-        model, place, plan, ranks: of the collection.
+        model, place, plan, ranks: of the store.
         source: this process's part.
         workers: processes that open and preprocess; the stream itself is read in this one.
         strict: stop at the first sample that cannot be read.
@@ -94,7 +94,7 @@ def counted_samples(plan: Plan, every: list[Progress]) -> tuple[int, set[int]]:
     """Positions that a stream took up in all, and the blocks among them that no process had samples for.
 
     Args:
-        plan: of the collection.
+        plan: of the store.
         every: what each process did, by rank.
     """
     ends, full = [0], set()

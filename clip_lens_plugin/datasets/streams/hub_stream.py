@@ -20,7 +20,7 @@ from clip_lens_plugin.datasets.streams.steps import (
     reads_shards,
     refuse_inexact,
     refuse_split,
-    split_told,
+    split_in_words,
 )
 from clip_lens_plugin.datasets.streams.stream import Arrival, State, checked_state
 from clip_lens_plugin.images.pictures import UnreadableImageError, open_upright, upright_rgb
@@ -87,7 +87,7 @@ class HuggingFaceStream:
         self._description = f"Hugging Face stream{name}{split}"
         self._beginning = checked_state(rows.state_dict(), self._description)
         self._fingerprint = fingerprint_of(
-            f"hugging face stream {split_told(dataset)} {self._beginning} {features}",
+            f"hugging face stream {split_in_words(dataset)} {self._beginning} {features}",
             self.classes,
             [*listing(opened), *((str(column), -2) for column in chosen)],
         )

@@ -164,7 +164,7 @@ def is_moved(dataset: Any) -> bool:
     return dataset._starting_state_dict is not None
 
 
-def split_told(dataset: Any) -> str:
+def split_in_words(dataset: Any) -> str:
     """Which part of the stream it is, "" for the whole."""
     part = dataset._distributed
     return "" if part is None else f"part {part.rank} of {part.world_size}"
@@ -189,14 +189,14 @@ def listing(dataset: Any) -> list[tuple[str, int]]:
     for step in steps(dataset):
         found.append((type(step).__name__, -1))
         if type(step).__name__ in FUNCTIONS:
-            found.append((_function_told(step.function), -1))
-            found += [(f"{name} {_told(value)[0]}", -1) for name, value in sorted(step.fn_kwargs.items())]
+            found.append((_function_identity(step.function), -1))
+            found += [(f"{name} {_printed(value)[0]}", -1) for name, value in sorted(step.fn_kwargs.items())]
         for value in getattr(step, "kwargs", {}).values():
-            found += [_told(each) for each in (value if isinstance(value, list | tuple) else [value])]
+            found += [_printed(each) for each in (value if isinstance(value, list | tuple) else [value])]
     return found
 
 
-def _told(value: Any) -> tuple[str, int]:
+def _printed(value: Any) -> tuple[str, int]:
     """A reader's argument, often the path of a file."""
     if not isinstance(value, str):
         return repr(value) if isinstance(value, PLAIN) else f"{type(value).__name__} {_fingerprint(value)}", -1
@@ -215,18 +215,18 @@ def _told(value: Any) -> tuple[str, int]:
         raise FileNotFoundError(f"There is no file {value}, which the stream is read from.") from None
 
 
-def _function_told(function: Any) -> str:
+def _function_identity(function: Any) -> str:
     """Enough to notice that a function is another; not every change of one."""
     inner = getattr(function, "func", function)
     code = getattr(inner, "__code__", None)
-    told = [getattr(inner, "__qualname__", type(inner).__name__)]
+    parts = [getattr(inner, "__qualname__", type(inner).__name__)]
     if code is not None:
         constants = [each for each in code.co_consts if isinstance(each, PLAIN)]
-        told += [code.co_code.hex(), repr(code.co_names), repr(constants)]
+        parts += [code.co_code.hex(), repr(code.co_names), repr(constants)]
     cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
-    told.append(repr([each for each in cells if isinstance(each, PLAIN)]))
-    told += [_function_told(each) for each in getattr(function, "args", ()) if callable(each)]
-    return " ".join(told)
+    parts.append(repr([each for each in cells if isinstance(each, PLAIN)]))
+    parts += [_function_identity(each) for each in getattr(function, "args", ()) if callable(each)]
+    return " ".join(parts)
 
 
 def hub_fingerprint(dataset: Any) -> str:

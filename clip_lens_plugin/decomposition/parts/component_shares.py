@@ -83,7 +83,7 @@ class ShareStatistics:
 
     @classmethod
     def of(cls, blocks: Iterable[ComponentValues]) -> ShareStatistics:
-        """Of all images of the blocks, of which one is in memory at a time.
+        """The statistics of all images of the blocks, of which one is in memory at a time.
 
         Raises:
             ValueError: if there is no image.

@@ -230,7 +230,7 @@ class JoinedParts:
                 self._tensors[key][start : self._done] = tensor
 
     def whole(self) -> Parts:
-        """Those of all images."""
+        """The parts of all images."""
         assert self._rounding is not None
         assert self._done == self._n
         return Parts.from_tensors(self._tensors, *self._rounding, self._hooked)

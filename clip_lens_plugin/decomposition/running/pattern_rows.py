@@ -40,7 +40,7 @@ class Compared:
 def compared_hooks(block: Block, layer: int, positions: slice, take: Callable[[Compared], None]) -> Hooks:
     """Hooks that give ``take`` a layer's queries at some positions and its keys, copied; for attention without a mask.
 
-    It is called once a run. The model uses the fused kernel meanwhile, and no n × n pattern is made.
+    Called once per run. The model uses the fused kernel meanwhile, and no n × n pattern is made.
     """
     name, held = f"blocks.{layer}.attn.", {}
     scaled = block.attn.out.has_scale
@@ -76,7 +76,7 @@ def pattern_hooks(
 ) -> Hooks:
     """Hooks that give ``take`` the layer's pattern [b, h, r, n] at some queries, over ``hook_z_scale`` if there is one.
 
-    It is called once a run, before ``hook_z``. Where few rows are read, they are computed from queries and keys beside
+    Called once per run, before ``hook_z``. Where few rows are read, they are computed from queries and keys beside
     the fused kernel, without the n × n pattern, unless somebody else listens to the pattern and so makes the model
     compute it.
 

@@ -1,4 +1,4 @@
-"""How many images the model runs at once, so that a run takes little memory beside what is kept of all."""
+"""How many images the model runs at once, so that a run takes little memory beside the results that are kept."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class GroupAccuracy:
 
     @classmethod
     def of(cls, stage: Stage, margins: Float[np.ndarray, " n"], number: Int[np.ndarray, " n"]) -> GroupAccuracy:
-        """Of the margin and the group of each image."""
+        """The accuracy of each group, from the margin and the group of each image."""
         right = counts_right(margins[:, None], number)[:, 0].tolist()
         counts = np.bincount(number, minlength=4).tolist()
         groups = tuple(Interval.of_share(r, n) for r, n in zip(right, counts, strict=True))

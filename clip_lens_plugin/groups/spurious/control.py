@@ -28,7 +28,7 @@ class Control:
 
     @classmethod
     def of(cls, worst: Sequence[float], ours: float) -> Control:
-        """Of the turns beside our own share."""
+        """What the turns give beside our own share."""
         found = np.array(worst, dtype=np.float64)
         return cls(found, float((1 + (found >= ours).sum()) / (1 + len(found))) if len(found) else float("nan"))
 

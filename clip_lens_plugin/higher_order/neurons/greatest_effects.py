@@ -30,7 +30,7 @@ class GreatestEffects:
 
     @classmethod
     def none(cls, n_neurons: int, n_readers: int, device: torch.device) -> GreatestEffects:
-        """Of no image."""
+        """Empty, before any image."""
         lengths = torch.empty(n_neurons, 0, dtype=torch.float64).to(device)
         scalars = torch.empty(n_neurons, 0, n_readers, dtype=torch.float32).to(device)
         return cls(lengths.long(), lengths, scalars)
@@ -57,7 +57,7 @@ class GreatestEffects:
         return GreatestEffects(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
 
     def of_neurons(self, places: Int[Tensor, " s"]) -> GreatestEffects:
-        """Those of some neurons, by their places among the m."""
+        """The effects of some neurons, by their places among the m."""
         return GreatestEffects(**{each.name: getattr(self, each.name)[places] for each in fields(self)})
 
     def _cut(self) -> GreatestEffects:

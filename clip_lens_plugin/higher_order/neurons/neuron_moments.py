@@ -66,7 +66,7 @@ class NeuronMoments(SavedSums):
 
     @classmethod
     def none(cls, directions: NeuronDirections, unit: str = "cosine", noise: float | None = None) -> NeuronMoments:
-        """Of no image, to be added to.
+        """Empty moments, to be added to.
 
         Args:
             directions: of the neurons.
@@ -147,7 +147,7 @@ class NeuronMoments(SavedSums):
         return copied.absorb_sums(other)
 
     def absorb_sums(self, other: NeuronMoments) -> NeuronMoments:
-        """As :meth:`absorb`, of what was summed elsewhere.
+        """These sums with those of elsewhere added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: as for adding.
@@ -205,7 +205,7 @@ class NeuronMoments(SavedSums):
 
     @full_precision()
     def strongest(self, model: ImageModel, count: int) -> NeuronMoments:
-        """Of the neurons whose effects vary most, the strongest first; all of them if there are fewer.
+        """The moments of the neurons whose effects vary most, the strongest first; of all if there are fewer.
 
         Args:
             model: that the scalars are of.
@@ -223,7 +223,7 @@ class NeuronMoments(SavedSums):
         return self._at(torch.cat(variances).argsort(descending=True, stable=True)[:count])
 
     def of_neurons(self, model: ImageModel, neurons: Any) -> NeuronMoments:
-        """Of some of the neurons alone, in the given order.
+        """The moments of some of the neurons alone, in the given order.
 
         Args:
             model: that the scalars are of.

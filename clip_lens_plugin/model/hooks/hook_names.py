@@ -1,4 +1,4 @@
-"""What is looked up by the name of a hook point: who asks for one that is not there is told what is."""
+"""What is looked up by the name of a hook point: an error for a name that is not there lists those that are."""
 
 from __future__ import annotations
 

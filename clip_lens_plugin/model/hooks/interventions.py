@@ -69,8 +69,8 @@ def refuse_pickled_hooks(model: Tower) -> None:
     """Raises PicklingError if a hook on the model has no name by which another process could find it."""
     # TransformerLens puts a function of its own, made where the hook is added, around every hook.
     held = [name for name, module in _own_modules(model) if any(_is_local(hook) for hook in _hooks_around(module))]
-    told = f"{model.cfg.model_name} cannot be pickled with hooks of this process, which are on"
-    _refuse(held, told, ", or copy the model within the process: copy.deepcopy(model).", PicklingError)
+    opening = f"{model.cfg.model_name} cannot be pickled with hooks of this process, which are on"
+    _refuse(held, opening, ", or copy the model within the process: copy.deepcopy(model).", PicklingError)
 
 
 def _hooks_around(module: nn.Module) -> Iterator[Any]:
@@ -85,11 +85,11 @@ def _is_local(hook: Any) -> bool:
     return "<" in getattr(hook, "__qualname__", "")
 
 
-def _refuse(hooked: list[str], told: str, instead: str, error: type[Exception] = ValueError) -> None:
+def _refuse(hooked: list[str], opening: str, instead: str, error: type[Exception] = ValueError) -> None:
     """Raises the error if anything is hooked: what it begins with, then how to take them off, or what else to do."""
     if hooked:
         raise error(
-            f"{told} {', '.join(hooked[:3])}{' and others' if len(hooked) > 3 else ''}. Take them off first, "
+            f"{opening} {', '.join(hooked[:3])}{' and others' if len(hooked) > 3 else ''}. Take them off first, "
             f"model.reset_hooks() (PyTorch's own with their handle.remove()){instead}"
         )
 

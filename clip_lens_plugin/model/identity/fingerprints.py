@@ -49,7 +49,7 @@ class Fingerprints:
         image_weights: names and values of the image tower's weights.
         image_settings: everything else that its forward reads: classes and settings of its modules, masks.
         preprocessing: what ``model.preprocess`` makes of two probe pictures; "none" without.
-        printed_preprocessing: its printed steps, which is all that format 3 of a collection kept of it.
+        printed_preprocessing: its printed steps, which is all that a store of format 3 kept of it.
         probe: the embedding of a probe image [e], compared within the dtype's tolerance; empty if it is NaN.
         libraries: name to version of those that the image tower is made of; not compared.
     """
@@ -81,7 +81,7 @@ class Fingerprints:
 
     @classmethod
     def of_format_3(cls, values: dict[str, str]) -> Fingerprints:
-        """What a collection of format 3 kept, which knew of no settings and printed the preprocessing.
+        """What a store of format 3 kept, which knew of no settings and printed the preprocessing.
 
         Raises:
             KeyError: if something is lacking.

@@ -201,7 +201,7 @@ def source_embedding(model: ImageModel, images: Float[Tensor, "b 3 height width"
 
 def unnormalised(encode: Callable[..., Any], given: Tensor) -> Float[Tensor, "b e"]:
     """What a source's method gives before it is made a unit vector."""
-    normalises = "normalize" in inspect.signature(encode).parameters  # CoCa does unless it is told not to.
+    normalises = "normalize" in inspect.signature(encode).parameters  # CoCa does unless False is passed.
     found = encode(given, **({"normalize": False} if normalises else {}))
     return found[0] if isinstance(found, tuple) else found
 

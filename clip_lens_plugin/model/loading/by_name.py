@@ -65,7 +65,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A loaded model in open_clip's shape, and what belongs to it."""
+    """A loaded model in open_clip's shape, and what belongs to it.
+
+    Attributes:
+        clip: the model.
+        preprocess: PIL picture to [3, height, width]; None where the folder of a Hugging Face model has none.
+        tokenizer: texts to token ids; None where there is none.
+        title: the name of the model with its tag or file.
+        origin: where it came from.
+    """
 
     clip: nn.Module
     preprocess: Callable[..., Tensor] | None
@@ -81,7 +89,14 @@ def load(
     dtype: torch.dtype | None,
     options: Options,
 ) -> Loaded:
-    """The model; see ``HookedCLIP.from_pretrained``, which says what is raised, too."""
+    """The model as its source has it, not hooked; ``HookedCLIP.from_pretrained`` wraps what this returns.
+
+    Args:
+        name, pretrained: as of ``HookedCLIP.from_pretrained``, where it is also said what is raised.
+        device: CUDA where there is one, if not given.
+        dtype: float32 if not given.
+        options: of the kinds that ``from_pretrained`` takes as keywords: ``Options.checked(checkpoint=...)``.
+    """
     if not isinstance(name, str) or not isinstance(pretrained, str | Path | None):
         raise ValueError(f"A model's name is a text and pretrained a tag or a path, got {name!r} and {pretrained!r}.")
     device = checked_device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)

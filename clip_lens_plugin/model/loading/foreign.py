@@ -182,7 +182,7 @@ def refuse_hub_path(name: str, title: str, mend: str) -> None:
 
 
 def tokenizer_settings(text_cfg: dict[str, Any], name: str, mend: str) -> dict[str, Any]:
-    """What the config of an open_clip model says about its tokenizer, only of what is known to be harmless.
+    """The tokenizer's settings in the config of an open_clip model, only those that are known to be harmless.
 
     Args:
         text_cfg: of the config.

@@ -21,8 +21,10 @@ from clip_lens_plugin.model.loading.settings import Settings, file_settings, tag
 from clip_lens_plugin.scenes.embedded import EMBEDDED
 
 SCENES_FOLDER = EMBEDDED["scenes"]
+"""The folder of the embedded model: its config, weights and tokenizer."""
+
 MOST_TAGS = 5
-"""That are named in a message."""
+"""Tags that a message names at most."""
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth")
 """Files of an open_clip folder that are looked at."""

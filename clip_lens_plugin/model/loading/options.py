@@ -18,7 +18,7 @@ from clip_lens_plugin.model.loading.errors import ModelNotFoundError
 INTERPOLATIONS = ("bicubic", "bilinear")
 RESIZE_MODES = ("shortest", "longest", "squash")
 LARGEST = 2.0
-"""Of a mean or deviation of pixels between 0 and 1; those of 0 to 255 are far above it."""
+"""The largest mean or deviation of pixels between 0 and 1; those of pixels from 0 to 255 are far above it."""
 
 Tokenizer = Callable[[list[str]], Tensor]
 

@@ -18,7 +18,7 @@ FOLDERS = ("local-dir:", "transformers:")
 """What stands before a folder in a model's name; after the second a name of the hub may stand too."""
 
 PATH = "PATH"
-"""In the place of a file whose path is not known."""
+"""Stands in the place of a file whose path is not known."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Recipe(Said):
 
     @classmethod
     def of(cls, name: str, tag: str | None, file: Path | None, options: Options) -> Recipe | None:
-        """That of a model that was loaded so; None with a tokenizer that is a function, which cannot be written down.
+        """The recipe of a model that was loaded so; None with a function for a tokenizer, which cannot be written down.
 
         Args:
             name: as given.
@@ -106,13 +106,13 @@ class Recipe(Said):
         return hint(self.call(), self.options())
 
     def call(self) -> str:
-        """As one writes it in Python."""
+        """The call as one writes it in Python."""
         said = self.said()
         given = [repr(said.pop("name")), *([repr(said.pop("pretrained"))] if "pretrained" in said else [])]
         return f"HookedCLIP.from_pretrained({', '.join([*given, *(f'{name}={said[name]!r}' for name in said)])})"
 
     def options(self) -> str:
-        """As one types it on the command line."""
+        """The options as one types them on the command line."""
         said = self.said()
         return typed(*(word for name, value in said.items() for word in _OPTION.get(name, _one)(name, value)))
 

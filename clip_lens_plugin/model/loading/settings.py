@@ -34,14 +34,14 @@ class Settings:
 
 
 def own_settings(name: str) -> Settings:
-    """Those of the name itself: its config's activation, and open_clip's common preprocessing."""
+    """The settings of the name itself: its config's activation, and open_clip's common preprocessing."""
     config = open_clip.get_model_config(name) or {}
     common = asdict(PreprocessCfg())
     return Settings(bool(config.get("quick_gelu", False)), {step: common[step] for step in STEPS})
 
 
 def tag_settings(name: str, tag: str) -> Settings:
-    """Those of a tag; the name's own where open_clip's list says nothing for the tag."""
+    """The settings of a tag; the name's own where open_clip's list says nothing for the tag."""
     own, listed = own_settings(name), open_clip.get_pretrained_cfg(name, tag)
     return Settings(
         bool(listed.get("quick_gelu", own.quick_gelu)),
@@ -50,7 +50,7 @@ def tag_settings(name: str, tag: str) -> Settings:
 
 
 def file_settings(name: str, options: Options) -> tuple[Settings, str | None]:
-    """Those for a file that is given without a tag, and what must be said about them.
+    """The settings for a file that is given without a tag, and what must be said about them.
 
     Args:
         name: of open_clip's list.

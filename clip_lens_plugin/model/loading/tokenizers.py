@@ -163,7 +163,7 @@ class HuggingFaceTokenizer:
 
 
 def hugging_face_tokenizer(source: str, model: Any, given: Tokenizer | Path | None = None) -> Tokenizer | None:
-    """That of a Hugging Face model, padded to the text tower's length as it was trained.
+    """The tokenizer of a Hugging Face model, padded to the text tower's length as it was trained.
 
     Args:
         source: its folder, or its name on the hub.

@@ -59,7 +59,7 @@ class TextSide:
     def encoded(
         self, texts: list[str], normalize: bool = True, on_progress: OnProgress = lambda done, total: None
     ) -> tuple[Float[Tensor, "t e"], UnseenTexts]:
-        """As :meth:`encode_text`, and which texts the tower did not see whole, without a warning."""
+        """What :meth:`encode_text` gives, and which texts the tower did not see whole, without a warning."""
         tokenizer = self._required_tokenizer()
         if not texts:
             raise ValueError("encode_text was given no text; give one or more.")
@@ -99,12 +99,12 @@ class TextSide:
         That is everything the text tower's forward reads (weights, masks, classes and settings of its modules), the
         whole state of the tokenizer where it is of open_clip or Hugging Face, and its ids for fixed texts.
         """
-        told = (
+        identity = (
             behaviour_digest(self.clip, without="visual"),
             tokenizer_state(self.tokenizer),
             token_digest(self.tokenizer),
         )
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        return hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def text_probe(self) -> Float[Tensor, "p e"]:
         """Unit embeddings of a few fixed texts in float32 on the CPU, to compare with those of another time or model.

@@ -26,7 +26,7 @@ class UnseenTexts:
     lost: list[int] = field(default_factory=list)
 
     def add(self, other: UnseenTexts, start: int) -> None:
-        """Those of a part of the texts that begins at position ``start``."""
+        """Adds those of a part of the texts that begins at position ``start``."""
         self.cut += [start + position for position in other.cut]
         self.lost += [start + position for position in other.lost]
 

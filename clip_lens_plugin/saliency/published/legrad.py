@@ -25,7 +25,7 @@ def legrad(
     s_l is the contrast of layer l's own features: the mean of all its tokens, through ``ln_final`` and the projection,
     as in the authors' code. Where attention pools, its pattern takes the place of A_l and what it makes of the layer's
     tokens that of the features, as they do for SigLIP and CoCa; ``ln_final`` is before it, as in the model, and there
-    is no correction by an empty text. Their code takes the last two layers if it is not told; their paper, all.
+    is no correction by an empty text. Their code takes the last two layers unless others are given; their paper, all.
     """
     pooled = isinstance(model.pooling, AttentionPool)
     names = [PATTERN if pooled else f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]

@@ -125,8 +125,8 @@ class MaskFolder:
             )
         void = np.isin(values, sorted(self._void)) if self._void else None
         mask = (values != 0) if found.value is None else values == found.value
-        told = name if found.value is None else f"{name}, {found.text}"
-        return MaskedImage(told, picture, found.text, mask if void is None else mask & ~void, void, group=name)
+        shown_name = name if found.value is None else f"{name}, {found.text}"
+        return MaskedImage(shown_name, picture, found.text, mask if void is None else mask & ~void, void, group=name)
 
     def _all_masks(self) -> list[Path]:
         root = self.folder / MASKS

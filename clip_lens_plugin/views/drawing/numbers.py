@@ -14,10 +14,10 @@ def tick_label(value: float, with_sign: bool) -> str:
 
 
 def places_for(greatest: float) -> int:
-    """So many places that the greatest of some numbers shows two digits; four at least, as of a cosine."""
+    """Decimal places with which the greatest of some numbers shows two digits; four at least, as of a cosine."""
     return min(8, max(4, 1 - math.floor(math.log10(greatest)))) if greatest > 0 else 4
 
 
 def places_of_two_digits(greatest: float) -> int:
-    """So many places that the greatest of some numbers shows two digits, where room is scarce."""
+    """Decimal places with which the greatest of some numbers shows two digits, where room is scarce."""
     return min(8, max(0, 1 - math.floor(math.log10(greatest)))) if 0 < greatest < math.inf else 0

@@ -28,7 +28,7 @@ class Thumbnails:
 
     @classmethod
     def of(cls, rows: Iterable[int], pictures: Mapping[int, Image.Image] | None) -> Thumbnails:
-        """Of the rows; none where there are no pictures.
+        """Thumbnails of the rows; none where there are no pictures.
 
         Raises:
             KeyError: if the picture of a row is missing.

@@ -61,15 +61,15 @@ def decision_figure(decision: Decision, picture: Image.Image, box: Box) -> Figur
     first = wrapped(said[0], PAGE - 2 * MARGIN, TEXT, 3)
     top = MARGIN + heading_height(decision.name, PAGE)
     upper = top + text_height(first, TEXT) + 0.12
-    told = _legend(decision, box)
-    left_high = _height(picture) + 0.06 + BAR + text_height(told, SMALL)
+    legend = _legend(decision, box)
+    left_high = _height(picture) + 0.06 + BAR + text_height(legend, SMALL)
     lower = upper + max(left_high, 0.2 + STEP * len(heads.lines)) + 0.12
     below = lower + sum(0.24 + STRIP * len(each.lines) + 0.16 for each in tried)
     rest = said[1:]
     sheet = Sheet(PAGE, below + sum(text_height(each, SMALL) + 0.03 for each in rest) + 0.08)
     sheet.heading(decision.name)
     sheet.text(MARGIN, top, first, TEXT)
-    _show_patches(sheet, decision, picture, box, upper, told)
+    _show_patches(sheet, decision, picture, box, upper, legend)
     _show_heads(sheet, heads, upper)
     at = lower
     for each in tried:
@@ -93,7 +93,7 @@ def _legend(decision: Decision, box: Box) -> str:
     return "\n".join(wrapped(line, PANEL, SMALL, 3) for line in lines)
 
 
-def _show_patches(sheet: Sheet, decision: Decision, picture: Image.Image, box: Box, top: float, told: str) -> None:
+def _show_patches(sheet: Sheet, decision: Decision, picture: Image.Image, box: Box, top: float, legend: str) -> None:
     maps, (rows, columns) = decision.map(), decision.grid_size
     limit = greatest(maps)
     high = _height(picture)
@@ -111,7 +111,7 @@ def _show_patches(sheet: Sheet, decision: Decision, picture: Image.Image, box: B
             )  # fmt: skip
     at = top + high + 0.06
     sheet.colour_bar(MARGIN + 0.2, at, PANEL - 0.4, SIGNED_OVER_PHOTOGRAPH, (-limit, limit), "of a patch (cosine)")
-    sheet.text(MARGIN, at + BAR, told, SMALL)
+    sheet.text(MARGIN, at + BAR, legend, SMALL)
 
 
 def _show_heads(sheet: Sheet, block: Block, top: float) -> None:
@@ -144,7 +144,7 @@ def _show_trial(sheet: Sheet, trial: Trial, texts: tuple[str, str], top: float) 
             colour = NEUTRAL if line.is_random else ADDS if gap > 0 else TAKES
             axes.plot([gap], [y], "o", color=colour, ms=4, alpha=0.6 if line.is_random else 1.0)
         at = top + 0.2 + STRIP * (y + 0.5)
-        sheet.text(PAGE - MARGIN, at, line.told, SMALL, va="center", ha="right")
+        sheet.text(PAGE - MARGIN, at, line.outcome, SMALL, va="center", ha="right")
     axes.axvline(0, color="0.2", lw=0.8)
     axes.set_yticks(range(len(trial.lines)), labels=[line.name for line in trial.lines])
     axes.set_ylim(len(trial.lines) - 0.5, -0.5)
@@ -156,5 +156,5 @@ def _show_trial(sheet: Sheet, trial: Trial, texts: tuple[str, str], top: float) 
 
 def _name_sides(axes: Axes, texts: Sequence[str]) -> None:
     for text, align, x in ((texts[1], "left", 0.0), (texts[0], "right", 1.0)):
-        told = wrapped(f"“{one_line(text, LONGEST_TEXT)}” nearer", SIDE, SMALL)
-        axes.annotate(told, (x, -0.03), xycoords="axes fraction", ha=align, va="top", size=SMALL, annotation_clip=False)
+        name = wrapped(f"“{one_line(text, LONGEST_TEXT)}” nearer", SIDE, SMALL)
+        axes.annotate(name, (x, -0.03), xycoords="axes fraction", ha=align, va="top", size=SMALL, annotation_clip=False)

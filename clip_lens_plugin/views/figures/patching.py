@@ -53,7 +53,7 @@ def attribution_patching_figure(found: AttributionPatching) -> Figure:
     sheet = Sheet(PAGE, under + (0.0 if grid is None else grid_height(grid)))
     rows = records(found.checks())
     _scatter(sheet.axes(BESIDE, MARGIN, SQUARE, SQUARE), rows)
-    _told(sheet, found, rows)
+    _numbers(sheet, found, rows)
     if grid is not None:
         axes = draw_grid(sheet, under, grid, "mean estimate, a cross where its sign is wrong", _places(grid))
         for layer, head in found.wrong_sign:
@@ -80,7 +80,7 @@ def _scatter(axes: Axes, rows: list[dict]) -> None:
     axes.set_ylabel("exact change")
 
 
-def _told(sheet: Sheet, found: AttributionPatching, rows: list[dict]) -> None:
+def _numbers(sheet: Sheet, found: AttributionPatching, rows: list[dict]) -> None:
     """What the plot shows, in lines beside it."""
     left = BESIDE + SQUARE + 0.25
     wide = PAGE - left - MARGIN

@@ -55,19 +55,19 @@ def sparse_figure(
         if row in pictures:
             _show_picture(sheet, pictures[row], left, top)
         left += beside
-        told_words = words[row][:MOST_BARS]
-        if not told_words:
+        shown_words = words[row][:MOST_BARS]
+        if not shown_words:
             sheet.text(left, top, "no word is worth its penalty", SMALL)
             continue
         width = each - beside - NAMES - NUMBERS - 2 * MARGIN
-        axes = sheet.axes(left + NAMES, top, width, STEP * len(told_words))
-        weights = [weight for _, weight in told_words]
+        axes = sheet.axes(left + NAMES, top, width, STEP * len(shown_words))
+        weights = [weight for _, weight in shown_words]
         axes.barh(range(len(weights)), weights, height=0.7, color=[ADDS if each > 0 else TAKES for each in weights])
         axes.axvline(0, color="0.3", lw=0.6)
         axes.set_xlim(-1.02 * greatest if both else 0, 1.02 * greatest)
         axes.set_ylim(len(weights) - 0.5, -0.5)
         axes.axis("off")
-        for place, (text, weight) in enumerate(told_words):
+        for place, (text, weight) in enumerate(shown_words):
             middle = top + STEP * (place + 0.5)
             sheet.text(left, middle, wrapped(text, NAMES - 0.06, SMALL), SMALL, va="center")
             sheet.text(left + NAMES + width + NUMBERS, middle, f"{weight:.2f}", SMALL, va="center", ha="right")

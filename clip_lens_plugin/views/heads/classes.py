@@ -83,7 +83,7 @@ def class_tables(found: ClassHeads, count: int = MOST_HEADS) -> Markup:
             f"{100 * row['eta_squared']:.1f}",
             f"{100 * row['chance']:.1f}" + (f" ({100 * row['chance_most']:.1f})" if found.permutations else ""),
             f"{row['total_variance']:.1e}",
-            _told(found, int(row["layer"]), int(row["head"])),
+            _in_words(found, int(row["layer"]), int(row["head"])),
         )
         for row in best
     ]
@@ -102,7 +102,7 @@ def class_tables(found: ClassHeads, count: int = MOST_HEADS) -> Markup:
     )
 
 
-def _told(found: ClassHeads, layer: int, head: int) -> str:
+def _in_words(found: ClassHeads, layer: int, head: int) -> str:
     rows = records(found.classes_of(layer, head, CLASSES_OF_HEAD))
     if found.towards is None:
         return ", ".join(f"{row['class']} ({100 * row['share']:.1f})" for row in rows)

@@ -52,8 +52,8 @@ def spurious_heads_view(found: SpuriousHeads) -> View:
 
         return spurious_heads_figure(found)
 
-    told = [found.effects.compared, found.about_splits, found.note]
-    about = aside(" ".join(each for each in told if each))
+    about = [found.effects.compared, found.about_splits, found.note]
+    about = aside(" ".join(each for each in about if each))
     removed = Markup("<p>Removed: <strong>{}</strong></p>").format(found.removed)
     described = "Accuracy of each group before and after, and cue effect of each head; the tables have the numbers"
     body = about + removed + shares_table(found) + static(figure, described) + effects_table(found.effects)
@@ -74,9 +74,9 @@ def cue_grid_view(found: GroupEffects) -> View:
     places = places_of_two_digits(float(np.abs(cue).max()))
     every = [(layer, head) for layer in range(cue.shape[0]) for head in range(cue.shape[1])]
     chance = {at: f"p {p[at]:.3f}" for at in every} if found.chance.turns else {}
-    told = f"{{:+.{places}f}}"
+    form = f"{{:+.{places}f}}"
     grid = value_grid(
-        {at: float(cue[at]) for at in every}, "Cue effect of each head (cosine)", told, told, under=chance
+        {at: float(cue[at]) for at in every}, "Cue effect of each head (cosine)", form, form, under=chance
     )
     return View(CUES, aside(f"{found.about} {cue_words(found)}") + grid + effects_table(found), _effects_figure(found))
 
@@ -139,7 +139,7 @@ def _effects_figure(found: GroupEffects) -> Callable[[], Figure]:
 
 
 def _of_stage(shares: GroupAccuracy) -> tuple[str, ...]:
-    return tuple(told(each) for each in (shares.worst, shares.average, *shares.groups))
+    return tuple(in_per_cent(each) for each in (shares.worst, shares.average, *shares.groups))
 
 
 def by_chance(control: Control) -> str:
@@ -147,6 +147,6 @@ def by_chance(control: Control) -> str:
     return f"{100 * control.worst.mean():.1f}, at best {100 * control.worst.max():.1f}; p = {control.p:.3f}"
 
 
-def told(share: Interval) -> str:
+def in_per_cent(share: Interval) -> str:
     """In per cent, with its interval: "69.7 (64.1 to 74.8)"."""
     return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -46,7 +46,7 @@ def interaction_view(
     texts: Any = None,
     interpolation: Interpolation = "nearest",
 ) -> View:
-    """What adds up to the cosine of images with texts: patches and words on the photograph, or layers, or heads.
+    """The parts of the cosine of images with texts: patches and words on the photograph, or layers, or heads.
 
     With words, an explorer for each image: look at a word and see its patches, at a patch and see its words, by mouse
     or by keyboard. All numbers are parts of the cosine, which stands first; then what patches and words add to it
@@ -56,8 +56,8 @@ def interaction_view(
     Args:
         found: see :func:`~clip_lens_plugin.interactions.interacting.interaction`.
         pictures: the photograph of each image, or what the model sees of it; those that were given to ``interaction``
-            if not given. Pixels have none, and are shown without; so is what a preprocessing made that is none of
-            those that can be followed.
+            if not given. Pixels have none, and are shown without; so are pictures whose preprocessing has a step
+            that cannot be followed.
         of: what is shown: "words", with patches; "layers" or "heads", a heat map of the image's by the text's.
         images, texts: positions of those to show, at most 8 of each; the first four if not given.
         interpolation: of the maps of patches as they are shown.

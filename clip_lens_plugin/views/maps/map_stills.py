@@ -83,7 +83,7 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: Box) -> Markup:
     behind = Backdrop.of(picture, box)
     figures = [
         Markup("<figure>{}<figcaption>{}<br>{}</figcaption></figure>").format(
-            behind.under(each / limit, f"Map for {text}"), text, _told(maps, t)
+            behind.under(each / limit, f"Map for {text}"), text, _in_words(maps, t)
         )
         for t, (text, each) in enumerate(zip(map(one_line, maps.texts), values, strict=True))
     ]
@@ -95,7 +95,7 @@ def still_maps(maps: PatchTextMap, picture: Image.Image, box: Box) -> Markup:
     )
 
 
-def _told(maps: PatchTextMap, t: int) -> Markup:
+def _in_words(maps: PatchTextMap, t: int) -> Markup:
     added = signed(float(maps.scores[0, t]), 4)
     if maps.cosine is None:
         return Markup("added by the heads {}").format(added)

@@ -14,7 +14,7 @@ from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.thumbnails import Thumbnails
 from clip_lens_plugin.views.drawing.view import View
-from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_told, sides_of
+from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_in_words, sides_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,4 +59,9 @@ def _card(neuron: DescribedNeuron) -> dict[str, Any]:
         for sign, texts, images in sides_of(neuron)
         if texts or images
     ]
-    return {"neuron": neuron.neuron, "strength": f"{neuron.strength:.1e}", "share": share_told(neuron), "sides": sides}
+    return {
+        "neuron": neuron.neuron,
+        "strength": f"{neuron.strength:.1e}",
+        "share": share_in_words(neuron),
+        "sides": sides,
+    }

@@ -13,7 +13,7 @@ from clip_lens_plugin.views.drawing.numbers import places_for, signed
 from clip_lens_plugin.views.drawing.templates import TEMPLATES
 from clip_lens_plugin.views.drawing.view import View, static
 from clip_lens_plugin.views.report.summaries import table
-from clip_lens_plugin.views.words.upstream import level_limits, source_grid, told
+from clip_lens_plugin.views.words.upstream import in_words, level_limits, source_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def upstream_view(found: Upstream, text: int = 0) -> View:
     listed = Markup("<details open><summary>The {} greatest of {} terms</summary>{}</details>").format(
         len(largest),
         len(terms),
-        table(("source", grid.unit), [(told(each), signed(terms[each], grid.places)) for each in largest]),
+        table(("source", grid.unit), [(in_words(each), signed(terms[each], grid.places)) for each in largest]),
     )
     note = Markup('<p class="cl-soft">{}. The terms sum to what the head adds, up to {:.0e}.</p>').format(
         FROZEN.capitalize(), found.completeness_error()
@@ -78,8 +78,8 @@ def tree_view(found: UpstreamTree) -> View:
     def shown(node: Node, depth: int = 0) -> dict[str, Any]:
         length = 50 * min(1.0, abs(node.value) / limits[depth])
         return {
-            "name": told(node.label),
-            "told": signed(node.value, places),
+            "name": in_words(node.label),
+            "value_text": signed(node.value, places),
             "bar": f"left:{50 - length if node.value < 0 else 50:.2f}%;width:{length:.2f}%",
             "side": "for-a" if node.value > 0 else "for-b",
             "children": [shown(child, depth + 1) for child in node.children],

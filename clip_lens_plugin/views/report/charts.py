@@ -59,16 +59,16 @@ def layer_chart(layers: pd.DataFrame) -> Markup:
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a grid of layers by heads.
+    """A cell of a grid of layers by heads.
 
     Attributes:
-        told: in it.
+        value_text: what stands in it.
         title: where it is pointed at.
         colour, ink: of the cell and its letters.
-        under: in small letters under what is told.
+        under: in small letters under the value.
     """
 
-    told: str
+    value_text: str
     title: str
     colour: str
     ink: str
@@ -98,14 +98,14 @@ def head_grid(heads: pd.DataFrame, roles: Mapping[tuple[int, int], str] | None =
     """
     rows = records(heads)
     values = {(int(row["layer"]), int(row["head"])): 100 * float(row["share_mean"]) for row in rows}
-    told = {head: f"; role: {role}" for head, role in (roles or {}).items()}
-    return value_grid(values, "Mean share of each head in per cent", "{:+.2f} %", "{:.1f}", told)
+    also = {head: f"; role: {role}" for head, role in (roles or {}).items()}
+    return value_grid(values, "Mean share of each head in per cent", "{:+.2f} %", "{:.1f}", also)
 
 
 def value_grid(
     values: Mapping[tuple[int, int], float],
     label: str,
-    told: str,
+    pointed_at: str,
     number: str,
     also: Mapping[tuple[int, int], str] | None = None,
     under: Mapping[tuple[int, int], str] | None = None,
@@ -115,22 +115,22 @@ def value_grid(
     Args:
         values: by layer and head.
         label: what they are, in words.
-        told: format of a value where a cell is pointed at.
+        pointed_at: format of a value where a cell is pointed at.
         number: format of the number in a cell.
-        also: words behind what is told of some cells.
+        also: words that follow it for some cells.
         under: in small letters under the number of some cells.
     """
     limit = max((abs(value) for value in values.values() if not math.isnan(value)), default=0.0) or 1.0
     cells = {}
     for (layer, head), value in values.items():
         unknown = math.isnan(value)
-        title = f"layer {layer}, head {head}: {'nothing' if unknown else told.format(value)}"
+        title = f"layer {layer}, head {head}: {'nothing' if unknown else pointed_at.format(value)}"
         title += (also or {}).get((layer, head), "")
         shown = "–" if unknown else number.format(value)
         colours = _shade(0.0 if unknown else value / limit)
         cells[layer, head] = Cell(shown, title, *colours, (under or {}).get((layer, head), ""))
     ends = (-1.0, 0.0, 1.0) if any(value < 0 for value in values.values()) else (0.0, 1.0)
-    shades, ticks = [_shade(each)[0] for each in ends], [told.format(limit * each) for each in ends]
+    shades, ticks = [_shade(each)[0] for each in ends], [pointed_at.format(limit * each) for each in ends]
     scale = _drawn("scale", colours=shades, ticks=ticks, label=label)
     return cell_grid(cells, label) + scale
 

@@ -58,7 +58,7 @@ InExplorerBySection = Mapping[str, Sequence[InExplorer]]
 
 @dataclass(frozen=True)
 class Part:
-    """Of a section: its title, what it shows, and where the explorer shows the same, if that is known."""
+    """A part of a section: its title, what it shows, and where the explorer shows the same, if that is known."""
 
     title: str
     body: Markup

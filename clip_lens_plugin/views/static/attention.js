@@ -1,4 +1,4 @@
-// What the class token attends to: a tab a layer, a map a head, and a head enlarged with its numbers.
+// What the class token attends to: one tab per layer, one map per head, and one head enlarged with its numbers.
 // Data of class_attention_view in attention.py: {picture, patches [l, h, rows, columns], itself [l, h], colours}.
 
 drawers.attention = (() => {

@@ -163,13 +163,13 @@ class Gaps:
         name: what was done.
         gaps: one, or those of random sets.
         is_random: whether they are.
-        told: the gap, or how many random sets flip.
+        outcome: the gap, or how many random sets flip.
     """
 
     name: str
     gaps: tuple[float, ...]
     is_random: bool
-    told: str
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def trials(decision: Decision) -> tuple[Trial, ...]:
             Gaps("run, without them", (each.total,), False, signed(each.total, 4)),
         ]
         if n:
-            told = f"{each.random_flips} of {n} flip"
-            lines.append(Gaps(f"run, without {len(each.heads)} random others", each.random, True, told))
+            outcome = f"{each.random_flips} of {n} flip"
+            lines.append(Gaps(f"run, without {len(each.heads)} random others", each.random, True, outcome))
         found.append(Trial(f"Without {named(each.heads)}", tuple(lines)))
     return tuple(found)

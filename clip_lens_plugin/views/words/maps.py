@@ -8,7 +8,7 @@ ADDED = "added by a patch (cosine)"
 """What a map's colours say."""
 
 MOST_HEADS_NAMED = 3
-"""Heads that are named each; of more their number is told."""
+"""Heads that are named each; of more, only their number."""
 
 
 def greatest(maps: PatchTextMap) -> float:

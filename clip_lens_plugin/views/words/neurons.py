@@ -17,7 +17,7 @@ def sides_of(neuron: DescribedNeuron) -> list[tuple[str, tuple[SidedText, ...], 
     return [(SIDES[0], neuron.positive, positive), (SIDES[1], neuron.negative, negative)]
 
 
-def share_told(neuron: DescribedNeuron) -> str:
+def share_in_words(neuron: DescribedNeuron) -> str:
     """How much of an effect's variance lies along its direction, in words."""
     if neuron.share != neuron.share:
         return "the same for all images"

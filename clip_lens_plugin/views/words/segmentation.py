@@ -78,7 +78,7 @@ def lines_of(scores: SegmentationScores) -> list[Line]:
 
 
 def headings(scores: SegmentationScores, reference: str) -> list[str]:
-    """Of the table's columns; ``reference`` is what the kind is called that others are compared with."""
+    """The headings of the table's columns; ``reference`` is what the kind is called that others are compared with."""
     figures = [f"{told} (%)" for told in scores.figures.values()]
     return ["map", *figures, f"AP less that of {reference}", "ms per image"]
 

@@ -14,7 +14,7 @@ from clip_lens_plugin.higher_order.tree import UpstreamTree
 from clip_lens_plugin.higher_order.upstream import Upstream
 from clip_lens_plugin.views.drawing.numbers import places_for
 
-TOLD = (
+IN_WORDS = (
     (r"embed", "embedding"),
     (r"constant", "the head's own constants"),
     (r"L(\d+)H(\d+)", r"head {1} of layer {0}"),
@@ -26,9 +26,9 @@ TOLD = (
 """A label's form, and how a page says it."""
 
 
-def told(label: str) -> str:
+def in_words(label: str) -> str:
     """What a term is, in words."""
-    for form, words in TOLD:
+    for form, words in IN_WORDS:
         found = re.fullmatch(form, label)
         if found is not None:
             return words.format(*found.groups())
@@ -44,7 +44,7 @@ class SourceGrid:
         columns: what stands across: heads, MLP, and biases.
         values: by layer and column.
         beside: the terms that are of no layer, by name.
-        places: that their numbers are told to.
+        places: decimal places of their numbers.
     """
 
     title: str
@@ -80,7 +80,7 @@ def source_grid(found: Upstream, text: int) -> tuple[SourceGrid, dict[str, float
     ]
     columns = (*(str(h) for h in heads), *kinds)
     by_layer = torch.tensor(rows, dtype=torch.float64, device="cpu").reshape(len(layers), len(columns))
-    beside = {told(label): terms[label] for label in ("embed", "constant")}
+    beside = {in_words(label): terms[label] for label in ("embed", "constant")}
     places = 2 if found.texts is None else places_for(max(abs(value) for value in terms.values()))
     return SourceGrid(title, unit, columns, by_layer, beside, places), terms
 

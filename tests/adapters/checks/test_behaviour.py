@@ -147,7 +147,7 @@ def test_another_process_with_other_threads_gives_the_same():
     assert told.strip().splitlines()[-1] == str(mine)
 
 
-def test_functions_are_told_by_their_code_where_they_have_no_name():
+def test_functions_are_known_by_their_code_where_they_have_no_name():
     def scaled(by):
         return lambda x: x * by
 

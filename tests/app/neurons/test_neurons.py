@@ -112,12 +112,12 @@ def test_moments_that_were_collected_are_not_made_again(
         assert last.words is not None
         layer = last.pushes.layer
         same(last.words.found, strongest_neurons(kept, layer, explored.pool.pool, neuron_words.COUNT, neurons=expected))
-        assert "that the collection's moments are of" in last.words.told
+        assert "that the store's moments are of" in last.words.about
         assert last.views()[1].body.count("data:image") == len(last.words.pictures) > 0
     monkeypatch.undo()
     *_, last = shown(stored, asked, f"L{LAYER - 1}N0")  # is not among those that were collected
     assert last.words is not None
-    assert "in reach" in last.words.told
+    assert "in reach" in last.words.about
 
 
 def test_one_neuron(explored: Explored, asked: Asked, kept: ContributionStore, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_mistakes_are_one_line(refused, scenes_store, tmp_path, monkeypatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my photos").mkdir()
     told = refused("explore", "my photos")
-    assert "my photos holds no collection. Explore a folder of images with --images 'my photos', or collect" in told
+    assert "my photos holds no store. Explore a folder of images with --images 'my photos', or collect" in told
     assert "--limit is for folders of images" in refused("explore", scenes_store, "--limit", 3)
     assert "does not say tab=size" in refused("explore", scenes_store, "--at", "tab=size")
 

@@ -14,7 +14,7 @@ from clip_lens_plugin.cli.commands.models import START, _print_start
 from clip_lens_plugin.model.catalogue import catalogue
 
 
-def test_a_part_of_a_name_chooses_and_the_sums_are_told(monkeypatch):
+def test_a_part_of_a_name_chooses_and_the_sums_are_said(monkeypatch):
     monkeypatch.setenv("COLUMNS", "220")
     result = CliRunner().invoke(app, ["models", "vitamin-s-lt"])
     assert result.exit_code == 0, result.output

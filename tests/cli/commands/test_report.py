@@ -143,7 +143,7 @@ def test_pictures_of_other_images_are_refused(tmp_path, photographs, local_model
     (photographs / "dog").rename(photographs / "fish")
     result = run("report", *arguments)
     assert result.exit_code == 2
-    assert "None of the collection's samples (cat/1.png" in result.stderr
+    assert "None of the store's samples (cat/1.png" in result.stderr
     result = run("report", *arguments, "--limit", 3)
     assert result.exit_code == 2
     assert "is collected already: --limit is for" in result.stderr
@@ -152,11 +152,11 @@ def test_pictures_of_other_images_are_refused(tmp_path, photographs, local_model
 def test_what_is_no_collection_is_refused(photographs, tmp_path):
     result = run("report", photographs, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "holds no collection" in result.stderr
+    assert "holds no store" in result.stderr
     assert "--images" in result.stderr
 
 
-def test_limit_is_told_and_each_section_opens_the_same_pictures(tmp_path, photographs, local_model, texts, monkeypatch):
+def test_limit_is_said_and_each_section_opens_the_same_pictures(tmp_path, photographs, local_model, texts, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photographs.rename("my 'photos' & <b>")
     arguments = ("--images", "my 'photos' & <b>", "--model", local_model, "--texts", texts, "--out", "out")

@@ -1,4 +1,4 @@
-"""What ``textspan`` writes for a collection and for a data set, and what ends it in one line."""
+"""What ``textspan`` writes for a store and for a data set, and what ends it in one line."""
 
 from __future__ import annotations
 

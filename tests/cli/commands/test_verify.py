@@ -1,4 +1,4 @@
-"""``clip-lens verify``: a probe, a folder of pictures or a collection, and a model that is not its source's."""
+"""``clip-lens verify``: a probe, a folder of pictures or a store, and a model that is not its source's."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_links_and_fifos_are_refused(tmp_path, stray, key):
     STRAY[stray](inside / key.split("/")[0], outside)
     place = Place(inside)
     for act in (lambda: place.get(key), lambda: place.set(key, b"ours"), lambda: place.delete(key)):
-        with pytest.raises(CollectionDamagedError, match="which a collection never makes"):
+        with pytest.raises(CollectionDamagedError, match="which collecting never makes"):
             act()
     assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"theirs": b"theirs"}
 

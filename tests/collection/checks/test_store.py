@@ -156,7 +156,7 @@ def test_a_store_says_what_it_is(clip, copied):
         str(ContributionStore.open(copied, clip).verify())
         == f"all {len(files(copied)) - 1:,} files are as they were written"
     )
-    with pytest.raises(ValueError, match="holds no collection"):
+    with pytest.raises(ValueError, match="holds no store"):
         check_store(copied.parent)
 
 

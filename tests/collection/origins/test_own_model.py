@@ -1,4 +1,4 @@
-"""A collection opens with its own model, loaded as it was; where that is out of reach, the message is what to give."""
+"""A store opens with its own model, loaded as it was; where that is out of reach, the message is what to give."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(tmp_path, weights):
 
 @pytest.fixture(params=["kept", "not kept"])
 def of_scenes(request, finished, tmp_path):
-    """A collection by the embedded model, and one whose plan does not say how that was loaded."""
+    """A store by the embedded model, and one whose plan does not say how that was loaded."""
     copied = shutil.copytree(str(finished._place), tmp_path / "copied")
     if request.param == "not kept":
         rewrite_plan(copied, lambda plan: plan.pop("recipe"))

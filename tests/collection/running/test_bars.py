@@ -1,4 +1,4 @@
-"""What is seen of a collection: it moves with each batch, counts what was there, and says when nothing is left."""
+"""What is seen while a store is made: moves with each batch, a count of what was there, and when nothing is left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.collection.conftest import BrokenScenes, collect_rows, scenes
 
 @pytest.fixture
 def moves(monkeypatch):
-    """What each bar is told: the total, what was done before, and each move."""
+    """What each bar is given: the total, what was done before, and each move."""
     told = []
 
     @contextmanager

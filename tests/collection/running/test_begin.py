@@ -1,4 +1,4 @@
-"""A collection takes an empty folder and owns what it made; nothing else is written over or removed."""
+"""A store takes an empty folder and owns what it made; nothing else is written over or removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_folder_of_others_is_not_taken_whatever_its_name(clip, tmp_path):
-    """Names that a collection has too are no reason to write over what lies there."""
+    """Names that a store has too are no reason to write over what lies there."""
     folders = {
         "embedding": lambda folder: (folder / "embedding").mkdir(),
         "label": lambda folder: _write(folder / "label" / "cats.csv"),
@@ -50,7 +50,7 @@ def test_what_others_put_into_a_collection_stays(clip, tmp_path):
     half_written = [f"moments.{hex32}.partial", f"mlps/c/1/0.{hex32}.partial", f"progress/0.{hex32}.partial"]
     for name in theirs + half_written:
         _write(tmp_path / "out" / name)
-    with pytest.warns(CollectionWarning, match=r"progress/.* is not of the collection and is left alone"):
+    with pytest.warns(CollectionWarning, match=r"progress/.* is not of the store and is left alone"):
         store = collect_rows(clip, BrokenScenes(9, {}), tmp_path / "out", resume=True)
     assert len(store) == 9
     collect_rows(clip, BrokenScenes(9, {}), tmp_path / "undisturbed")

@@ -164,7 +164,7 @@ def test_a_tensor_of_another_size_is_refused(clip, tmp_path):
 def test_a_collection_that_is_there_is_not_written_over(clip, tmp_path):
     collect_rows(clip, scenes(9), tmp_path / "out")
     before = files_of(tmp_path / "out")
-    with pytest.raises(ValueError, match=r"holds a collection already"):
+    with pytest.raises(ValueError, match=r"holds a store already"):
         collect_rows(clip, scenes(9), tmp_path / "out")
     assert files_of(tmp_path / "out") == before
 

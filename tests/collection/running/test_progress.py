@@ -75,7 +75,7 @@ def test_ctrl_c_while_a_block_is_added_leaves_no_half_of_it(clip, tmp_path, monk
 
 
 def test_blocks_that_two_processes_did_count_once(clip, tmp_path, monkeypatch):
-    """As where one outlived its fellow by some seconds, while the collection was taken up again."""
+    """As where one outlived its fellow by some seconds, while the store was taken up again."""
     collect_rows(clip, BrokenScenes(N, {}), tmp_path / "undisturbed")
     with pytest.raises(KeyboardInterrupt):
         collect_rows(clip, BrokenScenes(N, {17: KeyboardInterrupt()}), tmp_path / "out")

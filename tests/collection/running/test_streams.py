@@ -46,7 +46,7 @@ def stream(shards):
 
 
 WRITES = []
-"""Keys that an undisturbed collection writes, in order."""
+"""Keys that an undisturbed store writes, in order."""
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_a_setting_of_the_image_tower_counts_and_of_the_text_tower_does_not():
     assert before.differences(Fingerprints.of(HookedCLIP.from_open_clip(clip))) == ["image settings"]
 
 
-def test_a_preprocessing_is_told_by_what_it_does():
+def test_a_preprocessing_is_known_by_what_it_does():
     steps = image_transform(32, is_train=False)
     renamed = fingerprints(preprocess=lambda picture: steps(picture))
     assert renamed.preprocessing == fingerprints(preprocess=steps).preprocessing

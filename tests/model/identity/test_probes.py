@@ -58,7 +58,7 @@ def test_every_step_of_a_preprocessing_counts():
     assert told[0] == preprocessing_digest(transform())
 
 
-def test_a_preprocessing_that_draws_at_random_is_told_the_same_and_disturbs_nobody():
+def test_a_preprocessing_that_draws_at_random_is_recognised_and_disturbs_nobody():
     train = open_clip.image_transform(32, is_train=True)
     torch.manual_seed(5)
     random.seed(5)
@@ -78,7 +78,7 @@ def test_a_preprocessing_may_fail_or_return_anything():
     assert told[1] == told[2]  # A picture and its array hold the same.
 
 
-def test_tokenizers_are_told_by_what_they_do(tokenizer):
+def test_tokenizers_are_known_by_what_they_do(tokenizer):
     cased = open_clip.SimpleTokenizer(clean="whitespace")
     short = open_clip.SimpleTokenizer(context_length=20)
     assert len({token_digest(each) for each in (None, tokenizer, cased, short)}) == 4

@@ -1,4 +1,4 @@
-"""Pixels that are none of the model's are refused or said, everywhere by the same words, once a call."""
+"""Pixels that are none of the model's are refused or said, everywhere by the same words, once per call."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_the_look_breaks_no_graph(clip: HookedCLIP) -> None:
     assert not [each for each in reasons if any("pixels" in frame.filename for frame in each.user_stack)], reasons
 
 
-# ---------------------------------------------------------------------- collections
+# --------------------------------------------------------------------------- stores
 
 
 class NotNormalised(ScenesDataset):

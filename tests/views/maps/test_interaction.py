@@ -123,7 +123,7 @@ def test_pixels_have_no_photograph_and_one_can_be_given(scenes):
     ("name", "prefix", "before"),
     [("registers", "the class token and registers", 4), ("SigLIP with registers", "registers", 2), ("SigLIP", "", 0)],
 )
-def test_tokens_before_the_patches_are_told_beside(name, prefix, before):
+def test_tokens_before_the_patches_are_shown_beside(name, prefix, before):
     model = HookedCLIP.from_open_clip(FAMILIES[name](), tokenizer=open_clip.get_tokenizer("ViT-B-32"))
     given = interaction(model, random_images(model, 1), "a dog")
     (data,) = data_of(given.view())

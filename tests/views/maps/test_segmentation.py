@@ -46,7 +46,7 @@ def test_the_best_is_bold_and_where_it_is_not_the_reference_a_sentence_says_so(s
     assert f"<td><b>{lines['bright'].cells[0].value}</b>" in body
 
 
-def test_what_was_left_out_is_told(scores: SegmentationScores) -> None:
+def test_what_was_left_out_is_said(scores: SegmentationScores) -> None:
     told = " ".join(notes(scores))
     assert "were not seen by the model" in told
     assert "masks say nothing of them" in told

@@ -11,7 +11,7 @@ from clip_lens_plugin import HookedCLIP, upstream, upstream_tree
 from clip_lens_plugin.higher_order.tree import Node, UpstreamTree
 from clip_lens_plugin.scenes import draw, sample_scenes
 from clip_lens_plugin.views import tree_view, upstream_view
-from clip_lens_plugin.views.words.upstream import level_limits, told
+from clip_lens_plugin.views.words.upstream import in_words, level_limits
 
 
 def words_of(html: str) -> str:
@@ -32,7 +32,7 @@ def test_the_table_has_the_greatest_terms_and_their_mean_share(model):
     page = words_of(upstream_view(found).html())
     shares = dict(zip(found.labels, found.shares().mean(0).tolist(), strict=True))
     largest = max(shares, key=lambda label: abs(shares[label]))
-    assert told(largest) in page
+    assert in_words(largest) in page
     assert f"{100 * shares[largest]:+.2f}".replace("-", "−") in page
     assert "patterns and statistics frozen" in page
     assert "20 greatest of 46 terms" in page
@@ -71,8 +71,8 @@ def test_every_node_of_a_tree_is_on_the_page_and_in_the_figure(model):
     page, figure = words_of(tree_view(tree).html()), tree_view(tree).figure()
     letters = " ".join(text.get_text() for text in figure.texts)
     for _, _, node in tree.root.walk():
-        assert told(node.label) in page
-        assert told(node.label) in letters
+        assert in_words(node.label) in page
+        assert in_words(node.label) in letters
     bars = [bar.get_width() for bar in figure.axes[0].patches]
     nodes = list(tree.root.walk())
     assert len(bars) == len(nodes)
@@ -101,4 +101,4 @@ def test_names_are_escaped_and_a_tree_of_zeros_is_drawn():
     ],
 )
 def test_labels_are_said_in_words(label, words):
-    assert told(label) == words
+    assert in_words(label) == words

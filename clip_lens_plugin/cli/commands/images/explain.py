@@ -77,7 +77,7 @@ def explain(
         check_result(out)
         plan = finished_in(means) if means is not None and is_store(means) else None
         if text is None and (plan is None or plan.classes is None):
-            raise ValueError("Give two texts, --text A --text B, or --means STORE of a collection with classes.")
+            raise ValueError("Give two texts, --text A --text B, or --means STORE, a store with classes.")
         chosen = ChosenModel.of(choice, None, plan, means or "")
         pool = pool_named(texts) if texts is not None else pool_for(chosen.name)[0] if means is not None else None
         with console.status("loading the model"):
@@ -93,7 +93,7 @@ def explain(
 
 
 def _asked(model: HookedCLIP, text: list[str] | None, store: Any) -> list[Any]:
-    """Two texts, or a classifier of more or of the collection's classes."""
+    """Two texts, or a classifier of more or of the store's classes."""
     from clip_lens_plugin.zero_shot.by_names import classifier_of_data
     from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 

@@ -53,7 +53,7 @@ def words(
     k: Annotated[
         int | None,
         typer.Option(
-            "--k", min=1, metavar="N", show_default=False, help="So many words an image, in place of a penalty."
+            "--k", min=1, metavar="N", show_default=False, help="So many words per image, in place of a penalty."
         ),
     ] = None,
     limit: Annotated[

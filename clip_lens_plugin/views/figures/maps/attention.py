@@ -62,8 +62,8 @@ def rows_figure(
     panel = (width - 2 * MARGIN - 0.1 * (across - 1)) / max(across, 3)
     high = panel * grid_size[0] / grid_size[1]
     heading = f"{title}: what {reader} attends to"
-    told = 1 + min(2, len(prefix)) + 1
-    above = told * line_height(SMALL) + 0.04
+    n_lines = 1 + min(2, len(prefix)) + 1
+    above = n_lines * line_height(SMALL) + 0.04
     top = MARGIN + heading_height(heading, width)
     sheet = Sheet(width, top + down * (above + high + 0.1) + BAR)
     sheet.heading(heading)

@@ -85,7 +85,7 @@ class Block:
         return wrapped(self.shown.image, PANEL, TEXT, 2)
 
     @cached_property
-    def told(self) -> list[tuple[str, float, str]]:
+    def lines_above(self) -> list[tuple[str, float, str]]:
         """Lines over the words: text, size and weight of each."""
         each = self.shown
         parts = [f"of which by patches and words, all heads {signed(float(each.of_patches.sum()), 4)}"]
@@ -109,7 +109,7 @@ class Block:
     @property
     def words_top(self) -> float:
         """Where the words begin, below the upper edge of the block."""
-        return sum(text_height(text, size) for text, size, _ in self.told) + 0.06
+        return sum(text_height(text, size) for text, size, _ in self.lines_above) + 0.06
 
     @property
     def height(self) -> float:
@@ -148,7 +148,7 @@ def words_figure(
     for block in blocks:
         _show_patches(sheet, block, top, of_patch, interpolation)
         at = top
-        for text, size, weight in block.told:
+        for text, size, weight in block.lines_above:
             sheet.text(SIDE, at, text, size, weight=weight)
             at += text_height(text, size)
         _show_words(sheet, block.words, top + block.words_top, of_word)

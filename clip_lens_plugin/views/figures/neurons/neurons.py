@@ -23,7 +23,7 @@ from clip_lens_plugin.views.drawing.layout.sheet import (
 )
 from clip_lens_plugin.views.drawing.numbers import signed
 from clip_lens_plugin.views.figures.gallery import thumbnail
-from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_told, sides_of
+from clip_lens_plugin.views.words.neurons import MOST_IMAGES, share_in_words, sides_of
 
 MOST_NEURONS = 10
 """That a figure shows; the page holds the rest."""
@@ -61,7 +61,7 @@ def neurons_figure(found: StrongestNeurons, pictures: Mapping[int, Image.Image] 
     before = None
     for (neuron, sign, told, images), step in zip(lines, high, strict=True):
         if neuron is not before:
-            about = f"Neuron {neuron.neuron}: {neuron.strength:.1e} cosine, {share_told(neuron)}"
+            about = f"Neuron {neuron.neuron}: {neuron.strength:.1e} cosine, {share_in_words(neuron)}"
             sheet.text(MARGIN, top + GAP, about, TEXT, weight="bold")
             top, before = top + line_height(TEXT) + 2 * GAP, neuron
         sheet.text(MARGIN, top, sign, TEXT)

@@ -23,7 +23,7 @@ from clip_lens_plugin.views.drawing.layout.sheet import (
     wrapped,
 )
 from clip_lens_plugin.views.drawing.numbers import places_for, signed
-from clip_lens_plugin.views.words.upstream import SourceGrid, level_limits, told
+from clip_lens_plugin.views.words.upstream import SourceGrid, in_words, level_limits
 
 LEFT, BELOW = 0.5, 0.85
 """Inches for the layers' numbers, and for the names of columns."""
@@ -86,7 +86,7 @@ def tree_figure(found: UpstreamTree, *, title: str) -> Figure:
     bars.axvline(0, color="0.5", lw=0.6)
     for row, (depth, _, node) in enumerate(lines):
         at = top + STEP * row + (STEP - line_height(TEXT)) / 2
-        name = wrapped(told(node.label), NAMES - INDENT * depth, TEXT)
+        name = wrapped(in_words(node.label), NAMES - INDENT * depth, TEXT)
         sheet.text(MARGIN + INDENT * depth, at, name, weight="bold" if depth == 0 else "normal")
         sheet.text(PAGE - MARGIN, at, signed(node.value, places), ha="right")
         bars.barh([row], [node.value / limits[depth]], 0.6, color=ADDS if node.value > 0 else TAKES)

@@ -56,7 +56,7 @@ def test_of_more_texts_the_two_nearest_are_compared(run, picture):
     ("arguments", "told"),
     [
         (["--text", "a dog"], "give two, or more"),
-        ([], "--means STORE of a collection with classes"),
+        ([], "--means STORE, a store with classes"),
         ([*TEXTS, "--out", "why.eps"], "must end in one of"),
         ([*TEXTS, "--texts", "scenes"], "give --means as well"),
         ([*TEXTS, "--means", "nowhere"], "no folder nowhere"),

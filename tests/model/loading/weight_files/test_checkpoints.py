@@ -307,7 +307,7 @@ def test_the_machines_errors_are_its_own(error, place, tiny_b32, monkeypatch, tm
         (RuntimeError("the SHA256 checksum does not match"), "it is not the network: the SHA256 checksum"),
     ],
 )
-def test_the_network_is_told_from_everything_else(error, said, tiny_b32, monkeypatch, refused) -> None:
+def test_the_network_is_distinguished_from_everything_else(error, said, tiny_b32, monkeypatch, refused) -> None:
     def fail(*_, **__):
         raise error
 

@@ -98,9 +98,10 @@ def collect(
         batch_size: samples in a run of the model.
         workers: processes that read and decode ahead.
         autocast: torch.bfloat16 or torch.float16 to run the model's matrix products in.
-        resume: go on with what a call with the same arguments left when it was cut off, whole blocks of about 256 samples, on
-            as many threads of the processor as that had; on the same kind of processor the result is bit-identical to
-            that of an undisturbed one. What is finished is opened; where nothing is, collecting begins.
+        resume: go on with what a call with the same arguments left when it was cut off, whole blocks of about 256
+            samples, on as many threads of the processor as that had; on the same kind of processor the result is
+            bit-identical to that of an undisturbed one. What is finished is opened; where nothing is left, collecting
+            begins.
         strict: stop at the first sample that cannot be read, instead of listing it in ``skipped``.
         progress: show a bar.
         labels, label_column, label_order: labels by name in the place of the data set's own, and where labels stand;

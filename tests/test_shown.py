@@ -50,6 +50,8 @@ from clip_lens_plugin.shown import INLINE, VIEWS, ResultTable
 from clip_lens_plugin.views import View
 from clip_lens_plugin.zero_shot.by_names import classifier_by_names
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["red shape", "blue shape", "a circle", "a square", "white background"]
 THEMED = TextPool(TEXTS, ["colour", "colour", "shape", "shape", "background"])
 GROUPS = Groups.of([i % 2 for i in range(12)], [i // 2 % 2 for i in range(12)], [i // 4 for i in range(12)])

@@ -14,6 +14,8 @@ from tests.conftest import random_images
 from tests.higher_order.frozen import added_through
 from tests.support.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=list(FAMILIES))
 def tower(request: pytest.FixtureRequest) -> HookedCLIP:

@@ -15,6 +15,8 @@ from clip_lens_plugin.statistics.means import ComponentSums
 from tests.conftest import random_images
 from tests.support.text_families import TEXT_FAMILIES, some_ids
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["red circle", "two small blue stars on a white background"]
 POOL = TextPool(["red circle", "blue star", "a green square", "two small circles"])
 

@@ -18,6 +18,8 @@ from tests.saliency.formulas import FORMULAS, relevance, score
 from tests.saliency.plain import Plain, PlainTimm, Run
 from tests.support.families import FAMILIES, SIGLIP, vit
 
+pytestmark = pytest.mark.slow
+
 TOWERS: dict[str, Callable[[], Any]] = {
     **{name: FAMILIES[name] for name in ("plain", "norm_then_mean", "clipa", "coca", "registers")},
     "layer_scale": partial(random_clip, {"vision_cfg": {"ls_init_value": 0.3}}),

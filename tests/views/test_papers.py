@@ -36,6 +36,8 @@ from clip_lens_plugin.views.maps.word_maps import WordMap
 from clip_lens_plugin.views.report.part_grids import Blocks, PartGrid, head_blocks, layer_blocks
 from tests.views.conftest import span
 
+pytestmark = pytest.mark.slow
+
 LONG = (
     "a photograph of the station of a small town in winter, taken from the bridge over the river, with a train and snow"
 )

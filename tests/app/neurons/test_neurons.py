@@ -31,6 +31,8 @@ from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.app.conftest import SEED, N
 from tests.higher_order.frozen import added_through
 
+pytestmark = pytest.mark.slow
+
 LAYER, NEURON, COLLECTED = 4, 208, range(200, 240)
 EVIL = "<img src=x>"
 TEXTS = ("a circle", "a star", EVIL)

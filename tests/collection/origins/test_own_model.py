@@ -19,6 +19,8 @@ from tests.collection.stores import rewrite_plan
 from tests.conftest import random_clip
 from tests.model.loading.test_by_name import CONFIG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def small_b32(monkeypatch):

@@ -11,6 +11,8 @@ from tests.conftest import random_clip
 from tests.support.families import FAMILIES
 from tests.support.live_bytes import LiveBytes
 
+pytestmark = pytest.mark.slow
+
 READ_ALL = ["norm_then_mean", "SigLIP with registers", "EVA, mean", "PE"]
 
 

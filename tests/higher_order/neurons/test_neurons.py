@@ -18,6 +18,8 @@ from tests.conftest import random_clip, random_images
 from tests.higher_order.frozen import added_through
 from tests.support.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 NORMALISED = "EVA-02, post-norm"
 
 

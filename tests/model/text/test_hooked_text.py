@@ -23,6 +23,8 @@ from clip_lens_plugin.model.property_errors import NotAvailableError
 from tests.conftest import random_clip
 from tests.support.text_families import CONTEXT, TEXT_FAMILIES, own, some_ids
 
+pytestmark = pytest.mark.slow
+
 
 def source_of(clip: Any, ids: torch.Tensor) -> torch.Tensor:
     """What users of the source would call."""

@@ -13,11 +13,7 @@ Name = TypeVar("Name", str, int)
 
 
 class NamedTensors(dict[Name, Tensor], Tabled):
-    """A dictionary of tensors, by hook point or by layer.
-
-    Args:
-        tensors: by name, as for ``dict``.
-    """
+    """A dictionary of tensors, by hook point or by layer; made as a ``dict`` is."""
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per tensor: ``name``, ``shape``, ``dtype``, and ``mean``, ``std``, ``lowest`` and ``highest`` of its

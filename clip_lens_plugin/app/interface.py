@@ -58,7 +58,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class Answered:
     """What a tab shows.
 
     Attributes:
@@ -260,7 +260,7 @@ class Interface:
                 header, *rows = answer.rows
                 made = script(self.explored, state, sent is not None)
                 numbers, view = str(table(header, rows)), framed(answer.views, answer.height)
-                yield "", numbers, view, made, link, Held(Shown(answer.result, (row, sent, typed, *chosen)))
+                yield "", numbers, view, made, link, Held(Answered(answer.result, (row, sent, typed, *chosen)))
         except (ValueError, IndexError) as error:
             yield note(str(error)), "", "", "", "", None
 

@@ -16,8 +16,9 @@ from clip_lens_plugin import HookedCLIP, explore
 from clip_lens_plugin.app.pages import PAGES
 from clip_lens_plugin.scenes.dataset import ScenesDataset
 from tests.browser.test_explorer import WAIT, answered
+from tests.browser.test_explorer import pytestmark as of_explorer
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [*of_explorer, pytest.mark.slow]
 pytest.importorskip("gradio")
 
 SHOWN = Path(__file__).parents[2] / "docs" / "pages" / "assets" / "explorer"

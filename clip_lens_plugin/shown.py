@@ -8,6 +8,7 @@ and :data:`INLINE` alone.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar
@@ -78,7 +79,7 @@ class Tabled:
 
 
 class Shown(Tabled):
-    """A result that draws itself by the function that :data:`VIEWS` names for its class."""
+    """A result that draws itself by the function that :data:`VIEWS` names for its class, or one it is derived from."""
 
     def view(self, **options: Any) -> Any:
         """What shows it in a notebook and saves as a page or a picture: a :class:`~clip_lens_plugin.views.View`.
@@ -88,8 +89,12 @@ class Shown(Tabled):
 
         Raises:
             ValueError: if it cannot be drawn as it is; the message says what is missing.
+            TypeError: if it is of a class that neither has a view nor is derived from one that has.
         """
-        return resolve_name(VIEWS[type(self).__name__])(self, **options)
+        draws = _named(VIEWS, self)
+        if draws is None:
+            raise TypeError(f"No view is known for {type(self).__name__}; those of {', '.join(VIEWS)} are.")
+        return resolve_name(draws)(self, **options)
 
     def save(self, path: str | Path, **options: Any) -> Path:
         """Writes a page (.html), a picture (.png, .svg, .pdf) or the table (.csv, .parquet); returns the path.
@@ -123,13 +128,18 @@ class Shown(Tabled):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         """HTML; of a view also its picture, for places that show no HTML, or none with scripts."""
-        words, light = {"text/plain": repr(self)}, INLINE.get(type(self).__name__)
+        words, light = {"text/plain": repr(self)}, _named(INLINE, self)
         try:
             if light is None:
                 return {**self.view()._repr_mimebundle_(), **words}
             return {"text/html": str(resolve_name(light)(self)), **words}
         except (ValueError, OSError) as error:
             return {"text/html": self._table_under(str(error)), **words}
+
+
+def _named(names: Mapping[str, str], result: Shown) -> str | None:
+    """What is named for the result's class, or for the nearest class that it is derived from."""
+    return next((names[each.__name__] for each in type(result).__mro__ if each.__name__ in names), None)
 
 
 class ResultTable(Shown, pd.DataFrame):

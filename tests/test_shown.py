@@ -41,12 +41,12 @@ from clip_lens_plugin import (  # fmt: skip
     upstream_tree,
 )
 from clip_lens_plugin.describe.spans import TextSpanResult
-from clip_lens_plugin.maps.patch_text import head_text_scores
+from clip_lens_plugin.maps.patch_text import PatchTextMap, head_text_scores
 from clip_lens_plugin.retrieval import extreme_images, nearest_images, strongest_neurons
 from clip_lens_plugin.scenes import ScenesDataset, draw, sample_scenes
 from clip_lens_plugin.scenes.seeds import SCENES_SEED
 from clip_lens_plugin.segmentation import DrawnObjects
-from clip_lens_plugin.shown import INLINE, VIEWS, ResultTable
+from clip_lens_plugin.shown import INLINE, VIEWS, ResultTable, Shown
 from clip_lens_plugin.views import View
 from clip_lens_plugin.zero_shot.by_names import classifier_by_names
 
@@ -204,3 +204,20 @@ def test_results_without_a_view_show_their_table(results):
         assert page.count("<tr>") >= min(len(table), 20)
     assert str(accuracy).startswith(f"top1 {accuracy.top1.value:.3f} (")
     assert list(model.verify().to_dataframe()["what"]) == ["image", "text"]
+
+
+def test_a_derived_result_is_shown_as_what_it_is_derived_from(results):
+    class Mine(PatchTextMap):
+        pass
+
+    found = results[0]["PatchTextMap"]
+    mine = object.__new__(Mine)
+    mine.__dict__.update(vars(found))
+    assert mine._repr_html_() == found._repr_html_()
+
+    class Other(Shown):
+        def to_dataframe(self) -> pd.DataFrame:
+            return pd.DataFrame({"a": [1]})
+
+    with pytest.raises(TypeError, match="No view is known for Other"):
+        Other().view()

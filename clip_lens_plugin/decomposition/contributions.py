@@ -24,10 +24,9 @@ from clip_lens_plugin.decomposition.running.activations import (
     Factors,
     MissingActivationsError,
     TokensNotAvailableError,
-    same_up_to,
 )
 from clip_lens_plugin.images.photographs import Photographs
-from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.numerics.precision import full_precision, same_up_to
 
 Own = TypeVar("Own", bound="Contributions")
 Sums = TypeVar("Sums")
@@ -370,13 +369,15 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         split = equations.token_coordinates(attended, values)
         if self._parts.hooked is not None and layer not in self._parts.hooked:
             return split
-        # Which heads a hook replaced, and of a cached run whether there was one, is seen from the numbers.
         coordinates = self._in_unit(self._parts.coordinates[:, layer])
         ablated = (coordinates == 0).all(-1)
-        allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
-        replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
+        if self._parts.hooked is None:  # Of a cached run, whose hooks are gone, it is seen from the numbers.
+            allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
+            replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
+        else:
+            replaced = self._parts.replaced[layer]
         if layer in self._parts.head_edits:
-            replaced |= (self._parts.head_edits[layer] != 0).any(-1)
+            replaced = replaced | (self._parts.head_edits[layer] != 0).any(-1)
         if bool(replaced.any()):
             heads = [f"L{layer}H{h}" for h in replaced.any(0).nonzero().flatten().tolist()]
             raise TokensNotAvailableError(

@@ -8,7 +8,7 @@ import torch
 from clip_lens_plugin import decompose
 from clip_lens_plugin.decomposition import contributions as contributions_module
 from clip_lens_plugin.decomposition.contributions import TokensNotAvailableError
-from clip_lens_plugin.decomposition.running import activations
+from clip_lens_plugin.decomposition.running import changed_heads
 from tests.conftest import random_images
 
 pytestmark = pytest.mark.slow
@@ -126,7 +126,7 @@ def test_without_hooks_nothing_is_guessed_from_numbers(model, monkeypatch):
     images = random_images(model)
     _, cache = model.run_with_cache(images)
     expected = model.decompose(images, tokens=True)
-    monkeypatch.setattr(activations, "same_up_to", lambda dtype: -1.0)
+    monkeypatch.setattr(changed_heads, "same_up_to", lambda dtype: -1.0)
     monkeypatch.setattr(contributions_module, "same_up_to", lambda dtype: -1.0)
     found = model.decompose(images, tokens=True, batch_size=2)
     torch.testing.assert_close(found.self_attention, expected.self_attention)
@@ -138,7 +138,7 @@ def test_without_hooks_nothing_is_guessed_from_numbers(model, monkeypatch):
 
 
 def test_hooks_that_change_nothing_leave_tokens(model):
-    """A hook's layer is known from the hook, and from the numbers whether it changed a head."""
+    """Whether a hook changed a head is known from what went into it and what came out."""
     images = random_images(model, 4)
     expected = model.decompose(images, tokens=True)
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: z.clone())]):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
@@ -23,6 +23,9 @@ Key = tuple[str, int | str | None]
 
 SHARES = "shares."
 """Before the names of the tensors of :class:`Shares` among those of :class:`Parts`."""
+
+OF_HOOKS = ("head_edits", "replaced")
+"""What only layers with hooks have: zero, or False, in runs without."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Parts:
         rounding: the coarsest dtype that the parts went through.
         noise: relative size of what rounding leaves of them.
         hooked: layers in which a hook stood on what heads put out; None if that is not known, as of a cached run.
+        replaced: heads that a hook on ``hook_z`` changed otherwise than to zero, of the layers in ``hooked`` [b, h].
         extras: what this family alone has, by the names of :mod:`clip_lens_plugin.decomposition.parts.extras`: what
             its pooling adds by itself [b, e], and the weight of a part of its biases [b, l, p].
         shares: what is needed to share the constants out; None if it was not kept.
@@ -91,6 +95,7 @@ class Parts:
     values: Float[Tensor, "b l n h k"] | None = None
     neurons: Float[Tensor, "b l p m"] | None = None
     hooked: frozenset[int] | None = None
+    replaced: Mapping[int, Bool[Tensor, "b h"]] = field(default_factory=dict)
 
     @classmethod
     @full_precision()
@@ -137,13 +142,21 @@ class Parts:
             values=_stacked(factors.v),
             neurons=_stacked([equations.pooled(omega, post.to(dtype)) for post in factors.post]),
             hooked=factors.hooked,
+            replaced=factors.replaced,
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes what was pickled; earlier versions had an attribute for each of the extras, None without it."""
+        """Takes what was pickled.
+
+        Earlier versions had an attribute for each of the extras, None without it, and saw from the numbers alone which
+        heads a hook replaced.
+        """
         earlier = {name: state[name] for name in (*COMPONENTS, BIAS_WEIGHT) if name in state}
         extras = {name: each for name, each in earlier.items() if each is not None}
-        self.__dict__.update({"extras": extras, **{name: state[name] for name in state.keys() - earlier.keys()}})
+        kept = {name: state[name] for name in state.keys() - earlier.keys()}
+        if "replaced" not in state:
+            kept |= {"replaced": {}, "hooked": None if state.get("hooked") else state.get("hooked")}
+        self.__dict__.update({"extras": extras, **kept})
 
     def tensors(self) -> dict[Key, Tensor]:
         """Every tensor that is there, each with the images first."""
@@ -200,7 +213,7 @@ def _values(of: type[Parts | Shares], tensors: Mapping[Key, Tensor]) -> dict[str
 class JoinedParts:
     """The parts of n images, of several runs: each run is copied to its place at once, so that nothing is held twice.
 
-    What a run lacks and others have is dropped, save edits, which are zero there.
+    What a run lacks and others have is dropped, save :data:`OF_HOOKS`.
     """
 
     def __init__(self, n: int) -> None:
@@ -219,10 +232,10 @@ class JoinedParts:
             self._tensors = given
             return
         for key in self._tensors.keys() - given.keys():
-            if not key[0].endswith("head_edits"):
+            if not key[0].endswith(OF_HOOKS):
                 del self._tensors[key]
         for key, tensor in given.items():
-            if key not in self._tensors and key[0].endswith("head_edits"):
+            if key not in self._tensors and key[0].endswith(OF_HOOKS):
                 self._tensors[key] = tensor.new_zeros(self._n, *tensor.shape[1:])
             elif key not in self._tensors and start == 0:
                 self._tensors[key] = tensor.new_empty(self._n, *tensor.shape[1:])

@@ -6,7 +6,7 @@ per-head output or an n × n pattern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,6 +16,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
+from clip_lens_plugin.decomposition.running.changed_heads import BeforeHooks, ablated, fold_results, seen_replaced
 from clip_lens_plugin.decomposition.running.pattern_rows import (
     Rows,
     compared_hooks,
@@ -31,7 +32,7 @@ from clip_lens_plugin.model.hooks.interventions import (
     stream_is_edited,
 )
 from clip_lens_plugin.model.protocol import ImageModel, Tower
-from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
+from clip_lens_plugin.numerics.precision import full_precision
 
 
 class MissingActivationsError(KeyError):
@@ -69,6 +70,7 @@ class Factors:
         bias_weight: 1 / ``hook_bias_scale`` [b, r, 1]; empty where no layer has it.
         hooked: layers in which a hook stood on what heads put out (``hook_z``, ``hook_result``); None for a cached run,
             whose hooks are not known any more.
+        replaced: heads that a hook on ``hook_z`` changed otherwise than to zero, of each layer in ``hooked``.
     """
 
     embedding: Tensor
@@ -85,6 +87,7 @@ class Factors:
     self_message: list[Tensor] = field(default_factory=list)
     bias_weight: list[Tensor] = field(default_factory=list)
     hooked: frozenset[int] | None = None
+    replaced: dict[int, Bool[Tensor, "b h"]] = field(default_factory=dict)
 
 
 def factors_from_cache(model: Tower, cache: ActivationCache) -> Factors:
@@ -130,10 +133,11 @@ def factors_from_cache(model: Tower, cache: ActivationCache) -> Factors:
     pattern, v = everywhere("attn.hook_pattern"), everywhere("attn.hook_v")
     # A full cache has it only in layers where a hook is on it.
     result = [cache.cache_dict.get(f"blocks.{l}.attn.hook_result") for l in layers]
-    z, result_edit = _fold_results(
+    z, result_edit = fold_results(
         model,
         [rows(z) for z in everywhere("attn.hook_z")],
         [None if each is None else rows(each) for each in result],
+        [None for _ in layers],
     )
     z_scale = everywhere("attn.hook_z_scale")
     known = not any(block.attn.out.has_scale for block in model.blocks) or bool(z_scale)
@@ -141,8 +145,9 @@ def factors_from_cache(model: Tower, cache: ActivationCache) -> Factors:
     if z_scale:
         taken = [a / scale[:, None, pooling.positions] for a, scale in zip(taken, z_scale, strict=False)]
     rows_of_pattern = [pooling.rows(a, 2) for a in taken]
-    # The hooks of a cached run are gone: whether one replaced z can only be seen from the numbers.
-    messages = [_self_message(pooling, a, each, own) for a, each, own in zip(rows_of_pattern, v, z, strict=False)]
+    messages = [_self_message(pooling, a, each) for a, each in zip(rows_of_pattern, v, strict=False)]
+    of_tokens = zip(rows_of_pattern, v, z, strict=False) if pooling.reads_class_token_alone else ()
+    replaced = [seen_replaced(*each) for each in of_tokens]
     return Factors(
         embedding=model.project(pooled),
         read={name: pooling.kept(name, cache[name]) for name in pooling.reads},
@@ -155,7 +160,7 @@ def factors_from_cache(model: Tower, cache: ActivationCache) -> Factors:
         post=[rows(post) for post in everywhere("mlp.hook_post")],
         result_edit=result_edit,
         resid_pre=[rows(pre) for pre in everywhere("hook_resid_pre")],
-        self_message=_kept_messages(messages, z, result_edit, layers),
+        self_message=_kept_messages(messages, z, replaced, result_edit, layers),
         bias_weight=[rows(scale.reciprocal()) for scale in everywhere("attn.hook_bias_scale")],
     )
 
@@ -249,8 +254,7 @@ def factors_from_images(
             if tokens:
                 # Where the model computes it for us, nobody else holds it, and nothing changes it any more.
                 patterns.append(_known(pattern if reads_all else pattern.clone()))
-            given = pooling.rows(z.detach()[:, positions]) if l in hooked else None
-            messages.append(_self_message(pooling, pattern, passing.pop("v"), given))
+            messages.append(_self_message(pooling, pattern, passing.pop("v")))
 
         yield name + "v", take_values
         if later:
@@ -259,13 +263,17 @@ def factors_from_images(
             yield from pattern_hooks(block, l, positions, take_pattern)
             yield name + "z", finish
 
-    with model.hooks(fwd_hooks=list(hooks())):
+    before = BeforeHooks(lambda x: pooling.rows(x[:, positions]))
+    with model.alone(), before.taken(model), model.hooks(fwd_hooks=list(hooks())):
         embedding = model(images).detach()
 
     everywhere = partial(_by_layer, saved, model.cfg.n_layers)
     layers = range(model.cfg.n_layers)
     result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
-    z, result_edit = _fold_results(model, everywhere("attn.hook_z"), result) if directions is None else ([], [])
+    z = everywhere("attn.hook_z")
+    replaced = {l: before.changed(l, "hook_z", z[l]) & ~ablated(z[l]) for l in hooked if z}
+    changed = [None if each is None else before.changed(l, "hook_result", each) for l, each in enumerate(result)]
+    z, result_edit = fold_results(model, z, result, changed) if z else ([], [])
     return Factors(
         embedding=embedding,
         read={name: saved[name] for name in pooling.reads},
@@ -278,9 +286,10 @@ def factors_from_images(
         post=everywhere("mlp.hook_post"),
         result_edit=result_edit,
         resid_pre=everywhere("hook_resid_pre"),
-        self_message=_kept_messages(messages, z, result_edit, hooked),
+        self_message=_kept_messages(messages, z, replaced.values(), result_edit, hooked),
         bias_weight=everywhere("attn.hook_bias_scale"),
         hooked=hooked,
+        replaced=replaced,
     )
 
 
@@ -306,29 +315,16 @@ def _by_layer(found: Mapping[str, Tensor], n_layers: int, name: str) -> list[Ten
 
 @full_precision()
 def _self_message(
-    pooling: Pooling,
-    pattern: Float[Tensor, "b h r n"],
-    v: Float[Tensor, "b n h k"],
-    z: Float[Tensor, "b r h k"] | None,
+    pooling: Pooling, pattern: Float[Tensor, "b h r n"], v: Float[Tensor, "b n h k"]
 ) -> Float[Tensor, "b r h k"] | None:
-    """What the class token sends to itself; None where it is not what is pooled, or z is not what the tokens send.
-
-    Args:
-        z: where a hook may have replaced it; None where none did.
-    """
-    if not pooling.reads_class_token_alone:
-        return None
-    if z is None:
-        return equations.class_token_message(pattern, v)
-    sent = equations.attended_values(pattern, v)
-    allowed = same_up_to(rounding(z.dtype, z.device)) * (sent.norm(dim=-1) + z.norm(dim=-1))
-    same = ((sent - z).norm(dim=-1) <= allowed).all(1) | _ablated(z)
-    return equations.class_token_message(pattern, v) if bool(same.all()) else None
+    """What the class token sends to itself; None where it is not what is pooled."""
+    return equations.class_token_message(pattern, v) if pooling.reads_class_token_alone else None
 
 
 def _kept_messages(
     messages: Sequence[Tensor | None],
     z: Sequence[Tensor],
+    replaced: Iterable[Bool[Tensor, "b h"]],
     result_edit: Sequence[Tensor | None],
     hooked: Container[int],
 ) -> list[Tensor]:
@@ -340,36 +336,9 @@ def _kept_messages(
     kept = [message for message in messages if message is not None]
     if len(kept) < len(messages) or any(edit is not None for edit in result_edit):
         return []
+    if any(bool(each.any()) for each in replaced):
+        return []
     return [
-        message.masked_fill(_ablated(each)[:, None, :, None], 0.0) if layer in hooked else message
+        message.masked_fill(ablated(each)[:, None, :, None], 0.0) if layer in hooked else message
         for layer, (message, each) in enumerate(zip(kept, z, strict=False))
     ]
-
-
-def _ablated(z: Float[Tensor, "b r h k"]) -> Bool[Tensor, "b h"]:
-    return (z == 0).all(-1).all(1)
-
-
-@full_precision()
-def _fold_results(
-    model: Tower, z: list[Tensor], result: list[Tensor | None]
-) -> tuple[list[Tensor], list[Tensor | None]]:
-    """z, with a head that was ablated at ``hook_result`` set to zero, and any other edit made there.
-
-    Only a layer with hooks there has results. Which of its heads they changed is seen from the numbers.
-    """
-    coordinates, edits = [], []
-    for block, z_rows, result_rows in zip(model.blocks, z, result, strict=True):
-        edit = None
-        if result_rows is not None:
-            ablated = (result_rows == 0).all(-1).all(1)
-            z_rows = z_rows.masked_fill(ablated[:, None, :, None], 0.0)
-            exact = equations.written_by_heads(z_rows, block.attn.W_O)
-            difference = result_rows - exact
-            allowed = same_up_to(rounding(model.cfg.dtype, model.cfg.device)) * exact.norm(dim=-1)
-            same = (difference.norm(dim=-1) <= allowed).all(1)
-            if not bool(same.all()):
-                edit = difference.masked_fill(same[:, None, :, None], 0.0)
-        coordinates.append(z_rows)
-        edits.append(edit)
-    return coordinates, edits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -117,12 +117,9 @@ def report(
 
         def written(rows: ContributionStore, about: About) -> Path:
             from clip_lens_plugin.cli.given.typed import command_line
-            from clip_lens_plugin.numerics.threads import on_threads
             from clip_lens_plugin.report.analyses import report_on
 
-            # Of so small a model the other threads would wait, and keep the processor busy, for longer than they work.
-            small = chosen.name in EMBEDDED and len(rows) <= N_SCENES
-            with Bars(console) as bars, on_threads(1) if small else nullcontext():
+            with Bars(console) as bars, _threads(chosen.name, len(rows)):
                 found = report_on(
                     rows,
                     pool=pool,
@@ -142,7 +139,8 @@ def report(
             page = written(rows, _about_store(console, rows, store, images))
         else:
             assert source is not None
-            page, rows = _collected(loaded, source, place, written, images)
+            with _threads(chosen.name, len(source)):
+                page, rows = _collected(loaded, source, place, written, images)
         if rows.skipped:
             files = how_many(len(rows.skipped), "file")
             console.print(f"Skipped {files} that could not be read; the report lists them.")
@@ -153,6 +151,18 @@ def report(
             say_next(console, *_next(images, source, chosen.choice))
         if store is None:
             end_if_many_skipped(console, rows)
+
+
+def _threads(name: str, n: int) -> AbstractContextManager[None]:
+    """One thread of the processor for few images of a small model: others would wait for longer than they work.
+
+    Args:
+        name: of the model.
+        n: images.
+    """
+    from clip_lens_plugin.numerics.threads import on_threads
+
+    return on_threads(1) if name in EMBEDDED and n <= N_SCENES else nullcontext()
 
 
 def _explore(

@@ -161,17 +161,17 @@ def text_span_completeness_figure(table: pd.DataFrame) -> Figure:
         table: columns pool, n_texts (0 for what pools are compared with), accuracy, low, high; question or not.
     """
     questions = [("", table)] if "question" not in table else list(table.groupby("question", sort=False))
-    pools = list(dict.fromkeys(table[table["n_texts"] > 0]["pool"]))
+    pools = list(dict.fromkeys(table.query("n_texts > 0")["pool"]))
     entries = len(pools) + len(BESIDE)
     columns = min(entries, 4 if _Panels.width_of(len(questions)) == PAGE else 2)
     panels = _Panels(len(questions), _legend_height(entries, columns), 0.34 if "question" in table else MARGIN)
     named: dict[str, Artist] = {}
     for (axes, _, _), (question, rows) in zip(panels, questions, strict=True):
         for i, pool in enumerate(pools):
-            line = rows[(rows["pool"] == pool) & (rows["n_texts"] > 0)].sort_values("n_texts")
+            line = rows.query("pool == @pool and n_texts > 0").sort_values("n_texts")
             named[pool] = _accuracy_line(axes, "n_texts", line, i)
         for pool, (name, style) in BESIDE.items():
-            whole = rows[(rows["pool"] == pool) & (rows["n_texts"] == 0)]
+            whole = rows.query("pool == @pool and n_texts == 0")
             for accuracy in whole["accuracy"]:
                 named[name] = axes.axhline(100 * accuracy, color="0.35", ls=style, lw=1)
         axes.set_title(wrapped(str(question), panels.wide, TEXT))

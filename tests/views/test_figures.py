@@ -84,6 +84,9 @@ def test_accuracy_over_texts_has_a_panel_a_question_and_a_line_a_pool():
     alone = text_span_completeness_figure(completeness_table()).axes
     assert [axes.get_title() for axes in alone] == [""]
     assert len(alone[0].get_lines()) == 4
+    as_model = text_span_completeness_figure(completeness_table().replace({"pool": {"texts": "model"}}))
+    names = [text.get_text() for text in as_model.legends[0].get_texts()]
+    assert names == ["model", "random", "all directions: heads whole", "model"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

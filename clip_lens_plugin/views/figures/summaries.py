@@ -165,18 +165,18 @@ def text_span_completeness_figure(table: pd.DataFrame) -> Figure:
     entries = len(pools) + len(BESIDE)
     columns = min(entries, 4 if _Panels.width_of(len(questions)) == PAGE else 2)
     panels = _Panels(len(questions), _legend_height(entries, columns), 0.34 if "question" in table else MARGIN)
-    named: dict[str, Artist] = {}
+    named: dict[tuple[str, int], Artist] = {}  # A user's pool may be called "model", too.
     for (axes, _, _), (question, rows) in zip(panels, questions, strict=True):
         for i, pool in enumerate(pools):
             line = rows.query("pool == @pool and n_texts > 0").sort_values("n_texts")
-            named[pool] = _accuracy_line(axes, "n_texts", line, i)
+            named[pool, 1] = _accuracy_line(axes, "n_texts", line, i)
         for pool, (name, style) in BESIDE.items():
-            whole = rows.query("pool == @pool and n_texts == 0")
+            whole = rows.query(f"pool == {pool!r} and n_texts == 0")
             for accuracy in whole["accuracy"]:
-                named[name] = axes.axhline(100 * accuracy, color="0.35", ls=style, lw=1)
+                named[name, 0] = axes.axhline(100 * accuracy, color="0.35", ls=style, lw=1)
         axes.set_title(wrapped(str(question), panels.wide, TEXT))
     panels.label("texts per head (bands: 95 % intervals)", "zero-shot accuracy (%)")
-    _legend(panels.sheet, [(artist, name) for name, artist in named.items()], columns)
+    _legend(panels.sheet, [(artist, name) for (name, _), artist in named.items()], columns)
     return panels.sheet.figure
 
 

@@ -62,6 +62,7 @@ from .saliency.result import SaliencyMap as SaliencyMap
 from .segmentation.result import SegmentationScores as SegmentationScores
 from .segmentation.scoring import segmentation_scores as segmentation_scores
 from .statistics.class_sums import ClassSums as ClassSums
+from .statistics.class_variance import eta_squared as eta_squared
 from .statistics.moments import Moments as Moments
 from .texts.pool import TextPool as TextPool
 from .zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

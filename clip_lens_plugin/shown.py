@@ -41,6 +41,7 @@ VIEWS = {
     "SparseText": "clip_lens_plugin.views.results:sparse",
     "SpuriousHeads": "clip_lens_plugin.views.results:spurious_heads",
     "StrongestNeurons": "clip_lens_plugin.views.results:neurons",
+    "TextSpanCompleteness": "clip_lens_plugin.views.results:text_span_completeness",
     "TextSpanResult": "clip_lens_plugin.views.results:text_span",
     "Upstream": "clip_lens_plugin.views.results:upstream",
     "UpstreamTree": "clip_lens_plugin.views.results:upstream_tree",

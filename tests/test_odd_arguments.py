@@ -12,7 +12,7 @@ import torch
 from jaxtyping import TypeCheckError
 from PIL import Image
 
-from clip_lens_plugin import HookedCLIP
+from clip_lens_plugin import HookedCLIP, eta_squared
 from clip_lens_plugin.ablation import mean_ablation_curve
 from clip_lens_plugin.arguments import checked_device, checked_texts
 from clip_lens_plugin.model.inputs.pixels import PixelError, check_batch
@@ -63,6 +63,22 @@ def test_labels_in_any_list(model) -> None:
             ZeroShotClassifier.from_labels(model, given)
         with pytest.raises(ValueError, match="takes a list of one or more"):
             model.set_labels(given)
+
+
+def test_classes_of_rows_in_any_list() -> None:
+    values, labels = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), [1, 0, -1, 1, 0]
+    expected = eta_squared(values, torch.tensor(labels))
+    for given in (labels, tuple(labels), np.array(labels), torch.tensor(labels, dtype=torch.int8)):
+        assert torch.equal(eta_squared(values, given), expected)
+    for given, told in (
+        ([0.5] * 5, "whole numbers"),
+        ("abcde", "whole numbers"),
+        ([0, 1], "as many"),
+        ([-2] * 5, "-1"),
+    ):
+        with pytest.raises(ValueError, match=told) as caught:
+            eta_squared(values, given)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["gpu", "", "cuda:99", "cpu:x", 3.5])

@@ -40,6 +40,7 @@ from clip_lens_plugin import (  # fmt: skip
     upstream,
     upstream_tree,
 )
+from clip_lens_plugin.ablation import text_span_completeness
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.maps.patch_text import PatchTextMap, head_text_scores
 from clip_lens_plugin.retrieval import extreme_images, nearest_images, strongest_neurons
@@ -78,6 +79,9 @@ def results(tmp_path_factory):
         nearest_images(held, PICTURES[3], layer=5, head=1, k=3),
         extreme_images(held, spans, 2),
         mean_ablation_curve(store),
+        text_span_completeness(
+            held, model.encode_text(TEXTS[:2]), {"own": spans}, torch.arange(12) % 2, n_texts=[1, 2]
+        ),
         held.shares(),
         explain(model, PICTURES[0], *TEXTS[:2], means=store, texts=TEXTS),
         upstream(model, PICTURES[:2], 3, 1),

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,9 +23,19 @@ from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.numerics.precision import full_precision
+from clip_lens_plugin.shown import ResultTable
 from clip_lens_plugin.statistics.intervals import share_interval
 from clip_lens_plugin.texts.pool import TextPool
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
+
+MODEL, WHOLE = "model", "all directions"
+"""What stands beside the pools: the model itself, and the described heads whole."""
+
+
+class TextSpanCompleteness(ResultTable):
+    """What :func:`text_span_completeness` measured, one row per measurement; in a notebook it draws itself."""
+
+    printed = ("pool", "n_texts", "accuracy", "low", "high")
 
 
 @takes_bridges
@@ -51,7 +60,7 @@ def text_span_completeness(
     labels: Int[Tensor, " b"] | None = None,
     n_texts: Sequence[int] = (10, 20, 30, 40, 50, 60),
     means_from: Any = None,
-) -> pd.DataFrame:
+) -> TextSpanCompleteness:
     """Zero-shot accuracy with each described head replaced by its mean and its projection on its first m texts.
 
     Args:
@@ -83,7 +92,7 @@ def text_span_completeness(
     truth = checked_labels(data, labels, classes)
     means = means_of(data if means_from is None else means_from, constants)
     described = sorted(next(iter(heads.values())))
-    keys = [("model", 0), ("all directions", 0), *((name, m) for name in spans for m in steps)]
+    keys = [(MODEL, 0), (WHOLE, 0), *((name, m) for name in spans for m in steps)]
     right = dict.fromkeys(keys, 0)
     for rows, own in pieces(data, constants):
         own.refuse_result_edits()
@@ -99,8 +108,8 @@ def text_span_completeness(
         maps = {(l, h): readout.head_map(l, h, constants) for l, h in described}
         without = own.embedding - sum(readout.heads_together(away[:, l], l, constants) for l in range(own.n_layers))
         whole = without + sum(equations.contribution(away[:, l, h], maps[l, h]) for l, h in described)
-        count(("model", 0), own.embedding)
-        count(("all directions", 0), whole)
+        count((MODEL, 0), own.embedding)
+        count((WHOLE, 0), whole)
         for name, result in spans.items():
             replaced, done = without, 0
             for m in steps:
@@ -109,8 +118,9 @@ def text_span_completeness(
                     replaced = replaced + equations.projected(away[:, l, h], maps[l, h], directions)
                 done = m
                 count((name, m), replaced)
-    table = pd.DataFrame(keys, columns=["pool", "n_texts"])
+    table = TextSpanCompleteness(keys, columns=["pool", "n_texts"])
     n = int((truth >= 0).sum())
     table["accuracy"] = [right[key] / n for key in keys]
     table["low"], table["high"] = share_interval(np.array([right[key] for key in keys]), n)
-    return table.assign(n=n)
+    table["n"] = n
+    return table

@@ -25,6 +25,7 @@ from .report.summaries import ablation_view as ablation_view
 from .report.summaries import explained_variance_view as explained_variance_view
 from .report.summaries import head_view as head_view
 from .report.summaries import layer_view as layer_view
+from .report.summaries import text_span_completeness_view as text_span_completeness_view
 from .sparse import sparse_view as sparse_view
 from .tables import head_texts_view as head_texts_view
 from .tables import samples_view as samples_view

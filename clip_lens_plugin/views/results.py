@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from clip_lens_plugin.ablation.completeness import TextSpanCompleteness
 from clip_lens_plugin.ablation.curve import AblationCurve
 from clip_lens_plugin.decisions.decision import Decision
 from clip_lens_plugin.decomposition.contributions import Data
@@ -46,7 +47,7 @@ from clip_lens_plugin.views.maps.segmentation import segmentation_view
 from clip_lens_plugin.views.neurons.neurons import neuron_gallery_view
 from clip_lens_plugin.views.neurons.upstream import tree_view, upstream_view
 from clip_lens_plugin.views.patching import attribution_patching_view, head_patching_view
-from clip_lens_plugin.views.report.summaries import ablation_view, head_view
+from clip_lens_plugin.views.report.summaries import ablation_view, head_view, text_span_completeness_view
 from clip_lens_plugin.views.sparse import shown_rows, sparse_view
 from clip_lens_plugin.views.tables import head_texts_view, text_span_view
 from clip_lens_plugin.warned import warn
@@ -120,6 +121,11 @@ def sparse(result: SparseText, images: Any = None, **options: Any) -> View:
 def ablation(result: AblationCurve) -> View:
     """See :func:`~clip_lens_plugin.views.report.summaries.ablation_view`."""
     return ablation_view(result)
+
+
+def text_span_completeness(result: TextSpanCompleteness) -> View:
+    """See :func:`~clip_lens_plugin.views.report.summaries.text_span_completeness_view`."""
+    return text_span_completeness_view(result)
 
 
 def group_effects(result: GroupEffects) -> View:

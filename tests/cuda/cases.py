@@ -320,6 +320,8 @@ def drawing(given: Given) -> Any:
     drawn.append(views.explained_variance_view(given.spans.to_dataframe()))
     drawn.append(views.samples_view(found, list(named.values())))
     drawn.append(views.ablation_view(lens.mean_ablation_curve(given.parts, given.classes, given.labels)))
+    left = ablation.text_span_completeness(given.parts, given.classes, {"own": given.spans}, given.labels, n_texts=[2])
+    drawn.append(views.text_span_completeness_view(left))
     patched = (images[:1], images[1:2], lambda embedding: embedding[:, 0])
     heads = lens.patch_heads(model, *patched)
     some = heads.effects, heads.corrupted, heads.clean, ((0, 1),), frozenset({(0, 1)}), heads.effects[:, 0, 1:2]

@@ -20,7 +20,9 @@ def classes(given: Given) -> Any:
     assert isinstance(kept, lens.ClassSums)
     of_store = lens.class_heads(store)
     drawn = views.class_heads_view(found)
-    return found.to_dataframe(), of_store.to_dataframe(), kept.counts.tolist(), drawn.title
+    of_heads = lens.eta_squared(given.parts.heads, given.labels, dim=-1)
+    assert of_heads.device == given.parts.heads.device
+    return found.to_dataframe(), of_store.to_dataframe(), kept.counts.tolist(), drawn.title, of_heads
 
 
 @case

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, class_heads
+from clip_lens_plugin import HookedCLIP, ZeroShotClassifier, class_heads, eta_squared
 from clip_lens_plugin.decomposition.data_views import SomeRows
 from tests.conftest import random_clip, random_images
 
@@ -65,6 +65,7 @@ def test_eta_squared_is_between_over_total(contributions, written):
             assert told["length"] == pytest.approx(float(np.sqrt((distance**2).sum())))
             assert told["chance"] == pytest.approx((1 - told["images"] / 18) / 17)
     assert len(table) == 12
+    torch.testing.assert_close(found.eta_squared, eta_squared(contributions.normalized().heads, LABELS, dim=-1))
 
 
 def test_heads_of_a_class_come_by_how_far_they_move_it(contributions, written):

@@ -8,7 +8,11 @@ import pytest
 
 from clip_lens_plugin.views.drawing.colours import ADDS, NEUTRAL, TAKES
 from clip_lens_plugin.views.drawing.figure_files import save_figure
-from clip_lens_plugin.views.figures.summaries import ablation_figure, explained_variance_figure
+from clip_lens_plugin.views.figures.summaries import (
+    ablation_figure,
+    explained_variance_figure,
+    text_span_completeness_figure,
+)
 
 
 def ablation_table() -> pd.DataFrame:
@@ -22,6 +26,12 @@ def ablation_table() -> pd.DataFrame:
         columns=["ablated", "kind", "layers", "accuracy"],
     )
     return table.assign(low=table["accuracy"] - 0.1, high=table["accuracy"] + 0.05, ablation="mean", effect="total")
+
+
+def completeness_table() -> pd.DataFrame:
+    rows = [("model", 0, 0.9), ("all directions", 0, 0.7), ("texts", 4, 0.6), ("texts", 1, 0.5), ("random", 1, 0.2)]
+    table = pd.DataFrame(rows, columns=["pool", "n_texts", "accuracy"])
+    return table.assign(low=table["accuracy"] - 0.1, high=table["accuracy"] + 0.05)
 
 
 def explained_table(n_layers: int, n_heads: int) -> pd.DataFrame:
@@ -54,6 +64,29 @@ def test_each_layer_has_a_panel_and_each_head_a_line_of_which_two_are_named():
     assert [line.get_color() for line in lines] == [*[NEUTRAL] * 7, TAKES, ADDS]
     named = [(text.get_text(), text.get_color()) for text in figure.texts if text.get_text().startswith("head")]
     assert named == [("head 8", ADDS), ("head 0", TAKES)] * 4 + [("head 8", ADDS), ("head 7", TAKES)]
+
+
+def test_accuracy_over_texts_has_a_panel_a_question_and_a_line_a_pool():
+    shape = completeness_table().assign(question="shape")
+    colour = shape[shape["pool"] != "random"].assign(question="colour")
+    figure = text_span_completeness_figure(pd.concat([shape, colour]))
+    left, right = figure.axes
+    assert [axes.get_title() for axes in (left, right)] == ["shape", "colour"]
+    curves = [(list(line.get_xdata()), list(line.get_ydata())) for line in left.get_lines()]
+    assert curves[:2] == [([1, 4], [50, 60]), ([1], [20])]
+    assert [ys for _, ys in curves[2:]] == [[70, 70], [90, 90]]
+    band = left.collections[0].get_paths()[0].vertices
+    assert {(1, 40), (1, 55), (4, 50), (4, 65)} <= {(round(x), round(y)) for x, y in band}
+    colours = [[line.get_color() for line in axes.get_lines() if len(line.get_xdata()) == 2] for axes in (left, right)]
+    assert colours[0] == colours[1]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["texts", "random", "all directions: heads whole", "model"]
+    alone = text_span_completeness_figure(completeness_table()).axes
+    assert [axes.get_title() for axes in alone] == [""]
+    assert len(alone[0].get_lines()) == 4
+    as_model = text_span_completeness_figure(completeness_table().replace({"pool": {"texts": "model"}}))
+    names = [text.get_text() for text in as_model.legends[0].get_texts()]
+    assert names == ["model", "random", "all directions: heads whole", "model"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

@@ -30,6 +30,7 @@ from clip_lens_plugin.views.figures.summaries import (
     explained_variance_figure,
     head_figure,
     layer_figure,
+    text_span_completeness_figure,
 )
 from clip_lens_plugin.views.figures.tables import bars_figure, heads_figure
 from clip_lens_plugin.views.maps.word_maps import WordMap
@@ -118,6 +119,12 @@ def words(*texts: str, photograph: Image.Image | None = PHOTO) -> Figure:
     return words_figure([found], [(photograph, placement)], "nearest", title=LONG)
 
 
+def over_texts(*pools: str) -> pd.DataFrame:
+    keys = [("model", 0), ("all directions", 0), *((pool, m) for pool in pools for m in (10, 20, 30, 40, 50, 60))]
+    table = pd.DataFrame(keys, columns=["pool", "n_texts"])
+    return table.assign(accuracy=1 - 0.9 / (table["n_texts"] + 1), low=0.5, high=1.0)
+
+
 def parts(rows: Blocks, columns: Blocks, *texts: str) -> Figure:
     names = [tuple(f"part {i}" for i in range(sum(n for _, n in blocks))) for blocks in (rows, columns)]
     values = torch.linspace(-1, 1, len(texts) * len(names[0]) * len(names[1])).double() / 1e4
@@ -152,6 +159,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "heads of a large model": lambda: head_figure(heads(48, 25)),
     "curve of one question": lambda: ablation_figure(curve(6, LONG)),
     "curve of many questions": lambda: ablation_figure(curve(32, LONG, WIDE, "shape", "colour", "size")),
+    "accuracy over texts": lambda: text_span_completeness_figure(over_texts(LONG, WIDE)),
+    "accuracy over texts of many questions": lambda: text_span_completeness_figure(
+        pd.concat([over_texts(LONG, WIDE, "a", "b").assign(question=each) for each in (LONG, WIDE, "shape", "$x", "e")])
+    ),
     "explained variance of one layer": lambda: explained_variance_figure(explained(1, 6)),
     "explained variance of many layers": lambda: explained_variance_figure(explained(5, 16)),
     "one map": lambda: maps(1, LONG),

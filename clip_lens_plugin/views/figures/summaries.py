@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from clip_lens_plugin.ablation.completeness import MODEL, WHOLE
 from clip_lens_plugin.decomposition.parts.extras import COMPONENTS
 from clip_lens_plugin.plain_text import one_line
 from clip_lens_plugin.views.drawing.colours import ADDS, LINE_STYLES, NEUTRAL, SIGNED, TAKES, WEIGHTS
@@ -55,6 +56,9 @@ LEFT = 0.5
 
 EACH_LINE = "Each line is a head: orange explained most, purple least."
 
+BESIDE = {WHOLE: ("all directions: heads whole", "--"), MODEL: ("model", ":")}
+"""What curves over texts are compared with: its name and the style of its line."""
+
 HANDLE = 0.37
 """Inches of a legend's sign beside its text, with the room to the next."""
 
@@ -86,9 +90,7 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     for i, (label, rows) in enumerate(lines):
         colour, marker = LINE_STYLES[i % len(LINE_STYLES)]
         line = rows.query("kind in @CURVE").sort_values("layers")
-        (drawn,) = axes.plot(line["layers"], 100 * line["accuracy"], color=colour, marker=marker, ms=3.5, lw=1.2)
-        named.append((drawn, label))
-        axes.fill_between(line["layers"], 100 * line["low"], 100 * line["high"], color=colour, alpha=0.2, lw=0)
+        named.append((_accuracy_line(axes, "layers", line, i), label))
         for row in rows.query("kind not in @CURVE").to_dict("records"):
             x = place[row["ablated"]] + 0.07 * gap * (i - (len(lines) - 1) / 2)
             axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=colour, alpha=0.35, lw=4)
@@ -104,6 +106,14 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     axes.grid(axis="y", color="0.9")
     _legend(sheet, named, columns)
     return sheet.figure
+
+
+def _accuracy_line(axes: Axes, x: str, line: pd.DataFrame, place: int) -> Artist:
+    """Accuracy over the column x, in the style of that place among the lines, with its interval as a band."""
+    colour, marker = LINE_STYLES[place % len(LINE_STYLES)]
+    (drawn,) = axes.plot(line[x], 100 * line["accuracy"], color=colour, marker=marker, ms=3.5, lw=1.2)
+    axes.fill_between(line[x], 100 * line["low"], 100 * line["high"], color=colour, alpha=0.2, lw=0)
+    return drawn
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -124,19 +134,10 @@ def explained_variance_figure(table: pd.DataFrame) -> Figure:
         table: columns layer, head, rank (from 1), explained_variance (share, cumulative).
     """
     layers = sorted(set(table["layer"]))
-    columns = max(1, min(MOST_COLUMNS, len(layers)))
-    rows = max(1, -(-len(layers) // columns))
-    width = PAGE if columns > 2 else COLUMN
-    top, across = MARGIN + text_height(EACH_LINE, SMALL), (width - LEFT - MARGIN) / columns
-    panel, down = min(1.5, across), min(1.5, across) + 0.5
-    sheet = Sheet(width, top + rows * down + 0.24)
-    sheet.text(LEFT, MARGIN, wrapped(EACH_LINE, width - LEFT - MARGIN, SMALL), SMALL)
-    first: Axes | None = None
-    for i, layer in enumerate(layers):
-        row, column = divmod(i, columns)
-        left, high = LEFT + column * across, top + 0.34 + row * down
-        axes = sheet.axes(left, high, across - 0.12, panel, sharex=first, sharey=first)
-        first = first or axes
+    panels = _Panels(len(layers), MARGIN + text_height(EACH_LINE, SMALL), 0.34)
+    sheet = panels.sheet
+    sheet.text(LEFT, MARGIN, wrapped(EACH_LINE, sheet.width - LEFT - MARGIN, SMALL), SMALL)
+    for (axes, left, high), layer in zip(panels, layers, strict=True):
         own = table[table["layer"] == layer]
         means = own.groupby("head")["explained_variance"].mean()
         most, least = int(means.idxmax()), int(means.idxmin())  # type: ignore[arg-type]
@@ -146,17 +147,80 @@ def explained_variance_figure(table: pd.DataFrame) -> Figure:
             axes.plot(x, y, color=colour or NEUTRAL, lw=1.3 if colour else 0.6, zorder=3 if colour else 2)
         sheet.text(left, high - 0.17, f"head {most}", SMALL, color=ADDS, weight="bold")
         if least != most:
-            sheet.text(
-                left + across - 0.12, high - 0.17, f"head {least}", SMALL, color=TAKES, weight="bold", ha="right"
-            )
+            sheet.text(left + panels.wide, high - 0.17, f"head {least}", SMALL, color=TAKES, weight="bold", ha="right")
         axes.set_title(f"layer {layer}", pad=13)
-        axes.grid(color="0.9")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        axes.set_ylim(-3, 103)
-        axes.tick_params(labelleft=column == 0, labelbottom=i + columns >= len(layers))
-    sheet.figure.supxlabel("number of texts", size=TEXT, y=0.04 / sheet.height, va="bottom")
-    sheet.figure.supylabel("explained variance (%)", size=TEXT, x=0.04 / width, ha="left")
+    panels.label("number of texts", "explained variance (%)")
     return sheet.figure
+
+
+@plainly_lettered
+def text_span_completeness_figure(table: pd.DataFrame) -> Figure:
+    """Accuracy against the number of texts per head, a panel for each question and a line for each pool of texts.
+
+    Args:
+        table: columns pool, n_texts (0 for what pools are compared with), accuracy, low, high; question or not.
+    """
+    questions = [("", table)] if "question" not in table else list(table.groupby("question", sort=False))
+    pools = list(dict.fromkeys(table.query("n_texts > 0")["pool"]))
+    entries = len(pools) + len(BESIDE)
+    columns = min(entries, 4 if _Panels.width_of(len(questions)) == PAGE else 2)
+    panels = _Panels(len(questions), _legend_height(entries, columns), 0.34 if "question" in table else MARGIN)
+    named: dict[tuple[str, int], Artist] = {}  # A user's pool may be called "model", too.
+    for (axes, _, _), (question, rows) in zip(panels, questions, strict=True):
+        for i, pool in enumerate(pools):
+            line = rows.query("pool == @pool and n_texts > 0").sort_values("n_texts")
+            named[pool, 1] = _accuracy_line(axes, "n_texts", line, i)
+        for pool, (name, style) in BESIDE.items():
+            whole = rows.query(f"pool == {pool!r} and n_texts == 0")
+            for accuracy in whole["accuracy"]:
+                named[name, 0] = axes.axhline(100 * accuracy, color="0.35", ls=style, lw=1)
+        axes.set_title(wrapped(str(question), panels.wide, TEXT))
+    panels.label("texts per head (bands: 95 % intervals)", "zero-shot accuracy (%)")
+    _legend(panels.sheet, [(artist, name) for (name, _), artist in named.items()], columns)
+    return panels.sheet.figure
+
+
+class _Panels:
+    """Panels of one size on a sheet, over the same numbers from left to right and per cent upwards.
+
+    Attributes:
+        sheet: on which they are.
+        wide: inches of a panel.
+    """
+
+    def __init__(self, n: int, top: float, above: float) -> None:
+        """So many panels, with as many inches for what stands above all, and above each."""
+        width = self.width_of(n)
+        self._n, self._columns, self._top, self._above = n, max(1, min(MOST_COLUMNS, n)), top, above
+        self._across = (width - LEFT - MARGIN) / self._columns
+        self._high, self.wide = min(1.5, self._across), self._across - 0.12
+        self._down = above + self._high + 0.16
+        rows = max(1, -(-n // self._columns))
+        self.sheet = Sheet(width, top + rows * self._down + 0.24)
+
+    @staticmethod
+    def width_of(n: int) -> float:
+        """Inches of a sheet with so many."""
+        return PAGE if n > 2 else COLUMN
+
+    def __iter__(self) -> Iterator[tuple[Axes, float, float]]:
+        """Each in turn, and where its upper left corner is."""
+        first: Axes | None = None
+        for i in range(self._n):
+            row, column = divmod(i, self._columns)
+            left, top = LEFT + column * self._across, self._top + self._above + row * self._down
+            axes = self.sheet.axes(left, top, self.wide, self._high, sharex=first, sharey=first)
+            first = first or axes
+            axes.grid(color="0.9")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+            axes.set_ylim(-3, 103)
+            axes.tick_params(labelleft=column == 0, labelbottom=i + self._columns >= self._n)
+            yield axes, left, top
+
+    def label(self, across: str, up: str) -> None:
+        """Says what the numbers of both directions are."""
+        self.sheet.figure.supxlabel(across, size=TEXT, y=0.04 / self.sheet.height, va="bottom")
+        self.sheet.figure.supylabel(up, size=TEXT, x=0.04 / self.sheet.width, ha="left")
 
 
 @plainly_lettered

@@ -5,7 +5,7 @@ Their figures, and matplotlib, are loaded when one is drawn: a page of tables do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from markupsafe import Markup
@@ -109,17 +109,41 @@ def ablation_view(curves: pd.DataFrame) -> View:
 
 def ablation_table(curves: pd.DataFrame) -> Markup:
     """The table of :func:`ablation_view`, folded."""
-    columns = [name for name in ("question", "ablation", "effect", "ablated") if name in curves]
+    return _accuracies(curves, {name: name for name in ("question", "ablation", "effect", "ablated")})
+
+
+def text_span_completeness_view(found: pd.DataFrame) -> View:
+    """Zero-shot accuracy, in per cent, with heads replaced by their projections on their first texts: curves, a table.
+
+    Args:
+        found: as :func:`~clip_lens_plugin.ablation.text_span_completeness` gives it, several of them one under the
+            other; with a column question if they are of several questions, each of which has a panel.
+    """
+    described = "Accuracy against the number of texts per head, a line for each pool; the table below has the numbers"
+
+    def figure():
+        from clip_lens_plugin.views.figures.summaries import text_span_completeness_figure
+
+        return text_span_completeness_figure(found)
+
+    told = found.assign(n_texts=[str(m) if m else "" for m in found["n_texts"]])
+    listed = _accuracies(told, {"question": "question", "pool": "pool", "n_texts": "texts per head"})
+    return View("Accuracy with heads projected on their texts", static(figure, described) + listed, figure)
+
+
+def _accuracies(measured: pd.DataFrame, columns: Mapping[str, str]) -> Markup:
+    """Accuracies with their intervals as a table, folded, after those columns that there are."""
+    there = {name: header for name, header in columns.items() if name in measured}
     rows = [
         (
-            *(str(row[name]) for name in columns),
+            *(str(row[name]) for name in there),
             f"{100 * row['accuracy']:.1f}",
             f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
         )
-        for row in curves.to_dict("records")
+        for row in measured.to_dict("records")
     ]
     return Markup("<details><summary>The numbers</summary>{}</details>").format(
-        table((*columns, "accuracy (%)", "95 % interval"), rows)
+        table((*there.values(), "accuracy (%)", "95 % interval"), rows)
     )
 
 

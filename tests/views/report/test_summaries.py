@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from clip_lens_plugin.views.figures.summaries import ablation_figure, head_figure, layer_figure
-from clip_lens_plugin.views.report.summaries import ablation_view, explained_variance_view, head_view, layer_view, table
+from clip_lens_plugin.views.report.summaries import (
+    ablation_view,
+    explained_variance_view,
+    head_view,
+    layer_view,
+    table,
+    text_span_completeness_view,
+)
 
 
 def cells(body: str) -> list[list[str]]:
@@ -53,6 +60,18 @@ def test_ablation_has_a_line_a_question(report):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["<i>what</i>", "other"]
     xs = [line.get_xdata()[0] for line in figure.axes[0].get_lines() if list(line.get_ydata()) == [75.0]]
     assert len(set(xs)) == 2  # beside each other, not one over the other
+
+
+def test_accuracy_over_texts():
+    rows = [("all directions", 0, 0.75, 0.7, 0.8), ("<b>own</b>", 10, 0.5, 0.4375, 0.5625)]
+    found = pd.DataFrame(rows, columns=["pool", "n_texts", "accuracy", "low", "high"])
+    assert cells(text_span_completeness_view(found).body) == [
+        ["pool", "texts per head", "accuracy (%)", "95 % interval"],
+        ["all directions", "", "75.0", "70.0 to 80.0"],
+        ["&lt;b&gt;own&lt;/b&gt;", "10", "50.0", "43.8 to 56.2"],
+    ]
+    asked = cells(text_span_completeness_view(found.assign(question="shape")).body)
+    assert [row[0] for row in asked] == ["question", "shape", "shape"]
 
 
 def test_explained_variance(spans):

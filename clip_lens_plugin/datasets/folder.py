@@ -92,5 +92,5 @@ class FolderSource:
         try:
             return (self._folder / path).stat().st_size
         except OSError as error:
-            told = f"{printable(path)!r} in {self._folder} cannot be reached: {reason_of(error)}. Bring it back."
-            raise UnreachableError(told) from error
+            message = f"{printable(path)!r} in {self._folder} cannot be reached: {reason_of(error)}. Bring it back."
+            raise UnreachableError(message) from error

@@ -85,9 +85,9 @@ def folder_classes(paths: Sequence[str]) -> FolderClasses:
         return _none(paths, f"{len(outside):,} of {len(paths):,} lie outside of any class folder")
     if outside:
         one = len(outside) == 1
-        told = "1 image lies" if one else f"{len(outside):,} images lie"
+        how_many = "1 image lies" if one else f"{len(outside):,} images lie"
         label = "it has no label" if one else "they have no label"
-        notes.append(f"{told} outside of the class folders: {label} ({few(outside, 3)})")
+        notes.append(f"{how_many} outside of the class folders: {label} ({few(outside, 3)})")
     deeper = sorted({"/".join(each[:2]) for each in below if len(each) > 1})
     if deeper:
         notes.append(f"folders inside a class folder belong to that class ({few(deeper)})")

@@ -34,9 +34,9 @@ class CachingModel(Tower):
     def setup(self) -> None:
         """As in TransformerLens; a name that is not there is an error that says which are."""
         super().setup()
-        names, told = tuple(self.hook_dict), f"{self.cfg.model_name} has no hook point"
-        self.hook_dict = ByHookName(self.hook_dict, told, names)
-        self.mod_dict = ByHookName(self.mod_dict, told, names)
+        names, refusal = tuple(self.hook_dict), f"{self.cfg.model_name} has no hook point"
+        self.hook_dict = ByHookName(self.hook_dict, refusal, names)
+        self.mod_dict = ByHookName(self.mod_dict, refusal, names)
 
     @property
     def results_are_off(self) -> bool:

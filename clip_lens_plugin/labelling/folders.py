@@ -33,7 +33,7 @@ class FolderClasses:
         folders: name of each image's class folder; None where it lies in none.
         names: the class folders, sorted; none at all where it is not plain which folders are classes.
         origin: where they lie, in words.
-        notes: what was left out and why, a line each.
+        notes: what was left out and why, one line each.
     """
 
     folders: tuple[str | None, ...]

@@ -67,7 +67,7 @@ class ModelChoice:
         own_device: str | torch.device | None = None,
         said_before: bool = False,
     ) -> HookedCLIP:
-        """The model; what there is to note of its files is a line each.
+        """The model; what there is to note of its files is one line each.
 
         Args:
             console: of messages.

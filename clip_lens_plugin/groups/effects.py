@@ -163,6 +163,8 @@ def group_effects(
             being the data's own labels.
         pairs: ((class, class), (cue, cue)) that are compared, by name or position; needed where there are more than
             two of either. Images of others are left out.
+        permutations: of the cues; 0 for none.
+        seed: of the permutations.
 
     Raises:
         ValueError: if a group is empty, there are more than two classes or cues and no pairs, the classifier is of

@@ -45,7 +45,11 @@ class SpuriousHeads(Shown):
         return self.effects.groups
 
     def share(self, stage: Stage) -> GroupAccuracy | None:
-        """What was measured at one of :data:`~clip_lens_plugin.groups.spurious.accuracy.STAGES`; None if it was not."""
+        """What was measured at a ``stage``; None if it was not.
+
+        Args:
+            stage: one of :data:`~clip_lens_plugin.groups.spurious.accuracy.STAGES`.
+        """
         return next((each for each in self.shares if each.stage == stage), None)
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -68,8 +68,8 @@ def two_digits(value: float) -> str:
 
 def signed(value: float, places: int) -> str:
     """The number with its sign and so many places after the point; what rounds to nothing is 0 without a sign."""
-    told = f"{value:+.{places}f}"
-    return told[1:] if float(told) == 0 else told.replace("-", "−")
+    text = f"{value:+.{places}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -233,8 +233,8 @@ def test_a_position_counts_from_either_end_or_is_refused(world: World, name: str
             call(world, wrong)
     for wrong in NOT_WHOLE[: 4 if name in HASHED else 5]:
         # A string may be the path of a query.
-        told = "There is no picture" if name.startswith("row of a") and isinstance(wrong, str) else "whole number"
-        with pytest.raises(ValueError, match=told) as refusal:
+        message = "There is no picture" if name.startswith("row of a") and isinstance(wrong, str) else "whole number"
+        with pytest.raises(ValueError, match=message) as refusal:
             call(world, wrong)
         assert not isinstance(refusal.value, TypeError)
 

@@ -14,24 +14,24 @@ from clip_lens_plugin.bars import Bars, followed, tracked
 
 
 def test_what_is_tracked_is_passed_on_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
-    told: list[tuple[Any, ...]] = []
-    with followed(lambda *each: told.append(each)):
+    reports: list[tuple[Any, ...]] = []
+    with followed(lambda *each: reports.append(each)):
         assert list(tracked("abc", "spelling", visible=False)) == ["a", "b", "c"]
         assert list(tracked(iter("ab"), "spelling", visible=False, total=2)) == ["a", "b"]
-    assert told == [*(("spelling", n, 3) for n in (1, 2, 3)), *(("spelling", n, 2) for n in (1, 2))]
+    assert reports == [*(("spelling", n, 3) for n in (1, 2, 3)), *(("spelling", n, 2) for n in (1, 2))]
     list(tracked("abc", "spelling", visible=False))
-    assert len(told) == 5
+    assert len(reports) == 5
     assert capsys.readouterr().err == ""
     list(tracked("abc", "spelling", visible=True))
     assert "spelling" in capsys.readouterr().err
 
 
 def test_bars_without_an_end() -> None:
-    told: list[tuple[Any, ...]] = []
-    with followed(lambda *each: told.append(each)), Bars(visible=False) as bars:
+    reports: list[tuple[Any, ...]] = []
+    with followed(lambda *each: reports.append(each)), Bars(visible=False) as bars:
         task = bars.add_task("reading", total=None)
         bars.update(task, completed=7)
-    assert told == [("reading", 7, None)]
+    assert reports == [("reading", 7, None)]
 
 
 class Enough(BaseException):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
 from functools import reduce
 from importlib import import_module
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-import typer
+import torch
 
 import clip_lens_plugin
-from clip_lens_plugin.cli import app
 from tests.support.loops import formulas_of
-from tests.support.pages import PAGES, README, ROOT, run, snippets
+from tests.support.pages import PAGES, ROOT, run, snippets
 
 pytestmark = pytest.mark.slow
 
@@ -31,13 +28,26 @@ def nothing_is_shown_or_kept(monkeypatch, tmp_path):
     plt.close("all")
 
 
-@pytest.mark.parametrize("page", [p for p in sorted(PAGES.rglob("*.md")) if snippets(p)], ids=lambda page: page.stem)
+FOR_TORCHRUN = PAGES / "how-to" / "distributed.md"
+WITH_CODE = [page for page in sorted(PAGES.rglob("*.md")) if snippets(page)]
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_CODE if page != FOR_TORCHRUN], ids=lambda page: page.stem)
 def test_code_on_a_page_runs(page):
     assert run(page)
 
 
+def test_the_script_for_torchrun_runs_in_one_process(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", **address}.items():
+        monkeypatch.setenv(name, value)
+    assert len(run(FOR_TORCHRUN)["store"]) == 100
+    assert (tmp_path / "store").is_dir()
+    assert not torch.distributed.is_initialized()
+
+
 def test_there_are_pages_with_code():
-    with_code = {page.stem for page in PAGES.rglob("*.md") if snippets(page)}
     assert {
         "index",
         "units",
@@ -51,7 +61,7 @@ def test_there_are_pages_with_code():
         "hooks",
         "bridge",
         "transformer-lens",
-    } <= with_code
+    } <= {page.stem for page in WITH_CODE}
 
 
 def test_the_reference_lacks_no_public_name():
@@ -92,25 +102,6 @@ def test_the_table_of_equations_lacks_no_formula(folder):
     text = (PAGES / "concepts.md").read_text()
     assert own
     assert [name for name in own if f"`{folder}.equations.{name}`" not in text] == []
-
-
-def commands_of(page: Path) -> list[list[str]]:
-    """The arguments of each ``clip-lens`` command that a page shows."""
-    shells = re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    lines = "\n".join(shells).replace("\\\n", " ").splitlines()
-    split = [shlex.split(line, comments=True) for line in lines]
-    ours = [(words, [word.endswith("clip-lens") for word in words]) for words in split]
-    return [words[is_command.index(True) + 1 :] for words, is_command in ours if any(is_command)]
-
-
-SHELL = [page for page in [README, *sorted(PAGES.rglob("*.md"))] if commands_of(page)]
-
-
-@pytest.mark.parametrize("page", SHELL, ids=lambda page: page.stem)
-def test_commands_on_a_page_have_the_options_that_it_shows(page):
-    commands = typer.main.get_command(app).commands
-    for name, *arguments in commands_of(page):
-        commands[name].make_context(name, arguments)
 
 
 def found(path: str) -> object:

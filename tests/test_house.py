@@ -19,7 +19,7 @@ def too_long(folder: Path) -> dict[str, int]:
 
 
 def too_full(folder: Path) -> dict[str, int]:
-    """Modules of each folder that has more than it may; ``__init__.py`` is none."""
+    """Modules of each folder that has more than it may; ``__init__.py`` and data files do not count."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     modules = {each: len({*each.glob("*.py")} - {each / "__init__.py"}) for each in folders}
     return {str(each.relative_to(folder)): n for each, n in modules.items() if n > FILES}

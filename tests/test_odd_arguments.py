@@ -40,8 +40,8 @@ def test_what_is_no_list_of_texts(given) -> None:
 
 def test_what_is_no_text_is_refused_by_name(model, monkeypatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of the tests.
-    for given, told in (([None], "None of type NoneType"), (["a", 5], "5 of type int")):
-        with pytest.raises(ValueError, match=f"encode_text takes texts, got {told}"):
+    for given, message in (([None], "None of type NoneType"), (["a", 5], "5 of type int")):
+        with pytest.raises(ValueError, match=f"encode_text takes texts, got {message}"):
             model.encode_text(given)
 
 

@@ -12,7 +12,7 @@ import pytest
 from clip_lens_plugin.model.catalogue import catalogue
 from clip_lens_plugin.model.loading import SCENES_FOLDER
 from tests.benchmarks.forward import KEEP_MEMORY
-from tests.support.pages import PAGES, README, ROOT, run
+from tests.support.pages import PAGES, README, ROOT, run, snippets
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +28,14 @@ def test_it_is_one_screen_and_a_half():
     assert len(words) <= 500
 
 
+def test_it_has_two_commands_a_dozen_lines_of_code_and_five_of_what_is_supported():
+    text = README.read_text()
+    assert text.count("```bash\n") == 2
+    code = [line for line in "".join(snippets(README)).splitlines() if line]
+    assert len(code) <= 12
+    assert text.partition("## What is supported\n")[2].partition("\n## ")[0].strip().count("\n") == 4
+
+
 def test_its_links_lead_to_files():
     targets = re.findall(r"\]\(([^)#]+)\)", README.read_text())
     assert len(targets) > 10
@@ -38,9 +46,9 @@ def test_its_links_lead_to_files():
 def test_the_counts_are_the_catalogues():
     rows = catalogue()
     tags = rows["tags"].map(len)
-    said = re.search(r"(\d+) names, (\d+) are supported, and (\d+) of the (\d+) tags", README.read_text())
+    said = re.search(r"(\d+) of the (\d+) models .*, and (\d+) of their (\d+) tags", README.read_text())
     assert said
-    counted = (len(rows), rows["supported"].sum(), tags[rows["supported"]].sum(), tags.sum())
+    counted = (rows["supported"].sum(), len(rows), tags[rows["supported"]].sum(), tags.sum())
     assert tuple(map(int, said.groups())) == counted
 
     written = runpy.run_path(str(ROOT / "docs" / "generate" / "models.py"))["tables"](rows)

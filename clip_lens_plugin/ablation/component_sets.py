@@ -49,6 +49,11 @@ class Components:
     def of_heads(cls, model: HookedCLIP, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
         """Some heads, without their layers' output biases: (layer, head) pairs, or a layer for all heads of it.
 
+        Args:
+            model: whose heads they are.
+            heads: negative numbers count from the end.
+            name: of the set; a list of its heads if not given.
+
         Raises:
             ValueError: if ``heads`` is neither, or holds no pair.
             IndexError: if there is no such head.
@@ -59,7 +64,16 @@ class Components:
     @classmethod
     @takes_bridges
     def of_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
-        """Whole attention layers: all heads and the output bias. Raises IndexError if there is no such layer."""
+        """Whole attention layers: all heads and the output bias.
+
+        Args:
+            model: whose layers they are.
+            layers: negative numbers count from the end.
+            name: of the set; "attention" and its layers if not given.
+
+        Raises:
+            IndexError: if there is no such layer.
+        """
         chosen = _layers(model, layers)
         heads = frozenset((l, h) for l in chosen for h in range(model.cfg.n_heads))
         return cls(name or f"attention {_ranges(chosen)}", "attention", heads, frozenset(chosen))
@@ -67,14 +81,32 @@ class Components:
     @classmethod
     @takes_bridges
     def of_mlps(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
-        """MLPs with their output biases. Raises IndexError if there is no such layer."""
+        """MLPs with their output biases.
+
+        Args:
+            model: whose layers they are.
+            layers: negative numbers count from the end.
+            name: of the set; "MLPs" and its layers if not given.
+
+        Raises:
+            IndexError: if there is no such layer.
+        """
         chosen = _layers(model, layers)
         return cls(name or f"MLPs {_ranges(chosen)}", "mlps", mlps=frozenset(chosen))
 
     @classmethod
     @takes_bridges
     def of_self_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
-        """What the class token sends to itself, in every head. Raises IndexError if there is no such layer."""
+        """What the class token sends to itself, in every head.
+
+        Args:
+            model: whose layers they are.
+            layers: negative numbers count from the end.
+            name: of the set; "self-attention" and its layers if not given.
+
+        Raises:
+            IndexError: if there is no such layer.
+        """
         chosen = _layers(model, layers)
         return cls(name or f"self-attention {_ranges(chosen)}", "self_attention", self_attention=frozenset(chosen))
 
@@ -117,6 +149,7 @@ def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Com
     """What section 3 of the paper ablates: attention layers from the first on (figure 2), and the rows of table 1.
 
     Args:
+        model: whose layers they are.
         self_attention: with the rows on the class token's attention to itself.
     """
     layers = range(model.cfg.n_layers)

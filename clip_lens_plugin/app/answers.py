@@ -185,6 +185,6 @@ def nearness_rows(**columns: Nearness | None) -> Rows:
     names = [f"{name}: " if len(known) > 1 else "" for name in known]
     rows: Rows = [("text", *(f"{name}{what}" for name in names for what in ("cosine", "probability")))]
     for i, text in enumerate(first.texts):
-        told = [(f"{float(each.cosine[i]):+.4f}", f"{float(each.probability[i]):.2%}") for each in known.values()]
-        rows.append((text, *(number for pair in told for number in pair)))
+        pairs = [(f"{float(each.cosine[i]):+.4f}", f"{float(each.probability[i]):.2%}") for each in known.values()]
+        rows.append((text, *(number for pair in pairs for number in pair)))
     return rows

@@ -57,7 +57,7 @@ class BridgeAsSeen:
 
     Attributes:
         state: what stands above its modules in a run. The bridge itself is not kept, so that it can be let go of.
-        modules: every module that takes part in a run, hook points apart, and those of the text tower.
+        modules: every module that takes part in a run and is no hook point, and those of the text tower.
         points: the hook points, each with its class and how many attributes it had.
         kept: what components keep that is no child of theirs, each with its owner and the attribute's name.
         tensors: parameters and buffers, each table with what it held.
@@ -75,8 +75,8 @@ class BridgeAsSeen:
     def of(cls, bridge: TransformerBridge) -> BridgeAsSeen:
         """The bridge as it is now."""
         named = list(_running(bridge))
-        apart = (TransformerLensHookPoint, type(bridge.original_model))  # The model's own forward is the bridge's.
-        modules = [(path, module) for path, module in named if not isinstance(module, apart)]
+        left_out = (TransformerLensHookPoint, type(bridge.original_model))  # The model's own forward is the bridge's.
+        modules = [(path, module) for path, module in named if not isinstance(module, left_out)]
         points = [module for _, module in named if isinstance(module, TransformerLensHookPoint)]
         tables = [table for _, module in modules for table in (module._parameters, module._buffers) if table]
         return cls(

@@ -45,7 +45,7 @@ def one_line_ends(console: Console, how: How) -> Iterator[None]:
 
 @contextmanager
 def one_line_errors(console: Console, who: str = "clip-lens", go_on: str = AGAIN, keeps: bool = True) -> Iterator[None]:
-    """Ends in exit code 2 and one line that begins with ``who``; what is said of a store is a line each.
+    """Ends in exit code 2 and one line that begins with ``who``; what is said of a store is one line each.
 
     Args:
         console: of messages, which name options of the command line from here on.

@@ -38,9 +38,9 @@ def data_of(given: Any, model: HookedCLIP | None = None) -> Data:
             f"out, since these know theirs."
         )
     if model is None:
-        told = repr(given) if isinstance(given, str | os.PathLike) else f"a {type(given).__name__}"
+        got = repr(given) if isinstance(given, str | os.PathLike) else f"a {type(given).__name__}"
         raise ValueError(
-            f"Contributions, a store or the path of one are expected, got {told}. For images, give "
+            f"Contributions, a store or the path of one are expected, got {got}. For images, give "
             f"model.decompose(images), which takes the path of a picture or a folder as well; or the path of what "
             f"collect(model, images, OUT) wrote, which knows the labels of a folder's classes too."
         )

@@ -322,22 +322,22 @@ class Plan:
         )
 
     def settings_that_differ(self, other: Plan) -> list[tuple[str, Any, Any]]:
-        """Name, own value and the other's of each setting that differs; the model apart."""
+        """Name, own value and the other's of each setting that differs, other than the model."""
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in SETTINGS)
         return [(name, mine, theirs) for name, mine, theirs in pairs if _compared(mine) != _compared(theirs)]
 
     def refuse_other_plan(self, asked: Plan, place: str) -> None:
         """Raises CollectionMismatchError if a store begun so cannot be gone on with as asked."""
         self.refuse_other_model(asked.fingerprints, place)
-        told = [
+        differences = [
             f"{name} was {shortened(before)}, now {shortened(now)}"
             for name, before, now in self.settings_that_differ(asked)
         ]
-        if told:
+        if differences:
             many = f"A stream is resumed by as many processes as it was begun by, {self.ranks}. "
             raise CollectionMismatchError(
-                f"{place} was begun otherwise: {'; '.join(told)}. {many if self.ranks != asked.ranks else ''}Resume "
-                f"with the same data set and settings, or collect into another place."
+                f"{place} was begun otherwise: {'; '.join(differences)}. {many if self.ranks != asked.ranks else ''}"
+                f"Resume with the same data set and settings, or collect into another place."
             )
 
 

@@ -138,11 +138,11 @@ class _Prepared(Dataset):
             name = self.source.name(position)
             if not self.strict:
                 return position, Skipped(name, str(error)), -1
-            told = (
+            message = (
                 f"{name!r} cannot be read: {error}. Mend or remove it, or collect without {given_as('strict')} to skip "
                 f"such samples."
             )
-            return position, _Failure(UnreadableSampleError(told)), -1
+            return position, _Failure(UnreadableSampleError(message)), -1
         except (OSError, MemoryError) as error:
             return position, _Failure(self._stopped(error, position)), -1
         except ValueError as error:

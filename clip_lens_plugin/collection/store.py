@@ -88,6 +88,14 @@ class ContributionStore(PlannedData):
     """
 
     def __init__(self, place: Place, plan: Plan, model: HookedCLIP | None, description: Description) -> None:
+        """What :meth:`open` makes of a folder.
+
+        Args:
+            place: where it lies.
+            plan: what was collected.
+            model: that it was collected with; None if it is to be loaded when it is needed.
+            description: what was written when it was finished.
+        """
         self.plan = plan
         if model is not None:
             self.model = model
@@ -197,7 +205,11 @@ class ContributionStore(PlannedData):
         return Provenance(self.plan.dataset, self.plan.dataset_fingerprint, self.positions)
 
     def kept(self, statistic: type[T]) -> T | None:
-        """:attr:`moments`, :attr:`sums` or :attr:`class_sums`, before rows were rounded; None where not kept so."""
+        """:attr:`moments`, :attr:`sums` or :attr:`class_sums`, before rows were rounded; None where not kept so.
+
+        Args:
+            statistic: the class of what is asked for, such as :class:`Moments`.
+        """
         found = {Moments: "moments", ComponentSums: "sums", ClassSums: "class_sums"}.get(statistic)
         found = None if statistic is ClassSums and self.plan.class_sums is None and self.has_rows else found
         return None if found is None else getattr(self, found)
@@ -299,6 +311,16 @@ class ContributionStore(PlannedData):
         return self._read_heads([self.model.cfg.checked_head(layer, head)], rows)[:, 0]
 
     def head_blocks(self, heads: Sequence[tuple[int, int]]) -> Iterator[tuple[range, Float[Tensor, "s m k"]]]:
+        """Coordinates y of m heads, in cosine units, in float64: of all rows in order, in pieces with their rows.
+
+        Reads these heads and the embeddings, which the unit needs, and nothing else.
+
+        Args:
+            heads: (layer, head) pairs, counted from the start.
+
+        Raises:
+            CollectionDamagedError, ValueError: as ``store[rows]``.
+        """
         for rows in larger_blocks(self.blocks(), len(heads) * self.plan.shape[2]):
             yield rows, self._read_heads(heads, rows)
 

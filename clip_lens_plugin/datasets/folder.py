@@ -59,10 +59,12 @@ class FolderSource:
 
     @property
     def description(self) -> str:
+        """The folder of photographs, by its last names."""
         return f"folder of photographs {printable(tail(self._folder.as_posix()))}"
 
     @property
     def classes(self) -> tuple[str, ...] | None:
+        """The class folders, in words where they are WordNet ids; None if the photographs are in none."""
         return self._classes
 
     @property
@@ -74,15 +76,22 @@ class FolderSource:
         return len(self._paths)
 
     def name(self, position: int) -> str:
+        """The path, inside the folder, of the photograph at a position."""
         return self._names[position]
 
     def read(self, position: int) -> Sample:
+        """The photograph at a position, turned upright and in RGB, and the number of its class folder.
+
+        Raises:
+            UnreadableImageError: if it is no usable picture, or was left out; the message says why.
+        """
         refused = self._refused[position]
         if refused is not None:
             raise UnreadableImageError(refused)
         return Sample(open_upright(self._folder / self._paths[position]), self._labels[position])
 
     def fingerprint(self) -> str:
+        """Of the class folders, and the path and size in bytes of every photograph, in their order."""
         sizes = map(self._size, self._paths, self._refused)
         return fingerprint_of("folder", self._folders, zip(self._names, sizes, strict=True))
 
@@ -92,5 +101,5 @@ class FolderSource:
         try:
             return (self._folder / path).stat().st_size
         except OSError as error:
-            told = f"{printable(path)!r} in {self._folder} cannot be reached: {reason_of(error)}. Bring it back."
-            raise UnreachableError(told) from error
+            message = f"{printable(path)!r} in {self._folder} cannot be reached: {reason_of(error)}. Bring it back."
+            raise UnreachableError(message) from error

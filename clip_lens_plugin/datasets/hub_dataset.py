@@ -66,10 +66,12 @@ class HuggingFaceSource:
 
     @property
     def description(self) -> str:
+        """The data set's own name and its split."""
         return self._description
 
     @property
     def classes(self) -> tuple[str, ...] | None:
+        """The names of its label column; None if it has none."""
         return self._classes
 
     @property
@@ -86,9 +88,17 @@ class HuggingFaceSource:
         return len(self._rows)
 
     def name(self, position: int) -> str:
+        """The position in eight digits."""
         return f"{checked_index('sample', position, len(self)):08d}"
 
     def read(self, position: int) -> Sample:
+        """The row at a position: its picture, turned upright and in RGB, and its label.
+
+        Raises:
+            UnreadableImageError: if it holds no usable picture or label; the message says why.
+            IndexError: if there is no such row.
+            ValueError: if the label is beyond the classes.
+        """
         row = self._rows[checked_index("sample", position, len(self))]
         label, name = -1, self.name(position)
         if self._label is not None:
@@ -96,6 +106,7 @@ class HuggingFaceSource:
         return Sample(open_upright(file_of(row[self._image_column])), checked_label(label, self._classes, name))
 
     def fingerprint(self) -> str:
+        """What the data set's content and its columns were when it was wrapped."""
         return self._fingerprint
 
 

@@ -79,11 +79,13 @@ class ShardSource:
 
     @property
     def description(self) -> str:
+        """The shard, or how many there are from the first to the last."""
         first, last = self._shards[0], self._shards[-1]
         return f"shard {first}" if len(self._shards) == 1 else f"{len(self._shards):,} shards from {first} to {last}"
 
     @property
     def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, in words where they are WordNet ids; None if the labels have none."""
         return self._classes
 
     @property
@@ -95,11 +97,12 @@ class ShardSource:
         return int(self._starts[-1])
 
     def name(self, position: int) -> str:
+        """The shard's name and the key in it of the sample at a position."""
         shard, i = self._place(position)
         return f"{self._shards[shard]}/{printable(self._indices[shard].keys[i])}"
 
     def read(self, position: int) -> Sample:
-        """The sample, opened from its shard's bytes.
+        """The sample at a position, opened from its shard's bytes.
 
         Raises:
             UnreadableImageError: if the sample has no image or several, it is damaged, or its label is no integer.
@@ -114,6 +117,7 @@ class ShardSource:
         return Sample(open_upright(BytesIO(self._bytes(shard, index.images[i], MOST_BYTES))), label)
 
     def fingerprint(self) -> str:
+        """Of the classes, and the name and size in bytes of every sample, in their order."""
         sizes = (int(size) for index in self._indices for size in index.images[:, 1])
         names = (self.name(i) for i in range(len(self)))
         return fingerprint_of("shards", self._given_names, zip(names, sizes, strict=True))

@@ -47,7 +47,7 @@ class ImageSource(Protocol):
         ...
 
     def name(self, position: int) -> str:
-        """What identifies the sample among all of this source; cheap, because nothing is read."""
+        """What identifies the sample at a position among all of this source; cheap, because nothing is read."""
         ...
 
     def read(self, position: int) -> Sample:

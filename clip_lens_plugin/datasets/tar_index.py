@@ -81,8 +81,8 @@ def index_tar(file: IOBase, name: str, label_suffixes: Sequence[str] = LABEL_SUF
             raise UnreachableError(
                 f"The shard {name} cannot be read: {reason_of(error)}. Bring it back and start again."
             ) from error
-        told = "headers that lead to headers without end" if isinstance(error, RecursionError) else reason_of(error)
-        raise ValueError(f"{_bad(name)}: {told}. {_EXPECTED}") from error
+        reason = "headers that lead to headers without end" if isinstance(error, RecursionError) else reason_of(error)
+        raise ValueError(f"{_bad(name)}: {reason}. {_EXPECTED}") from error
     # tarfile takes a damaged header, and a file that stops between two members, for the end.
     file.seek(end)
     if file.read(_BLOCK) != bytes(_BLOCK):

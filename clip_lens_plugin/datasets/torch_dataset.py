@@ -42,6 +42,9 @@ class TorchSource:
     def __init__(self, dataset: Dataset[Any]) -> None:
         """Reads no item.
 
+        Args:
+            dataset: with a length; see the class for its items.
+
         Raises:
             TypeError: if it is a stream or has no length.
         """
@@ -68,11 +71,13 @@ class TorchSource:
 
     @property
     def description(self) -> str:
+        """The class of the data set, and whether it is a part of it."""
         part = "part of the " if isinstance(self._dataset, Subset) else ""
         return f"{part}torch data set {type(self._whole).__name__}"
 
     @property
     def classes(self) -> tuple[str, ...] | None:
+        """The data set's own ``classes``, in words where they are WordNet ids; None if it has none."""
         return self._classes
 
     @property
@@ -86,11 +91,12 @@ class TorchSource:
         return self._n
 
     def name(self, position: int) -> str:
+        """The path of the item at a position, or the position in eight digits: see the class."""
         position = checked_index("sample", position, self._n)
         return f"{position:08d}" if self._names is None else self._names[position]
 
     def read(self, position: int) -> Sample:
-        """The item, turned upright and converted to RGB if it is a picture.
+        """The item at a position, turned upright and converted to RGB if it is a picture.
 
         Raises:
             UnreadableImageError: if reading the item raises OSError or an error of PIL, its pixels cannot be
@@ -109,6 +115,7 @@ class TorchSource:
         return Sample(_image(image, name), checked_label(number, self._classes, name))
 
     def fingerprint(self) -> str:
+        """Of the data set's ``repr``, its classes, and each item's name and, if it is a file, size, in their order."""
         sizes = [-1] * self._n if self._files is None else map(_size, self._files)
         names = (self.name(i) for i in range(self._n))
         return fingerprint_of(f"torch {_printed(self._whole)}", self._given_names, zip(names, sizes, strict=True))

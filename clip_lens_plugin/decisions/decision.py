@@ -125,13 +125,13 @@ class Decision(Shown):
             return []
         sign = 1 if self.gap > 0 else -1
         columns = (self.words.rows[name] for name in ("part", "text", "word", "gap"))
-        told = [
+        words = [
             f"“{one_line(str(word), LONGEST_WORD)}” {signed(sign * float(gap), 4)}"
             f" ({'answer' if text == self.answer else 'other'})"
             for part, text, word, gap in zip(*columns, strict=True)
             if part == "word"
         ]
-        return [f"These words of the two texts make most of it: {', '.join(told[:WORDS_NAMED])}."]
+        return [f"These words of the two texts make most of it: {', '.join(words[:WORDS_NAMED])}."]
 
     def _of_removal(self) -> list[str]:
         if not self.removed:
@@ -142,20 +142,20 @@ class Decision(Shown):
             without = f"without {named(each.heads)} ({len(each.heads)} of {self.n_heads} heads)"
             direct, total = (signed(sign * gap, 4) for gap in (each.direct, each.total))
             if each.found == "table" and each.flips:
-                told = (
+                sentence = (
                     f"It flips {without}: {direct} on the table, where nothing else reacts, and {total} in a run of "
                     f"the model, which is {then}."
                 )
             elif each.found == "table":
-                told = (
+                sentence = (
                     f"On the table it flips to {direct} {without}, but a run of the model without them does not: later "
                     f"layers react, and the gap is {total}."
                 )
             elif each.found == "run":
-                told = f"A run flips to {total} {without} and is {then}; the table says {direct}."
+                sentence = f"A run flips to {total} {without} and is {then}; the table says {direct}."
             else:
-                told = f"Nothing flips it: {without}, the most that were tried, a run still has {total}."
-            found.append(f"{told} {_chance(each)}")
+                sentence = f"Nothing flips it: {without}, the most that were tried, a run still has {total}."
+            found.append(f"{sentence} {_chance(each)}")
         if not self.flips and self.removed[-1].found == "table":
             found.append("No further head was removed, so no run flips.")
         return found

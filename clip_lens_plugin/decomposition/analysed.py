@@ -170,7 +170,7 @@ class Analysed(ABC, Generic[Rows_co]):
 
     @abstractmethod
     def kept(self, statistic: type[Sums]) -> Sums | None:
-        """Sums of this type over all rows, in cosine units, if they were kept; None if they must be taken again."""
+        """The ``statistic`` over all rows, in cosine units, if it was kept; None if it must be taken again."""
 
     @abstractmethod
     def greatest_error(self) -> float:

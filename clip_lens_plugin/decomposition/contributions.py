@@ -62,6 +62,10 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         divisor: Float[Tensor, " b"] | None = None,
         errors: Float[Tensor, " b"] | None = None,
     ) -> None:
+        """Of the model's folded weights, ``readout``, and the factors of every component, ``parts``.
+
+        ``divisor`` divides each row; ``errors`` are the relative completeness errors, where they were measured.
+        """
         super().__init__(readout, parts, constants, divisor)
         self._errors = errors
         self._given: tuple[Any, ...] | None = None
@@ -73,14 +77,17 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     @classmethod
     def of_run(cls: type[Own], readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Own:
-        """Contributions of the run that left these factors, with how far they are from summing to the embedding."""
+        """Contributions of the run that left these factors, with how far they are from summing to the embedding.
+
+        ``readout`` holds the folded weights of the model, ``constants`` are those of :func:`decompose`.
+        """
         made = cls(readout, Parts.of(readout, factors), constants)
         made.completeness_error()
         return made
 
     @classmethod
     def joined(cls: type[Own], runs: Iterable[Contributions], n: int, given: tuple[Any, ...] | None = None) -> Own:
-        """Contributions of n images from their runs, of which none is kept, and what they are of, if known.
+        """Contributions of n images from their runs, of which none is kept, and what they are of, ``given``, if known.
 
         Raises:
             ValueError: if there is no run.
@@ -265,7 +272,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
         yield from [range(len(self))] if len(self) else []
 
     def kept(self, statistic: type[Sums]) -> Sums | None:
-        """None: sums are taken of the rows."""
+        """None, whatever the ``statistic``: sums are taken of the rows."""
         return None
 
     def greatest_error(self) -> float:

@@ -42,6 +42,9 @@ class TextContributions(Contributions):
 
         The words are those of :attr:`spelt`, what the tokenizer adds among them.
 
+        Args:
+            layer, head: negative ones count from the end.
+
         Raises:
             TokensNotAvailableError, IndexError, ValueError: see :meth:`tokens` and :attr:`spelt`.
         """

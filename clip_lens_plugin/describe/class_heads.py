@@ -73,8 +73,8 @@ def class_heads(
     sums, moments = _of_rows(given, of_rows, len(names)) if kept is None else (kept, Moments.of(given))
     present = sums.counts.nonzero().flatten()
     if len(present) < 2:
-        told = f"only of {names[int(present[0])]!r}" if len(present) else "without a label, all of them"
-        raise ValueError(f"Images of two or more classes are needed, these are {told}. Give labels of others.")
+        labels_given = f"only of {names[int(present[0])]!r}" if len(present) else "without a label, all of them"
+        raise ValueError(f"Images of two or more classes are needed, these are {labels_given}. Give labels of others.")
     found = _Found(given.readout, sums, sums.labelled(moments), present, names)
     found.refuse_nothing_varies()
     drawn = found.none_drawn() if not has_rows else found.drawn(given, of_rows, permutations, seed)
@@ -218,11 +218,11 @@ class _Found:
         texts = classifier.embeddings.cpu().double()
         own = texts[self._present] - texts.mean(0)
 
-        def apart(sums: Float[Tensor, "c *rest"]) -> Float[Tensor, "c *rest"]:
+        def from_the_mean(sums: Float[Tensor, "c *rest"]) -> Float[Tensor, "c *rest"]:
             return sums / self._counts.reshape(-1, *(1 for _ in sums.shape[1:])) - sums.sum(0) / self._counts.sum()
 
-        deviations, found = apart(self._sum_y), self._sum_y.new_zeros(self._sum_y.shape[:3])
+        deviations, found = from_the_mean(self._sum_y), self._sum_y.new_zeros(self._sum_y.shape[:3])
         for at, layer, head in self._heads():
             directions = own @ self._map(layer, head).T
             found[:, at, head] = (deviations[:, at, head] * directions).sum(-1)
-        return found, (apart(self._sums.sum_embedding.cpu()[self._present]) * own).sum(-1)
+        return found, (from_the_mean(self._sums.sum_embedding.cpu()[self._present]) * own).sum(-1)

@@ -128,8 +128,8 @@ class ClassHeads(Shown):
         n_heads = self.eta_squared.shape[1]
         score = self.lengths if self.towards is None else self.towards
         best = score.flatten(1).nan_to_num(-torch.inf).topk(min(MOST_NAMED, score[0].numel())).indices
-        told = ["; ".join(f"L{self.layers[at // n_heads]}H{at % n_heads}" for at in row) for row in best.tolist()]
-        return pd.DataFrame({"class": self.classes, "images": self.counts.numpy(), "heads": told})
+        heads = ["; ".join(f"L{self.layers[at // n_heads]}H{at % n_heads}" for at in row) for row in best.tolist()]
+        return pd.DataFrame({"class": self.classes, "images": self.counts.numpy(), "heads": heads})
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per head.
@@ -141,14 +141,14 @@ class ClassHeads(Shown):
         score = self.shares if self.towards is None else self.towards
         best = score.flatten(1).nan_to_num(-torch.inf).topk(min(MOST_NAMED, len(score)), dim=0).indices.T
         alive = self.eta_squared.isfinite().flatten().tolist()
-        told = [
+        of_heads = [
             "; ".join(self.classes[at] for at in row) if varies else ""
             for row, varies in zip(best.tolist(), alive, strict=True)
         ]
         pairs = [(layer, head) for layer in self.layers for head in range(n_heads)]
         names = ("eta_squared", "chance", "chance_most", "total_variance")
         columns = {name: getattr(self, name).flatten().numpy() for name in names}
-        return pd.DataFrame(pairs, columns=["layer", "head"]).assign(**columns, classes=told)
+        return pd.DataFrame(pairs, columns=["layer", "head"]).assign(**columns, classes=of_heads)
 
     def grid(self) -> Float[Tensor, "l h"]:
         """η² of every head of the model, NaN where a layer was not looked at."""
@@ -158,11 +158,11 @@ class ClassHeads(Shown):
 
     def __repr__(self) -> str:
         best = self.to_dataframe().sort_values("eta_squared", ascending=False).head(MOST_NAMED)
-        told = [
+        best_classes = [
             f"L{row['layer']}H{row['head']} {row['eta_squared']:.2f} (chance {row['chance']:.2f}): {row['classes']}"
             for row in best.to_dict("records")
         ]
-        return f"ClassHeads({len(self.classes):,} classes, {self.n:,} images; {' | '.join(told)})"
+        return f"ClassHeads({len(self.classes):,} classes, {self.n:,} images; {' | '.join(best_classes)})"
 
     def _place(self, layer: int) -> int:
         if layer not in self.layers:

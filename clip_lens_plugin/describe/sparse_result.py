@@ -72,7 +72,7 @@ class SparseText(Shown):
         return torch.sparse_coo_tensor(places, self.weights[used], size, device="cpu", check_invariants=True).coalesce()
 
     def words(self, row: int) -> list[tuple[str, float]]:
-        """Each word of a vector with its weight, the greatest first.
+        """Each word of the vector at ``row`` with its weight, the greatest first.
 
         Raises:
             IndexError: if there is no such vector.

@@ -84,11 +84,11 @@ class EditEffects(Tabled):
         return next((share for share in self.shares if share.kind == "all"), None)
 
     def of_kind(self, kind: Kind) -> list[Share]:
-        """The shares of classes or groups, in their order."""
+        """The shares of a ``kind``, classes or groups, in their order."""
         return [share for share in self.shares if share.kind == kind]
 
     def worst(self, kind: Kind, stage: Stage) -> Share | None:
-        """The class or group with the lowest share at a stage, the first of several; None where there is none."""
+        """The one of a ``kind`` with the lowest share at a ``stage``, the first of several; None if there is none."""
         return min(self.of_kind(kind), key=lambda share: getattr(share, stage).value, default=None)
 
     def parting(self) -> list[Share]:

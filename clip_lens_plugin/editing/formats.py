@@ -90,11 +90,11 @@ class OpenClipFolder:
         if self._preprocessing:
             held["preprocess_cfg"] = self._preprocessing
         try:
-            told = json.dumps(held, indent=2)
+            config_text = json.dumps(held, indent=2)
         except (TypeError, ValueError) as error:
             raise ValueError(f"model_cfg cannot be written as JSON: {first_line(error)}.") from error
         with whole_files() as beside:
-            beside(folder / "open_clip_config.json").write_text(told + "\n", encoding="utf-8")
+            beside(folder / "open_clip_config.json").write_text(config_text + "\n", encoding="utf-8")
             save_file(_own_tensors(self._clip), beside(folder / "open_clip_model.safetensors"))
 
     def load(self, folder: Path) -> Any:

@@ -57,8 +57,8 @@ def reason_of(error: BaseException) -> str:
     """The error in one line, without the path that the text of an OSError begins with."""
     if isinstance(error, MemoryError) and not str(error):
         return "too little memory"
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(told).splitlines()[0]
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(message).splitlines()[0]
 
 
 def refuse_not_regular(path: str | os.PathLike) -> None:

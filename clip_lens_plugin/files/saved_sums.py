@@ -42,7 +42,7 @@ class SavedSums(ABC):
     @classmethod
     @abstractmethod
     def from_tensors(cls: type[Own], tensors: dict[str, Tensor]) -> Own:
-        """Reads what :meth:`to_tensors` gave.
+        """Reads the ``tensors`` that :meth:`to_tensors` gave.
 
         Raises:
             KeyError: if one is missing.
@@ -50,7 +50,7 @@ class SavedSums(ABC):
         """
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file, whole or not at all.
+        """Writes one safetensors file at ``path``, whole or not at all.
 
         Raises:
             OSError: if it cannot be written.
@@ -60,7 +60,7 @@ class SavedSums(ABC):
 
     @classmethod
     def load(cls: type[Own], path: str | Path) -> Own:
-        """Reads what :meth:`save` wrote.
+        """Reads what :meth:`save` wrote at ``path``.
 
         Raises:
             FileNotFoundError: if there is no such file.

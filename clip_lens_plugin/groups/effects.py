@@ -131,12 +131,12 @@ class GroupEffects(Shown):
         cue = self.heads("cue")
         order = np.argsort(-np.abs(cue), axis=None, kind="stable")[:MOST_SHOWN]
         p = self.heads_by_chance()
-        told = [
+        greatest_cues = [
             f"L{l}H{h} {cue[l, h]:+.4f}" + (f" (p {p[l, h]:.3f})" if self.chance.turns else "")
             for l, h in (np.unravel_index(at, cue.shape) for at in order)
         ]
         effects = ", ".join(f"{name} {value:+.4f}" for name, value in whole.items())
-        return f"GroupEffects({self.about} Whole: {effects}. Greatest cue: {', '.join(told)})"
+        return f"GroupEffects({self.about} Whole: {effects}. Greatest cue: {', '.join(greatest_cues)})"
 
 
 def group_effects(
@@ -163,6 +163,8 @@ def group_effects(
             being the data's own labels.
         pairs: ((class, class), (cue, cue)) that are compared, by name or position; needed where there are more than
             two of either. Images of others are left out.
+        permutations: of the cues; 0 for none.
+        seed: of the permutations.
 
     Raises:
         ValueError: if a group is empty, there are more than two classes or cues and no pairs, the classifier is of

@@ -75,8 +75,10 @@ class Groups:
         values, cue_values = codes("cues", cues, cue_names)
         parts = None if splits is None else _parts(splits)
         if len({len(numbers), len(values), *([] if parts is None else [len(parts)])}) > 1:
-            told = "" if parts is None else f" and {len(parts)} splits"
-            raise ValueError(f"Each image has a class and a cue: got {len(numbers)} labels, {len(values)} cues{told}.")
+            and_splits = "" if parts is None else f" and {len(parts)} splits"
+            raise ValueError(
+                f"Each image has a class and a cue: got {len(numbers)} labels, {len(values)} cues{and_splits}."
+            )
         return cls(named, cue_values, numbers, values, parts)
 
     @classmethod

@@ -74,8 +74,8 @@ class UpstreamTree(Shown):
 
     def __repr__(self) -> str:
         depths = [depth for depth, _, _ in self.root.walk()]
-        told = f"{len(depths)} nodes, depth {max(depths)}, sums up to {self.error:.0e}"
-        return f"UpstreamTree({self.root.label} in {self.name}, {self.direction}: {told}; {FROZEN})"
+        summary = f"{len(depths)} nodes, depth {max(depths)}, sums up to {self.error:.0e}"
+        return f"UpstreamTree({self.root.label} in {self.name}, {self.direction}: {summary}; {FROZEN})"
 
     def __str__(self) -> str:
         """The tree in lines, as ``print`` shows it."""

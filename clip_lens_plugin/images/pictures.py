@@ -175,18 +175,17 @@ def refuse_no_file(path: str | os.PathLike, named: str) -> None:
 
 
 def _no_pictures(given: Any) -> str:
-    told = f"prepare takes PIL pictures or paths of files, got {type(given).__name__}"
+    refusal = f"prepare takes PIL pictures or paths of files, got {type(given).__name__}"
     if isinstance(given, Tensor):
-        return f"{told}. What is preprocessed already goes to the model itself: model(images)."
+        return f"{refusal}. What is preprocessed already goes to the model itself: model(images)."
     if isinstance(given, np.ndarray):
-        return (
-            f"{told} of {given.dtype} and shape {list(given.shape)}. Make a picture of it: PIL.Image.fromarray(array)."
-        )
+        mend = "Make a picture of it: PIL.Image.fromarray(array)."
+        return f"{refusal} of {given.dtype} and shape {list(given.shape)}. {mend}"
     if isinstance(given, bytes):
-        return f"{told}. The bytes of a file become a picture by PIL.Image.open(io.BytesIO(data))."
+        return f"{refusal}. The bytes of a file become a picture by PIL.Image.open(io.BytesIO(data))."
     if isinstance(given, TextIOBase):
-        return f"{told}. Open the file in binary: open(path, 'rb')."
-    return f"{told}. Open a picture by PIL.Image.open(file)."
+        return f"{refusal}. Open the file in binary: open(path, 'rb')."
+    return f"{refusal}. Open a picture by PIL.Image.open(file)."
 
 
 def _is_upright_rgb(picture: Image.Image) -> bool:
@@ -245,10 +244,10 @@ def _reason(error: Exception) -> str:
         return f"more than {_most_pixels():,} pixels"
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of an unknown format"
-    told = reason_of(error)
-    if told.startswith("decoder error"):
+    reason = reason_of(error)
+    if reason.startswith("decoder error"):
         return "its pixels cannot be decoded"
-    return "PostScript, which is a program and is not run" if "Ghostscript" in told else told
+    return "PostScript, which is a program and is not run" if "Ghostscript" in reason else reason
 
 
 # ---------------------------------------------------------------------- before decoding

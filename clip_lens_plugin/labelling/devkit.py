@@ -55,7 +55,7 @@ def read_devkit(path: Path) -> list[str]:
 
 
 def image_number(name: str, n: int) -> int:
-    """Which of the n validation images a sample is, counted from 0.
+    """The sample's place among the n validation images, counted from 0.
 
     Raises:
         ValueError: if its name does not say so.

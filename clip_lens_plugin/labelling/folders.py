@@ -33,7 +33,7 @@ class FolderClasses:
         folders: name of each image's class folder; None where it lies in none.
         names: the class folders, sorted; none at all where it is not plain which folders are classes.
         origin: where they lie, in words.
-        notes: what was left out and why, a line each.
+        notes: what was left out and why, one line each.
     """
 
     folders: tuple[str | None, ...]
@@ -85,9 +85,9 @@ def folder_classes(paths: Sequence[str]) -> FolderClasses:
         return _none(paths, f"{len(outside):,} of {len(paths):,} lie outside of any class folder")
     if outside:
         one = len(outside) == 1
-        told = "1 image lies" if one else f"{len(outside):,} images lie"
+        how_many = "1 image lies" if one else f"{len(outside):,} images lie"
         label = "it has no label" if one else "they have no label"
-        notes.append(f"{told} outside of the class folders: {label} ({few(outside, 3)})")
+        notes.append(f"{how_many} outside of the class folders: {label} ({few(outside, 3)})")
     deeper = sorted({"/".join(each[:2]) for each in below if len(each) > 1})
     if deeper:
         notes.append(f"folders inside a class folder belong to that class ({few(deeper)})")

@@ -37,7 +37,7 @@ def classes_note(classes: Sequence[str], origin: str) -> str:
 
 
 def notes_of(source: object) -> tuple[str, ...]:
-    """What is taken for a class in a source, and what is left out, a line each."""
+    """What is taken for a class in a source, and what is left out, one line each."""
     notes = getattr(source, "label_notes", None)
     if notes is not None:
         return tuple(notes)

@@ -158,13 +158,13 @@ def _by_name(
         values[sample], lines[sample] = value, number
     missing = [sample for i, sample in enumerate(samples) if i not in values]
     if missing:
-        told = (
+        strays = (
             f"; {len(unknown):,} of its names are those of no sample or of several: {few(unknown, 1)}"
             if unknown
             else ""
         )
         raise ValueError(
-            f"{path} has no label for {len(missing):,} of {len(samples):,} samples, the first {missing[0]!r}{told}."
+            f"{path} has no label for {len(missing):,} of {len(samples):,} samples, the first {missing[0]!r}{strays}."
         )
     order = range(len(samples))
     return LabelTable([values[i] for i in order], [f"line {lines[i]}" for i in order], unknown, True)

@@ -84,8 +84,8 @@ class LeadingTexts(Shown):
     def __repr__(self) -> str:
         rows, columns = self.grid_size
         counts = Counter(self.leads.flatten().tolist())
-        told = ", ".join(f"{text!r}: {counts[t]}" for t, text in enumerate(self.texts))
+        counted = ", ".join(f"{text!r}: {counts[t]}" for t, text in enumerate(self.texts))
         return (
-            f"LeadingTexts(images={len(self.leads)}, patches={rows} x {columns}, leading at {{{told}}}, none at "
+            f"LeadingTexts(images={len(self.leads)}, patches={rows} x {columns}, leading at {{{counted}}}, none at "
             f"{counts[-1]})"
         )

@@ -89,6 +89,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         tokenizer: Callable[[list[str]], Tensor] | None = None,
         model_name: str = "open_clip model",
     ) -> None:
+        """See :meth:`from_open_clip`, also for ``model_name``."""
         super().__init__(clip, tower_parts(clip, model_name))
         self.preprocess = preprocess
         self.tokenizer = tokenizer
@@ -108,6 +109,11 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         model_name: str = "open_clip model",
     ) -> HookedCLIP:
         """Wraps a loaded open_clip model; it is put into evaluation mode.
+
+        Args:
+            clip: the model, with its weights.
+            preprocess, tokenizer: see the class; without them it takes no pictures, or no texts.
+            model_name: as shown.
 
         Raises:
             UnsupportedTowerError: if the image tower is no vision transformer, or has a feature that is not supported.
@@ -130,9 +136,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
 
         Args:
             model: ``CLIPModel``, ``CLIPVisionModelWithProjection``, ``SiglipModel`` or ``Siglip2Model``.
-            preprocess: PIL image to [3, height, width].
-            tokenizer: texts to token ids [t, n].
-            model_name: as shown.
+            preprocess, tokenizer, model_name: see :meth:`from_open_clip`.
 
         Raises:
             UnsupportedTowerError: for another model, or a feature that is not supported.
@@ -221,7 +225,10 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         dtype: torch.dtype | None,
         options: Options,
     ) -> HookedCLIP:
-        """As :meth:`from_pretrained`, but what there is to note of the files stands in ``origin.notes`` alone."""
+        """As :meth:`from_pretrained` of ``name``, ``pretrained``, ``device``, ``dtype``; its keywords are ``options``.
+
+        What there is to note of the files stands in ``origin.notes`` alone.
+        """
         from clip_lens_plugin.model.loading import load
 
         loaded = load(name, pretrained, device, dtype, options)
@@ -363,9 +370,7 @@ class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
         return prepared(pictures, self.preprocess, self.cfg.model_name, self.cfg.image_size)
 
     def decompose(self, images: Any, **kwargs: Any) -> Contributions:
-        """The contributions of images (paths, pictures or pixels): runs the model and decomposes its output; see
-        :func:`~clip_lens_plugin.decomposition.running.runs.decompose_images`.
-        """
+        """``decompose_images(model, images, **kwargs)``: contributions of paths, pictures or pixels, which are run."""
         from clip_lens_plugin.decomposition.running.runs import decompose_images
 
         return decompose_images(self, images, **kwargs)

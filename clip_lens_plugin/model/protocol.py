@@ -82,7 +82,7 @@ class Tower(HookedRootModule, ABC):
 
     @abstractmethod
     def begin(self, given: Any) -> Begun:
-        """A run on what the model takes, as far as block 0."""
+        """A run on what the model takes, ``given``, as far as block 0."""
 
     @abstractmethod
     def finish(self, stream: Float[Tensor, "b n d"], read: Mapping[str, Tensor]) -> Float[Tensor, "b e"]:

@@ -174,8 +174,8 @@ class Report:
         found = []
         for each in self.decisions:
             (first, second), table = each.decision.texts, each.decision.to_dataframe()
-            told = {"name": self.names[each.image], "question": each.question, "class": first, "other": second}
-            found.append(table.assign(image=each.image, **told)[["image", *told, *table.columns]])
+            columns = {"name": self.names[each.image], "question": each.question, "class": first, "other": second}
+            found.append(table.assign(image=each.image, **columns)[["image", *columns, *table.columns]])
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     def __repr__(self) -> str:

@@ -75,6 +75,7 @@ def saliency_maps(
     """The same for each of several images, all with the same texts.
 
     Args:
+        model: as for :func:`saliency_map`.
         images: the path of a picture or of a folder, pictures, or preprocessed images [b, 3, height, width].
         texts, method, against: see :func:`saliency_map`.
         batch_size: images in a run; methods with gradients may take fewer.

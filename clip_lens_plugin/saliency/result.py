@@ -98,9 +98,9 @@ class SaliencyMap(Shown):
 
     def __repr__(self) -> str:
         rows, columns = self.grid_size
-        told = f"texts={list(self.texts)}" if self.texts else "whatever the text"
+        of_texts = f"texts={list(self.texts)}" if self.texts else "whatever the text"
         against = f", against={list(self.against)}" if self.against else ""
         return (
-            f"SaliencyMap({self.title}, {told}{against}, patches={rows} x {columns}, values from "
+            f"SaliencyMap({self.title}, {of_texts}{against}, patches={rows} x {columns}, values from "
             f"{float(self.values.min()):+.4g} to {float(self.values.max()):+.4g})"
         )

@@ -44,7 +44,14 @@ class Placement:
 
 @dataclass(frozen=True)
 class Scene:
-    """The answer key of one picture. ``position`` is None where ``count`` is not "one"."""
+    """The answer key of one picture.
+
+    Attributes:
+        colour, shape, texture, background, size, count: values of :data:`ATTRIBUTES`.
+        position: likewise; None where ``count`` is not "one".
+        placements: where each shape is drawn.
+        noise_seed: of the noise, and of how far colours are from their names' own.
+    """
 
     colour: str
     shape: str

@@ -136,7 +136,7 @@ def _rows(
                 scores = plane.scores(maps.values[i])
             except ValueError as error:
                 raise ValueError(f"{kind.label} on {image.name}, {image.text!r}: {error}.") from error
-            told = {
+            described = {
                 "image": start + i,
                 "name": image.name,
                 "text": image.text,
@@ -145,5 +145,5 @@ def _rows(
                 "method": kind.method.name,
                 "contrast": kind.contrast,
             }
-            rows.append({**told, **asdict(scores), "seconds": maps.seconds})
+            rows.append({**described, **asdict(scores), "seconds": maps.seconds})
     return rows

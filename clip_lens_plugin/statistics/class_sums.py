@@ -188,7 +188,7 @@ class ClassSums(SavedSums):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> ClassSums:
-        """Reads what :meth:`to_tensors` gave.
+        """Reads the ``tensors`` that :meth:`to_tensors` gave.
 
         Raises:
             KeyError: if one is missing.

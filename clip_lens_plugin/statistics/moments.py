@@ -122,6 +122,9 @@ class Moments(SavedSums):
 
         Nothing of the size of the sums is made, only of one layer's.
 
+        Args:
+            contributions: of the batch, with the constants, unit and layers of these sums.
+
         Raises:
             ValueError: as :meth:`from_contributions`, or as for adding; nothing is added then.
         """
@@ -157,7 +160,7 @@ class Moments(SavedSums):
         )
 
     def absorb_sums(self, other: Moments) -> Moments:
-        """These sums with those of elsewhere added in place, as by :meth:`absorb`.
+        """These sums with the ``other`` ones added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: as for adding.
@@ -256,7 +259,7 @@ class Moments(SavedSums):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
-        """Reads what :meth:`to_tensors` gave.
+        """Reads the ``tensors`` that :meth:`to_tensors` gave.
 
         Raises:
             KeyError: if one is missing that every version wrote.

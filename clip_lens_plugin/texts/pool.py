@@ -27,6 +27,10 @@ class TextPool:
 
     Without themes, all are of one that has no name.
 
+    Attributes:
+        texts: one or more.
+        themes: of each text.
+
     Raises:
         ValueError: if there is no text, a text is blank or occurs twice, or the themes do not match.
     """
@@ -61,7 +65,7 @@ class TextPool:
 
     @classmethod
     def from_file(cls, path: str | Path) -> TextPool:
-        """A pool from a UTF-8 file with one text on each line, or ``theme<TAB>text``; blank lines are skipped.
+        """A pool from the UTF-8 file ``path``: one text on each line, or ``theme<TAB>text``; blank lines are skipped.
 
         A text that occurs again, spaces around it aside, is left out; a Python warning says how many are.
 

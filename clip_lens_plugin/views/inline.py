@@ -23,9 +23,9 @@ def text_span_table(result: TextSpanResult) -> Markup:
     rows = []
     for span in list(result)[:MOST_HEADS]:
         n = min(TEXTS_A_HEAD, len(span.texts))
-        told = "; ".join(span.texts[:n]) or "no text: it writes the same for all images"
+        texts = "; ".join(span.texts[:n]) or "no text: it writes the same for all images"
         shares = [_per_cent(span.explained_variance[at - 1]) if at else "" for at in (n, len(span.texts))]
-        rows.append((str(span.layer), str(span.head), told, shares[0], f"{shares[1]} by {len(span.texts)}"))
+        rows.append((str(span.layer), str(span.head), texts, shares[0], f"{shares[1]} by {len(span.texts)}"))
     left_out = len(result) - MOST_HEADS
     more = f" And {left_out} more heads, which to_dataframe() has." if left_out > 0 else ""
     header = ("layer", "head", "first texts", "they explain (%)", "all texts (%)")

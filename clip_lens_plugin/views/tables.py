@@ -89,7 +89,7 @@ def text_span_view(result: TextSpanResult, n_texts: int = 10) -> View:
 
 
 def head_texts_view(span: HeadSpan) -> View:
-    """One head's texts in the order picked, coloured by the share of its variance each explains (``ColoredTokens``).
+    """The texts of a ``span`` in the order picked, coloured by the share of variance each explains (``ColoredTokens``).
 
     White is 0, full colour the greatest share; hovering shows the number.
 

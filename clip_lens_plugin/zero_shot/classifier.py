@@ -96,6 +96,10 @@ class ZeroShotClassifier:
         Two class names stand for two classes each; the second is named with a number, "missile (2)", but its texts
         are those of the plain name. Encoding 80,000 texts takes minutes the first time; it may be interrupted.
 
+        Args:
+            model: whose text tower encodes them.
+            on_progress: called with (texts done, texts in all) after each batch.
+
         Raises:
             ValueError: if the model has no tokenizer.
         """

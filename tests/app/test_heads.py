@@ -51,7 +51,7 @@ def cells(view: Any) -> dict[tuple[int, int], str]:
     """What stands in the first grid of a view."""
     grid = view.body.split("</table>")[0]
     found = re.findall(r'<td title="layer (\d+), head (\d+): [^"]*"[^>]*>(.*?)</td>', grid)
-    return {(int(layer), int(head)): told for layer, head, told in found}
+    return {(int(layer), int(head)): number for layer, head, number in found}
 
 
 def test_shares_are_restated_in_float64(explored: Explored, asked: Asked) -> None:
@@ -62,8 +62,8 @@ def test_shares_are_restated_in_float64(explored: Explored, asked: Asked) -> Non
     expected = 100 * heads.mean(0)
     shown = cells(answer.views[0])
     assert len(shown) == expected.numel()
-    for (layer, head), told in shown.items():
-        assert float(told) == pytest.approx(float(expected[layer, head]), abs=0.051)
+    for (layer, head), number in shown.items():
+        assert float(number) == pytest.approx(float(expected[layer, head]), abs=0.051)
     table = answer.result.to_dataframe().query("part == 'head'")
     assert 100 * table["share_mean"].to_numpy() == pytest.approx(expected.flatten().numpy(), abs=1e-3)
     assert "squared length of the embedding" in answer.views[0].body
@@ -73,8 +73,8 @@ def test_rows_say_which_heads_add_most(explored: Explored, asked: Asked) -> None
     texts = explored.model.encode_text(list(TEXTS))
     added = asked.own.towards(texts)[0, ..., 1]
     (answer,) = answers(explored, asked)
-    (_, _, told), first = answer.rows[2], int(added.argmax())
-    assert told.startswith(f"L{first // 8}H{first % 8} {float(added.max()):+.4f}, ")
+    (_, _, addition), first = answer.rows[2], int(added.argmax())
+    assert addition.startswith(f"L{first // 8}H{first % 8} {float(added.max()):+.4f}, ")
     last = answers(explored, asked, heads=(f"L{LAYER}H{HEAD}",))[-1]
     assert last.rows[0][2] == f"of which by L{LAYER}H{HEAD}"
     assert float(last.rows[2][2]) == pytest.approx(float(added[LAYER, HEAD]), abs=6e-5)
@@ -157,8 +157,8 @@ def test_what_tells_classes_apart_stands_beside_chance(explored: Explored, asked
     (answer,) = answers(explored, asked, by="cue")
     expected = class_heads(explored.data, classifier=explored.classifier)
     shown = cells(answer.views[0])
-    for (layer, head), told in shown.items():
-        assert float(told) == pytest.approx(100 * float(expected.eta_squared[layer, head]), abs=0.51)
+    for (layer, head), percent in shown.items():
+        assert float(percent) == pytest.approx(100 * float(expected.eta_squared[layer, head]), abs=0.51)
     assert len(shown) == expected.eta_squared.numel()
     assert answer.result.to_dataframe().equals(expected.to_dataframe())
     assert f"{100 * float(expected.chance.mean()):.1f} % of a head on the average" in answer.views[0].body
@@ -172,8 +172,8 @@ def test_a_cue_of_groups_stands_beside_chance(explored: Explored, asked: Asked) 
     (answer,) = answers(replace(explored, effects=effects), asked, by="cue")
     shown, cue = cells(answer.views[0]), effects.heads("cue")
     assert len(shown) == cue.size
-    for at, told in shown.items():
-        number = re.match(r"[+-]?[0-9.]+", told).group()  # type: ignore[union-attr]
+    for at, cell in shown.items():
+        number = re.match(r"[+-]?[0-9.]+", cell).group()  # type: ignore[union-attr]
         assert float(number) == pytest.approx(cue[at], abs=0.51 * 10 ** -len(number.partition(".")[2]))
     p = effects.heads_by_chance("family_p")
     assert re.findall(r"p (\d\.\d+)<", answer.views[0].body) == [f"{each:.3f}" for each in p.flatten()]
@@ -192,7 +192,7 @@ def test_without_classes_the_head_is_still_shown(explored: Explored, asked: Aske
 
 def test_parts_that_cannot_be_made_are_sentences(explored: Explored, asked: Asked) -> None:
     pictures = [explored.photograph(ROW).open()] * 2
-    for data, told in (
+    for data, sentence in (
         (explored.model.decompose(pictures), "found no text for layer 5, head 1"),
         (explored.model.decompose(pictures[:1]), "at least two images"),
     ):
@@ -200,7 +200,7 @@ def test_parts_that_cannot_be_made_are_sentences(explored: Explored, asked: Aske
         assert reach is not None
         few = replace(explored, data=data, pictures=reach, classifier=None)
         last = answers(few, asked, row=0, heads=("L5H1",))[-1]
-        assert told in last.views[1].body
+        assert sentence in last.views[1].body
         assert len(last.views) == 6
         assert len(cells(last.views[0])) == 48
         assert "cl-photo" in last.views[3].body

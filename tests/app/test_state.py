@@ -67,13 +67,13 @@ def test_a_link_that_was_typed_is_read_or_refused() -> None:
     state = State("off", 7, ("a dog & a cat",), ("L5H3", "L2"), "zero")
     assert state_of_link(state.query(), TABS) == state_of_link(f"?{state.query()}", TABS) == state
     assert state_of_link("tab=image&image=0", TABS) == state_of_link("", TABS) == State()
-    for link, told in (
+    for link, message in (
         ("tab=off&off=L5&off=H3", "off=H3"),
         ("tab=heads", "tab=heads: .* pages are image, off.$"),
         ("path=/etc/passwd", "path=/etc/passwd"),
         ("L5H3", "L5H3=:"),
     ):
-        with pytest.raises(ValueError, match=f"does not say {told}"):
+        with pytest.raises(ValueError, match=f"does not say {message}"):
             state_of_link(link, TABS)
 
 
@@ -85,8 +85,8 @@ def test_links_are_bounded() -> None:
 
 def test_texts_of_a_box() -> None:
     assert texts_of(" a dog \n\n a cat\na dog\n") == ("a dog", "a cat")
-    for typed, told in (("", "Type a text"), ("\n \n", "Type a text"), ("x" * 301, "300 letters")):
-        with pytest.raises(ValueError, match=told):
+    for typed, message in (("", "Type a text"), ("\n \n", "Type a text"), ("x" * 301, "300 letters")):
+        with pytest.raises(ValueError, match=message):
             texts_of(typed)
     with pytest.raises(ValueError, match="51 texts are too many"):
         texts_of("\n".join(map(str, range(51))))

@@ -41,5 +41,5 @@ def time_text_span() -> Iterator[tuple[str, str, str, str]]:
     plain = time.perf_counter() - start
     same = sum(a == b for a, b in zip(picks, plain_picks, strict=False))
     yield "TextSpan, 3,498 texts, m = 60, d_head 64", f"{seconds:.3f} s a head", "0.15 s", "on moments"
-    told = f"{plain / seconds:.0f} x faster"
-    yield f"the same, {same} of {len(plain_picks)} picks equal", told, "100 x", f"plain form, {IMAGES} images"
+    speed = f"{plain / seconds:.0f} x faster"
+    yield f"the same, {same} of {len(plain_picks)} picks equal", speed, "100 x", f"plain form, {IMAGES} images"

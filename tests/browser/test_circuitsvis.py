@@ -80,12 +80,12 @@ def test_what_is_slow_waits_for_its_button(opened):
 def test_layers_of_class_attention_are_chosen_by_keyboard(opened):
     tabs = opened.get_by_role("tab")
     tabs.and_(opened.locator("[aria-selected='true']")).focus()
-    told = opened.locator("[data-kind='attention']").inner_text()
+    before = opened.locator("[data-kind='attention']").inner_text()
     opened.keyboard.press("ArrowLeft")
     opened.keyboard.press("ArrowUp")
     chosen = opened.locator("[role='tab'][aria-selected='true']")
     assert chosen.count() == 1
-    assert opened.locator("[data-kind='attention']").inner_text() != told or "4" in chosen.inner_text()
+    assert opened.locator("[data-kind='attention']").inner_text() != before or "4" in chosen.inner_text()
     assert states(opened)[-1] == "patch-text drawn"
 
 

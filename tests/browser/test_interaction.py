@@ -62,12 +62,12 @@ def test_words_and_patches_follow_each_other(found, tmp_path, open_offline, widt
         assert f"add {float(values[1:].sum()):+.4f}".replace("-", "−") in place.locator(".cl-readout").inner_text()
 
     sums()
-    words, told = place.locator("button.cl-word"), place.locator(".cl-readout")
+    words, readout = place.locator("button.cl-word"), place.locator(".cl-readout")
     assert words.locator("span:first-child").all_inner_texts()[1:4] == ["two", "red", "circles"]
     # By mouse.
     words.nth(3).hover()
     torch.testing.assert_close(alpha(place), expected(values[:, 3]), atol=4e-3, rtol=0)
-    assert told.inner_text().startswith("Patches and “circles” add ")
+    assert readout.inner_text().startswith("Patches and “circles” add ")
     view.mouse.move(0, 0)
     sums()
     patch = 1 + 3 * 7 + 2
@@ -76,7 +76,7 @@ def test_words_and_patches_follow_each_other(found, tmp_path, open_offline, widt
     crop = place.locator(".cl-crop").bounding_box()
     view.mouse.move(crop["x"] + 2.5 * crop["width"] / 7, crop["y"] + 3.5 * crop["height"] / 7)
     assert numbers(place) == pytest.approx(values[patch].tolist(), abs=6e-5)
-    assert told.inner_text().startswith("The patch in row 3, column 2 adds ")
+    assert readout.inner_text().startswith("The patch in row 3, column 2 adds ")
     view.mouse.move(0, 0)
     sums()
     # By keyboard: a patch that is kept, and a word of it.
@@ -88,7 +88,7 @@ def test_words_and_patches_follow_each_other(found, tmp_path, open_offline, widt
         view.keyboard.press(key)
     assert view.evaluate("document.activeElement.getAttribute('aria-label')").startswith("“red” adds ")
     torch.testing.assert_close(alpha(place), expected(values[:, 2]), atol=4e-3, rtol=0)
-    assert "The patch in row 2, column 0 and “red” add " in told.inner_text()
+    assert "The patch in row 2, column 0 and “red” add " in readout.inner_text()
     view.keyboard.press("Enter")
     assert words.nth(2).get_attribute("aria-pressed") == "true"
     view.keyboard.press("Escape")

@@ -37,7 +37,7 @@ def numbers(text: str) -> list[float]:
     return [float(each.replace("−", "-")) for each in re.findall(r"[+−]\d\.\d{4}", text)]
 
 
-def told(view) -> list[float]:
+def limits_shown(view) -> list[float]:
     """The numbers of the line that tells what is shown."""
     return numbers(view.inner_text(".cl-readout"))
 
@@ -68,7 +68,7 @@ def test_the_cosine_stands_first_and_its_parts_add_up(view, scene):
 
 def test_the_least_and_the_greatest_patch_are_shown_and_the_scale_has_numbers(view, scene):
     values = scene[0].by_token[:, :, 1:, 0].double().sum((0, 1))
-    assert told(view) == pytest.approx([values.min().item(), values.max().item()], abs=6e-5)
+    assert limits_shown(view) == pytest.approx([values.min().item(), values.max().item()], abs=6e-5)
     map_ticks, head_ticks = (
         [float(each.replace("−", "-")) for each in scale.inner_text().split("\n")]
         for scale in view.locator(".cl-ticks").all()
@@ -117,7 +117,7 @@ def test_a_patch_under_the_pointer_is_shown_and_heads_follow(view, scene):
     view.mouse.move(box["x"] + (column + 0.5) * box["width"] / 7, box["y"] + (row + 0.5) * box["height"] / 7)
     token = scene[0].by_token[:, :, 1 + row * 7 + column, 0].double()
     assert f"row {row}, column {column}" in view.inner_text(".cl-readout")
-    assert told(view) == pytest.approx([token.sum().item()], abs=6e-5)
+    assert limits_shown(view) == pytest.approx([token.sum().item()], abs=6e-5)
     label = view.locator(".cl-cell").first.get_attribute("aria-label")
     assert float(label.split(": ")[1].replace("−", "-")) == pytest.approx(token[0, 0].item(), abs=6e-5)
 
@@ -129,7 +129,7 @@ def test_everything_is_reached_by_keyboard(view, scene):
     view.keyboard.press("Tab")  # smooth
     token = scene[0].by_token[:, :, 1 + 1 * 7 + 1, 0].double()
     assert "row 1, column 1" in view.inner_text(".cl-readout")
-    assert told(view) == pytest.approx([token.sum().item()], abs=6e-5)
+    assert limits_shown(view) == pytest.approx([token.sum().item()], abs=6e-5)
     view.locator(".cl-photo").focus()
     view.keyboard.press("Escape")
     view.get_by_role("radio", name="cyan circle").focus()
@@ -155,7 +155,7 @@ def test_contrast_subtracts_the_mean_of_the_other_texts(view, scene):
 def test_a_text_is_taken_away_from_another(view, scene):
     view.get_by_label("show").select_option(label="minus “blue square”")
     expected = scene[0].map().contrast("cyan circle", "blue square")
-    assert told(view) == pytest.approx([expected.values.min().item(), expected.values.max().item()], abs=6e-5)
+    assert limits_shown(view) == pytest.approx([expected.values.min().item(), expected.values.max().item()], abs=6e-5)
     cosine, patches, class_token, _ = parts(view).values()
     assert patches + class_token == pytest.approx(expected.scores[0, 0].item(), abs=1.1e-4)
     assert cosine == pytest.approx((scene[0].cosine[0] - scene[0].cosine[1]).item(), abs=6e-5)
@@ -180,7 +180,7 @@ def test_the_text_that_leads_is_shown_at_each_patch(view, scene, heads):
     box = view.locator(".cl-photo").bounding_box()
     view.mouse.move(box["x"] + (column + 0.5) * box["width"] / 7, box["y"] + (row + 0.5) * box["height"] / 7)
     assert TEXTS[found.leads[0, row, column]] in view.inner_text(".cl-readout")
-    assert told(view) == pytest.approx([found.above[0, row, column].item()], abs=6e-5)
+    assert limits_shown(view) == pytest.approx([found.above[0, row, column].item()], abs=6e-5)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1120, "light"), (390, "dark")])

@@ -87,7 +87,7 @@ def test_answers_fill_one_screen_and_links_open_what_is_folded(report, open_offl
     assert not page.locator("#files").is_visible()
 
 
-def told(page) -> str:
+def hits_shown(page) -> str:
     return page.locator("#found").inner_text()
 
 
@@ -104,7 +104,7 @@ def test_heads_and_texts_are_found_by_keyboard(report, open_offline):
         cards = page.locator("#textspan .cl-card.found h4")
         assert cards.evaluate_all("nodes => nodes.map((each) => each.textContent)") == ["Layer 5, head 0"]
         n = page.locator(".found").count()
-        assert told(page).startswith(f"{n} found in ")
+        assert hits_shown(page).startswith(f"{n} found in ")
         assert page.evaluate(places) == before
         page.keyboard.press("Escape")
         assert page.input_value("#find") == ""
@@ -118,15 +118,15 @@ def test_heads_and_texts_are_found_by_keyboard(report, open_offline):
     assert sum(in_sections) + page.locator(".answers .found").count() == len(hits)
     for at in (*range(1, len(hits) + 1), 1):
         page.keyboard.press("Enter")
-        assert told(page).startswith(f"{at} of {len(hits)}: ")
+        assert hits_shown(page).startswith(f"{at} of {len(hits)}: ")
         assert page.locator(".found-now").count() == 1
         assert page.locator(".found-now").is_visible()
     page.keyboard.press("Shift+Enter")
-    assert told(page).startswith(f"{len(hits)} of {len(hits)}: ")
+    assert hits_shown(page).startswith(f"{len(hits)} of {len(hits)}: ")
     assert page.evaluate("document.activeElement.id") == "find"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.keyboard.type("<img src=x onerror=alert(1)>")
-    assert told(page) == "0 found in 0 sections"
+    assert hits_shown(page) == "0 found in 0 sections"
 
 
 def test_without_scripts_there_is_no_box_and_commands_can_be_copied(report, browser, open_offline):

@@ -106,7 +106,7 @@ def test_class_files_are_compared_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "own", "told"),
+    ("text", "own", "message"),
     [
         ("hound\ncat", ("dog", "cat"), "no class hound, and the file none of dog"),
         ("cat\nemu\ndog", ("dog", "cat"), "has 3 classes, the data set 2; only there: emu"),
@@ -120,10 +120,10 @@ def test_class_files_are_compared_by_name(tmp_path):
         ("", ("dog", "cat"), "is empty"),
     ],
 )
-def test_other_names_and_numbers_of_classes_are_refused(tmp_path, text, own, told):
+def test_other_names_and_numbers_of_classes_are_refused(tmp_path, text, own, message):
     with pytest.raises(ValueError, match=r"\w") as raised:
         chosen_classes(str(written(tmp_path / "classes.txt", text)), own)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_imagenets_classes_are_compared_by_name():
@@ -134,12 +134,12 @@ def test_imagenets_classes_are_compared_by_name():
     assert "1 are spelt otherwise and taken by their place: a cock" in chosen_classes("imagenet", spelt).note
     moved = chosen_classes("imagenet", sorted(names))
     assert [names[i] for i in moved.positions] == sorted(names)
-    for own, told in (
+    for own, message in (
         (sorted(spelt), "not ImageNet's, the first of 1 is a cock"),
         ([f"thing {i}" for i in range(1000)], "first of 1000 is thing 0"),
         (["dog", "tench"], "has 1000 classes, the data set 2; of these ImageNet has no dog"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             chosen_classes("imagenet", own)
 
 
@@ -151,13 +151,13 @@ def test_a_classifier_of_other_classes_than_a_stores_is_refused(scenes_model: Ho
     assert mean_ablation_curve(opened, more)["accuracy"][0] <= base
     mean_ablation_curve(opened, ZeroShotClassifier.from_labels(scenes_model, words))
     turned = ZeroShotClassifier.from_labels(scenes_model, own[::-1])
-    for classifier, told in (
+    for classifier, message in (
         (turned, "stand in another order"),
         (ZeroShotClassifier.from_labels(scenes_model, ["a dog", *own]), "stand in another order"),
         (ZeroShotClassifier.from_labels(scenes_model, own[:-1]), "has 5 classes, the store's are 6"),
         (ZeroShotClassifier.from_labels(scenes_model, [*words, "a dog"]), "has 7 classes"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             mean_ablation_curve(opened, classifier)
     back = len(own) - 1 - opened.labels
     assert mean_ablation_curve(opened, turned, back)["accuracy"][0] == pytest.approx(base)

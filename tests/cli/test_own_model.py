@@ -51,9 +51,9 @@ def test_a_file_that_is_elsewhere_now(run, refused, collected, weights, tmp_path
     moved = weights.rename(tmp_path / "m v.pt")
     try:
         options = f"{' '.join(OWN)} --checkpoint"
-        told = f"It was {options} {weights}. Where it is now: {options} PATH."
-        assert refused("textspan", collected, "--out", tmp_path / "out").endswith(f"{told}\n")
-        assert told in run("verify", collected).stdout
+        advice = f"It was {options} {weights}. Where it is now: {options} PATH."
+        assert refused("textspan", collected, "--out", tmp_path / "out").endswith(f"{advice}\n")
+        assert advice in run("verify", collected).stdout
         assert "collected with this model" in run("verify", collected, "--checkpoint", moved).stdout
         other = run("verify", collected, "--model", "scenes")
         assert other.exit_code == 2

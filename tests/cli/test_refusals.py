@@ -61,8 +61,8 @@ def test_what_is_refused_leaves_no_folder(command, refused, tmp_path) -> None:
 
 def test_roles_of_texts_without_themes(refused, tmp_path) -> None:
     (tmp_path / "texts.txt").write_text("a dog\na cat")
-    told = refused("report", "--roles", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "out")
-    assert "No text of the pool has a theme" in told
+    printed = refused("report", "--roles", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "out")
+    assert "No text of the pool has a theme" in printed
 
 
 def test_a_report_that_could_not_be_put_in_place(refused, tmp_path) -> None:

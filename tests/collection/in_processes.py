@@ -49,16 +49,16 @@ class Acting(BrokenScenes):
         return super().__getitem__(position)
 
 
-class Told(BrokenScenes):
+class Marking(BrokenScenes):
     """Scenes that leave a file when one is read that comes after the blocks 0 to 2."""
 
-    def __init__(self, told: Path) -> None:
+    def __init__(self, mark: Path) -> None:
         super().__init__(N, {})
-        self._told = told
+        self._mark = mark
 
     def __getitem__(self, position: int) -> Any:
         if position >= 3 * BLOCK:
-            self._told.touch()
+            self._mark.touch()
         return super().__getitem__(position)
 
 
@@ -90,11 +90,11 @@ def case(name: str, rank: int, world: int, model: HookedCLIP, folder: Path) -> N
         board.MISSED = 15
     else:
         board.MISSED = 150  # On a busy machine a sign of life may be late.
-    told = {each: Path(f"{folder}.{each}.told") for each in range(world)}
+    marks = {each: Path(f"{folder}.{each}.mark") for each in range(world)}
     if name in late:
-        others = [path for each, path in told.items() if each != 1]
+        others = [path for each, path in marks.items() if each != 1]
         position = 34 if name == "killed" else LATE
-        dataset = Acting(position, late[name], others) if acts else Told(told[rank])
+        dataset = Acting(position, late[name], others) if acts else Marking(marks[rank])
     if name == "first is stopped":
         progress.SECONDS, progress.WRITING = 0.0, 1e9
     if name == "first is stopped" and rank == 0:

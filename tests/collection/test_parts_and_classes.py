@@ -176,9 +176,9 @@ def test_what_is_too_large_is_left_out_and_said(clip, finished, tmp_path, monkey
     monkeypatch.setattr(plans, "MOST_CLASS_BYTES", plans.MOST_CLASS_BYTES - 1)
     with pytest.raises(KeyboardInterrupt):
         collect_rows(clip, BrokenScenes(9, {0: KeyboardInterrupt()}), tmp_path, progress=True)
-    told = " ".join(capsys.readouterr().err.split())
-    assert "moments of 50 parts are left out: they would take 3.6 MB" in told
-    assert "sums of 6 classes are left out: they would take" in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "moments of 50 parts are left out: they would take 3.6 MB" in printed
+    assert "sums of 6 classes are left out: they would take" in printed
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -257,8 +257,8 @@ def _refusal(store: ContributionStore, model: HookedCLIP) -> list[str]:
     """The parts that the refusal names."""
     with pytest.raises(CollectionMismatchError) as caught:
         ContributionStore.open(str(store._place), model)
-    told = str(caught.value).split("): ", 1)[1]
-    return told.split(" differ")[0].split(" and ")
+    message = str(caught.value).split("): ", 1)[1]
+    return message.split(" differ")[0].split(" and ")
 
 
 def test_lists_arrays_and_masks_are_rows_too(finished, heads):

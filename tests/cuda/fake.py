@@ -99,7 +99,7 @@ class FakeGPU(TorchDispatchMode):
 
     @property
     def waits(self) -> int:
-        """How often the processor waited for the GPU, copies to main memory apart."""
+        """How often the processor waited for the GPU, without copies to main memory."""
         return sum(self.ran[func] for func in WAITS)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

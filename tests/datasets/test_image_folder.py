@@ -65,8 +65,8 @@ def test_folders_that_cannot_be_used_say_so(tmp_path, kind):
         target.write_text("")
     elif kind == "empty":
         target.mkdir()
-    told = {"missing": "There is no folder", "file": "is a file", "empty": "holds no image files"}[kind]
-    with pytest.raises(ImageFolderError, match=told):
+    message = {"missing": "There is no folder", "file": "is a file", "empty": "holds no image files"}[kind]
+    with pytest.raises(ImageFolderError, match=message):
         find_images(target)
 
 

@@ -23,9 +23,9 @@ def test_samples_are_evenly_spaced_and_keep_names_and_classes():
 
 
 def test_the_fingerprint_is_that_of_the_whole_and_of_the_limit():
-    told = {PartOfSource(scenes(seed), limit).fingerprint() for seed in (0, 1) for limit in (3, 4)}
-    assert len(told) == 4
-    assert PartOfSource(scenes(), 3).fingerprint() in told
+    fingerprints = {PartOfSource(scenes(seed), limit).fingerprint() for seed in (0, 1) for limit in (3, 4)}
+    assert len(fingerprints) == 4
+    assert PartOfSource(scenes(), 3).fingerprint() in fingerprints
 
 
 def test_a_limit_below_one_is_refused():

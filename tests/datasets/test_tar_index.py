@@ -112,15 +112,15 @@ def test_links_pipes_and_sparse_members_are_samples_with_a_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("content", "reason"),
     [
         (b'{"label": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'{"label": ' + b"9" * 9000 + b"}", "no JSON"),
         (json.dumps({"label": "x" * 2**20}).encode(), r"1,048,\d+ bytes, at most 1,048,576"),
     ],
 )
-def test_json_that_is_too_deep_or_too_long_is_a_reason(tmp_path, told, reason):
-    members = {"a.jpg": jpeg(9), "a.json": told, "b.jpg": jpeg(90)}
+def test_json_that_is_too_deep_or_too_long_is_a_reason(tmp_path, content, reason):
+    members = {"a.jpg": jpeg(9), "a.json": content, "b.jpg": jpeg(90)}
     (tmp_path / "alone.tar").write_bytes(tar(members))
     with pytest.raises(ValueError, match=rf"not plain.*{reason}"):
         as_source(tmp_path / "alone.tar")

@@ -80,8 +80,8 @@ REFUSED = {
 @pytest.mark.filterwarnings("error")
 def test_what_is_no_question_is_refused(plain, kind, monkeypatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of tests.
-    given, options, told = REFUSED[kind]
-    with pytest.raises(ValueError, match=told) as caught:
+    given, options, message = REFUSED[kind]
+    with pytest.raises(ValueError, match=message) as caught:
         explain(plain, random_images(plain, 1), *given, **options)
     assert "\n" not in str(caught.value)
 

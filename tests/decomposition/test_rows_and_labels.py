@@ -106,14 +106,14 @@ def test_components_made_by_hand_are_those_of_the_model(world: World) -> None:
 
 @pytest.mark.parametrize("call", [lambda w, x: w.curve(labels=x), lambda w, x: w.report(x)], ids=["curve", "report"])
 def test_labels_are_positions_of_classes(world: World, call: Callable[[World, Any], object]) -> None:
-    for wrong, told in (
+    for wrong, message in (
         (torch.tensor([0.0, 1, 2, 0, 1]), "whole numbers"),
         (torch.ones(5, dtype=torch.bool), "whole numbers"),
         (torch.tensor([0, 1, 2]), "5 images need as many labels, got 3"),
         (torch.tensor([0, 1, 2, 3, 0]), "0 to 2, or -1"),
         (torch.tensor([0, 1, 2, -2, 0]), "0 to 2, or -1"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             call(world, wrong)
 
 

@@ -60,10 +60,10 @@ def test_eta_squared_is_between_over_total(contributions, written):
         best = found.classes_of(layer, head).set_index("class")
         for label, share in shares.items():
             distance = values[labels == label][:, layer, head].mean(0) - values[:, layer, head].mean(0)
-            told = best.loc[NAMES[label]]
-            assert told["share"] == pytest.approx(share)
-            assert told["length"] == pytest.approx(float(np.sqrt((distance**2).sum())))
-            assert told["chance"] == pytest.approx((1 - told["images"] / 18) / 17)
+            expected = best.loc[NAMES[label]]
+            assert expected["share"] == pytest.approx(share)
+            assert expected["length"] == pytest.approx(float(np.sqrt((distance**2).sum())))
+            assert expected["chance"] == pytest.approx((1 - expected["images"] / 18) / 17)
     assert len(table) == 12
     torch.testing.assert_close(found.eta_squared, eta_squared(contributions.normalized().heads, LABELS, dim=-1))
 

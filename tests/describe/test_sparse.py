@@ -125,13 +125,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_asked_wrongly_is_refused(tower, words, name) -> None:
-    options, told = REFUSED[name]
-    with pytest.raises(ValueError, match=told):
+    options, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
         sparse_text(tower, images(), words[0], text_embeddings=words[1], **options)
 
 
 @pytest.mark.parametrize(
-    ("vectors", "told"),
+    ("vectors", "message"),
     [
         (torch.ones(2, 5), r"\[vectors, 24\], got \[2, 5\]"),
         (torch.ones(WIDTH), r"got \[24\].*vector\[None\]"),
@@ -142,8 +142,8 @@ def test_what_is_asked_wrongly_is_refused(tower, words, name) -> None:
         ([1, 2], "got a list"),
     ],
 )
-def test_vectors_that_are_none_are_refused(tower, words, vectors, told) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_vectors_that_are_none_are_refused(tower, words, vectors, message) -> None:
+    with pytest.raises(ValueError, match=message):
         sparse_text(tower, vectors, words[0], directions=True, text_embeddings=words[1])
 
 

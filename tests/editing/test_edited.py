@@ -19,7 +19,7 @@ MAKERS = {
     **{name: lambda name=name: random_clip(TOWERS[name]) for name in ("plain", "layer_scale", "clipa")},
     "scaled heads": lambda: random_clip(SCALED_HEADS),
     **{name: FAMILIES[name] for name in ("coca", "SigLIP", "PE", "halves turned")},
-    "EVA, qkv apart": lambda: eva(qkv_fused=False, init_values=0.3, global_pool="token"),
+    "EVA, separate qkv": lambda: eva(qkv_fused=False, init_values=0.3, global_pool="token"),
 }
 REFUSED = ("custom", "EVA-02", "EVA-02, post-norm")
 

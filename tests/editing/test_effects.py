@@ -61,30 +61,30 @@ def test_images_of_no_known_class_count_nowhere() -> None:
 def test_the_card_warns_where_effects_part_by_more_than_chance(lost: int, parts: bool) -> None:
     found = effects(lost)  # Five of five would be p = 0.06, six of six 0.03.
     assert bool(found.parting()) == parts
-    told = card("model", EDITS, found, ABOUT)
-    assert ("**Warning: direct and total effect part" in told) == parts
-    assert ("differ by no more than chance" in told) != parts
+    text = card("model", EDITS, found, ABOUT)
+    assert ("**Warning: direct and total effect part" in text) == parts
+    assert ("differ by no more than chance" in text) != parts
     assert (
-        f"| Zero-shot accuracy | 50.0 % (35.2 to 64.8) | 100.0 % (91.2 to 100.0) | {100 - 2.5 * lost:.1f} % (" in told
+        f"| Zero-shot accuracy | 50.0 % (35.2 to 64.8) | 100.0 % (91.2 to 100.0) | {100 - 2.5 * lost:.1f} % (" in text
     )
-    assert "| Retrieval: 10 nearest images kept | | | 87.5 % |" in told
+    assert "| Retrieval: 10 nearest images kept | | | 87.5 % |" in text
 
 
 def test_the_card_says_what_was_not_measured() -> None:
-    told = card("model", EDITS, None, ABOUT)
-    assert told.count("| not measured | not measured | not measured |") == 4
-    assert "Warning" not in told
+    text = card("model", EDITS, None, ABOUT)
+    assert text.count("| not measured | not measured | not measured |") == 4
+    assert "Warning" not in text
     without_classifier = card("model", EDITS, EditEffects(EDITS, 4, (), 3, 0.5), ABOUT)
     assert without_classifier.count("| not measured | not measured | not measured |") == 3
     assert "Measured on 4 images" in without_classifier
 
 
 def test_nothing_given_acts_in_the_card() -> None:
-    told = card("a <script>`\n# name", EDITS, effects(), ABOUT)
-    assert told.splitlines()[0] == "# a &lt;script&gt;\\` \\# name"
-    assert "- L2H1 without its part towards “&lt;b&gt;\\|\\`x\\` \\# no”" in told.splitlines()
+    text = card("a <script>`\n# name", EDITS, effects(), ABOUT)
+    assert text.splitlines()[0] == "# a &lt;script&gt;\\` \\# name"
+    assert "- L2H1 without its part towards “&lt;b&gt;\\|\\`x\\` \\# no”" in text.splitlines()
     # Every row of a table has as many cells as its head.
-    rows = [line.replace(r"\|", "") for line in told.splitlines() if line.startswith("|")]
+    rows = [line.replace(r"\|", "") for line in text.splitlines() if line.startswith("|")]
     assert {row.rstrip().count("|") for row in rows} == {5, 6}
-    assert "dog \\| cow" in told
+    assert "dog \\| cow" in text
     assert in_markdown("\x1b[31m[x](y)") == r"\\x1b\[31m\[x\](y)"

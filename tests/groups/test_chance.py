@@ -23,11 +23,11 @@ def drawn(sizes: tuple[int, int, int, int], seed: int = 0) -> tuple[np.ndarray, 
 
 def effect(values: np.ndarray, seconds: list[set[int]], rows: list[list[int]]) -> np.ndarray:
     """The cue effect where ``seconds`` are the images of each class with the second cue."""
-    told = []
+    differences = []
     for second, of_class in zip(seconds, rows, strict=True):
         with_it, without = ([row for row in of_class if (row in second) == is_it] for is_it in (True, False))
-        told.append(values[with_it].mean(0) - values[without].mean(0))
-    return (told[0] + told[1]) / 2
+        differences.append(values[with_it].mean(0) - values[without].mean(0))
+    return (differences[0] + differences[1]) / 2
 
 
 def test_the_typical_effect_is_that_of_sampling_without_replacement():

@@ -50,7 +50,7 @@ def test_other_columns_and_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda rows: [*rows[:2], *rows[3:]], "no label for 1 of 4 samples, the first '001.Albatross/a_1.jpg'"),
         (lambda rows: [*rows, rows[1]], "names '002.Auklet/b_2.jpg' on line 2 and again"),
@@ -64,12 +64,12 @@ def test_other_columns_and_names(tmp_path):
         (lambda rows: [rows[0].replace(",y,", ",z,"), *rows[1:]], "no column that is known to hold classes"),
     ],
 )
-def test_mistakes_are_named(metadata, change, told):
+def test_mistakes_are_named(metadata, change, message):
     metadata.write_text("\n".join(change([HEADER, *ROWS])) + "\n")
-    if told is None:  # Of an image that is not among ours.
+    if message is None:  # Of an image that is not among ours.
         assert len(Groups.read(metadata, NAMES)) == 4
         return
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         Groups.read(metadata, NAMES)
 
 
@@ -81,13 +81,13 @@ def test_columns_of_any_kind():
     assert texts.labels.tolist() == expected
     assert texts.values.tolist() == [1, 0, 1]
     assert texts.parts == ("means", "validation", "test")
-    for wrong, told in (
+    for wrong, message in (
         (([0, 1], [0]), "2 labels, 1 cues"),
         (([0.5, 1], [0, 1]), "whole numbers or texts"),
         (("ab", [0, 1]), "a value for each image"),
         (([0, 1], [0, 1], ["train", "dev"]), "A split is"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             Groups.of(*wrong)
     with pytest.raises(ValueError, match="none of land, water"):
         Groups.of([0, 1], [0, 2], cue_names=["land", "water"])
@@ -100,14 +100,14 @@ def test_two_of_more_and_empty_ones():
     found = four_groups(groups, (("b", "a"), ("u", 2)))
     assert found.names == ("b, u", "b, w", "a, u", "a, w")
     assert found.number.tolist() == [2, 0, -1, 3, 1]
-    for pairs, told in (
+    for pairs, message in (
         ((("a", "c"), ("u", "v")), r"No image is in the groups \(a, v\); \(c, u\)"),
         ((("a", "d"), ("u", "v")), "There is no class 'd'"),
         ((("a", "a"), ("u", "v")), "'a' twice"),
         ((("a", "b", "c"), ("u", "v")), "Each of pairs holds two"),
         ("ab", "pairs are"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             four_groups(groups, pairs)
 
 

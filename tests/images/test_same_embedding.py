@@ -222,7 +222,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence(
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
     (tmp_path / "words.png").write_bytes(b"words")
     picture = Image.new("RGB", (9, 9))
-    for wrong, kind, told in (
+    for wrong, kind, message in (
         ([], ValueError, "No picture was given"),
         (None, TypeError, "got NoneType"),
         (3, TypeError, "got int"),
@@ -236,12 +236,12 @@ def test_what_is_no_picture_is_refused_with_a_sentence(
         ("https://example.org/a.png", ValueError, "on the network"),
         (Image.new("RGB", (1, 500)), UnreadableImageError, "Picture 0 cannot be used: 1 x 500"),
     ):
-        with pytest.raises(kind, match=told):
+        with pytest.raises(kind, match=message):
             scenes.prepare(wrong)
 
 
 @pytest.mark.parametrize(
-    ("preprocess", "told"),
+    ("preprocess", "message"),
     [
         (None, "without its preprocessing"),
         (lambda picture: {"pixel_values": 1}, "makes a dict"),
@@ -249,7 +249,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence(
         (lambda picture: torch.zeros(3, *picture.size), r"makes \[3, 9, 9\]"),
     ],
 )
-def test_a_preprocessing_that_does_not_fit_is_refused(scenes: HookedCLIP, preprocess: Any, told: str) -> None:
+def test_a_preprocessing_that_does_not_fit_is_refused(scenes: HookedCLIP, preprocess: Any, message: str) -> None:
     clip = HookedCLIP.from_open_clip(scenes.clip, preprocess, model_name="mine")
-    with pytest.raises(ValueError, match=f"mine.*{told}"):
+    with pytest.raises(ValueError, match=f"mine.*{message}"):
         clip.prepare(Image.new("RGB", (9, 9)))

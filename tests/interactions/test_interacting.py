@@ -137,17 +137,17 @@ def test_hooks_on_either_side_are_taken_apart_too(scenes, pictures, found):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"centred": "store"}, "centred must be two"),
         ({"centred": ([], POOL)}, "image"),
         ({"centred": (None, "a dog")}, "several of them"),
     ],
 )
-def test_what_cannot_be_is_refused(scenes, pictures, given, told):
+def test_what_cannot_be_is_refused(scenes, pictures, given, message):
     if given["centred"][0] is None:
         given = {"centred": (pictures, "a dog")}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         interaction(scenes, pictures[:1], TEXTS, **given)
 
 

@@ -49,12 +49,12 @@ def test_the_column_and_its_labels(columns, wanted, expected, classes):
     assert labels(source) == expected
     assert source.classes == classes
     (note,) = source.label_notes
-    told = "no labels" if set(expected) == {-1} else f"the column {wanted or next(iter(columns))}"
-    assert told in note
+    used = "no labels" if set(expected) == {-1} else f"the column {wanted or next(iter(columns))}"
+    assert used in note
 
 
 @pytest.mark.parametrize(
-    ("columns", "wanted", "told"),
+    ("columns", "wanted", "message"),
     [
         ({"fine_label": (ANIMALS, [1, 0]), "coarse_label": (ANIMALS, [1, 0])}, None, "--label-column fine_label"),
         ({"label": (INT, [1, 0]), "class_name": (TEXT, ["a", "b"])}, None, "several label columns"),
@@ -66,10 +66,10 @@ def test_the_column_and_its_labels(columns, wanted, expected, classes):
         ({"label": (INT, [1, 0])}, "lable", "no label column 'lable'"),
     ],
 )
-def test_what_gives_no_single_label_is_refused_by_name(columns, wanted, told):
+def test_what_gives_no_single_label_is_refused_by_name(columns, wanted, message):
     with pytest.raises(ValueError, match=r"label_column=|columns are") as raised:
         HuggingFaceSource(data(**columns), label_column=wanted)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_label_beyond_the_classes_is_refused():

@@ -83,10 +83,10 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_kit_that_is_not_the_kit_is_refused(tmp_path, flat, case):
-    changed, told = WRONG[case]
+    changed, message = WRONG[case]
     with pytest.raises(ValueError, match=r"\w") as raised:
         as_source(flat, labels=devkit(tmp_path / "kit", **changed))
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

@@ -41,11 +41,11 @@ CLASSES = {
 def test_the_classes_of_a_layout(case):
     paths, expected, note = CLASSES[case]
     found = folder_classes(paths)
-    told = [None if each == "-" else each for each in expected.split() for _ in range(2)]
-    told += [None] * (len(paths) - len(told))
-    assert list(found.folders) == told
-    assert found.names == tuple(sorted({each for each in told if each}))
-    assert [None if i < 0 else found.names[i] for i in found.labels] == told
+    folders = [None if each == "-" else each for each in expected.split() for _ in range(2)]
+    folders += [None] * (len(paths) - len(folders))
+    assert list(found.folders) == folders
+    assert found.names == tuple(sorted({each for each in folders if each}))
+    assert [None if i < 0 else found.names[i] for i in found.labels] == folders
     if note is None:
         assert not found.notes
     else:

@@ -92,20 +92,20 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_match_is_refused_with_the_first(tmp_path, case):
-    suffix, text, told = REFUSED[case]
+    suffix, text, message = REFUSED[case]
     with pytest.raises(ValueError, match=r"\w") as raised:
         read_labels(given(tmp_path, text, suffix), NAMES)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_numbers_beyond_imagenet_and_other_names_are_refused(tmp_path):
-    for text, told in (
+    for text, message in (
         ("1\n1000\n2", "ILSVRC's own ids"),
         ("0\n1000\n2", "the label 1000"),
         ("unicorn\ntench\ntench", "'unicorn'"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             read_labels(given(tmp_path, text), NAMES, "imagenet")
     (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_text("490\n361\n171\n")
     with pytest.raises(ValueError, match="without the kit"):
@@ -153,6 +153,6 @@ def test_labels_in_a_dictionary():
     assert read_labels(dict(zip(NAMES, (3, 4, -1), strict=True)), NAMES).labels == [3, 4, -1]
     wrong = [({"cat/a.jpg": "ox"}, "lack 2 of 3"), ({**dict.fromkeys(NAMES, "ox"), "e": "ox"}, "the first 'e'"),
              (dict.fromkeys(NAMES, True), "got True"), (dict.fromkeys(NAMES, 1.5), "got 1.5")]  # fmt: skip
-    for labels, told in wrong:
-        with pytest.raises(ValueError, match=told):
+    for labels, message in wrong:
+        with pytest.raises(ValueError, match=message):
             read_labels(labels, NAMES)

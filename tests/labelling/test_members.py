@@ -78,10 +78,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_shards_whose_labels_are_not_plain_are_refused(tmp_path, case):
-    members, options, told = REFUSED[case]
+    members, options, message = REFUSED[case]
     with pytest.raises(ValueError, match=r"\w") as raised:
         ShardSource(shard(tmp_path, *members), **options)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_one_sample_without_a_plain_label_is_listed_and_labels_beyond_the_classes_stop(tmp_path):

@@ -133,14 +133,14 @@ def test_rounding_of_this_processor_is_measured(choose, asked_inside: bool) -> N
     precision._processor_rounding.cache_clear()
     if asked_inside:
         with full_precision():
-            told = rounding(torch.float32, CPU)
+            rounded_to = rounding(torch.float32, CPU)
     else:
-        told = rounding(torch.float32, CPU)
+        rounded_to = rounding(torch.float32, CPU)
     a, b = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(0))
     exact = a.double() @ b.double()
     error = float(((a @ b).double() - exact).norm() / exact.norm())
     bounds = {torch.float32: (0, 1e-5), torch.float16: (1e-5, 1e-3), torch.bfloat16: (1e-3, 1e-1)}
-    assert bounds[told][0] <= error < bounds[told][1]
+    assert bounds[rounded_to][0] <= error < bounds[rounded_to][1]
 
 
 def test_torch_without_the_newer_switches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_hooks_of_a_context_are_on_all_runs(model, pairs):
 
 
 @pytest.mark.parametrize(
-    ("metric", "changed", "told"),
+    ("metric", "changed", "message"),
     [
         (lambda e: e[:, 0], {"check": 0}, "check must be a whole number of at least 1, got 0"),
         (lambda e: e[:, 0], {"kind": "layers"}, "kind must be 'heads' or 'neurons', got 'layers'"),
@@ -192,9 +192,9 @@ def test_hooks_of_a_context_are_on_all_runs(model, pairs):
         (lambda e: (e[:, 0] * 0).sqrt(), {}, "gradient is NaN or infinite, first at layer 0, head 0 of pair 0"),
     ],
 )
-def test_what_gives_no_estimates(model, pairs, monkeypatch, metric, changed, told):
+def test_what_gives_no_estimates(model, pairs, monkeypatch, metric, changed, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of the tests.
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         attribution_patching(model, *pairs, metric, **changed)
 
 

@@ -159,7 +159,7 @@ def test_pictures_and_numbers_in_a_table():
 
 
 @pytest.mark.parametrize(
-    ("metric", "error", "told"),
+    ("metric", "error", "message"),
     [
         (lambda e: e.mean(), ValueError, r"it gave torch\.float64 of shape \[\]\. Leave out the mean or sum"),
         (lambda e: e, ValueError, r"shape \[2, 24\] it gave torch\.float64 of shape \[2, 24\]"),
@@ -171,11 +171,11 @@ def test_pictures_and_numbers_in_a_table():
         (lambda e: e[:, 0] * torch.nan, ValueError, r"is nan for pair 0 and 1 more"),
     ],
 )
-def test_metrics_that_are_none_are_refused_before_the_work(model, monkeypatch, metric, error, told):
+def test_metrics_that_are_none_are_refused_before_the_work(model, monkeypatch, metric, error, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of the tests.
     monkeypatch.setattr("clip_lens_plugin.patching.heads.effects", pytest.fail)
     images = random_images(model, 2)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         patch_heads(model, images, images, metric)
 
 

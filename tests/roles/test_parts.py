@@ -38,14 +38,14 @@ def test_moments_are_parts_where_there_are_enough(world):
     assert given.parts == tuple(parts)
     assert given.asked.moments.n == 12
     few = contributions.select(range(4))
-    for data, told in (
+    for data, source in (
         (parts[:3], "3 parts are too few"),
         (summed(parts), "one Moments has no parts"),
         (few, "too few"),
     ):
         given = asked_in_parts(model, data, "late")
         assert given.parts == ()
-        assert told in given.of
+        assert source in given.of
     with pytest.raises(ValueError, match="do not add"):
         asked_in_parts(model, [*parts, Moments.from_contributions(contributions.normalized())], "late")
 

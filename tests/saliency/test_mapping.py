@@ -100,7 +100,7 @@ def test_a_method_of_one_s_own(scenes: HookedCLIP) -> None:
 
 def test_what_is_refused(scenes: HookedCLIP) -> None:
     unit = scenes.encode_text(TEXTS)
-    for given, told in (
+    for given, message in (
         ({"method": "grad"}, "method must be 'patch_text'"),
         ({"text": None}, "'patch_text' maps a text: give one"),
         ({"text": []}, "A saliency map takes a list of one or more texts"),
@@ -109,7 +109,7 @@ def test_what_is_refused(scenes: HookedCLIP) -> None:
         ({"against": []}, "against takes a list of one or more texts"),
         ({"text": TEXTS[0], "against": TEXTS[0]}, "is the mean of those that it is contrasted with"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             saliency_map(scenes, PICTURES[0], **{"text": TEXTS, **given})
     with pytest.raises(TypeError, match="must be a HookedCLIP or a TransformerBridge, got int"):
         saliency_map(3, PICTURES[0], TEXTS)  # type: ignore[arg-type]

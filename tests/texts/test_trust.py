@@ -85,11 +85,11 @@ def test_hugging_faces_tokenizer_counts_with_its_vocabulary(folder, tmp_path):
     moved = HookedCLIP.from_transformers(clip, tokenizer=HuggingFaceTokenizer(other, 77))
     cut = HookedCLIP.from_transformers(clip, tokenizer=HuggingFaceTokenizer(letters_tokenizer(tmp_path / "d"), 60))
     assert is_known(one.tokenizer)
-    told = [each.text_fingerprint() for each in (one, same, moved, cut)]
-    assert told[0] == told[1]
-    assert len(set(told)) == 3
+    fingerprints = [each.text_fingerprint() for each in (one, same, moved, cut)]
+    assert fingerprints[0] == fingerprints[1]
+    assert len(set(fingerprints)) == 3
     one.encode_text(TEXTS)  # Sets the length and padding of the tokenizer inside.
-    assert one.text_fingerprint() == told[0]
+    assert one.text_fingerprint() == fingerprints[0]
 
 
 def test_of_a_tokenizer_that_cannot_be_described_the_ids_count(folder):

@@ -65,7 +65,7 @@ def decision(spans) -> Decision:
     )
 
 
-def told(body: str) -> str:
+def plain(body: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
@@ -83,7 +83,7 @@ def test_lines_of_each_block_add_up_to_the_gap(decision) -> None:
 
 def test_the_page_says_what_was_found(decision) -> None:
     view = decision_view(decision)
-    page = told(view.body)
+    page = plain(view.body)
     assert view.title == f"Why “a dog” rather than “{EVIL_TEXT}”"
     for each in decision.sentences():
         assert " ".join(each.split()) in page
@@ -99,7 +99,7 @@ def test_the_page_says_what_was_found(decision) -> None:
     other = replace(decision, gap=-GAP, cosines=(0.25, 0.5))
     assert decision_view(other).title == f"Why “{EVIL_TEXT}” rather than “a dog”"
     which_sign = "the answer is below zero there"
-    assert which_sign in told(decision_view(other).body)
+    assert which_sign in plain(decision_view(other).body)
     assert which_sign not in page
 
 

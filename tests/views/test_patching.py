@@ -56,11 +56,11 @@ def test_estimates_stand_against_what_was_measured(attributed):
         if line.get_marker() in ("o", "x")
     }
     assert points == {(-0.4, 0.4, "x"), (0.2, 0.2, "o"), (0.02, 0.05, "o")}
-    told = "\n".join(text.get_text() for text in figure.texts)
-    assert "L0H1: estimate −0.400, exact +0.400" in told
-    assert "2 of the greatest" in told
-    assert re.search(r"correlation over these and 2 pairs: −0\.\d{3}\n", told)
-    assert "of those drawn at random: unknown" in told
+    words = "\n".join(text.get_text() for text in figure.texts)
+    assert "L0H1: estimate −0.400, exact +0.400" in words
+    assert "2 of the greatest" in words
+    assert re.search(r"correlation over these and 2 pairs: −0\.\d{3}\n", words)
+    assert "of those drawn at random: unknown" in words
     grid = figure.axes[1]
     np.testing.assert_allclose(grid.images[0].get_array(), [[0.2, -0.4], [0.0, 0.02]])
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in grid.get_lines()] == [(1 - 0.36, 0)]
@@ -75,9 +75,9 @@ def test_neurons_have_no_grid_and_many_wrong_ones_are_counted(attributed):
     )
     figure = attribution_patching_view(found).figure()
     assert len(figure.axes) == 1
-    told = [text.get_text() for text in figure.texts]
-    assert told[-1] == "and 20 more"
-    assert told[-2].startswith("L0N20: estimate +1")
+    words = [text.get_text() for text in figure.texts]
+    assert words[-1] == "and 20 more"
+    assert words[-2].startswith("L0N20: estimate +1")
 
 
 def test_what_is_not_known_is_not_drawn(patched, attributed):

@@ -45,13 +45,13 @@ class NeuronsShown(Shown):
         texts, values = self.pushes.texts, self.pushes.values
         if self.neuron is not None:
             rows: Rows = [("text", "push", f"place of {len(values):,} neurons")]
-            told = zip(texts, values[self.neuron].tolist(), self.pushes.places(self.neuron), strict=True)
-            return [*rows, *((text, signed(push, PLACES), str(place)) for text, push, place in told)]
+            pushes = zip(texts, values[self.neuron].tolist(), self.pushes.places(self.neuron), strict=True)
+            return [*rows, *((text, signed(push, PLACES), str(place)) for text, push, place in pushes)]
         words = ("place over the pictures", "+ text", "− text") if self.words is not None else ()
         rows = [("neuron", *(f"push: {text}" for text in texts), *words)]
         for neuron in self.own:
-            told = tuple(signed(push, PLACES) for push in values[neuron].tolist())
-            rows.append((f"L{self.pushes.layer}N{neuron}", *told, *self._words(neuron)))
+            numbers = tuple(signed(push, PLACES) for push in values[neuron].tolist())
+            rows.append((f"L{self.pushes.layer}N{neuron}", *numbers, *self._words(neuron)))
         total = values.double().sum(0).tolist()
         return [*rows, (f"all {len(values):,}", *(signed(push, PLACES) for push in total), *[""] * len(words))]
 
@@ -103,8 +103,8 @@ class NeuronsShown(Shown):
 
     def _named(self, neuron: int) -> str:
         _, *sides = self._words(neuron) or ("",)
-        told = " / ".join(f"{sign} {text}" for sign, text in zip("+−", sides, strict=False) if text)
-        return f"N{neuron}{': ' if told else ''}{told}"
+        texts = " / ".join(f"{sign} {text}" for sign, text in zip("+−", sides, strict=False) if text)
+        return f"N{neuron}{': ' if texts else ''}{texts}"
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per neuron, of the picture or of the layer: its pushes, and what is said of it in words."""

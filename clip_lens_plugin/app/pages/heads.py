@@ -73,8 +73,8 @@ def _rows(question: Question, head: tuple[int, int] | None) -> Rows:
     added = own.towards(embeddings)[0]
     rows: Rows = [("text", "cosine", "most of it by" if head is None else "of which by L{}H{}".format(*head))]
     for t, text in enumerate(texts):
-        told = _most(added[..., t]) if head is None else f"{float(added[*head, t]):+.4f}"
-        rows.append((text, f"{float(cosine[t]):+.4f}", told))
+        addition = _most(added[..., t]) if head is None else f"{float(added[*head, t]):+.4f}"
+        rows.append((text, f"{float(cosine[t]):+.4f}", addition))
     return rows
 
 

@@ -108,8 +108,8 @@ def ablate(
             from clip_lens_plugin.collection.origins.own_pictures import needed_source
             from clip_lens_plugin.collection.place import Place
             from clip_lens_plugin.labelling.names import notes_of
-        told = (labels, label_column, label_order)
-        data = data_set_of(source, None if images else limit, None if images else attribute, *told)
+        label_options = (labels, label_column, label_order)
+        data = data_set_of(source, None if images else limit, None if images else attribute, *label_options)
         plan = finished_in(source, with_rows=True) if data is None else None
         pictures = _pictures(data, images, limit, attribute, effect)
         if pictures is None and plan is not None and effect == "total":
@@ -172,8 +172,8 @@ def _print_accuracy(console: Console, accuracy: ZeroShotAccuracy, curve: pd.Data
     from rich.table import Table
 
     n_classes = len(accuracy.per_class)
-    told = [("top-1", accuracy.top1), *([("top-5", accuracy.top5)] if n_classes > FIVE else [])]
-    for name, share in told:  # Among five or fewer classes the true one is always one of the nearest five.
+    accuracies = [("top-1", accuracy.top1), *([("top-5", accuracy.top5)] if n_classes > FIVE else [])]
+    for name, share in accuracies:  # Among five or fewer classes the true one is always one of the nearest five.
         console.print(
             f"zero-shot {name} {_per_cent(share.value, share.low, share.high)}, {how_many(accuracy.n, 'sample')}, "
             f"{n_classes:,} classes"

@@ -103,7 +103,7 @@ def _print_one(console: Console, row: dict[Any, Any]) -> None:
 
 
 def _table(rows: list[dict[Any, Any]]) -> Table:
-    """Supported models, a line each where the terminal is 80 columns wide or more."""
+    """Supported models, one line each where the terminal is 80 columns wide or more."""
     from rich.table import Column, Table
 
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("layers", "heads", "width", "patch", "tags")]

@@ -218,8 +218,8 @@ def _collected(
         pictures = pictures_of(rows, source)
         if images is None:
             return written(rows, _about_scenes(len(rows), pictures)), rows
-        told = f"{len(rows):,} images of the folder {images.resolve().name}"
-        return written(rows, About(told, pictures, {"questions": _questions("folder", rows)})), rows
+        title = f"{len(rows):,} images of the folder {images.resolve().name}"
+        return written(rows, About(title, pictures, {"questions": _questions("folder", rows)})), rows
 
 
 def _about_scenes(n: int, pictures: Pictures) -> About:
@@ -251,8 +251,8 @@ def _about_store(console: Console, rows: ContributionStore, store: str, images: 
             f"The pictures of the {rows.plan.dataset} are not in reach, so the page shows names only: --images DIR "
             f"gives them.",
         )
-    told = f"{len(rows):,} samples of the {rows.plan.dataset}"
-    return About(told, pictures, {"questions": _questions("classes", rows)})
+    title = f"{len(rows):,} samples of the {rows.plan.dataset}"
+    return About(title, pictures, {"questions": _questions("classes", rows)})
 
 
 def _questions(name: str, rows: ContributionStore) -> list[Any]:

@@ -98,12 +98,12 @@ def _print_roles(console: Console, found: HeadRoles) -> None:
     shown = sorted(found, key=lambda each: -each.variance_share)[:MOST_PRINTED]
     table = Table("layer", "head", "role", "variance", "mass", "explained", "chance", "p", "stability", "first texts")
     for each in shown:
-        told = Text("\n").join(cell(text) for text in each.texts[:TEXTS_PRINTED])
+        texts = Text("\n").join(cell(text) for text in each.texts[:TEXTS_PRINTED])
         chance = f"{each.turned.mean:.0%}, {each.mirrored.mean:.0%}"
         stable = "" if each.stability != each.stability else f"{each.stability:.2f}"
         numbers = (f"{each.mass:.2f}", f"{each.explained:.0%}", chance, f"{each.turned.family_p:.3f}", stable)
         measured = numbers if each.texts else ("",) * 5
-        table.add_row(str(each.layer), str(each.head), cell(each.role), f"{each.variance_share:.1%}", *measured, told)
+        table.add_row(str(each.layer), str(each.head), cell(each.role), f"{each.variance_share:.1%}", *measured, texts)
     console.print(table)
     if len(found) > MOST_PRINTED:
         console.print(f"and {len(found) - MOST_PRINTED:,} heads that vary less")

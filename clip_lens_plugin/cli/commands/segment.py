@@ -40,7 +40,7 @@ def segment(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="The name of each value of a folder's masks, a line each: 17,cat. Each image is scored once for each. "
+            help="The name of each value of a folder's masks, as lines: 17,cat. Each image is scored once for each. "
             "For FILE.mat, texts of WordNet ids: n02085620,chihuahua.",
         ),
     ] = None,

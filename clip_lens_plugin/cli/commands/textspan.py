@@ -97,9 +97,9 @@ def _print_texts(console: Console, found: TextSpanResult) -> None:
 
     table = Table("layer", "head", "first texts", "explained")
     for span in found:
-        told = Text("\n").join(cell(text) for text in span.texts[:TEXTS_PRINTED])
+        texts = Text("\n").join(cell(text) for text in span.texts[:TEXTS_PRINTED])
         share = f"{span.explained_variance[-1]:.0%} by {len(span.texts)}" if span.texts else "nothing varies"
-        table.add_row(str(span.layer), str(span.head), told, share)
+        table.add_row(str(span.layer), str(span.head), texts, share)
     console.print(table)
 
 

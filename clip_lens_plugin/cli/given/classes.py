@@ -141,12 +141,12 @@ def _places(file: str, given: list[str], own: Sequence[str]) -> list[int]:
     unknown = [name for name, each in zip(given, folded, strict=True) if each not in set(names)]
     missing = [name for name, each in zip(own, names, strict=True) if each not in place]
     if len(given) != len(own):
-        told = [
+        differences = [
             f"{what} {few(which)}" for what, which in (("not in the file:", missing), ("only there:", unknown)) if which
         ]
         raise ValueError(
-            f"--classes {file} has {len(given)} classes, the data set {len(own)}; {'; '.join(told)}. Give every class "
-            f"of the data set, and no other."
+            f"--classes {file} has {len(given)} classes, the data set {len(own)}; {'; '.join(differences)}. Give every "
+            f"class of the data set, and no other."
         )
     if unknown or missing:
         raise ValueError(

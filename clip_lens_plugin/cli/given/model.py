@@ -67,7 +67,7 @@ class ModelChoice:
         own_device: str | torch.device | None = None,
         said_before: bool = False,
     ) -> HookedCLIP:
-        """The model; what there is to note of its files is a line each.
+        """The model; what there is to note of its files is one line each.
 
         Args:
             console: of messages.
@@ -108,7 +108,7 @@ class ModelChoice:
         return model
 
     def typed(self) -> list[str]:
-        """What was said, as it is typed; the device, which may be another one next time, apart."""
+        """What was said, as it is typed, without the device, which may be another one next time."""
         words: list[str] = []
         for each in fields(self):
             value = getattr(self, each.name)

@@ -124,7 +124,7 @@ def workers_for(model: HookedCLIP) -> int:
 
 
 def print_classes(console: Console, source: ImageSource) -> None:
-    """What is taken for a class in a user's data set, and what is left out, a line each."""
+    """What is taken for a class in a user's data set, and what is left out, one line each."""
     if not isinstance(source, TorchSource):  # Drawn scenes, the only ones of a command, have nothing to be taken for.
         for note in notes_of(source):
             say(console, note)

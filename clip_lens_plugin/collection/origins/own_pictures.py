@@ -59,8 +59,8 @@ def _scenes(plan: Plan) -> list[ImageSource]:
 
 def _folders(dataset: str, store: Path | None) -> Iterator[ImageSource]:
     """Folders that may be the described one, whose path ends so: as seen from here and from the store."""
-    _, found, told = dataset.partition(FOLDER)
-    named = Path(told)
+    _, found, folder = dataset.partition(FOLDER)
+    named = Path(folder)
     if not found or ".." in named.parts:
         return
     seen: set[Path] = set()

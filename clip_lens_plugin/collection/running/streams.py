@@ -173,9 +173,9 @@ def _blocks(
             yield ran, stand
             ran = None
     if pulled.failure is not None:
-        told = f"{type(pulled.failure).__name__}: {' '.join(str(pulled.failure).split())[:300]}"
+        reason = f"{type(pulled.failure).__name__}: {' '.join(str(pulled.failure).split())[:300]}"
         raise UnreachableError(
-            f"The {plan.dataset} cannot be read on ({told}). {kept_so_far()}: when it can be read again, {go_on()}."
+            f"The {plan.dataset} cannot be read on ({reason}). {kept_so_far()}: when it can be read again, {go_on()}."
         ) from pulled.failure
     if ran is not None and stand is not None:
         yield ran, {**stand, "ended": True}

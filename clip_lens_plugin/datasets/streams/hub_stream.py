@@ -98,10 +98,12 @@ class HuggingFaceStream:
 
     @property
     def description(self) -> str:
+        """The stream's own name and its split."""
         return self._description
 
     @property
     def classes(self) -> tuple[str, ...] | None:
+        """The names of its label column; None if it has none."""
         return self._labels.classes
 
     @property
@@ -110,7 +112,10 @@ class HuggingFaceStream:
         return (self._labels.note,)
 
     def arrivals(self, state: State | None = None, first: int = 0) -> Iterator[Arrival]:
-        """The samples after a state; what ``datasets`` raises where the stream breaks passes as it is."""
+        """The samples after a ``state``, numbered from ``first``; all if there is none.
+
+        What ``datasets`` raises where the stream breaks passes as it is.
+        """
         self._live = at_beginning(self._rows)
         if state is not None:
             self._live.load_state_dict(copy.deepcopy(state))
@@ -121,20 +126,29 @@ class HuggingFaceStream:
             yield Arrival(number, name, row[self._image_column], label)
 
     def state(self) -> State:
+        """Where ``datasets`` says that the stream stands after the latest arrival."""
         return checked_state(self._live.state_dict(), self._description)
 
     def name(self, arrival: Arrival) -> str:
+        """What its name column says of an arrival, else its number in eight digits."""
         return arrival.name
 
     def read(self, arrival: Arrival) -> Sample:
+        """The picture of an arrival, turned upright and in RGB, and its label.
+
+        Raises:
+            UnreadableImageError: if it holds no usable picture or label; the message says why.
+            ValueError: if the label is beyond the classes.
+        """
         label = checked_label(self._labels.number(arrival.label, arrival.name), self.classes, arrival.name)
         return Sample(_opened(arrival.image), label)
 
     def fingerprint(self) -> str:
+        """Of the stream's split, beginning, features, columns and files, as far as they are known before it is read."""
         return self._fingerprint
 
     def split(self, rank: int, world: int) -> HuggingFaceStream:
-        """The samples of one process: its shards where their number can be divided, else every ``world``-th sample."""
+        """The samples of process ``rank``: its shards where they can be shared out, else every ``world``-th sample."""
         from datasets.distributed import split_dataset_by_node
 
         refuse_split(self._rows)

@@ -60,13 +60,13 @@ class StreamLabels:
     def _of_columns(self, features: Any, wanted: str | None) -> None:
         found = label_column(features, wanted)
         if found is not None and found.kind == "text":
-            told = (
+            reason = (
                 f"the column {found.name} holds texts, and a stream's are not known before it ends: "
                 f"stream.cast_column({found.name!r}, datasets.ClassLabel(names=[...])) says them"
             )
             if wanted is not None:
-                raise ValueError(f"There are no classes: {told}.")
-            self.note = f"no labels: {told}"
+                raise ValueError(f"There are no classes: {reason}.")
+            self.note = f"no labels: {reason}"
         elif found is not None:
             self.column, classes = found.name, found.classes
             self.classes = None if classes is None else worded(classes)

@@ -63,11 +63,11 @@ class StreamSource(Protocol):
         ...
 
     def name(self, arrival: Arrival) -> str:
-        """The sample's name."""
+        """The name of an arrival."""
         ...
 
     def read(self, arrival: Arrival) -> Sample:
-        """The sample, opened.
+        """The sample of an arrival, opened.
 
         Raises:
             UnreadableImageError: if there is no usable picture or label; the message is the reason.
@@ -80,7 +80,7 @@ class StreamSource(Protocol):
         ...
 
     def split(self, rank: int, world: int) -> StreamSource:
-        """The part of one of ``world`` processes; every sample is in one part.
+        """The part of process ``rank`` of ``world`` processes; every sample is in one part.
 
         Raises:
             ValueError: if it cannot be split.

@@ -45,7 +45,11 @@ class SpuriousHeads(Shown):
         return self.effects.groups
 
     def share(self, stage: Stage) -> GroupAccuracy | None:
-        """What was measured at one of :data:`~clip_lens_plugin.groups.spurious.accuracy.STAGES`; None if it was not."""
+        """What was measured at a ``stage``; None if it was not.
+
+        Args:
+            stage: one of :data:`~clip_lens_plugin.groups.spurious.accuracy.STAGES`.
+        """
         return next((each for each in self.shares if each.stage == stage), None)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -59,12 +63,14 @@ class SpuriousHeads(Shown):
         for each in self.shares:
             of_groups = list(zip(self.groups, each.counts, each.groups, strict=True))
             at = int(np.argmin([share.value for share in each.groups]))
-            told = [
+            shares = [
                 *(("group", *of_group) for of_group in of_groups),
                 ("worst", *of_groups[at]),
                 ("average", "", sum(each.counts), each.average),
             ]
-            rows += [(each.stage, kind, group, n, share.value, share.low, share.high) for kind, group, n, share in told]
+            rows += [
+                (each.stage, kind, group, n, share.value, share.low, share.high) for kind, group, n, share in shares
+            ]
         for stage, turns in (("random", self.random.worst), ("permuted", self.permuted.worst)):
             if len(turns):
                 rows.append((stage, "worst", "", len(turns), turns.mean(), *np.quantile(turns, (0.025, 0.975))))

@@ -35,12 +35,12 @@ def refuse_large_moments(model: Tower, chosen: ChosenNeurons) -> None:
     if asked <= MOST_BYTES:
         return
     fitting = {layer: min(model.cfg.d_mlp, MOST_BYTES // _bytes_each(model, layer)) for layer in chosen}
-    told = ", ".join(f"{n:,} of layer {layer}" for layer, n in fitting.items())
+    fits = ", ".join(f"{n:,} of layer {layer}" for layer, n in fitting.items())
     first, n = next(iter(fitting.items()))
     some = hint(f"neurons={{{first}: range({n})}}", f"--neurons {first}:0-{n - 1}")
     raise ValueError(
         f"Moments of {counted(chosen)} would take {in_gigabytes(asked)}, more than {in_gigabytes(MOST_BYTES)}. As many "
-        f"neurons would fit, of one layer alone: {told}. Give fewer, such as {some}."
+        f"neurons would fit, of one layer alone: {fits}. Give fewer, such as {some}."
     )
 
 

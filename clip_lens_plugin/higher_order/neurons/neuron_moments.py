@@ -147,7 +147,7 @@ class NeuronMoments(SavedSums):
         return copied.absorb_sums(other)
 
     def absorb_sums(self, other: NeuronMoments) -> NeuronMoments:
-        """These sums with those of elsewhere added in place, as by :meth:`absorb`.
+        """These sums with the ``other`` ones added in place, as by :meth:`absorb`.
 
         Raises:
             ValueError: as for adding.
@@ -274,7 +274,7 @@ class NeuronMoments(SavedSums):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> NeuronMoments:
-        """Reads what :meth:`to_tensors` gave.
+        """Reads the ``tensors`` that :meth:`to_tensors` gave.
 
         Raises:
             KeyError: if one is missing.

@@ -34,9 +34,9 @@ class CachingModel(Tower):
     def setup(self) -> None:
         """As in TransformerLens; a name that is not there is an error that says which are."""
         super().setup()
-        names, told = tuple(self.hook_dict), f"{self.cfg.model_name} has no hook point"
-        self.hook_dict = ByHookName(self.hook_dict, told, names)
-        self.mod_dict = ByHookName(self.mod_dict, told, names)
+        names, refusal = tuple(self.hook_dict), f"{self.cfg.model_name} has no hook point"
+        self.hook_dict = ByHookName(self.hook_dict, refusal, names)
+        self.mod_dict = ByHookName(self.mod_dict, refusal, names)
 
     @property
     def results_are_off(self) -> bool:
@@ -49,6 +49,9 @@ class CachingModel(Tower):
         TransformerLens's name. Until it is called, a ``names_filter`` that names ``hook_result`` is followed and a hook
         on it runs, since it costs nothing before; once it is called with False, both are refused, as in
         TransformerLens. ``ActivationCache.stack_head_results`` computes what a cache lacks.
+
+        Args:
+            use_attn_result: True for on.
         """
         self.cfg.use_attn_result = bool(use_attn_result)
         self._results_are_off = not use_attn_result
@@ -66,6 +69,12 @@ class CachingModel(Tower):
         Without ``names_filter`` that is all but ``hook_result``, see :meth:`set_use_attn_result`. Slices that
         ``pos_slice`` takes are copied, so that they do not keep the whole activations in memory.
 
+        Args:
+            model_args: as for calling the model.
+            return_cache_object: False for a dictionary in the place of the ``ActivationCache``.
+            remove_batch_dim: drop the first axis; of a single image.
+            kwargs: ``names_filter``, ``pos_slice`` and others, as in TransformerLens.
+
         Raises:
             HookNotFoundError: if a name, or all that ``names_filter`` chooses, stands for no hook point.
         """
@@ -80,6 +89,7 @@ class CachingModel(Tower):
         """As in TransformerLens, except that what ``pos_slice`` takes is a copy; an attention pool's query is whole.
 
         An activation that has two names is kept under those that ``names_filter`` chooses, else under its own.
+        ``args`` and ``kwargs`` are those of TransformerLens.
         """
         wanted = self._chosen(names_filter)
         cache, forward, backward = super().get_caching_hooks(wanted, *args, pos_slice=pos_slice, **kwargs)
@@ -109,7 +119,7 @@ class CachingModel(Tower):
         return lambda tensor, hook: save(tensor, hook=SimpleNamespace(name=name))
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
-        """As in TransformerLens."""
+        """As in TransformerLens, whose ``args`` and ``kwargs`` it takes; ``names_filter`` as for a cache."""
         return super().add_caching_hooks(self._chosen(names_filter), *args, **kwargs)
 
     def _chosen(self, names_filter: Any) -> Callable[[str], bool]:

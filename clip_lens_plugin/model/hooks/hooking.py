@@ -41,6 +41,11 @@ class Hooking(CachingModel):
     ) -> Iterator:
         """As in TransformerLens. Other threads' runs wait until the context ends: hooks are the model's.
 
+        Args:
+            fwd_hooks: pairs of a hook point's name, or a function of names, and a hook of activations.
+            bwd_hooks: likewise, of gradients.
+            args, kwargs: as in TransformerLens.
+
         Raises:
             SwitchedOffError: if a hook is for a point whose switch is off; the message names the switch.
         """
@@ -50,18 +55,29 @@ class Hooking(CachingModel):
                 yield self
 
     def add_hook(self, name: Any, hook: Any, *args: Any, **kwargs: Any) -> None:
-        """As in TransformerLens; waits until no other thread runs the model. Raises as :meth:`hooks`."""
+        """As in TransformerLens; waits until no other thread runs the model. Raises as :meth:`hooks`.
+
+        Args:
+            name: of a hook point, or a function of names.
+            hook: of its activations or gradients.
+            args, kwargs: as in TransformerLens.
+        """
         with self._run_lock:
             for point, _ in self._each_point_once([(name, hook)]):
                 super().add_hook(point, hook, *args, **kwargs)
 
     def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """As in TransformerLens; waits until no other thread runs the model."""
+        """As in TransformerLens, whose ``args`` and ``kwargs`` it takes; waits until no other thread runs the model."""
         with self._run_lock:
             super().reset_hooks(*args, **kwargs)
 
     def run_with_hooks(self, *model_args: Any, fwd_hooks: Iterable[Any] = (), **kwargs: Any) -> Any:
-        """As in TransformerLens.
+        """What the model gives for ``model_args`` under hooks, as in TransformerLens.
+
+        Args:
+            model_args: as for calling the model.
+            fwd_hooks: see :meth:`hooks`.
+            kwargs: as in TransformerLens.
 
         Raises:
             SwitchedOffError: as :meth:`hooks`.
@@ -93,6 +109,9 @@ class Hooking(CachingModel):
         TransformerLens's name. Off at first, and free while it is off or nobody listens. As in TransformerLens it
         excludes :meth:`set_use_split_qkv_input`.
 
+        Args:
+            use_attn_in: True for on.
+
         Raises:
             ValueError: if that is on.
         """
@@ -104,6 +123,9 @@ class Hooking(CachingModel):
         Each is a copy of the stream before ``ln1`` for each head, of which its queries, keys or values are made: what
         path patching edits. TransformerLens's name. Off at first, and free while it is off or nobody listens.
 
+        Args:
+            use_split_qkv_input: True for on.
+
         Raises:
             ValueError: if :meth:`set_use_attn_in` is on.
         """
@@ -113,6 +135,9 @@ class Hooking(CachingModel):
         """Whether blocks have ``hook_mlp_in`` [b, n, d]: a copy of the stream before ``ln2``, for the MLP alone.
 
         TransformerLens's name. Off at first, and free while it is off or nobody listens.
+
+        Args:
+            use_hook_mlp_in: True for on.
         """
         self._switch("use_hook_mlp_in", use_hook_mlp_in)
 

@@ -143,10 +143,10 @@ def _check_values(model: ImageModel, images: Tensor, call: _Call, refuse_broken:
     lows, highs = found
     if not all(map(math.isfinite, lows + highs)):
         at = broken_images(images)
-        told = f"Pixels are NaN or infinite in {images_at(at)}"
+        broken = f"Pixels are NaN or infinite in {images_at(at)}"
         if refuse_broken:
-            raise PixelError(f"{told} of {len(images)}. Leave such images out, or mend them.")
-        _say(call, "broken", f"{told} of {len(images)}, so what is computed of such images means nothing.")
+            raise PixelError(f"{broken} of {len(images)}. Leave such images out, or mend them.")
+        _say(call, "broken", f"{broken} of {len(images)}, so what is computed of such images means nothing.")
         return
     doubt = doubt_of(model, images, lows, highs)
     if doubt is not None:

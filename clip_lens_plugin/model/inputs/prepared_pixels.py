@@ -67,18 +67,18 @@ def doubt_of(model: ImageModel, images: Tensor, lows: list[float], highs: list[f
             f"they look like 0 to 255, so that the embeddings would mean nothing. {name} was wrapped without its "
             f"preprocessing; scale and normalise them as it was trained."
         )
-    told = f"black and white lie from {known.least:.3g} to {known.greatest:.3g} in {name}'s own preprocessing"
+    expected = f"black and white lie from {known.least:.3g} to {known.greatest:.3g} in {name}'s own preprocessing"
     least, greatest = known.least - BEYOND, known.greatest + BEYOND
     outside = [i for i, ends in enumerate(zip(lows, highs, strict=True)) if ends[0] < least or ends[1] > greatest]
     if outside:
         low, high = min(lows[i] for i in outside), max(highs[i] for i in outside)
         which = _which("The pixels", outside, len(lows))
-        return f"{which} run from {low:.3g} to {high:.3g}, but {told}: they were not preprocessed so. {mend}"
+        return f"{which} run from {low:.3g} to {high:.3g}, but {expected}: they were not preprocessed so. {mend}"
     at = _not_normalised(images, known, lows, highs)
     if at:
         low, high = min(lows[i] for i in at), max(highs[i] for i in at)
         return (
-            f"{_which('All pixels', at, len(lows))} lie in 0 to 1 (from {low:.3g} to {high:.3g}), but {told}: they "
+            f"{_which('All pixels', at, len(lows))} lie in 0 to 1 (from {low:.3g} to {high:.3g}), but {expected}: they "
             f"look as if they were not normalised. {mend}"
         )
     return None

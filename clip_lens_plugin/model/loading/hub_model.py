@@ -70,14 +70,14 @@ def load_transformers(
                 f"{source} holds a model of {asked}; of Hugging Face's models {', '.join(SUPPORTED)} are supported."
             )
         try:
-            model, told = loader.from_pretrained(
+            model, loading_info = loader.from_pretrained(
                 source, use_safetensors=True, trust_remote_code=False, dtype=dtype, output_loading_info=True
             )
         except Exception as error:
             refuse_machine_errors(error)
             raise ModelNotFoundError(_explain(source, error)) from error
-        if told["missing_keys"] or told.get("mismatched_keys"):
-            lacking = sorted(map(str, [*told["missing_keys"], *told.get("mismatched_keys", ())]))
+        if loading_info["missing_keys"] or loading_info.get("mismatched_keys"):
+            lacking = sorted(map(str, [*loading_info["missing_keys"], *loading_info.get("mismatched_keys", ())]))
             raise ModelNotFoundError(
                 f"The weights of {source} lack {len(lacking)} parameters of {asked} or hold them in another shape, "
                 f"among them {lacking[:3]}."

@@ -156,10 +156,10 @@ class HuggingFaceTokenizer:
         self.tokenizer, self.context_length = tokenizer, context_length
 
     def __call__(self, texts: list[str]) -> Tensor:
-        told = self.tokenizer(
+        encoding = self.tokenizer(
             texts, padding="max_length", max_length=self.context_length, truncation=True, return_tensors="pt"
         )
-        return told["input_ids"]
+        return encoding["input_ids"]
 
 
 def hugging_face_tokenizer(source: str, model: Any, given: Tokenizer | Path | None = None) -> Tokenizer | None:

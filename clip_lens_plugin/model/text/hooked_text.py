@@ -151,7 +151,9 @@ class HookedText(HookedTower, TextModel):
         _check_outside_of_graphs(self)
 
     def decompose(self, texts: Any, **kwargs: Any) -> TextContributions:
-        """The contributions of texts, see :func:`~clip_lens_plugin.decomposition.running.text_runs.decompose_text`."""
+        """The contributions of texts, as :func:`~clip_lens_plugin.decomposition.running.text_runs.decompose_text` gives
+        them, which takes the ``kwargs``.
+        """
         from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 
         return decompose_text(self, texts, **kwargs)

@@ -59,7 +59,14 @@ class TextSide:
     def encoded(
         self, texts: list[str], normalize: bool = True, on_progress: OnProgress = lambda done, total: None
     ) -> tuple[Float[Tensor, "t e"], UnseenTexts]:
-        """What :meth:`encode_text` gives, and which texts the tower did not see whole, without a warning."""
+        """What :meth:`encode_text` gives, and which texts the tower did not see whole, without a warning.
+
+        Args:
+            texts, normalize, on_progress: as there.
+
+        Raises:
+            ValueError: as there.
+        """
         tokenizer = self._required_tokenizer()
         if not texts:
             raise ValueError("encode_text was given no text; give one or more.")

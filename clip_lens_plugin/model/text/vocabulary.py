@@ -162,6 +162,9 @@ class Vocabulary:
     def to_str_tokens(self, input: Any) -> list[Any]:
         """The labels at positions, as a list. A label stands for itself; a list of labels gives a list of lists.
 
+        Args:
+            input: positions or labels.
+
         Raises as :meth:`to_string`, and ValueError for an unknown label.
         """
         if isinstance(input, list | tuple) and any(isinstance(each, str) for each in input):
@@ -170,7 +173,7 @@ class Vocabulary:
         return [found] if isinstance(found, str) else found
 
     def to_single_str_token(self, int_token: int) -> str:
-        """The label at one position. Raises as :meth:`to_string`."""
+        """The label at the position ``int_token``. Raises as :meth:`to_string`."""
         labels = self._required_labels()
         return labels.names[checked_index("label", int_token, len(labels.names))]
 

@@ -35,58 +35,72 @@ class StackedWeights(Circuits):
 
     @property
     def W_Q(self) -> Float[Tensor, "l h d k"]:
+        """Query weights."""
         return self._stacked("attn", "W_Q")
 
     @property
     def W_K(self) -> Float[Tensor, "l h d k"]:
+        """Key weights."""
         return self._stacked("attn", "W_K")
 
     @property
     def W_V(self) -> Float[Tensor, "l h d k"]:
+        """Value weights."""
         return self._stacked("attn", "W_V")
 
     @property
     def W_O(self) -> Float[Tensor, "l h k d"]:
+        """Output weights of the heads."""
         return self._stacked("attn", "W_O")
 
     @property
     def b_Q(self) -> Float[Tensor, "l h k"]:
+        """Query biases."""
         return self._stacked("attn", "b_Q")
 
     @property
     def b_K(self) -> Float[Tensor, "l h k"]:
+        """Key biases."""
         return self._stacked("attn", "b_K")
 
     @property
     def b_V(self) -> Float[Tensor, "l h k"]:
+        """Value biases."""
         return self._stacked("attn", "b_V")
 
     @property
     def b_O(self) -> Float[Tensor, "l d"]:
+        """Output biases of the heads together."""
         return self._stacked("attn", "b_O")
 
     @property
     def W_in(self) -> Float[Tensor, "l d d_mlp"]:
+        """Weights of the MLPs' neurons."""
         return self._stacked("mlp", "W_in")
 
     @property
     def b_in(self) -> Float[Tensor, "l d_mlp"]:
+        """Biases of the MLPs' neurons."""
         return self._stacked("mlp", "b_in")
 
     @property
     def W_out(self) -> Float[Tensor, "l d_mlp d"]:
+        """Output weights of the MLPs."""
         return self._stacked("mlp", "W_out")
 
     @property
     def b_out(self) -> Float[Tensor, "l d"]:
+        """Output biases of the MLPs."""
         return self._stacked("mlp", "b_out")
 
     @property
     def W_gate(self) -> Float[Tensor, "l d d_mlp"] | None:
+        """Weights of the gates of gated MLPs; None where they have none."""
         return None if self.blocks[0].mlp.gate is None else self._stacked("mlp", "W_gate")
 
     @property
     def b_gate(self) -> Float[Tensor, "l d_mlp"] | None:
+        """Biases of the gates of gated MLPs; None where they have none."""
         return None if self.blocks[0].mlp.gate is None else self._stacked("mlp", "b_gate")
 
     @property

@@ -49,18 +49,17 @@ class MaskedImage:
 
 @runtime_checkable
 class SegmentationDataset(Protocol):
-    """What is scored: images with masks, opened one at a time when they are asked for.
-
-    Attributes:
-        title: what it is, in a line.
-        texts: every text that an image may have, each once: the classes, which others are contrasted with.
-    """
+    """What is scored: images with masks, opened one at a time when they are asked for."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What it is, in a line."""
+        ...
 
     @property
-    def texts(self) -> Sequence[str]: ...
+    def texts(self) -> Sequence[str]:
+        """Every text that an image may have, each once: the classes, which others are contrasted with."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -83,10 +82,12 @@ class PartOfMasked:
 
     @property
     def title(self) -> str:
+        """The whole's title, and how many of its images these are."""
         return f"{self.whole.title}, {len(self)} of {len(self.whole):,}"
 
     @property
     def texts(self) -> Sequence[str]:
+        """The texts of the whole."""
         return self.whole.texts
 
     def __len__(self) -> int:

@@ -59,12 +59,12 @@ def neighbours_figure(
         title: over all; says which heads.
     """
     shown = [None if query is None else _small(query), *(_small(pictures[row["row"]]) for row in found)]
-    told = ["" if query is None else query_name, *(signed(row["value"], 3) for row in found)]
+    captions = ["" if query is None else query_name, *(signed(row["value"], 3) for row in found)]
     lines = [range(i, min(i + MOST_ACROSS, len(shown))) for i in range(0, len(shown), MOST_ACROSS)]
     aspects = [1.0 if picture is None else picture.width / picture.height for picture in shown]
     room = PAGE - 2 * MARGIN
     high = min(HIGHEST, *((room - GAP * (len(line) - 1)) / sum(aspects[i] for i in line) for line in lines))
-    labels = [wrapped(each, high * aspect, SMALL, 2) for each, aspect in zip(told, aspects, strict=True)]
+    labels = [wrapped(each, high * aspect, SMALL, 2) for each, aspect in zip(captions, aspects, strict=True)]
     above = [max(text_height(labels[i], SMALL) for i in line) + 0.03 for line in lines]
     top = MARGIN + heading_height(title, PAGE)
     sheet = Sheet(PAGE, top + sum(above) + len(lines) * (high + GAP) + line_height(SMALL) + 0.05)
@@ -120,14 +120,14 @@ def gallery_figure(
         sheet.text(MARGIN, top, "no images")
         return sheet.figure
     starts = {"highest": LABEL + 2 * MARGIN, "lowest": LABEL + 2 * MARGIN + most * (panel + 0.05) + 0.15}
-    for side, told in (("highest", "most"), ("lowest", "least")):
-        sheet.text(starts[side], MARGIN, f"{told} (cosine against the mean)")
+    for side, amount in (("highest", "most"), ("lowest", "least")):
+        sheet.text(starts[side], MARGIN, f"{amount} (cosine against the mean)")
     for span, rank, rows in lines:
         sheet.text(MARGIN, top, f"layer {span.layer}, head {span.head}", SMALL, weight="bold")
         about = wrapped(span.texts[rank - 1], LABEL, SMALL, 2)
         share = span.explained_variance[rank - 1]
-        told = about if math.isnan(share) else f"{about}\nso far {100 * share:.1f} % of its variance"
-        sheet.text(MARGIN, top + line_height(SMALL), told, SMALL)
+        caption = about if math.isnan(share) else f"{about}\nso far {100 * share:.1f} % of its variance"
+        sheet.text(MARGIN, top + line_height(SMALL), caption, SMALL)
         for row in rows:
             if row["place"] > most:
                 continue

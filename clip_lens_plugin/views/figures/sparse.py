@@ -40,11 +40,11 @@ def sparse_figure(
     bars = max(1, min(MOST_BARS, max(len(words[row]) for row in rows)))
     high = max(STEP * bars, PICTURE if beside else 0.0)
     more = f" The first {len(rows)} of {len(result)}." if len(rows) < len(result) else ""
-    told = wrapped(f"Weights of words: {result.about}.{more}", PAGE - 2 * MARGIN, SMALL, 3)
-    start = MARGIN + text_height(told, SMALL) + 0.06
+    caption = wrapped(f"Weights of words: {result.about}.{more}", PAGE - 2 * MARGIN, SMALL, 3)
+    start = MARGIN + text_height(caption, SMALL) + 0.06
     heading = text_height("x", TEXT) + 0.04
     sheet = Sheet(PAGE, start + down * (heading + high + 0.14) + MARGIN)
-    sheet.text(MARGIN, MARGIN, told, SMALL)
+    sheet.text(MARGIN, MARGIN, caption, SMALL)
     greatest = max((abs(weight) for row in rows for _, weight in words[row]), default=1.0)
     both = result.image_mean is None
     for at, row in enumerate(rows):

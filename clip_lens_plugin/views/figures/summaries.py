@@ -82,8 +82,8 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     columns = min(len(lines), 2 if width == PAGE else 1)
     top = _legend_height(len(lines), columns)
     between = gap / (n_layers + 0.5 + gap * len(beside)) * (width - LEFT - MARGIN)
-    told = [wrapped(name, min(0.9, between), SMALL, 4) for name in beside]
-    bottom = max([text_height("0", SMALL), *(text_height(each, SMALL) for each in told)]) + 0.24
+    tick_names = [wrapped(name, min(0.9, between), SMALL, 4) for name in beside]
+    bottom = max([text_height("0", SMALL), *(text_height(each, SMALL) for each in tick_names)]) + 0.24
     sheet = Sheet(width, top + 2.1 + bottom)
     axes = sheet.axes(LEFT, top, width - LEFT - MARGIN, 2.1)
     named: list[tuple[Artist, str]] = []
@@ -98,7 +98,7 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
     if beside:
         axes.axvline((n_layers + first) / 2, color="0.7", lw=1)
     ticks = list(range(0, n_layers + 1, max(1, -(-n_layers // 12))))
-    axes.set_xticks([*ticks, *place.values()], labels=[*(str(tick) for tick in ticks), *told])
+    axes.set_xticks([*ticks, *place.values()], labels=[*(str(tick) for tick in ticks), *tick_names])
     axes.set_xlim(-0.5, max([n_layers, *place.values()]) + 0.5 * gap)
     axes.set_ylim(-3, 103)
     axes.set_xlabel("attention layers ablated, from the first on" + (" | other components" if beside else ""))

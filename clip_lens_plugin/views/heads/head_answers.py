@@ -66,7 +66,7 @@ def head_attention_view(found: SaliencyMap, before: dict[str, float]) -> View:
     behind = Backdrop.of(picture, box, fades=True)
     drawn = behind.under(values / (most or 1.0), f"{found.title} in {found.name}")
     aside = "".join(f"; {name} {_per_cent(weight)}" for name, weight in before.items())
-    told = f"All patches {_per_cent(float(values.sum()))}, the greatest {_per_cent(most)}{aside}."
+    summary = f"All patches {_per_cent(float(values.sum()))}, the greatest {_per_cent(most)}{aside}."
     note = (
         "What the embedding reads through the head: the share of its attention on each token, of the class token's row "
         "where there is one. Clear is 0, full colour the greatest patch."
@@ -81,7 +81,7 @@ def head_attention_view(found: SaliencyMap, before: dict[str, float]) -> View:
 
         return saliency_figure(found, picture, box, "nearest", title)
 
-    return View(title, body.format(note, behind.style, drawn, told), figure)
+    return View(title, body.format(note, behind.style, drawn, summary), figure)
 
 
 def _per_cent(share: float) -> str:

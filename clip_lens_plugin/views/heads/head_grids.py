@@ -101,8 +101,10 @@ def role_colours(found: HeadRoles) -> dict[str, tuple[str, str]]:
 
 def _role_cell(each: HeadRole, colours: dict[str, tuple[str, str]]) -> Cell:
     p = "" if math.isnan(each.turned.family_p) else f"p {each.turned.family_p:.3f}"
-    told = f"explained {100 * each.explained:.0f} %, by chance {100 * each.turned.mean:.0f} %, family-wise {p}"
-    title = f"layer {each.layer}, head {each.head}: {each.role}, {told if p else 'it writes the same for all images'}"
+    measured = f"explained {100 * each.explained:.0f} %, by chance {100 * each.turned.mean:.0f} %, family-wise {p}"
+    title = (
+        f"layer {each.layer}, head {each.head}: {each.role}, {measured if p else 'it writes the same for all images'}"
+    )
     return Cell(each.role, title, *colours.get(each.role, OTHERS), under=p)
 
 

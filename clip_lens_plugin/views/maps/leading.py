@@ -53,5 +53,5 @@ def _numbers(result: LeadingTexts) -> Markup:
         counts = result.patches(i)
         for t, text in [*enumerate(result.texts), (-1, "none")]:
             rows.append((name, text, f"{counts[t]}", f"{counts[t] / n_patches:.0%}"))
-    told = table(["image", "text", "patches where it leads", "of all"], rows)
-    return Markup("<details><summary>The numbers</summary>{}</details>").format(told)
+    numbers = table(["image", "text", "patches where it leads", "of all"], rows)
+    return Markup("<details><summary>The numbers</summary>{}</details>").format(numbers)

@@ -149,6 +149,6 @@ def _numbers(maps: PatchTextMap, names: Sequence[str]) -> Markup:
     for i in range(len(maps.values)):
         for t, text in enumerate(maps.texts):
             added = [maps.values[i, t].sum(), maps.class_token[i, t]]
-            told = [*added, maps.scores[i, t]] if whole is None else [whole[i, t], maps.scores[i, t], *added]
-            rows.append((names[i] if names else str(i), text, *(f"{float(number):+.4f}" for number in told)))
+            numbers = [*added, maps.scores[i, t]] if whole is None else [whole[i, t], maps.scores[i, t], *added]
+            rows.append((names[i] if names else str(i), text, *(f"{float(number):+.4f}" for number in numbers)))
     return Markup("<details><summary>The numbers (cosine)</summary>{}</details>").format(table(header, rows))

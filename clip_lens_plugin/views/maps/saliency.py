@@ -67,5 +67,5 @@ def _numbers(result: SaliencyMap) -> Markup:
     ]
     folded = Markup("<details><summary>The numbers</summary>{}{}</details>")
     against = Markup("<p>Each text less the mean of: {}.</p>").format(", ".join(result.against))
-    told = table(["text", "least of a patch", "mean", "greatest"], rows)
-    return folded.format(told, against if result.against else Markup())
+    numbers = table(["text", "least of a patch", "mean", "greatest"], rows)
+    return folded.format(numbers, against if result.against else Markup())

@@ -35,9 +35,9 @@ def neuron_pushes_view(title: str, about: str, cards: Cards) -> View:
         {"name": printable(name), "lines": [_line(text, value, greatest) for text, value in lines]}
         for name, lines in cards.items()
     ]
-    told = f"{greatest:.{PLACES}f}"
+    scale = f"{greatest:.{PLACES}f}"
     body = TEMPLATES.get_template("neuron_pushes.html.j2").render(
-        frozen=FROZEN, about=about, greatest=told, cards=drawn
+        frozen=FROZEN, about=about, greatest=scale, cards=drawn
     )
 
     def figure() -> Figure:

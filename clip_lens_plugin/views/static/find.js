@@ -65,7 +65,7 @@ function unfold(unit) {
 
 function start() {
   const box = document.getElementById("find");
-  const told = document.getElementById("found");
+  const found = document.getElementById("found");
   let hits = [], at = -1;
   const renew = () => {
     const now = hits[at];
@@ -73,7 +73,7 @@ function start() {
     hits = look(query);
     at = -1;
     const sections = new Set(hits.map(sectionOf)).size;
-    told.textContent = query ? `${hits.length} found in ${sections} section${sections === 1 ? "" : "s"}` : HINT;
+    found.textContent = query ? `${hits.length} found in ${sections} section${sections === 1 ? "" : "s"}` : HINT;
     if (!query) now?.scrollIntoView({ block: "nearest" });
   };
   const go = (step) => {
@@ -83,7 +83,7 @@ function start() {
     unfold(hits[at]);
     hits[at].classList.add("found-now");
     hits[at].scrollIntoView({ block: hits[at].offsetHeight > innerHeight / 2 ? "start" : "center" });
-    told.textContent = `${at + 1} of ${hits.length}: ${sectionOf(hits[at])?.textContent ?? ""}`;
+    found.textContent = `${at + 1} of ${hits.length}: ${sectionOf(hits[at])?.textContent ?? ""}`;
   };
   box.addEventListener("input", renew);
   box.addEventListener("keydown", (event) => {

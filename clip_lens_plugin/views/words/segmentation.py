@@ -79,7 +79,7 @@ def lines_of(scores: SegmentationScores) -> list[Line]:
 
 def headings(scores: SegmentationScores, reference: str) -> list[str]:
     """The headings of the table's columns; ``reference`` is what the kind is called that others are compared with."""
-    figures = [f"{told} (%)" for told in scores.figures.values()]
+    figures = [f"{figure} (%)" for figure in scores.figures.values()]
     return ["map", *figures, f"AP less that of {reference}", "ms per image"]
 
 
@@ -100,10 +100,10 @@ def notes(scores: SegmentationScores) -> list[str]:
     if scores.void > 0:
         found.append(f"{_share(scores.void)} of all pixels are left out because masks say nothing of them.")
     if scores.one_class:
-        n, told = len(scores.one_class), few(scores.one_class)
+        n, named = len(scores.one_class), few(scores.one_class)
         found.append(
             f"{n:,} image{'s' if n > 1 else ''} with a mask that is all object or all background have no AP of the "
-            f"object, and count for everything else: {told}."
+            f"object, and count for everything else: {named}."
         )
     found.append(
         f"The AP of the object is the mean over images; a map at random has about the object's share of the picture, "

@@ -136,7 +136,7 @@ def test_another_process_with_other_threads_gives_the_same():
         "from tests.support.families import PE, EVA02, eva\n"
         "print([behaviour_digest(random_clip()), behaviour_digest(eva(**PE)), behaviour_digest(eva(**EVA02))])"
     )
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
@@ -144,7 +144,7 @@ def test_another_process_with_other_threads_gives_the_same():
         check=True,
     ).stdout
     mine = [behaviour_digest(random_clip()), behaviour_digest(eva(**PE)), behaviour_digest(eva(**EVA02))]
-    assert told.strip().splitlines()[-1] == str(mine)
+    assert printed.strip().splitlines()[-1] == str(mine)
 
 
 def test_functions_are_known_by_their_code_where_they_have_no_name():
@@ -159,8 +159,8 @@ def test_functions_are_known_by_their_code_where_they_have_no_name():
 
 def test_kinds_of_values_are_told_apart():
     values = [1, 1.0, True, "1", None, [1], {1}, {1: 1}, torch.float32, torch.tensor([1]), torch.tensor([1.0]), b"1"]
-    told = [described(value) for value in values]
-    assert len(set(told)) == len(values)
+    descriptions = [described(value) for value in values]
+    assert len(set(descriptions)) == len(values)
     assert described({"b", "a"}) == described({"a", "b"})
     assert described({"b": 1, "a": 2}) == described({"a": 2, "b": 1})
 

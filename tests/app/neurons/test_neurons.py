@@ -157,7 +157,7 @@ def test_without_pictures_the_pushes_are_shown(explored: Explored, asked: Asked)
 
 
 @pytest.mark.parametrize(
-    ("neuron", "told"),
+    ("neuron", "message"),
     [
         ("", "'' is no layer and no neuron"),
         ("N3", "'N3' is no layer and no neuron: all neurons of a layer are L4, one is L4N100"),
@@ -167,8 +167,8 @@ def test_without_pictures_the_pushes_are_shown(explored: Explored, asked: Asked)
         ("L4N512", "There is no neuron 512"),
     ],
 )
-def test_what_is_no_neuron_is_a_sentence(explored: Explored, asked: Asked, neuron: str, told: str) -> None:
-    with pytest.raises((ValueError, IndexError), match=told):
+def test_what_is_no_neuron_is_a_sentence(explored: Explored, asked: Asked, neuron: str, message: str) -> None:
+    with pytest.raises((ValueError, IndexError), match=message):
         shown(explored, asked, neuron)
 
 
@@ -186,18 +186,18 @@ class Counted:
 def test_pictures_are_run_in_parts_and_it_can_be_stopped(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neuron_words, "AT_ONCE", 6)
     runs = Counted(second_order)
-    told: list[tuple[Any, ...]] = []
+    reports: list[tuple[Any, ...]] = []
     monkeypatch.setattr(neuron_words, "second_order", runs)
     fresh = replace(explored, neurons=KeptNeurons())
 
     def stop(what: str, done: float | int, total: float | int | None) -> None:
-        told.append((what, done, total))
-        if len(told) == 2:
+        reports.append((what, done, total))
+        if len(reports) == 2:
             raise KeyboardInterrupt
 
     with followed(stop), pytest.raises(KeyboardInterrupt):
         neuron_words.seen(fresh, LAYER, None)
-    assert told == [(f"running the neurons of layer {LAYER} on {N} pictures", done, 4) for done in (1, 2)]
+    assert reports == [(f"running the neurons of layer {LAYER} on {N} pictures", done, 4) for done in (1, 2)]
     assert runs.calls == 2
     neuron_words.seen(fresh, LAYER, None)
     neuron_words.seen(fresh, LAYER, None)

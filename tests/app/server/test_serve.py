@@ -15,9 +15,9 @@ from clip_lens_plugin.app.server.serve import Server, refuse_without_gradio, ser
 from clip_lens_plugin.app.server.temporary import READ_BY_GRADIO, Folder, new_folder
 
 
-@pytest.mark.parametrize(("port", "told"), [(0, "port must be"), (65_536, "Ports go up to 65535")])
-def test_a_port_that_cannot_be(port, told) -> None:
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("port", "message"), [(0, "port must be"), (65_536, "Ports go up to 65535")])
+def test_a_port_that_cannot_be(port, message) -> None:
+    with pytest.raises(ValueError, match=message):
         serve(lambda: pytest.fail("The page was made."), port)
 
 

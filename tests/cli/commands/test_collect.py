@@ -179,7 +179,7 @@ def test_two_processes_share_the_work_and_the_first_speaks(tmp_path, run, monkey
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["MISSING"], "There is no folder MISSING"),
         (["EMPTY"], "holds no image files"),
@@ -191,11 +191,11 @@ def test_two_processes_share_the_work_and_the_first_speaks(tmp_path, run, monkey
         (["--limit", "4", "--out", "EMPTY/FILE"], "is a file, expected a folder"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, refused, arguments, told):
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, refused, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "EMPTY" / "FILE").write_text("")
-    assert told in refused("collect", "--out", "out", *arguments)
+    assert message in refused("collect", "--out", "out", *arguments)
 
 
 def test_an_activation_that_is_not_finite_is_one_line(tmp_path, run, monkeypatch):

@@ -61,8 +61,8 @@ def test_mistakes_are_one_line(refused, scenes_store, tmp_path, monkeypatch) -> 
     monkeypatch.setattr(HookedCLIP, "from_options", lambda *a, **k: pytest.fail("a model was loaded"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my photos").mkdir()
-    told = refused("explore", "my photos")
-    assert "my photos holds no store. Explore a folder of images with --images 'my photos', or collect" in told
+    printed = refused("explore", "my photos")
+    assert "my photos holds no store. Explore a folder of images with --images 'my photos', or collect" in printed
     assert "--limit is for folders of images" in refused("explore", scenes_store, "--limit", 3)
     assert "does not say tab=size" in refused("explore", scenes_store, "--at", "tab=size")
 

@@ -23,8 +23,8 @@ def test_tables_a_page_and_a_file(tmp_path, run, scenes_store, metadata):
     result = run("groups", scenes_store, *options, "--out", tmp_path / "table.csv")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [str(tmp_path / "table.csv")]
-    for told in ("heads of the greatest cue effect", "nothing removed", "texts without the cue", "Removed: "):
-        assert told in result.stderr
+    for message in ("heads of the greatest cue effect", "nothing removed", "texts without the cue", "Removed: "):
+        assert message in result.stderr
     assert "Margin towards 'warm' less 'cold'; the cue is 'light' against 'dark'" in result.stderr
     table = pd.read_csv(tmp_path / "table.csv")
     assert {"before", "direct", "ceiling"} <= set(table["stage"])

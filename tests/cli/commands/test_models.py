@@ -18,10 +18,10 @@ def test_a_part_of_a_name_chooses_and_the_sums_are_said(monkeypatch):
     monkeypatch.setenv("COLUMNS", "220")
     result = CliRunner().invoke(app, ["models", "vitamin-s-lt"])
     assert result.exit_code == 0, result.output
-    told = " ".join(result.output.split())
-    assert "ViTamin-S-LTT" in told
-    assert "not supported: timm VisionTransformer, ViTamin" in told
-    assert "0 of 1 models are supported, and 0 of their" in told
+    printed = " ".join(result.output.split())
+    assert "ViTamin-S-LTT" in printed
+    assert "not supported: timm VisionTransformer, ViTamin" in printed
+    assert "0 of 1 models are supported, and 0 of their" in printed
 
 
 def test_where_to_start_comes_first(monkeypatch):

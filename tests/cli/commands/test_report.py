@@ -86,8 +86,8 @@ def test_folders_that_read_alike_are_named(tmp_path, photographs, local_model, t
     (photographs / "dog").rename(photographs / "a dog")
     result = run("report", "--images", photographs, "--model", local_model, "--texts", texts, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    told = " ".join(result.stderr.splitlines()[-1].split())
-    assert "'a dog' and 'a_dog' both read 'a dog'" in told
+    warning = " ".join(result.stderr.splitlines()[-1].split())
+    assert "'a dog' and 'a_dog' both read 'a dog'" in warning
 
 
 def collected(folder, model, out, *more):
@@ -209,7 +209,7 @@ def test_the_report_is_on_scenes_that_are_not_trained_or_scored_on():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--images", "MISSING"], "There is no folder"),
         (["--images", "EMPTY"], "holds no image files"),
@@ -222,13 +222,13 @@ def test_the_report_is_on_scenes_that_are_not_trained_or_scored_on():
         (["--device", "abacus"], "The device 'abacus' cannot be used"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, told):
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "FILE").write_text("")
     result = run("report", *arguments)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
@@ -252,5 +252,5 @@ def test_a_limit_below_two_is_refused():
 def test_version_and_module():
     assert run("--version").stdout == f"clip-lens {version('clip_lens_plugin')}\n"
     command = [sys.executable, "-m", "clip_lens_plugin", "report", "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--pretrained" in told.stdout
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--pretrained" in finished.stdout

@@ -46,7 +46,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("other data", r"process 1 has n_samples 52 \(process 0: 53\), dataset_fingerprint \w+"),
         ("other options", r"process 1 has dtype float32 \(process 0: float16\), batch_size 2 \(process 0: 4\)"),
@@ -54,11 +54,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         ("other model", r"process 1 has another model, .* other image weights"),
     ],
 )
-def test_processes_that_differ_do_not_begin(outcomes, name, told):
+def test_processes_that_differ_do_not_begin(outcomes, name, message):
     folder, found = outcomes(name)
     for each in found:  # The second to find out may hear of it first.
         assert each[0] in ("ProcessesDisagreeError", "OtherProcessError")
-        assert re.search(told, each[1]), each[1]
+        assert re.search(message, each[1]), each[1]
     assert not any(folder.iterdir())
 
 
@@ -68,19 +68,19 @@ def test_one_that_looks_elsewhere_is_found_out(outcomes):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "told"),
+    ("name", "kind", "message"),
     [
         ("interrupted", "KeyboardInterrupt", "it was interrupted"),
         ("exits", "SystemExit", "it ended with exit code 3"),
         ("raises", "RuntimeError", "the machine is on fire"),
     ],
 )
-def test_what_ends_one_ends_the_other_with_the_reason(clip, outcomes, undisturbed, name, kind, told):
+def test_what_ends_one_ends_the_other_with_the_reason(clip, outcomes, undisturbed, name, kind, message):
     folder, (first, second) = outcomes(name)
     assert second[0] == kind
     assert "16 of 24 samples of process 1 are kept" in second[1]
     assert first[0] == "OtherProcessError"
-    assert first[1].startswith(f"Process 1 of 2 stopped: {told}")
+    assert first[1].startswith(f"Process 1 of 2 stopped: {message}")
     resumed(clip, folder, undisturbed)
 
 
@@ -137,15 +137,15 @@ def test_sums_of_all_kinds_are_those_of_one_process(clip, outcomes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("first cannot begin", "holds something else"), ("first cannot finish", "no room")]
+    ("name", "message"), [("first cannot begin", "holds something else"), ("first cannot finish", "no room")]
 )
-def test_a_failure_of_the_first_ends_all(outcomes, name, told):
+def test_a_failure_of_the_first_ends_all(outcomes, name, message):
     _, (first, second, third) = outcomes(name, 3)
-    assert told in first[1]
+    assert message in first[1]
     for each in (second, third):
         assert each[0] == "OtherProcessError"
         assert each[1].startswith("Process 0 of 3 stopped: ")
-        assert told in each[1]
+        assert message in each[1]
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ from tests.collection.conftest import BrokenScenes, collect_rows, scenes
 @pytest.fixture
 def moves(monkeypatch):
     """What each bar is given: the total, what was done before, and each move."""
-    told = []
+    bars_shown = []
 
     @contextmanager
     def bar(visible, total, done):
-        told.append([total, done])
-        yield told[-1].append
+        bars_shown.append([total, done])
+        yield bars_shown[-1].append
 
     monkeypatch.setattr(collecting, "samples_bar", bar)
-    return told
+    return bars_shown
 
 
 def test_the_bar_moves_with_each_batch_and_begins_where_it_was_left(clip, tmp_path, moves, capfd):

@@ -192,7 +192,7 @@ def test_more_than_a_twentieth_skipped_is_said_with_the_reasons(clip, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"batch_size": 2}, "batch_size was 4, now 2"),
         ({"dtype": "float32"}, "dtype was float16, now float32"),
@@ -203,10 +203,10 @@ def test_more_than_a_twentieth_skipped_is_said_with_the_reasons(clip, tmp_path, 
         ({"dataset": ScenesDataset(9, 3, "shape")}, "classes was"),
     ],
 )
-def test_resuming_with_something_else_says_what_differs(clip, tmp_path, changes, told):
+def test_resuming_with_something_else_says_what_differs(clip, tmp_path, changes, message):
     collect_rows(clip, scenes(9), tmp_path / "out")
     before = files_of(tmp_path / "out")
-    with pytest.raises(CollectionMismatchError, match=told):
+    with pytest.raises(CollectionMismatchError, match=message):
         collect_rows(clip, **{"dataset": scenes(9), "out": tmp_path / "out", "resume": True, **changes})
     assert files_of(tmp_path / "out") == before
 

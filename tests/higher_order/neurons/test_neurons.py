@@ -208,8 +208,8 @@ def test_texts_are_taken_in_any_form(plain):
     for given in (["a b", "c"], TextPool(["a b", "c"]), (each for each in ("a b", "c")), embeddings):
         torch.testing.assert_close(found.towards(given), expected)
     torch.testing.assert_close(found.towards("c"), expected[..., 1:])
-    for given, told in ((embeddings[:0], "got none"), ([], "got none"), (embeddings.numpy(), "towards")):
-        with pytest.raises(ValueError, match=told):
+    for given, message in ((embeddings[:0], "got none"), ([], "got none"), (embeddings.numpy(), "towards")):
+        with pytest.raises(ValueError, match=message):
             found.towards(given)
 
 

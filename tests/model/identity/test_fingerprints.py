@@ -67,9 +67,9 @@ def test_the_probe_is_the_models_own_embedding_compared_up_to_rounding():
         expected = model.clip.encode_image(probe_image(32, 32))[0]
     torch.testing.assert_close(torch.tensor(one.probe), expected)
     norm = float(expected.norm())
-    for share, told in ((2e-5, []), (1e-3, ["embedding of the probe image"])):
+    for share, differences in ((2e-5, []), (1e-3, ["embedding of the probe image"])):
         moved = replace(one, probe=(one.probe[0] + share * norm, *one.probe[1:]))
-        assert one.differences(moved) == told
+        assert one.differences(moved) == differences
     model.add_hook("hook_embed", lambda x, hook: 2 * x)
     assert Fingerprints.of(model) == one
 

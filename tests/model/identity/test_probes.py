@@ -33,8 +33,8 @@ def test_pictures_are_made_of_whole_numbers_and_stay_as_they_are():
     pixels = np.array(picture)
     assert 30 < pixels.std() < 80
     assert np.abs(np.diff(pixels.astype(int), axis=0)).mean() > 5
-    told = hashlib.sha256(probe_picture(613, 401).tobytes() + picture.tobytes()).hexdigest()
-    assert told[:16] == "fae73492cf78eac9"
+    digest = hashlib.sha256(probe_picture(613, 401).tobytes() + picture.tobytes()).hexdigest()
+    assert digest[:16] == "fae73492cf78eac9"
 
 
 def test_an_image_lies_between_black_and_white():
@@ -53,9 +53,9 @@ def test_every_step_of_a_preprocessing_counts():
         {"resize_mode": "longest"},
         {"resize_mode": "longest", "fill_color": 128},
     ]
-    told = [preprocessing_digest(transform(**each)) for each in changes]
-    assert len({*told, preprocessing_digest(None)}) == len(changes) + 1
-    assert told[0] == preprocessing_digest(transform())
+    digests = [preprocessing_digest(transform(**each)) for each in changes]
+    assert len({*digests, preprocessing_digest(None)}) == len(changes) + 1
+    assert digests[0] == preprocessing_digest(transform())
 
 
 def test_a_preprocessing_that_draws_at_random_is_recognised_and_disturbs_nobody():
@@ -73,9 +73,11 @@ def test_a_preprocessing_may_fail_or_return_anything():
     def fails(picture):
         raise KeyError("no such picture")
 
-    told = [preprocessing_digest(each) for each in (fails, lambda p: p, np.array, lambda p: torch.ones(3), lambda p: 5)]
-    assert len(set(told)) == 4
-    assert told[1] == told[2]  # A picture and its array hold the same.
+    digests = [
+        preprocessing_digest(each) for each in (fails, lambda p: p, np.array, lambda p: torch.ones(3), lambda p: 5)
+    ]
+    assert len(set(digests)) == 4
+    assert digests[1] == digests[2]  # A picture and its array hold the same.
 
 
 def test_tokenizers_are_known_by_what_they_do(tokenizer):

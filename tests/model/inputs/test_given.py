@@ -82,7 +82,7 @@ def test_analyses_of_a_folder_are_those_of_its_pixels(scenes, folder, pixels):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("given", "error", "message"),
     [
         ("missing.jpg", ValueError, "There is no picture 'missing.jpg'"),
         ([], ValueError, "No images were given"),
@@ -93,8 +93,8 @@ def test_analyses_of_a_folder_are_those_of_its_pixels(scenes, folder, pixels):
         (torch.zeros(0, 3, 56, 56), ValueError, "No images were given"),
     ],
 )
-def test_what_is_no_image_is_refused(scenes, given, error, told):
-    with pytest.raises(error, match=told):
+def test_what_is_no_image_is_refused(scenes, given, error, message):
+    with pytest.raises(error, match=message):
         scenes.decompose(given)
 
 

@@ -171,10 +171,14 @@ def test_broken_pixels_are_named_by_their_image(clip: HookedCLIP, name: str, val
 def test_doubt_is_said_once_a_call(clip: HookedCLIP, name: str) -> None:
     raw = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     call = (ON_BATCHES | ON_ONE)[name]
-    for images, told in ((raw, r"All pixels lie in 0 to 1"), (raw * 255, r"run from 0.* to 255"), (raw * 9 - 4, "run")):
+    for images, message in (
+        (raw, r"All pixels lie in 0 to 1"),
+        (raw * 255, r"run from 0.* to 255"),
+        (raw * 9 - 4, "run"),
+    ):
         found = said(lambda images=images: call(clip, images[0] if name in ON_ONE else images))
         assert len(found) == 1, found
-        assert told.split(".*")[0] in found[0]
+        assert message.split(".*")[0] in found[0]
         assert "-1.79 to 2.15" in found[0]
         assert "model.prepare" in found[0]
     fine = normalised(clip)
@@ -223,10 +227,10 @@ def test_one_image_that_was_not_normalised_among_others_is_named(clip: HookedCLI
     raw = torch.stack([ToTensor()(picture) for picture in (whole, pale)]).to(dtype)
     for at, wrong in ((1, raw[0]), (3, raw[1])):
         mixed = torch.cat([fine[:at], wrong[None], fine[at:]])
-        (told,) = said(lambda mixed=mixed: clip(mixed))
-        assert f"All pixels of image {at} of 4 lie in 0 to 1" in told
-    (told,) = said(lambda: clip(torch.cat([fine, raw * 255])))
-    assert "The pixels of images 3, 4 of 5 run from" in told
+        (message,) = said(lambda mixed=mixed: clip(mixed))
+        assert f"All pixels of image {at} of 4 lie in 0 to 1" in message
+    (message,) = said(lambda: clip(torch.cat([fine, raw * 255])))
+    assert "The pixels of images 3, 4 of 5 run from" in message
 
 
 def test_what_says_nothing_is_not_doubted(clip: HookedCLIP) -> None:

@@ -195,7 +195,7 @@ def test_verify_covers_it_once_it_is_used(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ([], "got none"),
         (["a", 3], "got 3 of type int"),
@@ -208,9 +208,9 @@ def test_verify_covers_it_once_it_is_used(tokenizer):
         ("a dog", "without a tokenizer"),
     ],
 )
-def test_what_is_no_text_is_refused(monkeypatch, given, told):
+def test_what_is_no_text_is_refused(monkeypatch, given, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         HookedText(own())(given)
 
 

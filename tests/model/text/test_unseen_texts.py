@@ -18,8 +18,8 @@ from tests.conftest import random_clip
 
 
 def found(tokenizer, texts):
-    told = unseen(tokenizer, texts, tokenizer(texts))
-    return told.cut, told.lost
+    seen_otherwise = unseen(tokenizer, texts, tokenizer(texts))
+    return seen_otherwise.cut, seen_otherwise.lost
 
 
 def opaque(inner):

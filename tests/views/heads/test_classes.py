@@ -13,7 +13,7 @@ from clip_lens_plugin.views.heads.classes import class_section
 from tests.views.report.test_summaries import cells
 
 
-def told(body: str) -> list[list[str]]:
+def rows_of_heads(body: str) -> list[list[str]]:
     """The rows of all tables but their headings."""
     return [row for row in cells(body) if row[0] not in ("layer", "class")]
 
@@ -24,7 +24,7 @@ def test_heads_stand_beside_chance_with_their_classes(class_heads):
     assert "Layers 1 to 2 alone." in body
     assert "No image of cow." in body
     assert "Chance is the mean of 20 permutations of the labels." in body
-    rows = told(body)
+    rows = rows_of_heads(body)
     assert rows[0] == ["1", "0", "80.0", "11.0 (22.0)", "1.0e-03", "dog (50.0), &lt;i&gt;cat&lt;/i&gt; (30.0)"]
     assert [row[:3] for row in rows[1:3]] == [["1", "1", "20.0"], ["2", "0", "10.0"]]
     assert rows[3] == ["&lt;i&gt;cat&lt;/i&gt;", "6", "L2H0; L1H1; L1H0"]
@@ -49,11 +49,11 @@ def test_without_permutations_or_with_a_classifier_columns_are_others(class_head
     alone = replace(class_heads, permutations=0, chance_most=torch.full((2, 2), torch.nan).double())
     body = class_heads_view(alone, count=1).body
     assert "(classes − 1) / (images − 1)" in body
-    assert told(body)[0][:4] == ["1", "0", "80.0", "11.0"]
+    assert rows_of_heads(body)[0][:4] == ["1", "0", "80.0", "11.0"]
     assert "the greatest" not in body
     towards = torch.tensor([[[0.01, 0.0], [0.0, 0.0]], [[0.003, 0.0], [0.02, 0.0]]], dtype=torch.float64)
     body = class_heads_view(replace(class_heads, towards=towards, towards_whole=torch.zeros(2).double())).body
-    assert told(body)[0][-1] == "&lt;i&gt;cat&lt;/i&gt; (+0.0100), dog (+0.0030)"
+    assert rows_of_heads(body)[0][-1] == "&lt;i&gt;cat&lt;/i&gt; (+0.0100), dog (+0.0030)"
 
 
 def test_nothing_is_drawn_where_no_head_varies(class_heads):

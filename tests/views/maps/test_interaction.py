@@ -187,11 +187,11 @@ def test_the_figure_has_the_words_beside_the_photograph(found):
     by_patch = found.words()[0][0, 1:].sum(1).reshape(7, 7)
     alpha = photograph.images[1].get_array()[..., 3]
     np.testing.assert_allclose(alpha, (OPACITY * by_patch.abs() / by_patch.abs().max()).numpy(), atol=4e-3)
-    told = [text.get_text() for text in words.texts]
+    drawn = [text.get_text() for text in words.texts]
     by_word = found.words()[0][0, 1:].sum(0)
-    assert told[:-2:2] == ["[start]", "two", "small", "red", "circles", "[end]"]
-    assert [number(each) for each in told[1:-2:2]] == pytest.approx(by_word[:6].tolist(), abs=6e-5)
-    assert told[-2:] == ["[padding]", "0"]
+    assert drawn[:-2:2] == ["[start]", "two", "small", "red", "circles", "[end]"]
+    assert [number(each) for each in drawn[1:-2:2]] == pytest.approx(by_word[:6].tolist(), abs=6e-5)
+    assert drawn[-2:] == ["[padding]", "0"]
     faces = [patch.get_facecolor() for patch in words.patches]
     relative = (by_word / by_word.abs().max())[:6]
     assert [face[3] for face in faces[:6]] == pytest.approx((OPACITY * relative.abs()).tolist(), abs=4e-3)

@@ -84,7 +84,7 @@ def test_a_figure_has_a_map_a_text_beside_the_photograph(maps, placement):
 def test_the_cosine_stands_over_what_the_heads_add(scores):
     first, second = head_text_view(scores, PHOTO.resize((64, 32))).figure().axes[1:3]
     for t, axes in enumerate((first, second)):
-        (bold,) = [told for told in axes.texts if told.get_weight() == "bold"]
+        (bold,) = [text for text in axes.texts if text.get_weight() == "bold"]
         assert bold.get_text() == ("cosine +0.2500", "cosine −0.5000")[t] == below(axes)[0]
         added = scores.by_token[..., t].sum().item()
         assert " ".join(below(axes)[1:]) == f"of which by all heads {added:+.4f}".replace("-", "−")
@@ -92,9 +92,9 @@ def test_the_cosine_stands_over_what_the_heads_add(scores):
 
 def test_without_scripts_the_cosine_stands_first_too(scores):
     body = head_text_view(scores, PHOTO.resize((64, 32)), light=True).body
-    told = re.findall(r"<b>cosine ([+−][\d.]+)</b><br>of which by all heads ([+−][\d.]+)<", body)
+    sums = re.findall(r"<b>cosine ([+−][\d.]+)</b><br>of which by all heads ([+−][\d.]+)<", body)
     expected = [(cosine, scores.by_token[..., t].sum().item()) for t, cosine in enumerate([0.25, -0.5])]
-    assert told == [tuple(f"{each:+.4f}".replace("-", "−") for each in pair) for pair in expected]
+    assert sums == [tuple(f"{each:+.4f}".replace("-", "−") for each in pair) for pair in expected]
 
 
 def test_a_map_of_chosen_heads_names_them_and_its_numbers_add_up(scores):
@@ -126,7 +126,7 @@ def test_maps_of_several_images_and_texts_are_on_one_scale():
 
 
 def below(axes) -> list[str]:
-    return [told.get_text() for told in axes.texts]
+    return [text.get_text() for text in axes.texts]
 
 
 def test_only_what_the_crop_hides_is_shaded(maps, placement):
@@ -143,7 +143,7 @@ def test_numbers_stand_below_and_labels_are_text(maps):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"pictures": []}, "1 images need as many pictures, got 0"),
         ({"placements": [None, None]}, "as many placements, got 2"),
@@ -153,12 +153,12 @@ def test_numbers_stand_below_and_labels_are_text(maps):
         ({"pictures": [PHOTO.resize((30, 10))], "placements": "placed"}, "300 x 100 pixels, the picture has 30 x 10"),
     ],
 )
-def test_what_does_not_fit_is_refused(maps, placement, changes, told):
+def test_what_does_not_fit_is_refused(maps, placement, changes, message):
     given = {"pictures": [PHOTO], "placements": [None], **changes}
     if given["placements"] == "placed":
         given["placements"] = [placement]
     figure = {name: given.pop(name) for name in ("marks", "names", "interpolation") if name in given}
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         maps_figure(maps, given["pictures"], given["placements"], **figure)
     assert "Traceback" not in str(error.value)
 

@@ -47,12 +47,12 @@ def test_the_best_is_bold_and_where_it_is_not_the_reference_a_sentence_says_so(s
 
 
 def test_what_was_left_out_is_said(scores: SegmentationScores) -> None:
-    told = " ".join(notes(scores))
-    assert "were not seen by the model" in told
-    assert "masks say nothing of them" in told
-    assert "1 image with a mask that is all object" in told
-    assert "whole" in told
-    assert "chance is 50 %" in told
+    said = " ".join(notes(scores))
+    assert "were not seen by the model" in said
+    assert "masks say nothing of them" in said
+    assert "1 image with a mask that is all object" in said
+    assert "whole" in said
+    assert "chance is 50 %" in said
 
 
 def test_a_page_holds_each_picture_once_and_texts_as_they_are(scores: SegmentationScores, tmp_path) -> None:

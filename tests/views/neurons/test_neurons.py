@@ -59,10 +59,10 @@ def test_names_stand_where_there_are_no_pictures_and_are_text(found):
 def test_the_figure_has_a_panel_for_each_image(found):
     figure = neuron_gallery_view(found, PICTURES).figure()
     assert len([axes for axes in figure.axes if axes.images]) == MOST_IMAGES + 2
-    told = [text.get_text() for text in figure.texts]
-    assert any(FROZEN in each for each in told)
-    assert "Neuron 17: 1.2e-03 cosine, 84 % along one direction" in told
-    assert "Neuron 3: 0.0e+00 cosine, the same for all images" in told
+    words = [text.get_text() for text in figure.texts]
+    assert any(FROZEN in each for each in words)
+    assert "Neuron 17: 1.2e-03 cosine, 84 % along one direction" in words
+    assert "Neuron 3: 0.0e+00 cosine, the same for all images" in words
 
 
 def test_a_missing_picture_is_an_error(found):

@@ -149,8 +149,8 @@ def test_each_part_names_the_command_that_opens_it(report):
         "decisions": [InExplorer("Why", "of no section")],
     }
     page = render(report, commands)
-    told = re.findall(r'<p class="opens soft">In the explorer, page (.*?): <code tabindex="0">(.*?)</code></p>', page)
-    assert [(name, html.unescape(command)) for name, command in told] == [
+    shown = re.findall(r'<p class="opens soft">In the explorer, page (.*?): <code tabindex="0">(.*?)</code></p>', page)
+    assert [(name, html.unescape(command)) for name, command in shown] == [
         ("Switch off", "clip-lens explore '<i>' --at 'tab=off&off=L0'"),
         ("Heads", "first"),
         ("Switch off", "second"),

@@ -120,11 +120,13 @@ def _print_words(console: Console, found: SparseText) -> None:
 
     table = Table("image", "words", "cosine")
     for row, name in enumerate(found.names[:MOST_PRINTED]):
-        told = found.words(row)
-        listed = Text(", ").join(cell(text).append(f" {weight:.2f}") for text, weight in told[:WORDS_PRINTED])
-        if len(told) > WORDS_PRINTED:
-            listed.append(f" and {len(told) - WORDS_PRINTED} more")
-        table.add_row(cell(name), listed if told else "no word is worth its penalty", f"{float(found.cosine[row]):.2f}")
+        weights = found.words(row)
+        listed = Text(", ").join(cell(text).append(f" {weight:.2f}") for text, weight in weights[:WORDS_PRINTED])
+        if len(weights) > WORDS_PRINTED:
+            listed.append(f" and {len(weights) - WORDS_PRINTED} more")
+        table.add_row(
+            cell(name), listed if weights else "no word is worth its penalty", f"{float(found.cosine[row]):.2f}"
+        )
     console.print(table)
     if len(found) > MOST_PRINTED:
         console.print(f"and {len(found) - MOST_PRINTED:,} more images")

@@ -25,9 +25,9 @@ def class_heads_figure(found: ClassHeads) -> Figure:
     about = f"{len(found.classes):,} classes, {found.n:,} images; by chance {chance:.1f} % of a head{most}."
     if len(found.layers) < found.n_layers:
         about += f" Layers {found.layers[0]} to {found.layers[-1]} alone; white rows were not looked at."
-    told = wrapped(about, width - 2 * MARGIN, SMALL)
-    top = MARGIN + text_height(told, SMALL) + 0.06
+    heading = wrapped(about, width - 2 * MARGIN, SMALL)
+    top = MARGIN + text_height(heading, SMALL) + 0.06
     sheet = Sheet(width, top + grid_height(grid))
-    sheet.text(MARGIN, MARGIN, told, SMALL)
+    sheet.text(MARGIN, MARGIN, heading, SMALL)
     draw_grid(sheet, top, grid, "variance that the classes explain (%)", 0, signed_values=False)
     return sheet.figure

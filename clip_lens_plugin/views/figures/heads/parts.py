@@ -55,9 +55,9 @@ def parts_figure(grid: PartGrid, *, title: str) -> Figure:
     width = COLUMN if len(pairs) == 1 else PAGE
     cell = (width - MARGIN) / across
     named = [wrapped(f"{grid.images[i]} · “{grid.texts[t]}”", cell - MARGIN, TEXT, 3) for i, t in pairs]
-    told = [wrapped(f"{grid.summed} {_number(grid.values[i, t].sum())}", cell - MARGIN, SMALL, 2) for i, t in pairs]
+    captions = [wrapped(f"{grid.summed} {_number(grid.values[i, t].sum())}", cell - MARGIN, SMALL, 2) for i, t in pairs]
     above = max(map(partial(text_height, size=TEXT), named)) + line_height(TEXT)
-    above += max(map(partial(text_height, size=SMALL), told)) + 0.06
+    above += max(map(partial(text_height, size=SMALL), captions)) + 0.06
     down = above + high + BELOW
     top = MARGIN + heading_height(title, width)
     sheet = Sheet(width, top + -(-len(pairs) // across) * down + BAR)
@@ -69,7 +69,7 @@ def parts_figure(grid: PartGrid, *, title: str) -> Figure:
         sheet.text(left, upper, named[at])
         upper += text_height(named[at], TEXT)
         sheet.text(left, upper, f"cosine {_number(grid.cosine[i, t])}", weight="bold")
-        sheet.text(left, upper + line_height(TEXT), told[at], SMALL)
+        sheet.text(left, upper + line_height(TEXT), captions[at], SMALL)
         axes = sheet.axes(left + LEFT, top + line * down + above, wide, high)
         axes.imshow(grid.values[i, t].numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
         _label(axes, grid, (wide, high))

@@ -64,9 +64,9 @@ def _grid(sheet: Sheet, found: HeadRoles, layers: list[int], high: float) -> Non
         axes.add_patch(
             Rectangle((each.head - 0.5, row - 0.5), 1, 1, facecolor=shade(strength) if has else "w", edgecolor=FAINT)
         )
-        told = wrapped(each.theme or "–", wide / n_heads - 0.03, SMALL, 2)
+        theme = wrapped(each.theme or "–", wide / n_heads - 0.03, SMALL, 2)
         ink = GREY if not has else "w" if strength > 0.6 else "k"
-        axes.text(each.head, row, told, ha="center", va="center", size=SMALL, color=ink, linespacing=1.1)
+        axes.text(each.head, row, theme, ha="center", va="center", size=SMALL, color=ink, linespacing=1.1)
     axes.set_xlim(-0.5, n_heads - 0.5)
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.set_xticks(range(n_heads))
@@ -112,8 +112,8 @@ def role_growth_figure(found: pd.DataFrame) -> Figure:
     top = MARGIN + line_height(SMALL) + 0.08
     sheet = Sheet(COLUMN, top + 2 * down + 0.22)
     styles = {"own": LINE_STYLES[0], "turned": (GREY, "s")}
-    for told, left, name in (("● drawn texts", MARGIN, "own"), ("■ the same, turned at random", 1.3, "turned")):
-        sheet.text(left, MARGIN, told, SMALL, color=styles[name][0])
+    for meaning, left, name in (("● drawn texts", MARGIN, "own"), ("■ the same, turned at random", 1.3, "turned")):
+        sheet.text(left, MARGIN, meaning, SMALL, color=styles[name][0])
     first: Axes | None = None
     for at, (column, label) in enumerate(panels):
         axes = sheet.axes(0.5, top + at * down, COLUMN - 0.5 - 0.15, high, sharex=first)

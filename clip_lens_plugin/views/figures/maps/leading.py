@@ -53,7 +53,7 @@ def leading_figure(result: LeadingTexts, placed: Sequence[Placed], title: str) -
     legends = [_legend(result, i) for i in range(len(photographs))]
     names = [wrapped(name, PANEL, TEXT, 3) for name in result.names]
     heights = [
-        max(high, sum(text_height(told, SMALL) + 0.04 for told, _ in legend)) + text_height(name, TEXT) + 0.12
+        max(high, sum(text_height(label, SMALL) + 0.04 for label, _ in legend)) + text_height(name, TEXT) + 0.12
         for legend, name in zip(legends, names, strict=True)
     ]
     note = FADED if any(hides_something(box) for box in boxes) else ""
@@ -68,13 +68,13 @@ def leading_figure(result: LeadingTexts, placed: Sequence[Placed], title: str) -
         axes = panel_in(sheet, Cell(MARGIN + PANEL + GAP, below, (PANEL, high)), aspects[i])
         show_over(axes, photograph, boxes[i], painted(result.leads[i].cpu().numpy(), len(result.texts)), "nearest")
         left = MARGIN + 2 * (PANEL + GAP)
-        for told, colour in legends[i]:
+        for label, colour in legends[i]:
             swatch = sheet.axes(left, below + 0.02, SWATCH, SWATCH)
             swatch.set_xticks([])
             swatch.set_yticks([])
             swatch.set_facecolor((colour, OPACITY) if colour else "white")
-            sheet.text(left + SWATCH + 0.06, below, told, SMALL)
-            below += text_height(told, SMALL) + 0.04
+            sheet.text(left + SWATCH + 0.06, below, label, SMALL)
+            below += text_height(label, SMALL) + 0.04
         top += heights[i]
     if note:
         sheet.text(MARGIN, top, note, SMALL)
@@ -92,4 +92,4 @@ def _legend(result: LeadingTexts, image: int) -> list[tuple[str, str]]:
     counts, colours = result.patches(image), topics(len(result.texts))
     room = LEGEND - SWATCH - 0.06
     led = [(f"{text}: {counts[t]}", colours[t]) for t, text in enumerate(result.texts) if counts[t]]
-    return [(wrapped(told, room, SMALL, 2), colour) for told, colour in [*led, (f"none: {counts[-1]}", "")]]
+    return [(wrapped(label, room, SMALL, 2), colour) for label, colour in [*led, (f"none: {counts[-1]}", "")]]

@@ -96,7 +96,7 @@ def maps_figure(
     texts = [wrapped(text, panel, TEXT, 3) for text in maps.texts]
     captions = [wrapped(name, panel, TEXT, 3) for name in names] or [""] * rows
     below = [[_below(maps, row, t, panel, marks) for t in range(n_texts)] for row in range(rows)]
-    lowest = max(sum(line_height(size) for _, size, _, _ in told) for line in below for told in line) + 0.08
+    lowest = max(sum(line_height(size) for _, size, _, _ in each) for line in below for each in line) + 0.08
     top = MARGIN + heading_height(title, width)
     places: dict[tuple[int, int], Cell] = {}
     for row in range(rows):
@@ -160,11 +160,11 @@ def _below(
     added = signed(float(maps.scores[row, t]), 4)
     found: list[tuple[str, float, str, str]] = []
     if maps.cosine is None:
-        told = f"added by the heads {added}"
+        sentence = f"added by the heads {added}"
     else:
         found.append((f"cosine {signed(float(maps.cosine[row, t]), 4)}", TEXT, "bold", "black"))
-        told = f"of which by {named_heads(maps.heads)} {added}"
-    found += [(line, SMALL, "normal", "black") for line in wrapped(told, room, SMALL, 4).split("\n")]
+        sentence = f"of which by {named_heads(maps.heads)} {added}"
+    found += [(line, SMALL, "normal", "black") for line in wrapped(sentence, room, SMALL, 4).split("\n")]
     if marks and marks[t]:
         found.append((marks[t], SMALL, "bold", MARKS[marks[t]]))
     return found

@@ -105,8 +105,8 @@ def _panels(
         show_map(axes, overlay.picture, overlay.box, overlay.maps[label], "nearest")
         _outline(axes, overlay.mask)
         weight = "bold" if values[label] == most else "normal"
-        told = f"AP {per_cent(LEADING, values[label])}"
-        sheet.text(left, high + above + panel + 0.03, told, SMALL, weight=weight)
+        caption = f"AP {per_cent(LEADING, values[label])}"
+        sheet.text(left, high + above + panel + 0.03, caption, SMALL, weight=weight)
 
 
 def _outline(axes: Axes, mask: np.ndarray) -> None:

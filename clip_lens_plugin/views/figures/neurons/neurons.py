@@ -48,24 +48,24 @@ def neurons_figure(found: StrongestNeurons, pictures: Mapping[int, Image.Image] 
     shown, lines = found.neurons[:MOST_NEURONS], []
     for neuron in shown:
         for sign, texts, images in sides_of(neuron):
-            told = "\n".join(wrapped(f"{each.text} ({signed(each.score, 3)})", TEXTS - 0.1, SMALL) for each in texts)
+            listed = "\n".join(wrapped(f"{each.text} ({signed(each.score, 3)})", TEXTS - 0.1, SMALL) for each in texts)
             if texts or images:
-                lines.append((neuron, sign, told, images))
+                lines.append((neuron, sign, listed, images))
     some = f"The first {len(shown)} of {len(found)} neurons; " if len(shown) < len(found) else ""
     note = f"{some}{FROZEN}."
-    high = [max(PANEL if images else 0.0, text_height(told, SMALL)) + GAP for _, _, told, images in lines]
+    high = [max(PANEL if images else 0.0, text_height(listed, SMALL)) + GAP for _, _, listed, images in lines]
     top = MARGIN + heading_height(title, PAGE)
     heads = len(shown) * (line_height(TEXT) + 2 * GAP)
     sheet = Sheet(PAGE, top + heads + sum(high) + line_height(SMALL) + MARGIN)
     sheet.heading(title)
     before = None
-    for (neuron, sign, told, images), step in zip(lines, high, strict=True):
+    for (neuron, sign, listed, images), step in zip(lines, high, strict=True):
         if neuron is not before:
             about = f"Neuron {neuron.neuron}: {neuron.strength:.1e} cosine, {share_in_words(neuron)}"
             sheet.text(MARGIN, top + GAP, about, TEXT, weight="bold")
             top, before = top + line_height(TEXT) + 2 * GAP, neuron
         sheet.text(MARGIN, top, sign, TEXT)
-        sheet.text(MARGIN + SIGN, top, told, SMALL)
+        sheet.text(MARGIN + SIGN, top, listed, SMALL)
         for place, image in enumerate(images):
             left = MARGIN + SIGN + TEXTS + place * (PANEL + GAP)
             if pictures is None:

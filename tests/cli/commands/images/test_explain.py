@@ -53,7 +53,7 @@ def test_of_more_texts_the_two_nearest_are_compared(run, picture):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--text", "a dog"], "give two, or more"),
         ([], "--means STORE, a store with classes"),
@@ -63,6 +63,6 @@ def test_of_more_texts_the_two_nearest_are_compared(run, picture):
         (["--text", "a dog", "--text", "a dog"], "are the same"),
     ],
 )
-def test_what_cannot_be_used_ends_in_one_line(refused, picture, arguments, told):
-    assert told in refused("explain", picture, *arguments)
+def test_what_cannot_be_used_ends_in_one_line(refused, picture, arguments, message):
+    assert message in refused("explain", picture, *arguments)
     assert [each.name for each in picture.parent.iterdir()] == [picture.name]

@@ -46,7 +46,7 @@ def test_a_figure_has_a_panel_a_text_beside_the_photograph(picture, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--out", "map.eps"], "must end in one of"),
         (["--out", "map.html", "--head", "1.1"], "chosen on the page"),
@@ -55,18 +55,18 @@ def test_a_figure_has_a_panel_a_text_beside_the_photograph(picture, tmp_path):
         (["--out", "map.png", "--contrast"], "two or more texts"),
     ],
 )
-def test_what_cannot_be_used_ends_in_one_line(picture, tmp_path, monkeypatch, arguments, told):
+def test_what_cannot_be_used_ends_in_one_line(picture, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = run(picture, "--text", "red circle", *arguments)
     assert result.exit_code == 2
-    assert told in result.output
+    assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
 
 
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("no picture")
-    for given, told in ((path, "not an image"), (tmp_path / "absent.png", "no file")):
+    for given, message in ((path, "not an image"), (tmp_path / "absent.png", "no file")):
         result = run(given, "--text", "a dog")
         assert result.exit_code == 2
-        assert told in result.output
+        assert message in result.output

@@ -53,7 +53,7 @@ def test_a_store_has_its_own_mean_and_model(run, pictures, scenes_store):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["photos/<b>1.png"], "one image does not say it: give --mean STORE"),
         (["photos", "--penalty", 0], "--penalty must be a number greater than 0"),
@@ -64,8 +64,8 @@ def test_a_store_has_its_own_mean_and_model(run, pictures, scenes_store):
         (["photos", "--mean", "nowhere"], "nowhere"),
     ],
 )
-def test_what_it_cannot_use(refused, pictures, arguments, told):
-    assert told in refused("words", *arguments)
+def test_what_it_cannot_use(refused, pictures, arguments, message):
+    assert message in refused("words", *arguments)
 
 
 def test_a_limit_is_for_folders(refused, run, pictures, scenes_store):

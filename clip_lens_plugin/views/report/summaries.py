@@ -126,8 +126,8 @@ def text_span_completeness_view(found: pd.DataFrame) -> View:
 
         return text_span_completeness_figure(found)
 
-    told = found.assign(n_texts=[str(m) if m else "" for m in found["n_texts"]])
-    listed = _accuracies(told, {"question": "question", "pool": "pool", "n_texts": "texts per head"})
+    printed = found.assign(n_texts=[str(m) if m else "" for m in found["n_texts"]])
+    listed = _accuracies(printed, {"question": "question", "pool": "pool", "n_texts": "texts per head"})
     return View("Accuracy with heads projected on their texts", static(figure, described) + listed, figure)
 
 

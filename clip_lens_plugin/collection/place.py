@@ -148,7 +148,7 @@ class Place:
             write: whether its arrays will be written to.
             refuse_other, written: see :class:`GuardedStore`.
         """
-        store = GuardedStore(self.store._store, self.store.folder, refuse_other, written)
+        store = GuardedStore(self.store.inner, self.store.folder, refuse_other, written)
         return zarr.open_group(store, mode="r+" if write else "r", zarr_format=3, use_consolidated=False)
 
     @contextmanager

@@ -7,13 +7,14 @@ from typing import Any
 
 from open_clip import factory, transform
 from open_clip import model as open_clip_model
-from torch import nn
+from torch import Tensor, nn
 
 from clip_lens_plugin.dependencies.names import attribute
 
 NAMES = (
     "open_clip.factory:_find_checkpoint_in_dir",
     "open_clip.model:_build_vision_tower",
+    "open_clip.transformer:TextTransformer._embeds",
     "open_clip.transform:_convert_to_rgb",
 )
 
@@ -36,6 +37,11 @@ def vision_tower(vision_cfg: dict[str, Any], **asked: Any) -> nn.Module:
     """
     make = attribute(open_clip_model, "_build_vision_tower", "open_clip_torch", __name__)
     return make(vision_cfg=open_clip_model.CLIPVisionCfg(**vision_cfg), **asked)
+
+
+def embedded_text(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What enters a ``TextTransformer``'s first block, and the mask that it adds to attention's scores, or None."""
+    return attribute(tower, "_embeds", "open_clip_torch", __name__)(ids)
 
 
 def converts_to_rgb(step: Any) -> bool:

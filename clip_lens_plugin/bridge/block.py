@@ -15,6 +15,7 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from clip_lens_plugin.dependencies.names import overriding
 from clip_lens_plugin.dependencies.of_transformer_lens import reads_mlp_in, stop_before
 from clip_lens_plugin.layers.attention.circuits import Circuits
 from clip_lens_plugin.layers.attention.output_projection import results
@@ -75,6 +76,7 @@ class LiveMLPBridge(MLPBridge):
         return self.out.bias
 
 
+@overriding("transformer_lens", "_setup_qkv_hook_reshaping")
 class LiveAttentionBridge(Circuits, AttentionBridge):
     """The attention of CLIP's and SigLIP's image towers, computed step by step.
 

@@ -17,6 +17,7 @@ NAMES = (
     "transformer_lens.model_bridge:TransformerBridge._register_aliases",
     "transformer_lens.model_bridge:TransformerBridge._validate_attention_fork_supported",
     "transformer_lens.patching:generic_activation_patch",
+    "transformer_lens.model_bridge.generalized_components:AttentionBridge._setup_qkv_hook_reshaping",
     "transformer_lens.model_bridge.generalized_components:BlockBridge._check_stop_at_layer",
     "transformer_lens.model_bridge.generalized_components:BlockBridge._read_use_hook_mlp_in",
     "transformer_lens.model_bridge.generalized_components.base:GeneralizedComponent._fired_hook_out",
@@ -75,12 +76,14 @@ def reads_mlp_in(block: Any) -> bool:
 
 def driver_of(bridge: Any) -> Any:
     """What runs the bridge's model."""
-    return vars(bridge).get("_driver")
+    return _of(bridge, "_driver")
 
 
 def wrapped_by(component: nn.Module) -> nn.Module | None:
     """The module that a component is wrapped around, None for a module that is no component."""
-    return component._modules.get(ORIGINAL)
+    from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent  # See above.
+
+    return _of(component, "original_component") if isinstance(component, GeneralizedComponent) else None
 
 
 def plain_name(name: str) -> str:

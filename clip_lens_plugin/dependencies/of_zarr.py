@@ -12,7 +12,7 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
-from clip_lens_plugin.dependencies.names import attribute
+from clip_lens_plugin.dependencies.names import attribute, overriding
 
 NAMES = (
     "zarr.abc.store:Store._get_many",
@@ -27,11 +27,8 @@ NAMES = (
     "fsspec.implementations.local:LocalFileSystem._strip_protocol",
 )
 
-for _name in ("_get_many", "_set_many", "_with_store"):
-    # A method of :class:`Wrapper` under a name that zarr no longer calls would let reads past the checks, silently.
-    attribute(WrapperStore, _name, "zarr", __name__)
 
-
+@overriding("zarr", "_get_many", "_set_many", "_with_store")
 class Wrapper(WrapperStore[Store]):
     """A store around another, which reads and writes many keys one by one, through its own ``get`` and ``set``.
 

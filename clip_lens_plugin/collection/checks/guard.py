@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
 from zarr.abc.store import ByteRequest, Store
 
 from clip_lens_plugin.collection.checks.chunks import crc_at_end

@@ -26,6 +26,7 @@ from clip_lens_plugin.dependencies import (
     of_transformer_lens,
     of_transformers,
 )
+from clip_lens_plugin.labelling import columns
 from clip_lens_plugin.maps.crop_geometry import Placement
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.bridge.conftest import boot
@@ -222,6 +223,7 @@ GONE: dict[str, tuple[Callable[[], Any], str]] = {
     "open_clip_torch": (lambda: FAMILIES["plain"](), "pool_type"),
     "timm": (lambda: FAMILIES["EVA-02"](), "trunk.rope_mixed"),
     "timm ": (lambda: FAMILIES["registers"](), "trunk.pool_include_prefix"),
+    "timm  ": (lambda: FAMILIES["registers"](), "trunk.blocks.0.attn.gate"),
     "transformers": (lambda: siglip_model(FAMILIES["SigLIP"]()), "vision_model.use_head"),
     "transformers ": (lambda: siglip_model(FAMILIES["SigLIP"]()), "logit_bias"),
 }
@@ -250,6 +252,24 @@ def test_a_renamed_logit_bias_is_not_taken_for_none(family: str) -> None:
     del model.clip.logit_bias
     with pytest.raises(AttributeError, match=r"open_clip_torch \d.* has no \w+\.logit_bias, which .*adapters\.text"):
         _ = model.logit_bias
+
+
+def test_a_renamed_logit_scale_is_not_taken_for_an_image_tower_alone() -> None:
+    model = HookedCLIP.from_open_clip(FAMILIES["plain"]())
+    del model.clip.logit_scale
+    with pytest.raises(AttributeError, match=r"open_clip_torch \d.* has no \w+\.logit_scale, which .*adapters\.text"):
+        _ = model.logit_scale
+
+
+def test_a_renamed_part_of_a_column_is_not_taken_for_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = {"label": datasets.ClassLabel(names=["a", "b"]), "name": datasets.Value("string")}
+    assert (columns.is_integer(features["label"]), columns.is_name(features["name"])) == (True, True)
+    del features["label"].names, features["name"].dtype
+    monkeypatch.delattr(datasets.ClassLabel, "names")
+    with pytest.raises(AttributeError, match=r"datasets \d.* has no ClassLabel\.names, which .*columns needs"):
+        columns.label_column({"label": features["label"]})
+    with pytest.raises(AttributeError, match=r"datasets \d.* has no Value\.dtype, which .*columns needs"):
+        columns.is_name(features["name"])
 
 
 def test_a_model_of_another_library_may_have_no_logit_bias() -> None:

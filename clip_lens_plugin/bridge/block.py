@@ -136,7 +136,7 @@ class LiveAttentionBridge(Circuits, AttentionBridge):
     def _head_inputs(
         self, stream: Float[Tensor, "b n d"], x: Float[Tensor, "b n d"], norm: Norm | None
     ) -> Inputs | None:
-        switches = [name for name in SWITCHES if getattr(self.config, name, False)]
+        switches = [name for name in SWITCHES if getattr(self.config, name)]
         points = {point: getattr(self, point) for name in switches for point in SWITCHES[name] if point in OF_HEADS}
         return head_inputs(points, stream, x, norm, stream.shape[-1] // self._width) if points else None
 

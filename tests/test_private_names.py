@@ -14,6 +14,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from datasets.distributed import split_dataset_by_node
 
 from clip_lens_plugin import HookedCLIP
 from clip_lens_plugin.adapters.text.logits import logit_bias_of
@@ -24,16 +25,15 @@ from clip_lens_plugin.dependencies import (
     of_timm,
     of_transformer_lens,
     of_transformers,
-    of_zarr,
 )
+from clip_lens_plugin.labelling import columns
 from clip_lens_plugin.maps.crop_geometry import Placement
 from tests.adapters.conversion import clip_model, siglip_model
 from tests.bridge.conftest import boot
 from tests.conftest import random_clip
 from tests.support.families import FAMILIES
 
-PACKAGE = Path(__file__).parent.parent / "clip_lens_plugin"
-HERE = sorted(path.stem for path in (PACKAGE / "dependencies").glob("of_*.py"))
+HERE = sorted(path.stem for path in Path(of_timm.__file__).parent.glob("of_*.py"))
 
 
 def missing(names: Iterable[str]) -> list[str]:
@@ -75,20 +75,98 @@ def generated() -> Iterator[dict[str, int]]:
     yield {"x": 1}
 
 
+def streams() -> dict[str, Any]:
+    """Streams that have every step which is known."""
+    plain = datasets.Dataset.from_dict({"x": [1, 2]}).to_iterable_dataset()
+    return {
+        "generated": datasets.IterableDataset.from_generator(generated),
+        "cut": plain.skip(1).take(1).repeat(2).select_columns("x"),
+        "filtered": plain.filter(bool),
+        "mapped": plain.with_format("arrow").map(plain_function),
+        "joined": datasets.concatenate_datasets([plain, plain]),
+        "mixed": datasets.interleave_datasets([plain, plain]),
+        "mixed by chance": datasets.interleave_datasets([plain, plain], probabilities=[0.5, 0.5], seed=0),
+        "shuffled": plain.shuffle(buffer_size=2),
+        "every second": plain._step(2, 1),
+        "part": split_dataset_by_node(plain, 0, 2),
+    }
+
+
+def plain_function(row: Any) -> Any:
+    return row
+
+
 def test_a_stream_has_each_name() -> None:
-    table = datasets.Dataset.from_dict({"x": [1, 2]})
-    stream, made = table.to_iterable_dataset(), datasets.IterableDataset.from_generator(generated)
-    # These are given to an object when it is made: its class has none of them.
-    objects = {type(each).__name__: each for each in (table, stream, stream._ex_iterable, made._ex_iterable)}
-    assert objects.keys() > steps.READERS.keys()
+    # Most are given to an object when it is made: its class has none of them.
+    table, found = datasets.Dataset.from_dict({"x": [1, 2]}), streams()
+    made = [table, *found.values(), found["part"]._distributed]
+    for stream in found.values():
+        reached = list(steps.steps(stream))
+        made += [*reached, *(step.formatting for step in reached if getattr(step, "formatting", None) is not None)]
+    objects = {type(each).__name__: each for each in made}
+    assert steps.ATTRIBUTES.keys() <= objects.keys()
     for name in steps.NAMES:
         owner, _, last = name.rpartition(":")[2].partition(".")
         assert hasattr(objects[owner], last) if owner in objects else missing([name]) == [], name
-    assert {f"{kind}.{reader}" for kind, reader in steps.READERS.items()} < {
-        name.rpartition(":")[2] for name in steps.NAMES
-    }
-    kinds = {name for name in vars(datasets.iterable_dataset) if name.endswith(("Iterable", "IterableDataset"))}
-    assert {*steps.EXACT, *steps.MIXED, *steps.FUNCTIONS, "BufferShuffledExamplesIterable"} <= kinds
+    assert {*steps.EXACT, *steps.MIXED, steps.SHUFFLED} <= steps.ATTRIBUTES.keys()
+
+
+def test_every_name_that_the_steps_ask_for_is_listed() -> None:
+    listed = {name.rpartition(".")[2].rpartition(":")[2] for name in steps.NAMES}
+    calls = [
+        node for node in ast.walk(ast.parse(Path(steps.__file__).read_text("utf-8"))) if isinstance(node, ast.Call)
+    ]
+    asked = [call.args[1] for call in calls if ast.unparse(call.func) == "_of"]
+    names = {each.value for each in asked if isinstance(each, ast.Constant)}
+    assert {ast.unparse(each) for each in asked if not isinstance(each, ast.Constant)} == {"name"}  # One of READERS.
+    assert len(names) > 15
+    # No test need look for a public class of a public module.
+    assert names - {"WebDataset"} <= listed
+
+
+@pytest.mark.parametrize("name", ["formatting", "decoding_pool"])
+def test_a_renamed_attribute_of_a_step_is_not_taken_for_a_harmless_step(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = streams()["mapped"]
+    with pytest.raises(ValueError, match="map\\(\\) of tables"):
+        steps.refuse_inexact(stream)
+    for step in steps.steps(stream):
+        if name == "decoding_pool" and getattr(step, "formatting", None) is not None:
+            monkeypatch.setattr(step, "formatting", None)
+        if hasattr(step, name):
+            monkeypatch.delattr(step, name)
+    with pytest.raises(AttributeError, match=rf"datasets \d.* has no MappedExamplesIterable\.{name}, which"):
+        steps.refuse_inexact(stream)
+
+
+@pytest.mark.parametrize("name", ["kwargs", "function", "fn_kwargs", "ex_iterable"])
+def test_a_renamed_attribute_of_a_step_loses_nothing_of_what_is_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = streams()["mapped"]
+    assert any(told.startswith("Dataset ") for told, _ in steps.listing(stream))
+    for step in list(steps.steps(stream)):
+        if hasattr(step, name):
+            monkeypatch.delattr(step, name)
+    with pytest.raises(AttributeError, match=rf"datasets \d.* has no \w+\.{name}, which .*streams\.steps needs"):
+        steps.listing(stream)
+
+
+def test_a_renamed_switch_of_decoding_is_not_taken_for_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = datasets.Features({"picture": datasets.Image()})
+    stream = datasets.Dataset.from_dict({"picture": [None]}, features=features).to_iterable_dataset().filter(bool)
+    with pytest.raises(ValueError, match="decodes the column 'picture'"):
+        steps.refuse_inexact(stream)
+    with monkeypatch.context() as patch:
+        patch.delattr(datasets.Image, "decode_example")
+        with pytest.raises(AttributeError, match=r"datasets \d.* has no Image\.decode_example"):
+            steps.refuse_inexact(stream)
+    (held,) = (step.features["picture"] for step in steps.steps(stream) if type(step).__name__ == steps.FORMATTED)
+    monkeypatch.delattr(datasets.Image, "decode")
+    monkeypatch.delattr(held, "decode")
+    with pytest.raises(AttributeError, match=r"datasets \d.* has no Image\.decode"):
+        steps.refuse_inexact(stream)
 
 
 def test_a_renamed_name_of_a_stream_names_library_version_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +199,9 @@ def test_a_bridge_has_each_name(tmp_path: Path) -> None:
         assert hasattr(bridge, name), name
     assert dict(bridge.named_children()).keys() & {of_transformer_lens.STATE_ALONE}
     components = list(bridge.blocks[0].modules())
-    assert any(of_transformer_lens.wrapped_by(each) is not None for each in components)
+    wrapped = [each._modules.get(of_transformer_lens.ORIGINAL) for each in components]
+    assert any(each is not None for each in wrapped)
+    assert [of_transformer_lens.wrapped_by(each) for each in components] == wrapped
 
 
 def test_a_renamed_name_names_library_version_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +211,8 @@ def test_a_renamed_name_names_library_version_and_place(monkeypatch: pytest.Monk
     monkeypatch.delattr(open_clip.factory, "_find_checkpoint_in_dir")
     with pytest.raises(AttributeError, match=r"open_clip_torch \d.*_find_checkpoint_in_dir.*of_open_clip"):
         of_open_clip.checkpoint_in(Path("x"))
+    with pytest.raises(AttributeError, match=r"open_clip_torch \d.*_embeds.*of_open_clip"):
+        of_open_clip.embedded_text(object(), torch.zeros(1))
     with pytest.raises(AttributeError, match=r"timm \d.*_pos_embed.*of_timm"):
         of_timm.with_positions(object(), None)
     with pytest.raises(AttributeError, match=r"transformers \d.*_attn_implementation.*of_transformers"):
@@ -141,6 +223,7 @@ GONE: dict[str, tuple[Callable[[], Any], str]] = {
     "open_clip_torch": (lambda: FAMILIES["plain"](), "pool_type"),
     "timm": (lambda: FAMILIES["EVA-02"](), "trunk.rope_mixed"),
     "timm ": (lambda: FAMILIES["registers"](), "trunk.pool_include_prefix"),
+    "timm  ": (lambda: FAMILIES["registers"](), "trunk.blocks.0.attn.gate"),
     "transformers": (lambda: siglip_model(FAMILIES["SigLIP"]()), "vision_model.use_head"),
     "transformers ": (lambda: siglip_model(FAMILIES["SigLIP"]()), "logit_bias"),
 }
@@ -171,37 +254,23 @@ def test_a_renamed_logit_bias_is_not_taken_for_none(family: str) -> None:
         _ = model.logit_bias
 
 
+def test_a_renamed_logit_scale_is_not_taken_for_an_image_tower_alone() -> None:
+    model = HookedCLIP.from_open_clip(FAMILIES["plain"]())
+    del model.clip.logit_scale
+    with pytest.raises(AttributeError, match=r"open_clip_torch \d.* has no \w+\.logit_scale, which .*adapters\.text"):
+        _ = model.logit_scale
+
+
+def test_a_renamed_part_of_a_column_is_not_taken_for_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = {"label": datasets.ClassLabel(names=["a", "b"]), "name": datasets.Value("string")}
+    assert (columns.is_integer(features["label"]), columns.is_name(features["name"])) == (True, True)
+    del features["label"].names, features["name"].dtype
+    monkeypatch.delattr(datasets.ClassLabel, "names")
+    with pytest.raises(AttributeError, match=r"datasets \d.* has no ClassLabel\.names, which .*columns needs"):
+        columns.label_column({"label": features["label"]})
+    with pytest.raises(AttributeError, match=r"datasets \d.* has no Value\.dtype, which .*columns needs"):
+        columns.is_name(features["name"])
+
+
 def test_a_model_of_another_library_may_have_no_logit_bias() -> None:
     assert logit_bias_of(SimpleNamespace(logit_scale=torch.zeros(()))) is None
-
-
-PUBLIC_ELSEWHERE = {"from_dict", "sync"}
-"""Names below ``zarr.core`` that are also those of methods which anybody may call."""
-
-PRIVATE = {
-    name.rpartition(".")[2].rpartition(":")[2] for name in (*of_open_clip.NAMES, *of_timm.NAMES, *of_zarr.NAMES)
-} - PUBLIC_ELSEWHERE | {
-    of_open_clip.CONVERTS_IN_OPENAIS_CLIP,
-    of_timm.KERNEL_OF_A_NORM,
-    of_transformers.LOADED_FROM,
-    of_transformers.LOADED_WEIGHTS,
-    *of_transformers.ATTENTION_SETTINGS,
-    *(name.rpartition(".")[2] for name in of_transformer_lens.NAMES if "_pos_slice_dim" not in name),
-    *of_transformer_lens.OF_A_BRIDGE,
-    of_transformer_lens.ORIGINAL,
-    of_transformer_lens.STATE_ALONE,
-    *(name.rpartition(".")[2] for name in steps.NAMES),
-}
-
-
-def test_no_other_module_reaches_into_them() -> None:
-    found = []
-    for path in PACKAGE.rglob("*.py"):
-        if path.parent.name == "dependencies" or path == Path(steps.__file__):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None)
-            own = name == "_fingerprint" and ast.unparse(node) == "self._fingerprint"  # Of the package's own classes.
-            if isinstance(name, str) and name in PRIVATE and not own:
-                found.append((path.name, name))
-    assert found == []

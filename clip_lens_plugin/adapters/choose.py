@@ -18,6 +18,7 @@ from clip_lens_plugin.adapters.timm_tower import timm_parts
 from clip_lens_plugin.adapters.tower import ImageParts, TextParts, TowerParts, UnsupportedTowerError, refusal
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceText, HuggingFaceVision, transformers_parts
 from clip_lens_plugin.dependencies.names import renamed
+from clip_lens_plugin.dependencies.of_open_clip import held_by
 
 READERS: dict[type, Callable[[Any, str], ImageParts]] = {
     VisionTransformer: open_clip_parts,
@@ -46,7 +47,7 @@ def tower_parts(clip: Any, model_name: str) -> ImageParts:
         SourceMismatchError: if it holds modules that compute something else than their weights say.
         AttributeError: if this release of the library that the tower is of has renamed what its adapter reads.
     """
-    tower: Any = getattr(clip, "visual", None)  # Whatever is given: what has none is refused below.
+    tower: Any = held_by(clip, "visual", __name__)  # Whatever is given: what has none is refused below.
     if isinstance(tower, VisionTransformer | TimmModel | HuggingFaceVision):
         refuse_foreign(tower, model_name)
     reader = READERS.get(type(tower))
@@ -70,7 +71,7 @@ def text_tower(clip: Any, model_name: str) -> nn.Module:
     """
     if isinstance(clip, CLIP):
         return TextOfCLIP(clip)
-    tower: Any = getattr(clip, "text", None)
+    tower: Any = held_by(clip, "text", __name__)
     if type(tower) in TEXT_READERS:
         return tower
     found = "there is none" if tower is None else f"it is a {title(type(getattr(tower, 'transformer', tower)))}"

@@ -39,11 +39,10 @@ def check_block(block: Any, model_name: str) -> None:
     others = [norm for norm in norms if not (plain(norm) or isinstance(norm, nn.LayerNorm))]
     if others:
         raise refuse(f"{type(others[0]).__name__} instead of LayerNorm in its blocks")
-    # Earlier releases of timm have neither. A gate under another name is a part that the structure does not know, and
-    # fewer heads of keys give their weights another shape: both are refused.
-    if getattr(block.attn, "gate", None) is not None:
+    if block.attn.gate is not None:
         raise refuse("gated attention")
-    if getattr(block.attn, "num_kv_groups", 1) != 1:
+    # timm's two other classes give each head of queries keys and values of its own, and have no such number.
+    if type(block.attn) is AttentionRope and block.attn.num_kv_groups != 1:
         raise refuse("fewer heads of keys and values than of queries (num_kv_heads)")
 
 

@@ -70,7 +70,7 @@ class HuggingFaceVision(nn.Module):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.vision_model = model.vision_model
+        self.vision_model = _of(model, "vision_model")
         self.visual_projection: Any = _of(model, "visual_projection") if projects(model) else None
         if projects(model) and self.visual_projection is None:
             raise UnsupportedTowerError(
@@ -84,7 +84,7 @@ class HuggingFaceText(nn.Module):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.text_model: Any = model.text_model
+        self.text_model: Any = _of(model, "text_model")
         self.text_projection: Any = _of(model, "text_projection") if projects(model) else None
 
     def forward(self, tokens: Int[Tensor, "t n"]) -> Float[Tensor, "t e"]:
@@ -115,7 +115,7 @@ class HuggingFaceCLIP(nn.Module):
         self.visual = HuggingFaceVision(model)
         if not isinstance(model, transformers.CLIPVisionModelWithProjection):
             self.text = HuggingFaceText(model)
-            self.logit_scale = model.logit_scale
+            self.logit_scale = _of(model, "logit_scale")
             self.logit_bias: Any = None if projects(model) else _of(model, "logit_bias")
 
     def encode_image(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b e"]:
@@ -170,9 +170,6 @@ def transformers_parts(tower: HuggingFaceVision, model_name: str) -> ImageParts:
     if not (is_clips(vision) or vision.use_head):
         raise refusal(model_name, "no pooling head (vision_use_head=False)")
     config, layers = vision.config, vision.encoder.layers
-    for layer in layers:
-        if not hasattr(layer.self_attn, "q_proj"):
-            raise refusal(model_name, f"attention of type {type(layer.self_attn).__name__}")
     refuse_other_structure(tower, model_name)
     embed, image_size = _embed(vision)
     has_class_token = is_clips(vision)

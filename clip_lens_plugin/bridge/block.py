@@ -15,6 +15,7 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from clip_lens_plugin.dependencies.names import overriding
 from clip_lens_plugin.dependencies.of_transformer_lens import reads_mlp_in, stop_before
 from clip_lens_plugin.layers.attention.circuits import Circuits
 from clip_lens_plugin.layers.attention.output_projection import results
@@ -75,6 +76,7 @@ class LiveMLPBridge(MLPBridge):
         return self.out.bias
 
 
+@overriding("transformer_lens", "_setup_qkv_hook_reshaping")
 class LiveAttentionBridge(Circuits, AttentionBridge):
     """The attention of CLIP's and SigLIP's image towers, computed step by step.
 
@@ -134,7 +136,7 @@ class LiveAttentionBridge(Circuits, AttentionBridge):
     def _head_inputs(
         self, stream: Float[Tensor, "b n d"], x: Float[Tensor, "b n d"], norm: Norm | None
     ) -> Inputs | None:
-        switches = [name for name in SWITCHES if getattr(self.config, name, False)]
+        switches = [name for name in SWITCHES if getattr(self.config, name)]
         points = {point: getattr(self, point) for name in switches for point in SWITCHES[name] if point in OF_HEADS}
         return head_inputs(points, stream, x, norm, stream.shape[-1] // self._width) if points else None
 

@@ -15,6 +15,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from transformer_lens.utilities.slice import Slice
 
 from clip_lens_plugin.bridge.model import hooked_of
+from clip_lens_plugin.dependencies.names import overriding
 from clip_lens_plugin.dependencies.of_transformer_lens import adopt_hooks, gate, sliced_dimension
 from clip_lens_plugin.layers.pooling.attention_pool import is_of_query
 from clip_lens_plugin.model.hooks.hook_names import nothing_chosen, off
@@ -24,6 +25,7 @@ from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.unembed import Unembed
 
 
+@overriding("transformer_lens", "_validate_attention_fork_supported", "_pos_slice_dim")
 class CLIPBridge(TransformerBridge):
     """A ``TransformerBridge`` of an image tower, with text labels as its vocabulary as in a ``HookedCLIP``.
 

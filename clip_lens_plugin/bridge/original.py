@@ -21,7 +21,7 @@ from clip_lens_plugin.adapters.checks.structure import (
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
 from clip_lens_plugin.adapters.transformers_tower import SUPPORTED, supported_classes
 from clip_lens_plugin.dependencies.of_transformer_lens import plain_name, wrapped_by
-from clip_lens_plugin.dependencies.of_transformers import set_attention_kernel
+from clip_lens_plugin.dependencies.of_transformers import HOOKED_BY_ACCELERATE, set_attention_kernel
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _is_meant(function: str, module: nn.Module, forward: Callable[..., Any]) -> 
     """Whether it is the bridge's forward, or Accelerate's, which moves tensors only."""
     own = vars(module).get("forward")
     ours = isinstance(own, partial) and own.func is forward
-    return function == "forward" and (ours or "_hf_hook" in vars(module))
+    return function == "forward" and (ours or HOOKED_BY_ACCELERATE in vars(module))
 
 
 def _full(kind: type) -> str:

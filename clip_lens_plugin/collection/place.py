@@ -16,6 +16,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from clip_lens_plugin.collection.checks.guard import GuardedStore, Refusal, refuse_stray
 from clip_lens_plugin.dependencies.of_zarr import default_buffer_prototype, path_of, sync
+from clip_lens_plugin.files.whole import make_folder
 
 LOCK = "collect.lock"
 LOCK_SECONDS = 8.0
@@ -148,7 +149,7 @@ class Place:
             write: whether its arrays will be written to.
             refuse_other, written: see :class:`GuardedStore`.
         """
-        store = GuardedStore(self.store._store, self.store.folder, refuse_other, written)
+        store = GuardedStore(self.store.inner, self.store.folder, refuse_other, written)
         return zarr.open_group(store, mode="r+" if write else "r", zarr_format=3, use_consolidated=False)
 
     @contextmanager
@@ -166,7 +167,7 @@ class Place:
         folder = Path(self.address)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file, expected a folder to collect into.")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         refuse_stray(folder, LOCK)
         lock = FileLock(folder / LOCK, timeout=LOCK_SECONDS)
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+Class = TypeVar("Class", bound=type)
 
 
 def attribute(holder: Any, name: str, library: str, place: str) -> Any:
@@ -17,6 +20,24 @@ def attribute(holder: Any, name: str, library: str, place: str) -> Any:
     except AttributeError:
         owner = holder if isinstance(holder, ModuleType | type) else type(holder)
         raise renamed(library, f"{owner.__name__}.{name}", place) from None
+
+
+def overriding(library: str, *names: str) -> Callable[[Class], Class]:
+    """What makes sure that a class's bases have the private methods that it puts its own in place of.
+
+    Under another name the library would call its own, and the class's would be passed over in silence.
+
+    Raises:
+        AttributeError: see :func:`renamed`, when the class is made, if the bases have one no longer.
+    """
+
+    def checked(kind: Class) -> Class:
+        for name in names:
+            if not any(name in vars(base) for base in kind.__mro__[1:]):
+                raise renamed(library, f"{kind.__mro__[1].__name__}.{name}", kind.__module__)
+        return kind
+
+    return checked
 
 
 def renamed(library: str, name: str, place: str) -> AttributeError:

@@ -16,6 +16,9 @@ ATTENTION_SETTINGS = ("_attn_implementation", KERNEL_SETTING)
 LOADED_FROM = "_name_or_path"
 """Where a config holds the name or folder of its model."""
 
+HOOKED_BY_ACCELERATE = "_hf_hook"
+"""Where a module holds the hook of Accelerate's, which need not be installed, that moves its tensors."""
+
 LOADED_WEIGHTS = "_is_hf_initialized"
 """Where a model's modules hold that their weights are set."""
 

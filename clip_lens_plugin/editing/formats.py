@@ -59,8 +59,7 @@ class OpenClipFolder:
         if not all(isinstance(given.get(part), Mapping) for part in ("vision_cfg", "text_cfg")):
             raise ValueError(f"model_cfg must have a vision_cfg and a text_cfg, got {sorted(map(str, given))}.")
         self._config = self._adapted(copy.deepcopy(dict(given)), model.cfg.image_size)
-        settings = getattr(self._clip.visual, "preprocess_cfg", None)
-        settings = settings if isinstance(settings, Mapping) else {}
+        settings = open_clip.get_model_preprocess_cfg(self._clip)
         self._preprocessing = {step: settings[step] for step in PREPROCESSING if settings.get(step) is not None}
 
     @property

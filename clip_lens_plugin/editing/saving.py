@@ -9,13 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import torch
+from open_clip.coca_model import CoCa
 
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceCLIP
 from clip_lens_plugin.editing.card import card
 from clip_lens_plugin.editing.effects import EditEffects
 from clip_lens_plugin.editing.formats import HuggingFaceFolder, OpenClipFolder
 from clip_lens_plugin.files.given import leads_out, read_regular
-from clip_lens_plugin.files.whole import START, whole_files
+from clip_lens_plugin.files.whole import START, make_folder, whole_files
 from clip_lens_plugin.model.identity.verification import probe_image, source_embedding, unnormalised
 from clip_lens_plugin.model.loading.foreign import PROCESSORS
 from clip_lens_plugin.scenes.embedded import EMBEDDED
@@ -46,7 +47,7 @@ def save(model: Any, path: Path, effects: EditEffects | None, model_cfg: Mapping
         )
     kind = HuggingFaceFolder(model) if isinstance(model.clip, HuggingFaceCLIP) else OpenClipFolder(model, model_cfg)
     beside = place.with_name(f"{START}{uuid4().hex}")
-    beside.mkdir()
+    make_folder(beside)
     try:
         kind.write(beside)
         copied = _copy_files(model, beside)
@@ -104,8 +105,8 @@ def _refuse_other(model: Any, loaded: Any) -> None:
     weight = next(loaded.parameters())
     theirs = unnormalised(loaded.encode_image, image.to(weight.device, weight.dtype))
     pairs = [(source_embedding(model, image), theirs)]
-    if hasattr(loaded, "context_length"):  # The text tower's heads are not in its weights' shapes.
-        words = loaded.vocab_size if hasattr(loaded, "vocab_size") else loaded.text.vocab_size
+    if not isinstance(loaded, HuggingFaceCLIP):  # The heads of open_clip's text towers are not in weights' shapes.
+        words = (loaded.text if isinstance(loaded, CoCa) else loaded).vocab_size
         ids = torch.arange(1, loaded.context_length + 1, device="cpu")[None] % words
         own = unnormalised(model.clip.encode_text, ids.to(model.cfg.device))
         pairs.append((own, unnormalised(loaded.encode_text, ids)))

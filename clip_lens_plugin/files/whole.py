@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
+from clip_lens_plugin.files.given import reason_of
+
 START = ".clip-lens-"
 """What the name of a file that is still being written begins with; hidden, and short whatever the name in the end."""
 
@@ -34,7 +36,10 @@ def whole_files() -> Iterator[Callable[[str | Path], Path]]:
         place = Path(os.path.realpath(path))
         if place not in waiting:
             partial = place.with_name(f"{START}{uuid4().hex}{place.suffix}")
-            made = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            try:
+                made = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except OSError as error:
+                raise _not_made(f"The file {path}", place, error) from None
             try:
                 waiting[place] = partial, os.fstat(made).st_mode
             finally:
@@ -57,6 +62,31 @@ def whole_files() -> Iterator[Callable[[str | Path], Path]]:
         for partial, _ in waiting.values():
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | Path) -> None:
+    """Makes a folder, and those that it lies in, where they are not there yet.
+
+    Raises:
+        OSError: naming the folder and what is in its way.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_made(f"The folder {folder}", place.absolute(), error) from None
+
+
+def _not_made(what: str, place: Path, error: OSError) -> OSError:
+    """The same error in a sentence: what cannot be made, why, and the mend."""
+    there = next(each for each in (place, *place.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        why = f"{there} is no folder"
+    elif not os.access(there, os.W_OK):
+        why = f"{there} may not be written to"
+    else:
+        why = f"its file system, at {there}, answers {reason_of(error)!r}"
+    return type(error)(f"{what} cannot be made: {why}. Name a place that can be written to.")
 
 
 def check_place(path: str | Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from clip_lens_plugin.dependencies.names import attribute
 from clip_lens_plugin.hints import hint
 
 LABEL_NAMES = (
@@ -131,11 +132,23 @@ def _usable(name: str, feature: Any) -> LabelColumn:
 def _kind(feature: Any) -> Literal["class", "number", "text"] | None:
     # By name, so that nothing is imported for a table that is no Hugging Face data set.
     if type(feature).__name__ == "ClassLabel":
-        return "class" if getattr(feature, "names", None) else "number"
-    dtype = str(getattr(feature, "dtype", "")) if type(feature).__name__ == "Value" else ""
-    if dtype.startswith(("int", "uint")):
-        return "number"
-    return "text" if "string" in dtype else None
+        return "class" if attribute(feature, "names", "datasets", __name__) else "number"
+    return "number" if is_integer(feature) else "text" if "string" in _dtype(feature) else None
+
+
+def is_integer(feature: Any) -> bool:
+    """Whether a column of a Hugging Face data set holds one whole number per row, a class's or any other."""
+    return type(feature).__name__ == "ClassLabel" or _dtype(feature).startswith(("int", "uint"))
+
+
+def is_name(feature: Any) -> bool:
+    """Whether it holds one text or whole number per row."""
+    return is_integer(feature) or "string" in _dtype(feature)
+
+
+def _dtype(feature: Any) -> str:
+    """That of a column of single values, "" for others."""
+    return str(attribute(feature, "dtype", "datasets", __name__)) if type(feature).__name__ == "Value" else ""
 
 
 def _is_image(feature: Any) -> bool:
@@ -143,10 +156,10 @@ def _is_image(feature: Any) -> bool:
 
 
 def _holds_class_label(feature: Any) -> bool:
-    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
-    return type(inner).__name__ == "ClassLabel"
+    if type(feature).__name__ in ("List", "LargeList"):
+        feature = [attribute(feature, "feature", "datasets", __name__)]
+    return isinstance(feature, list) and bool(feature) and type(feature[0]).__name__ == "ClassLabel"
 
 
 def _type_name(feature: Any) -> str:
-    dtype = getattr(feature, "dtype", None)
-    return str(dtype) if type(feature).__name__ == "Value" else " ".join(str(feature).split())[:80]
+    return _dtype(feature) or " ".join(str(feature).split())[:80]

@@ -9,8 +9,14 @@ from typing import Any
 
 import open_clip
 import pandas as pd
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
 from clip_lens_plugin.adapters.of_config import parts_or_reason, tower_of_config
+from clip_lens_plugin.dependencies.names import attribute
 
 POOLINGS = {
     "class_token": "class token",
@@ -82,18 +88,24 @@ def _read(config: dict[str, Any]) -> _Tower:
         visual: Any = tower_of_config(config)
     except Exception as error:  # Whatever a config of a later release breaks, the others are still listed.
         return _Tower("unknown", reason=f"it cannot be built here: {str(error).splitlines()[0]}")
-    source = "timm" if hasattr(visual, "trunk") else "open_clip"
-    trunk = getattr(visual, "trunk", visual)
+    source, trunk = ("timm", visual.trunk) if isinstance(visual, TimmModel) else ("open_clip", visual)
     parts = parts_or_reason(visual)
     if isinstance(parts, str):
-        blocks = getattr(trunk, "blocks", None)
-        return _Tower(
-            f"{source} {type(trunk).__name__}",
-            layers=len(blocks) if blocks is not None else getattr(getattr(trunk, "transformer", None), "layers", None),
-            width=getattr(trunk, "embed_dim", None),
-            reason=parts,
-        )
+        layers, width = _size(trunk)
+        return _Tower(f"{source} {type(trunk).__name__}", layers=layers, width=width, reason=parts)
     cfg = parts.cfg
     patch = f"{cfg.patch_size[0]} x {cfg.patch_size[1]}"
     kind = "Eva" if type(trunk).__name__ == "Eva" else "ViT"
     return _Tower(f"{source} {kind}, {POOLINGS[cfg.pooling]}", cfg.n_layers, cfg.n_heads, cfg.d_model, patch)
+
+
+def _size(trunk: Any) -> tuple[int | None, int | None]:
+    """Layers and width of a tower that is not supported; None for stages of several widths, which have neither."""
+    if isinstance(trunk, TimmVisionTransformer | VisionTransformerRelPos | Eva):
+        return len(attribute(trunk, "blocks", "timm", __name__)), attribute(trunk, "embed_dim", "timm", __name__)
+    if isinstance(trunk, VisionTransformer):
+        inner = attribute(trunk, "transformer", "open_clip_torch", __name__)
+        return attribute(inner, "layers", "open_clip_torch", __name__), attribute(
+            inner, "width", "open_clip_torch", __name__
+        )
+    return None, None

@@ -26,7 +26,7 @@ from open_clip.model import CLIP
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
-from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.files.whole import make_folder, whole_files
 from clip_lens_plugin.scenes.accuracy import HELD_OUT_SEED, cue_accuracy, zero_shot_accuracy
 from clip_lens_plugin.scenes.attributes import SIDE, sample_scenes
 from clip_lens_plugin.scenes.batches import MEAN, STD, DrawnScenes, contrastive_loss, make_batch
@@ -90,7 +90,7 @@ def train(
     """Trains a small CLIP on drawn scenes; run it again to go on after an interruption."""
     if seed == HELD_OUT_SEED:
         raise typer.BadParameter(f"{seed} is the seed of the scenes that accuracy is measured on.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_merges(out)
     tokenizer = scenes_tokenizer(out)
     torch.manual_seed(seed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ import torch
 from markupsafe import Markup
 from safetensors.torch import save_file
 
-from clip_lens_plugin.files.whole import check_place, whole_files
+from clip_lens_plugin.files.whole import check_place, make_folder, whole_files
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.views.drawing.figure_files import save_figure
 from clip_lens_plugin.views.drawing.view import View
@@ -140,3 +142,30 @@ def test_what_is_no_place_for_a_file(tmp_path) -> None:
         with pytest.raises(OSError, match=message), whole_files() as beside:
             beside(path)
     assert files_in(tmp_path) == ["pipe"]
+
+
+IN_THE_WAY = {"is no folder": "file/a/b", "answers 'File name too long'": "a" * 300, "may not be written to": "b" * 300}
+
+
+@pytest.mark.parametrize("why", IN_THE_WAY)
+def test_a_folder_that_cannot_be_made_is_named_with_what_is_in_its_way(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / IN_THE_WAY[why]
+    if "written" in why:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OSError, match=rf"^The folder {place} cannot be made: .*{why}\. Name a place that can be"):
+        make_folder(place)
+    make_folder(tmp_path / "new" / "inner")
+    assert (tmp_path / "new" / "inner").is_dir()
+
+
+def test_a_file_that_cannot_be_begun_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*given: Any) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "partial")
+
+    monkeypatch.setattr(os, "open", refusing)
+    said = rf"^The file {tmp_path}/a.html cannot be made: its file system, at {tmp_path}, answers 'Read-only.*Name a"
+    with pytest.raises(OSError, match=said), whole_files() as beside:
+        beside(tmp_path / "a.html")

@@ -101,6 +101,8 @@ def _transformers(family: Any, prefix: str) -> dict[type[nn.Module], dict[str, K
     """Hugging Face's classes of one family; they differ in their names alone."""
 
     def named(suffix: str) -> tuple[type[nn.Module], ...]:
+        # CLIP has no pooling head. This runs inside transformers' own import, which a class that was renamed must not
+        # break: a model that has it is refused, by its name.
         found = getattr(family, prefix + suffix, None)
         return () if found is None else (found,)
 
@@ -125,13 +127,9 @@ def _transformers(family: Any, prefix: str) -> dict[type[nn.Module], dict[str, K
         "position_embedding": EMBEDDING,
     }
     parts = {
-        # In some releases of transformers a VisionTransformer stands in the place of the VisionModel.
         "VisionModel": vision,
-        "VisionTransformer": vision,
         "VisionEmbeddings": embeddings,
-        # Likewise a TextTransformer in the place of the TextModel.
         "TextModel": text,
-        "TextTransformer": text,
         "TextEmbeddings": dict.fromkeys(("token_embedding", "position_embedding"), EMBEDDING),
         "Encoder": {"layers": layers},
         "EncoderLayer": {"layer_norm1": STREAM_NORM, "self_attn": attention, "layer_norm2": STREAM_NORM, "mlp": mlp},
@@ -213,15 +211,15 @@ def tower_kind() -> Kind:
     """The whole tower: a class of :data:`CHILDREN`, or what the wrapper makes of a model that holds one in parts."""
     return _holding(
         "a tower",
-        vision_model=Kind("a vision model of Hugging Face", _of_families("VisionModel", "VisionTransformer")),
+        vision_model=Kind("a vision model of Hugging Face", _of_families("VisionModel")),
         visual_projection=LINEAR,
-        text_model=Kind("a text model of Hugging Face", _of_families("TextModel", "TextTransformer")),
+        text_model=Kind("a text model of Hugging Face", _of_families("TextModel")),
         **_OC_TEXT,
     )
 
 
-def _of_families(*suffixes: str) -> tuple[type[nn.Module], ...]:
-    names = {prefix + suffix for prefix in FAMILIES.values() for suffix in suffixes}
+def _of_families(suffix: str) -> tuple[type[nn.Module], ...]:
+    names = {prefix + suffix for prefix in FAMILIES.values()}
     return tuple(each for each in CHILDREN if each.__name__ in names and each.__module__ in FAMILIES)
 
 

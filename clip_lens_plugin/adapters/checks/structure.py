@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from clip_lens_plugin.adapters.checks.expected import CHILDREN, NORMS, Kind, tower_kind
 from clip_lens_plugin.adapters.tower import UnsupportedTowerError
+from clip_lens_plugin.dependencies.of_transformers import HOOKED_BY_ACCELERATE
 
 LIBRARIES = ("torch", "open_clip", "timm", "transformers", "clip_lens_plugin")
 """Where the classes come from that a tower is expected to consist of."""
@@ -156,7 +157,7 @@ def alteration(module: nn.Module) -> str | None:
         return f"has a {kind} hook, {_name_of(hook)}, which the wrapper would not run. {_hook_advice(hook)}"
     name = replaced_function(module)
     if name is not None:
-        advice = ADVICE["accelerate"] if "_hf_hook" in module.__dict__ else ADVICE[""]
+        advice = ADVICE["accelerate"] if HOOKED_BY_ACCELERATE in module.__dict__ else ADVICE[""]
         return f"has its own {name} instead of its class's, which the wrapper would not run. {advice}"
     return None
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from open_clip.coca_model import CoCa
-from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor
 
-from clip_lens_plugin.dependencies.names import attribute
+from clip_lens_plugin.dependencies.of_open_clip import held_by
 
 
 def logit_bias_of(clip: Any) -> Tensor | None:
@@ -17,7 +15,13 @@ def logit_bias_of(clip: Any) -> Tensor | None:
     Raises:
         AttributeError: if a model of open_clip's lacks it, which may be None there, but is always set.
     """
-    if isinstance(clip, CLIP | CustomTextCLIP | CoCa):
-        return attribute(clip, "logit_bias", "open_clip_torch", __name__)
-    # A model in open_clip's shape may truly have none, as those of OpenAI's own package.
-    return getattr(clip, "logit_bias", None)
+    return held_by(clip, "logit_bias", __name__)
+
+
+def logit_scale_of(clip: Any) -> Tensor | None:
+    """The logarithm of what cosines are multiplied by, None for an image tower alone.
+
+    Raises:
+        AttributeError: if a model of open_clip's lacks it.
+    """
+    return held_by(clip, "logit_scale", __name__)

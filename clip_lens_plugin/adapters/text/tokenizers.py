@@ -6,9 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import transformers
 from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, basic_clean, canonicalize_text
 
 from clip_lens_plugin.adapters.checks.behaviour import described
+from clip_lens_plugin.dependencies.names import attribute
+
+OF_OPEN_CLIP = (SimpleTokenizer, HFTokenizer, SigLipTokenizer)
 
 
 def tokenizer_state(tokenizer: Any) -> str | None:
@@ -42,7 +46,10 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
     None for a tokenizer that is not known.
     """
     tokenizer = made(tokenizer)
-    length = getattr(tokenizer, "context_length", None)  # A user's own may have none, and is not known.
+    if isinstance(tokenizer, OF_OPEN_CLIP):
+        length = attribute(tokenizer, "context_length", "open_clip_torch", __name__)
+    else:
+        length = getattr(tokenizer, "context_length", None)  # A user's own may have none, and is not known.
     if not isinstance(length, int):
         return None
     if isinstance(tokenizer, SimpleTokenizer):
@@ -58,7 +65,10 @@ def uncut_length(tokenizer: Any, text: str) -> tuple[int, int] | None:
 def is_known(tokenizer: Any) -> bool:
     """Whether :func:`tokenizer_state` says everything about it."""
     tokenizer = made(tokenizer)
-    return type(tokenizer) is SimpleTokenizer or hasattr(hugging_face_of(tokenizer), "backend_tokenizer")
+    if type(tokenizer) is SimpleTokenizer:
+        return True
+    inner = hugging_face_of(tokenizer)  # One that is written in Python has no rules that could be read.
+    return inner is not None and isinstance(inner, transformers.PreTrainedTokenizerFast)
 
 
 def made(tokenizer: Any) -> Any:
@@ -69,8 +79,10 @@ def made(tokenizer: Any) -> Any:
 
 def hugging_face_of(tokenizer: Any) -> Any:
     """The tokenizer of Hugging Face inside one of open_clip or of this package."""
+    if type(tokenizer) in (HFTokenizer, SigLipTokenizer):
+        return attribute(tokenizer, "tokenizer", "open_clip_torch", __name__)
     ours = type(tokenizer).__module__.startswith("clip_lens_plugin.")
-    return getattr(tokenizer, "tokenizer", None) if ours or type(tokenizer) in (HFTokenizer, SigLipTokenizer) else None
+    return getattr(tokenizer, "tokenizer", None) if ours else None
 
 
 def _cleaning(tokenizer: Any) -> Callable[[str], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clip_lens_plugin.adapters.checks.structure import refuse_other_structure
-from clip_lens_plugin.adapters.tower import TextParts, activation_name, text_refusal
+from clip_lens_plugin.adapters.tower import TextParts, activation_name
 from clip_lens_plugin.adapters.transformers_tower import HuggingFaceText, transformers_block
 from clip_lens_plugin.layers.config import HookedTextConfig
 from clip_lens_plugin.layers.embedding.text_embed import HuggingFaceTextEmbed
@@ -24,11 +24,7 @@ def transformers_text_parts(tower: HuggingFaceText, model_name: str) -> TextPart
         UnsupportedTowerError: for a feature that is not supported; the message names it.
     """
     text: Any = tower.text_model
-    text = getattr(text, "text_model", text)  # A holder in some releases.
     config, layers = text.config, text.encoder.layers
-    for layer in layers:
-        if not hasattr(layer.self_attn, "q_proj"):
-            raise text_refusal(model_name, f"attention of type {type(layer.self_attn).__name__}")
     refuse_other_structure(tower, model_name, "text")
     is_clips = config.model_type == "clip_text_model"
     projection = tower.text_projection if is_clips else text.head

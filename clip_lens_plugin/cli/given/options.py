@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from clip_lens_plugin.files.whole import make_folder
+
 Precision = Literal["float32", "bfloat16", "float16"]
 Format = Literal["png", "svg", "pdf"]
 
@@ -127,11 +129,11 @@ def out_folder(out: Path) -> Iterator[None]:
         OSError: if it cannot be written to.
     """
     refuse_address("--out", out)
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not out.is_dir():
         raise ValueError(f"--out {out} is a file, expected a folder.")
-    made = [each for each in (out, *out.parents) if not each.exists()]
+    made = [each for each in (out, *out.parents) if not os.path.exists(each)]
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         if not os.access(out, os.W_OK):
             raise PermissionError(f"--out {out} may not be written to.")
         yield

@@ -6,20 +6,18 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from zarr.abc.store import ByteRequest, Store
-from zarr.storage import WrapperStore
 
 from clip_lens_plugin.collection.checks.chunks import crc_at_end
 from clip_lens_plugin.collection.errors import CollectionDamagedError
-from clip_lens_plugin.dependencies.of_zarr import GET_MANY, SET_MANY, Buffer, BufferPrototype
+from clip_lens_plugin.dependencies.of_zarr import Buffer, BufferPrototype, Wrapper
 
 Refusal = Callable[[str, bytes | None], None]
 """Raises CollectionDamagedError if a key holds something else than it should; None is for a file that is not there."""
 
 
-class GuardedStore(WrapperStore[Store]):
+class GuardedStore(Wrapper):
     """Another store, of which nothing is read that is refused.
 
     Args:
@@ -39,20 +37,20 @@ class GuardedStore(WrapperStore[Store]):
         super().__init__(store)
         self.folder, self.refuse_other, self.written = folder, refuse_other, written
 
-    def _with_store(self, store: Store) -> GuardedStore:
+    def around(self, store: Store) -> GuardedStore:
         return GuardedStore(store, self.folder, self.refuse_other, self.written)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, GuardedStore) and self._store == other._store
+        return isinstance(other, GuardedStore) and self.inner == other.inner
 
     __hash__ = None  # type: ignore[assignment]
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         self._refuse_stray(key)
-        found = await self._store.get(key, prototype)
+        found = await self.inner.get(key, prototype)
         if self.refuse_other is not None:
             self.refuse_other(key, None if found is None else found.to_bytes())
-        return found if byte_range is None else await self._store.get(key, prototype, byte_range)
+        return found if byte_range is None else await self.inner.get(key, prototype, byte_range)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -61,17 +59,13 @@ class GuardedStore(WrapperStore[Store]):
 
     async def set(self, key: str, value: Buffer) -> None:
         self._refuse_stray(key)
-        await self._store.set(key, value)
+        await self.inner.set(key, value)
         if self.written is not None:
             self.written[key] = crc_at_end(value.to_bytes())
 
     async def delete(self, key: str) -> None:
         self._refuse_stray(key)
-        await self._store.delete(key)
-
-    # Those of WrapperStore would go past the checks.
-    _get_many: Any = GET_MANY
-    _set_many: Any = SET_MANY
+        await self.inner.delete(key)
 
     def _refuse_stray(self, key: str) -> None:
         if self.folder is not None:

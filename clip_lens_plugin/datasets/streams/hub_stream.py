@@ -24,6 +24,7 @@ from clip_lens_plugin.datasets.streams.steps import (
 )
 from clip_lens_plugin.datasets.streams.stream import Arrival, State, checked_state
 from clip_lens_plugin.images.pictures import UnreadableImageError, open_upright, upright_rgb
+from clip_lens_plugin.labelling.columns import is_name
 from clip_lens_plugin.plain_text import printable
 
 KEYS = ("__key__", "id")
@@ -184,8 +185,7 @@ def _check_kind(dataset: Any) -> None:
 
 
 def _name_column(features: Any, wanted: str | None) -> str | None:
-    kinds = {name: str(getattr(feature, "dtype", "")) for name, feature in features.items()}
-    named = [name for name, kind in kinds.items() if kind.startswith(("int", "uint")) or "string" in kind]
+    named = [name for name, feature in features.items() if is_name(feature)]
     if wanted is None:
         return next((column for column in KEYS if column in named), None)
     if wanted not in named:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clip_lens_plugin.datasets.tar_index import LABEL_SUFFIXES
-from clip_lens_plugin.labelling.columns import label_column, no_column_note, number_of
+from clip_lens_plugin.labelling.columns import is_integer, label_column, no_column_note, number_of
 from clip_lens_plugin.labelling.members import FIRST_KEYS, from_json, from_text, number_in
 from clip_lens_plugin.labelling.names import classes_note
 from clip_lens_plugin.labelling.wordnet import worded
@@ -81,7 +81,7 @@ class StreamLabels:
         suffixes = LABEL_SUFFIXES if wanted is None else (wanted.removeprefix(".").lower(),)
         asked = FIRST_KEYS if wanted is None else (wanted,)
         self.column = next((suffix for suffix in suffixes if suffix != "json" and suffix in features), None)
-        if self.column is None and any(_is_integer(keys.get(key)) for key in asked):
+        if self.column is None and any(is_integer(keys.get(key)) for key in asked):
             self.column, self._keys = "json", asked
         if self.column is not None:
             where = f"{' or '.join(self._keys)} in the .json members" if self._keys else f"the .{self.column} members"
@@ -91,7 +91,3 @@ class StreamLabels:
                 f"There is no label_column {wanted!r} of whole numbers: the members are {[*features]}, the keys of "
                 f".json {[*keys]}."
             )
-
-
-def _is_integer(feature: Any) -> bool:
-    return str(getattr(feature, "dtype", "")).startswith(("int", "uint"))

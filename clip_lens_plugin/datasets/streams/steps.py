@@ -15,6 +15,48 @@ from clip_lens_plugin.datasets.shards import index_shard
 from clip_lens_plugin.dependencies.names import attribute
 from clip_lens_plugin.files.given import NotRegularError, refuse_not_regular
 
+READERS = {"ExamplesIterable": "generate_examples_fn", "ArrowExamplesIterable": "generate_tables_fn"}
+"""Steps that read files, to what holds the function that does."""
+
+FUNCTIONS = {"FilteredExamplesIterable", "MappedExamplesIterable"}
+"""Steps that apply a function of the user."""
+
+FORMATTED = "FormattedExamplesIterable"
+
+OVER_ONE = {
+    FORMATTED,
+    *FUNCTIONS,
+    "RebatchedArrowExamplesIterable",
+    "RepeatExamplesIterable",
+    "SelectColumnsIterable",
+    "SkipExamplesIterable",
+    "StepExamplesIterable",
+    "TakeExamplesIterable",
+}
+"""Steps that take the samples of one step before them."""
+
+JOINED = "VerticallyConcatenatedMultiSourcesExamplesIterable"
+
+MIXED = {"CyclingMultiSourcesExamplesIterable", "RandomlyCyclingMultiSourcesExamplesIterable"}
+"""Steps that go on from their state too, but whose parts are no parts of the whole where they are split."""
+
+EXACT = {*READERS, *OVER_ONE, JOINED}
+"""Steps that go on from their state with the next sample."""
+
+SHUFFLED = "BufferShuffledExamplesIterable"
+
+ATTRIBUTES = {
+    **{kind: (function, "kwargs", "_state_dict") for kind, function in READERS.items()},
+    **dict.fromkeys(OVER_ONE, ("ex_iterable", "_state_dict")),
+    **dict.fromkeys(FUNCTIONS, ("ex_iterable", "_state_dict", "formatting", "decoding_pool", "function", "fn_kwargs")),
+    FORMATTED: ("ex_iterable", "_state_dict", "formatting", "features"),
+    **dict.fromkeys((JOINED, *MIXED), ("ex_iterables", "_state_dict")),
+    SHUFFLED: ("buffer_size",),
+    "FormattingConfig": ("is_table",),
+    "DistributedConfig": ("rank", "world_size"),
+}
+"""Steps, and what configures them, to the attributes that are read of them."""
+
 NAMES = (
     "datasets:IterableDataset._ex_iterable",
     "datasets:IterableDataset._formatting",
@@ -22,38 +64,15 @@ NAMES = (
     "datasets:IterableDataset._token_per_repo_id",
     "datasets:IterableDataset._starting_state_dict",
     "datasets:Dataset._fingerprint",
-    "datasets.iterable_dataset:ExamplesIterable.generate_examples_fn",
-    "datasets.iterable_dataset:ArrowExamplesIterable.generate_tables_fn",
+    "datasets:Image.decode",
+    "datasets:Image.decode_example",
     "datasets.packaged_modules.webdataset.webdataset:WebDataset._generate_examples",
     "datasets.packaged_modules.webdataset.webdataset:WebDataset.DECODERS",
+    *(f"datasets.iterable_dataset:{kind}.{name}" for kind, names in ATTRIBUTES.items() for name in names),
 )
-"""What is read beside the public interface; the steps below are classes of ``datasets.iterable_dataset``."""
-
-READERS = {"ExamplesIterable": "generate_examples_fn", "ArrowExamplesIterable": "generate_tables_fn"}
-"""Steps that read files, to what holds the function that does."""
-
-EXACT = {
-    "ArrowExamplesIterable",
-    "ExamplesIterable",
-    "FilteredExamplesIterable",
-    "FormattedExamplesIterable",
-    "MappedExamplesIterable",
-    "RebatchedArrowExamplesIterable",
-    "RepeatExamplesIterable",
-    "SelectColumnsIterable",
-    "SkipExamplesIterable",
-    "StepExamplesIterable",
-    "TakeExamplesIterable",
-    "VerticallyConcatenatedMultiSourcesExamplesIterable",
-}
-"""Steps that go on from their state with the next sample."""
-
-MIXED = {"CyclingMultiSourcesExamplesIterable", "RandomlyCyclingMultiSourcesExamplesIterable"}
-"""Steps that do so too, but whose parts are no parts of the whole where they are split."""
+"""What is read beside the public interface."""
 
 PLAIN = (str, int, float, bool, type(None))
-
-FUNCTIONS = {"FilteredExamplesIterable", "MappedExamplesIterable"}
 
 PLAIN_MEMBERS = ("txt", "text", "transcript", "cls", "cls2", "index", "inx", "id", "json", "jsn")
 """Suffixes of a shard's members that are parsed for a function of the user: texts, integers, JSON."""
@@ -68,13 +87,13 @@ def opened_steps(dataset: Any) -> tuple[Any, bool]:
         dataset: a ``datasets.IterableDataset``; it is left as it is.
     """
     parsed = any(type(step).__name__ in FUNCTIONS for step in steps(dataset))
-    opened = _copied(dataset._ex_iterable, lambda builder: _with_plain_members(builder, parsed))
+    opened = _copied(_of(dataset, "_ex_iterable"), lambda builder: _with_plain_members(builder, parsed))
     return _of_steps(dataset, opened), parsed
 
 
 def at_beginning(dataset: Any) -> Any:
     """A copy of a stream that is read on its own; ``copy.copy`` would move the given one as well."""
-    return _of_steps(dataset, _copied(dataset._ex_iterable, lambda builder: builder))
+    return _of_steps(dataset, _copied(_of(dataset, "_ex_iterable"), lambda builder: builder))
 
 
 def _of_steps(dataset: Any, step: Any) -> Any:
@@ -84,19 +103,27 @@ def _of_steps(dataset: Any, step: Any) -> Any:
         step,
         info=dataset.info,
         split=dataset.split,
-        formatting=dataset._formatting,
-        distributed=dataset._distributed,
-        token_per_repo_id=dataset._token_per_repo_id,
+        formatting=_of(dataset, "_formatting"),
+        distributed=_of(dataset, "_distributed"),
+        token_per_repo_id=_of(dataset, "_token_per_repo_id"),
     )
 
 
 def steps(dataset: Any) -> Iterator[Any]:
     """Every step, from the last to the readers."""
-    left = [dataset._ex_iterable]
+    left = [_of(dataset, "_ex_iterable")]
     while left:
         step = left.pop()
         yield step
-        left += [step.ex_iterable] if hasattr(step, "ex_iterable") else reversed(getattr(step, "ex_iterables", []))
+        left += reversed(_before(step))
+
+
+def _before(step: Any) -> list[Any]:
+    """The steps whose samples a step takes; none before a reader, nor before a step that is refused."""
+    kind = type(step).__name__
+    if kind in OVER_ONE:
+        return [_of(step, "ex_iterable")]
+    return list(_of(step, "ex_iterables")) if kind in {JOINED, *MIXED} else []
 
 
 def refuse_inexact(dataset: Any) -> None:
@@ -107,25 +134,26 @@ def refuse_inexact(dataset: Any) -> None:
     """
     for step in steps(dataset):
         kind = type(step).__name__
-        if kind == "BufferShuffledExamplesIterable":
+        if kind == SHUFFLED:
             raise ValueError(
-                f"The stream is shuffled through a buffer of {step.buffer_size} samples, which its state does not "
-                f"hold: a run that is resumed would lose them. Give the stream without shuffle(); what is collected "
-                f"of all its samples does not depend on their order."
+                f"The stream is shuffled through a buffer of {_of(step, 'buffer_size')} samples, which its state does "
+                f"not hold: a run that is resumed would lose them. Give the stream without shuffle(); what is "
+                f"collected of all its samples does not depend on their order."
             )
         if kind not in EXACT | MIXED:
             raise ValueError(
                 f"The stream has a step ({kind}) that is not known to be resumed sample for sample. Give the stream "
                 f"without it, or save what comes out of it and collect that."
             )
-        if getattr(getattr(step, "formatting", None), "is_table", False):
+        formatting = _of(step, "formatting") if kind in {FORMATTED, *FUNCTIONS} else None
+        if formatting is not None and _of(formatting, "is_table"):
             raise ValueError(
                 "The stream has a map() of tables (with_format 'arrow', 'pandas' or 'polars'), which may skip samples "
                 "when it is resumed. Take the format off before map(): stream.with_format(None)."
             )
-        if getattr(step, "decoding_pool", None) is not None:
+        if kind in FUNCTIONS and _of(step, "decoding_pool") is not None:
             raise ValueError("The stream decodes its pictures (decode()); give it without, they are opened here.")
-        if kind == "FormattedExamplesIterable" and (column := _decoded(step.features)) is not None:
+        if kind == FORMATTED and (column := _decoded(_of(step, "features"))) is not None:
             raise ValueError(
                 f"The stream decodes the column {column!r} before a map() or filter(), by other rules than those "
                 f"pictures are opened by here, and stops at the first damaged one. Put this before that step: "
@@ -135,8 +163,11 @@ def refuse_inexact(dataset: Any) -> None:
 
 def _decoded(features: Any) -> str | None:
     """A column that is decoded when it is read."""
+    import datasets
+
+    _of(datasets.Image, "decode_example")  # Features that are never decoded have none, so it is asked of one that is.
     for column, feature in (features or {}).items():
-        if getattr(feature, "decode", False) and hasattr(feature, "decode_example"):
+        if hasattr(feature, "decode_example") and _of(feature, "decode"):
             return column
     return None
 
@@ -147,7 +178,7 @@ def refuse_split(dataset: Any) -> None:
     Raises:
         ValueError: if the stream is a part already, or mixes several.
     """
-    if dataset._distributed is not None:
+    if _of(dataset, "_distributed") is not None:
         raise ValueError(
             "The stream is a part already (split_dataset_by_node), and collect splits it among its processes itself: "
             "give every process the whole stream."
@@ -161,13 +192,13 @@ def refuse_split(dataset: Any) -> None:
 
 def is_moved(dataset: Any) -> bool:
     """Whether ``load_state_dict`` set it to another place than its beginning."""
-    return dataset._starting_state_dict is not None
+    return _of(dataset, "_starting_state_dict") is not None
 
 
 def split_in_words(dataset: Any) -> str:
     """Which part of the stream it is, "" for the whole."""
-    part = dataset._distributed
-    return "" if part is None else f"part {part.rank} of {part.world_size}"
+    part = _of(dataset, "_distributed")
+    return "" if part is None else f"part {_of(part, 'rank')} of {_of(part, 'world_size')}"
 
 
 def reads_shards(dataset: Any) -> bool:
@@ -187,11 +218,12 @@ def listing(dataset: Any) -> list[tuple[str, int]]:
     """
     found = []
     for step in steps(dataset):
-        found.append((type(step).__name__, -1))
-        if type(step).__name__ in FUNCTIONS:
-            found.append((_function_identity(step.function), -1))
-            found += [(f"{name} {_printed(value)[0]}", -1) for name, value in sorted(step.fn_kwargs.items())]
-        for value in getattr(step, "kwargs", {}).values():
+        kind = type(step).__name__
+        found.append((kind, -1))
+        if kind in FUNCTIONS:
+            found.append((_function_identity(_of(step, "function")), -1))
+            found += [(f"{name} {_printed(value)[0]}", -1) for name, value in sorted(_of(step, "fn_kwargs").items())]
+        for value in _of(step, "kwargs").values() if kind in READERS else ():
             found += [_printed(each) for each in (value if isinstance(value, list | tuple) else [value])]
     return found
 
@@ -258,12 +290,13 @@ def _of(holder: Any, name: str) -> Any:
 
 def _copied(step: Any, opened: Callable[[Any], Any]) -> Any:
     """A step and all before it, which share no state with the given ones; ``opened`` makes the readers of shards."""
-    copied = copy.copy(step)
+    copied, before = copy.copy(step), [_copied(each, opened) for each in _before(step)]
+    _of(step, "_state_dict")  # It is set next, which under another name would keep the given stream's.
     copied._state_dict = None
-    if hasattr(step, "ex_iterable"):
-        copied.ex_iterable = _copied(step.ex_iterable, opened)
-    if hasattr(step, "ex_iterables"):
-        copied.ex_iterables = [_copied(each, opened) for each in step.ex_iterables]
+    if type(step).__name__ in OVER_ONE:
+        (copied.ex_iterable,) = before
+    elif before:
+        copied.ex_iterables = before
     builder = _builder_of_shards(step)
     if builder is not None:
         copied.generate_examples_fn = _of(opened(builder), "_generate_examples")

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from clip_lens_plugin.dependencies.of_open_clip import embedded_text
+
 
 @runtime_checkable
 class TextEmbed(Protocol):
@@ -61,7 +63,7 @@ class TextTransformerEmbed(_OfOpenCLIP):
     """open_clip's own embedding of a ``TextTransformer``: a class token after the text, and masks of padding."""
 
     def __call__(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "#b #h m m"] | None]:
-        x, mask = self.holder._embeds(ids)
+        x, mask = embedded_text(self.holder, ids)
         if mask is None:
             return x, None
         by_head = mask[None, None] if mask.ndim == 2 else mask.unflatten(0, (len(ids), -1))

@@ -172,7 +172,7 @@ def hugging_face_tokenizer(source: str, model: Any, given: Tokenizer | Path | No
     """
     if given is not None and not isinstance(given, Path):
         return given
-    if not hasattr(model, "text_model"):
+    if isinstance(model, transformers.CLIPVisionModelWithProjection):
         return None
     place = source if given is None else str(given)
     missing = (

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.checks.behaviour import behaviour_digest, has_forward_hooks, word_sum
 from clip_lens_plugin.adapters.checks.seen import settings_of
-from clip_lens_plugin.adapters.text.logits import logit_bias_of
+from clip_lens_plugin.adapters.text.logits import logit_bias_of, logit_scale_of
 from clip_lens_plugin.adapters.text.tokenizers import tokenizer_state
 from clip_lens_plugin.arguments import refuse_half_characters
 from clip_lens_plugin.layers.config import HookedCLIPConfig
@@ -166,7 +166,7 @@ class TextSide:
 
     def _refuse_image_tower_alone(self) -> None:
         self.check_holder()
-        if not hasattr(self.clip, "logit_scale"):
+        if logit_scale_of(self.clip) is None:
             raise NotAvailableError(
                 f"{self.cfg.model_name} is an image tower alone: it has no texts and no logit scale."
             )

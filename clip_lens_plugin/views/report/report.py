@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 from PIL import Image
 
-from clip_lens_plugin.files.whole import whole_files
+from clip_lens_plugin.files.whole import make_folder, whole_files
 from clip_lens_plugin.report.results import Report
 from clip_lens_plugin.views.decision import decision_view
 from clip_lens_plugin.views.drawing import scripts
@@ -88,7 +88,7 @@ def write_report(report: Report, out: str | Path, in_explorer: InExplorerBySecti
     Raises:
         OSError: if the folder cannot be written.
     """
-    Path(out).mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     page = Path(out) / PAGE
     text = render(report, in_explorer)
     with whole_files() as beside:

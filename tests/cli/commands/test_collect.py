@@ -189,6 +189,7 @@ def test_two_processes_share_the_work_and_the_first_speaks(tmp_path, run, monkey
         (["EMPTY", "--attribute", "colour"], "is for drawn scenes"),
         (["--model", "ViT-B-61"], "Unknown model 'ViT-B-61'"),
         (["--limit", "4", "--out", "EMPTY/FILE"], "is a file, expected a folder"),
+        (["--limit", "4", "--out", "EMPTY/FILE/x"], "EMPTY/FILE is no folder. Name a place"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, refused, arguments, message):

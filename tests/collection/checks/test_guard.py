@@ -10,6 +10,7 @@ import pytest
 
 from clip_lens_plugin.collection.errors import CollectionDamagedError
 from clip_lens_plugin.collection.place import Place
+from clip_lens_plugin.dependencies.of_zarr import default_buffer_prototype, sync
 
 STRAY: dict[str, Callable[[Path, Path], object]] = {
     "link to a folder": lambda path, outside: path.symlink_to(outside),
@@ -45,6 +46,13 @@ def test_a_file_is_created_once_and_whole(tmp_path, monkeypatch):
         place.create("other.json", b"second")
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert found == {"plan.json": b"first", "other.json": b"other"}
+
+
+def test_what_zarr_makes_of_a_store_is_guarded_alike(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    store = Place(tmp_path).store.with_read_only(True)
+    with pytest.raises(CollectionDamagedError, match="which collecting never makes"):
+        sync(store.get("link", default_buffer_prototype()))
 
 
 def test_an_address_of_this_machine_is_its_folder(tmp_path):

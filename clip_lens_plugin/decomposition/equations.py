@@ -334,10 +334,18 @@ def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "
 
     Of any term c of equation 3 or 4; those of equation 3 sum to ``M · d``.
 
-    With d the difference of two texts, what a component adds to their gap. With d = M / ‖M‖², its share: what part of
-    the embedding's squared length it is; shares sum to 1, some below 0.
+    With d the difference of two texts, what a component adds to their gap; with :func:`own_direction`, its share.
     """
     return torch.einsum("b...e,be->b...", contributions, directions)
+
+
+def own_direction(whole: Float[Tensor, "*batch e"]) -> Float[Tensor, "*batch e"]:
+    """``M / ‖M‖²``: the direction along which a term c of a sum M has its share ``c · M / ‖M‖²``; NaN where M is zero.
+
+    What part of M's squared length the term is: shares have no unit and sum to 1, some below 0. M is the embedding, the
+    sum of equation 3, or one head's contribution. Own: "Shares" in docs/pages/concepts.md.
+    """
+    return whole / whole.square().sum(-1, keepdim=True)
 
 
 def second_moments(y: Float[Tensor, "*parts b h k"]) -> Float[Tensor, "*parts h k k"]:

@@ -141,6 +141,19 @@ def test_along() -> None:
     torch.testing.assert_close(shares.sum(1), torch.ones(B, dtype=torch.float64))
 
 
+def test_own_direction() -> None:
+    embedding, contributions = numbers(B, E), numbers(B, L, E)
+    m, c = embedding.numpy(), contributions.numpy()
+    found = equations.own_direction(embedding)
+    check(found, (B, E), lambda b, e: m[b, e] / sum(m[b, f] ** 2 for f in range(E)))
+    torch.testing.assert_close(equations.own_direction(embedding[1]), found[1], rtol=1e-12, atol=1e-12)
+
+    def share(b: int, l: int) -> float:
+        return sum(c[b, l, e] * m[b, e] for e in range(E)) / sum(m[b, e] ** 2 for e in range(E))
+
+    check(equations.along(contributions, found), (B, L), share)
+
+
 def test_second_moments() -> None:
     y = numbers(B, H, K)
     a = y.numpy()

@@ -114,7 +114,7 @@ class HeadFrame:
             residual[:, rank:] = 0.0
         total = float(self.covariance.trace())
         found = pursued(residual, partial(equations.quadratic, form=self.covariance), total, self.least, n)
-        return found._replace(directions=found.directions @ self.axes.T)
+        return found._replace(directions=equations.contribution(found.directions, self.axes.T))
 
 
 def noise_of(readout: Readout, moments: Moments) -> float:

@@ -103,9 +103,11 @@ def _in_span(
     kept = ((norms >= least) & (norms > 0)).nonzero().flatten()
     scaled = inside[kept] / norms[kept, None]
     found = pursued(scaled, partial(equations.quadratic, form=form), float(form.trace()), frame.least, n)
-    return found._replace(indices=kept[found.indices].tolist(), directions=found.directions @ frame.axes.T)
+    return found._replace(
+        indices=kept[found.indices].tolist(), directions=equations.contribution(found.directions, frame.axes.T)
+    )
 
 
 def _along(texts: Float[Tensor, "*t e"], axes: Float[Tensor, "e r"], form: Float[Tensor, "r r"]) -> Float[Tensor, "*t"]:
     """``(D F)ᵀ S (D F)``: the part of the variance that lies along each text, of which most may lie elsewhere."""
-    return equations.quadratic(texts @ axes, form)
+    return equations.quadratic(equations.contribution(texts, axes), form)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.collection.given_data import data_of
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.readout import Readout
@@ -142,7 +143,7 @@ def coded(
         weights=found.weights.cpu(),
         objective=found.objective.cpu(),
         kkt=found.violation.cpu(),
-        cosine=((near * vectors).sum(1) / near.norm(dim=1)).cpu(),
+        cosine=(equations.along(near, vectors) / near.norm(dim=1)).cpu(),
         lengths=lengths.cpu(),
         penalty=penalty,
         k=k,

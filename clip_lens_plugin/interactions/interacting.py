@@ -124,9 +124,9 @@ class Interaction(Shown):
         image, text = self.images.embedding, self.texts.embedding
         of_images, of_texts = (each.embedding.to(image) for each in self.centred)
         own, its = image - of_images, text - of_texts
-        both = (of_images @ of_texts).expand(len(image), len(text))
+        both = equations.towards(of_images, of_texts[None]).expand(len(image), len(text))
         across = equations.towards(of_images, its).expand(len(image), -1)
-        back = (own @ of_texts)[:, None].expand(-1, len(text))
+        back = equations.towards(own, of_texts[None]).expand(-1, len(text))
         return torch.stack([both, across, back, equations.towards(own, its)], dim=-1)
 
     def error(self) -> float:

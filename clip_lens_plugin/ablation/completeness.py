@@ -20,6 +20,7 @@ from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.describe.equations import projected
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
@@ -106,7 +107,7 @@ def text_span_completeness(
             for m in steps:
                 for l, h in described:
                     directions = result[l, h].directions[done:m].to(away)
-                    replaced = replaced + equations.projected(away[:, l, h], maps[l, h], directions)
+                    replaced = replaced + projected(away[:, l, h], maps[l, h], directions)
                 done = m
                 count((name, m), replaced)
     table = pd.DataFrame(keys, columns=["pool", "n_texts"])

@@ -1,7 +1,8 @@
 """The formulas of the decomposition: one plain function on tensors for each, without a model or a class.
 
 Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
-ICLR 2024: equations 1 to 4, Algorithm 1, and section 5. Their ``M(I)`` is the unnormalised embedding.
+ICLR 2024: equations 1 to 4, section 5, and what Algorithm 1 takes (its steps are in
+:mod:`clip_lens_plugin.describe.equations`). Their ``M(I)`` is the unnormalised embedding.
 
 Letters: b images; r rows of the stream that the pooling reads, numbered q; n source tokens, numbered i; l layers;
 h heads; p heads of an attention pool (1 for every other pooling); d width of the stream; k width of a head; e width of
@@ -326,7 +327,7 @@ def share_directions(
     return torch.cat([terms.expand(len(biases[0]), -1, -1), *biases], dim=1) / n_heads
 
 
-# ---------------------------------------------------------------------- shares, moments and TextSpan
+# ---------------------------------------------------------------------- shares and moments
 
 
 def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "b e"]) -> Float[Tensor, "b *rest"]:
@@ -383,19 +384,3 @@ def quadratic(x: Float[Tensor, "*batch k"], form: Float[Tensor, "*forms k k"]) -
 def gram(head_map: Float[Tensor, "*maps k e"]) -> Float[Tensor, "*maps k k"]:
     """``M Mᵀ``: dot products of contributions (equation 4) that are not built: ``(y M) · (y' M) = y (M Mᵀ) y'ᵀ``."""
     return head_map @ head_map.mT
-
-
-def without_direction(texts: Float[Tensor, "t r"], direction: Float[Tensor, " r"]) -> Float[Tensor, "t r"]:
-    """``r_j − (r_j · u) u`` for a unit vector u: Algorithm 1 takes the picked direction out of every text."""
-    return texts - torch.outer(texts @ direction, direction)
-
-
-def projected(
-    coordinates: Float[Tensor, "b k"], head_map: Float[Tensor, "k e"], directions: Float[Tensor, "m e"]
-) -> Float[Tensor, "b e"]:
-    """``y M Dᵀ D``: a head's contribution projected on orthonormal directions (section 4, figure 3).
-
-    Args:
-        directions: of the texts that Algorithm 1 picked.
-    """
-    return (coordinates @ (head_map @ directions.T)) @ directions

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.describe.equations import without_directions
 from clip_lens_plugin.numerics.noise import computed_noise, least_variance
 from clip_lens_plugin.statistics.moments import Moments
 
@@ -158,7 +159,7 @@ def pursued(
         if gained <= least:
             break
         left -= gained
-        residual = equations.without_direction(residual, direction)
+        residual = without_directions(residual, direction[None])
         indices.append(best)
         removed.append(direction[None])
         explained.append(1.0 - max(left, 0.0) / total)

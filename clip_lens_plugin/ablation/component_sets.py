@@ -47,7 +47,12 @@ class Components:
     @classmethod
     @takes_bridges
     def of_heads(cls, model: HookedCLIP, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
-        """Some heads, without their layers' output biases: (layer, head) pairs, or a layer for all heads of it.
+        """Some heads, without their layers' output biases.
+
+        Args:
+            model: whose heads they are.
+            heads: (layer, head) pairs, or a layer for all heads of it; negative numbers count from the end.
+            name: shown in tables; made of the heads if not given.
 
         Raises:
             ValueError: if ``heads`` is neither, or holds no pair.
@@ -59,7 +64,17 @@ class Components:
     @classmethod
     @takes_bridges
     def of_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
-        """Whole attention layers: all heads and the output bias. Raises IndexError if there is no such layer."""
+        """Whole attention layers: all heads and the output bias.
+
+        Args:
+            model: whose layers they are.
+            layers: their numbers, one or more; negative ones count from the end.
+            name: shown in tables; made of the layers if not given.
+
+        Raises:
+            ValueError: if there are no layers, or one is no whole number.
+            IndexError: if there is no such layer.
+        """
         chosen = _layers(model, layers)
         heads = frozenset((l, h) for l in chosen for h in range(model.cfg.n_heads))
         return cls(name or f"attention {_ranges(chosen)}", "attention", heads, frozenset(chosen))
@@ -67,14 +82,17 @@ class Components:
     @classmethod
     @takes_bridges
     def of_mlps(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
-        """MLPs with their output biases. Raises IndexError if there is no such layer."""
+        """MLPs with their output biases. Arguments and errors are those of :meth:`of_attention`."""
         chosen = _layers(model, layers)
         return cls(name or f"MLPs {_ranges(chosen)}", "mlps", mlps=frozenset(chosen))
 
     @classmethod
     @takes_bridges
     def of_self_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
-        """What the class token sends to itself, in every head. Raises IndexError if there is no such layer."""
+        """What the class token sends to itself, in every head of some layers.
+
+        Arguments and errors are those of :meth:`of_attention`.
+        """
         chosen = _layers(model, layers)
         return cls(name or f"self-attention {_ranges(chosen)}", "self_attention", self_attention=frozenset(chosen))
 

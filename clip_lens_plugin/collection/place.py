@@ -97,7 +97,7 @@ class Place:
         sync(self.store.delete(key))
 
     def listed(self, prefix: str = "") -> list[str]:
-        """All keys that begin so, sorted, the lock apart."""
+        """All keys that begin so, sorted, without the lock."""
 
         async def found() -> list[str]:
             keys: AsyncIterator[str] = self.store.list_prefix(prefix)

@@ -74,14 +74,23 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     @classmethod
     def of_run(cls: type[Own], readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Own:
-        """Contributions of the run that left these factors, with how far they are from summing to the embedding."""
+        """Contributions of the run that left these factors, with how far they are from summing to the embedding.
+
+        Args:
+            readout, factors: of the model, and what was recorded of its run.
+            constants: "separate" or "shared".
+        """
         made = cls(readout, Parts.of(readout, factors), constants)
         made.completeness_error()
         return made
 
     @classmethod
     def joined(cls: type[Own], runs: Iterable[Contributions], n: int, given: tuple[Any, ...] | None = None) -> Own:
-        """Contributions of n images from their runs, of which none is kept, and what they are of, if known.
+        """Contributions of n images from their runs, of which none is kept.
+
+        Args:
+            runs, n: contributions by one model, in the order of the images; and the number of all images.
+            given: what each image is; None if it is not known.
 
         Raises:
             ValueError: if there is no run.

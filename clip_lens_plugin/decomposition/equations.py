@@ -111,7 +111,10 @@ def contribution(coordinates: Float[Tensor, "*batch k"], weights: Float[Tensor, 
 
 
 def by_layer(coordinates: Float[Tensor, "b l s"], weights: Float[Tensor, "l s w"]) -> Float[Tensor, "b l w"]:
-    """:func:`contribution` for each layer with directions of its own: ``Σ_s w[b,l,s] D[l,s]``."""
+    """``Σ_s w[b,l,s] D[l,s]``: :func:`contribution` for each layer with directions of its own, in the unit of w.
+
+    Of b_O, with D its directions: the bias of each layer's term of equation 3. Of an image's :func:`share_weights`.
+    """
     return torch.einsum("bls,lsw->blw", coordinates, weights)
 
 
@@ -144,7 +147,7 @@ def written_by_heads(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]
 
 
 def written_by_layer(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "*batch d"]:
-    """``Σ_h y[h] W_O[h]``: what the heads of a layer write together, their bias apart (equation 3)."""
+    """``Σ_h y[h] W_O[h]``: what the heads of a layer write together, without their bias (equation 3)."""
     return torch.einsum("...hk,hkd->...d", y, W_O)
 
 
@@ -159,7 +162,7 @@ def to_joint(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d e"]) 
 
 
 def through_own(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d w"]) -> Float[Tensor, "*batch p w"]:
-    """``x[p] W[p]``: each part of a pooled stream through its own map: the summands of :func:`to_joint`."""
+    """``x[p] W[p]``: each part of a pooled stream by its own map: the summands of :func:`to_joint` (equation 3)."""
     return torch.einsum("...pd,pdw->...pw", stream, maps)
 
 
@@ -169,7 +172,7 @@ def through_each(vectors: Float[Tensor, "*batch d"], maps: Float[Tensor, "p d w"
 
 
 def neuron_contributions(neurons: Float[Tensor, "b p m"], weights: Float[Tensor, "m p e"]) -> Float[Tensor, "b m e"]:
-    """``Σ_p w[b,p,m] W_out[m] W_P[p]``: each neuron's term of an MLP, its output bias apart (from equation 3).
+    """``Σ_p w[b,p,m] W_out[m] W_P[p]``: each neuron's term of an MLP, without the output bias (from equation 3).
 
     Args:
         neurons: :func:`pooled` ``mlp.hook_post``.
@@ -196,7 +199,7 @@ def cosines(embeddings: Float[Tensor, "b e"], texts: Float[Tensor, "t e"]) -> Fl
 
 
 def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -> Float[Tensor, "p d t"]:
-    """``W_P[p] e_t``: the directions in the stream that a text has.
+    """``W_P[p] e_t``: the directions in the stream that a text has: a term x of equation 3 adds ``x · W_P e_t``.
 
     Args:
         maps: the fold; or its second factor, then the first, of each p.
@@ -252,7 +255,9 @@ def token_scores(coordinates: Float[Tensor, "b n h k"], directions: Float[Tensor
 
 
 def values_towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -> Float[Tensor, "b n h p t"]:
-    """``v[b,i,h] · M_{l,h} e_t`` through each p, for when ω is known only later: ``p t`` numbers are kept instead of k.
+    """``v[b,i,h] · M_{l,h} e_t`` through each p: :func:`token_scores` (equation 4, section 5) before ā is known.
+
+    ``p t`` numbers of each token and head are kept then instead of k.
 
     Args:
         directions: :func:`text_directions`, in whose dtype the result is.
@@ -284,7 +289,7 @@ def share_weights(
     scaled: Float[Tensor, "b l p"] | None,
     n_layers: int,
 ) -> Float[Tensor, "b l s"]:
-    """How much of each of :func:`share_directions` an image's heads have, in the unit of ω.
+    """How much of each of :func:`share_directions` an image's heads have, in the unit of ω, as in the paper's code.
 
     Per p the mean over the width of the pooled last stream; 1; the weights of an attention pool's biases; per p Σ_q ω,
     and that over the scale of a norm after W_O where there is one.
@@ -317,7 +322,9 @@ def term_directions(
 def share_directions(
     terms: Float[Tensor, "f e"], biases: list[Float[Tensor, "l p e"]], n_heads: int
 ) -> Float[Tensor, "l s e"]:
-    """What one head has of all constants, with weights of 1: further rows of ``M_{l,h}``.
+    """What one head has of all constants, with weights of 1: further rows of ``M_{l,h}`` (equation 4).
+
+    The terms of equation 3 have equal parts, and so have the heads of a layer, as in the paper's code.
 
     Args:
         terms: :func:`term_directions`.

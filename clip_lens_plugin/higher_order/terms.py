@@ -21,7 +21,7 @@ class Terms:
     """Coordinates of b images, in heads g of one layer, of all that they read. l counts the layers before theirs.
 
     The sum of ``coordinates`` over c is what the heads put out. c counts, in this order: embed; the heads of each
-    layer; b_O of each; the MLP of each, its output bias apart; that bias of each; the heads' own constant.
+    layer; b_O of each; the MLP of each, without its output bias; that bias of each; the heads' own constant.
 
     Attributes:
         coordinates: [b, c, g, p, j].

@@ -86,7 +86,7 @@ class Upstream(Shown):
 
     @property
     def mlps(self) -> Float[Tensor, "b *g l w"]:
-        """What each earlier MLP adds through the head, its output bias apart: the sum of its neurons.
+        """What each earlier MLP adds through the head, without its output bias: the sum of its neurons.
 
         Where MLPs normalise what they write, with that bias.
         """

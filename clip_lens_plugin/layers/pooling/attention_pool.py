@@ -183,7 +183,7 @@ class AttentionPool(nn.Module):
         return self.ln_post.b.to(P) @ P if self._has_post else P.new_zeros(P.shape[1])
 
     def _tail(self, P: Float[Tensor, "d_pool e"]) -> Float[Tensor, "d_pool e"]:
-        """From the pool's output to the joint space, ln_post's scale apart."""
+        """From the pool's output to the joint space, without ln_post's scale."""
         if not self._has_post:
             return P
         scaled = self.ln_post.w.to(P)[:, None] * P

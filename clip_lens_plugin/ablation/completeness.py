@@ -23,7 +23,7 @@ from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.describe.equations import projected
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.statistics.intervals import share_interval
 from clip_lens_plugin.texts.pool import TextPool
@@ -31,7 +31,7 @@ from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
 
 
 @takes_bridges
-def random_directions(model: HookedCLIP, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
+def random_directions(model: ImageModel, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
     """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``.
 
     Raises:

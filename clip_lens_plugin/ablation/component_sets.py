@@ -8,7 +8,7 @@ from typing import Any
 
 from clip_lens_plugin.arguments import whole_numbers
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 SETS_OF_LAYERS = ("biases", "mlps", "self_attention")
 
@@ -46,7 +46,7 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_heads(cls, model: HookedCLIP, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
+    def of_heads(cls, model: ImageModel, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
         """Some heads, without their layers' output biases.
 
         Args:
@@ -63,7 +63,7 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_attention(cls, model: ImageModel, layers: Iterable[int], name: str | None = None) -> Components:
         """Whole attention layers: all heads and the output bias.
 
         Args:
@@ -81,14 +81,14 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_mlps(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_mlps(cls, model: ImageModel, layers: Iterable[int], name: str | None = None) -> Components:
         """MLPs with their output biases. Arguments and errors are those of :meth:`of_attention`."""
         chosen = _layers(model, layers)
         return cls(name or f"MLPs {_ranges(chosen)}", "mlps", mlps=frozenset(chosen))
 
     @classmethod
     @takes_bridges
-    def of_self_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_self_attention(cls, model: ImageModel, layers: Iterable[int], name: str | None = None) -> Components:
         """What the class token sends to itself, in every head of some layers.
 
         Arguments and errors are those of :meth:`of_attention`.
@@ -110,7 +110,7 @@ class Components:
         )
 
     @takes_bridges
-    def checked_for(self, model: HookedCLIP) -> Components:
+    def checked_for(self, model: ImageModel) -> Components:
         """The same, its layers and heads counted from the start.
 
         Raises:
@@ -131,7 +131,7 @@ class Components:
 
 
 @takes_bridges
-def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Components]:
+def paper_components(model: ImageModel, self_attention: bool = True) -> list[Components]:
     """What section 3 of the paper ablates: attention layers from the first on (figure 2), and the rows of table 1.
 
     Args:
@@ -147,7 +147,7 @@ def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Com
     return chosen
 
 
-def _layers(model: HookedCLIP, layers: Any) -> list[int]:
+def _layers(model: ImageModel, layers: Any) -> list[int]:
     chosen = whole_numbers("layers", layers)
     if not chosen:
         raise ValueError(f"layers must hold at least one layer, got {layers!r}.")

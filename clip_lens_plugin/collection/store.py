@@ -54,6 +54,7 @@ from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
@@ -98,7 +99,7 @@ class ContributionStore(PlannedData):
         self._norms = EmbeddingNorms()
 
     @classmethod
-    def open(cls, address: str | Path, model: HookedCLIP | TransformerBridge | None = None) -> ContributionStore:
+    def open(cls, address: str | Path, model: ImageModel | TransformerBridge | None = None) -> ContributionStore:
         """Opens a folder or fsspec address; reads nothing but its description and looks for its files.
 
         Args:

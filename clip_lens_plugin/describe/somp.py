@@ -28,7 +28,7 @@ from clip_lens_plugin.describe.embedded import embedded
 from clip_lens_plugin.describe.frames import HeadFrame, Picked, pursued
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.texts.pool import TextPool
 
 METHOD = "SOMP"
@@ -40,7 +40,7 @@ LEAST_PROJECTED = 0.05
 @takes_bridges
 @torch.no_grad()
 def somp(
-    model: HookedCLIP,
+    model: ImageTextModel,
     data: Any,
     pool: TextPool | Sequence[str],
     n: int = 5,

@@ -17,7 +17,7 @@ from tests.support.pages import PAGES, ROOT, run, snippets
 pytestmark = pytest.mark.slow
 
 FACES = clip_lens_plugin.FACES
-EQUATIONS = ("decomposition", "higher_order", "interactions", "saliency")
+EQUATIONS = ("decomposition", "describe", "higher_order", "interactions", "saliency")
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,10 @@ from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import Constants
 from clip_lens_plugin.decomposition.contributions import Data
+from clip_lens_plugin.describe.equations import projected
 from clip_lens_plugin.describe.spans import TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import ResultTable
 from clip_lens_plugin.statistics.intervals import share_interval
@@ -39,7 +40,7 @@ class TextSpanCompleteness(ResultTable):
 
 
 @takes_bridges
-def random_directions(model: HookedCLIP, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
+def random_directions(model: ImageModel, n: int, seed: int = 0) -> tuple[TextPool, Float[Tensor, "t e"]]:
     """A control pool: n unit vectors with no meaning, for ``text_span(model, moments, pool, text_embeddings=...)``.
 
     Raises:
@@ -115,7 +116,7 @@ def text_span_completeness(
             for m in steps:
                 for l, h in described:
                     directions = result[l, h].directions[done:m].to(away)
-                    replaced = replaced + equations.projected(away[:, l, h], maps[l, h], directions)
+                    replaced = replaced + projected(away[:, l, h], maps[l, h], directions)
                 done = m
                 count((name, m), replaced)
     table = TextSpanCompleteness(keys, columns=["pool", "n_texts"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from clip_lens_plugin.arguments import whole_numbers
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 SETS_OF_LAYERS = ("biases", "mlps", "self_attention")
 
@@ -46,13 +46,13 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_heads(cls, model: HookedCLIP, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
-        """Some heads, without their layers' output biases: (layer, head) pairs, or a layer for all heads of it.
+    def of_heads(cls, model: ImageModel, heads: Iterable[tuple[int, int]] | int, name: str | None = None) -> Components:
+        """Some heads, without their layers' output biases.
 
         Args:
             model: whose heads they are.
-            heads: negative numbers count from the end.
-            name: of the set; a list of its heads if not given.
+            heads: (layer, head) pairs, or a layer for all heads of it; negative numbers count from the end.
+            name: shown in tables; made of the heads if not given.
 
         Raises:
             ValueError: if ``heads`` is neither, or holds no pair.
@@ -63,7 +63,7 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_attention(cls, model: ImageModel, layers: Iterable[int], name: str | None = None) -> Components:
         """Whole attention layers: all heads and the output bias.
 
         Args:
@@ -72,6 +72,7 @@ class Components:
             name: of the set; "attention" and its layers if not given.
 
         Raises:
+            ValueError: if there are no layers, or one is no whole number.
             IndexError: if there is no such layer.
         """
         chosen = _layers(model, layers)
@@ -80,7 +81,7 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_mlps(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_mlps(cls, model: ImageModel, layers: Iterable[int], name: str | None = None) -> Components:
         """MLPs with their output biases.
 
         Args:
@@ -89,6 +90,7 @@ class Components:
             name: of the set; "MLPs" and its layers if not given.
 
         Raises:
+            ValueError: if there are no layers, or one is no whole number.
             IndexError: if there is no such layer.
         """
         chosen = _layers(model, layers)
@@ -96,7 +98,7 @@ class Components:
 
     @classmethod
     @takes_bridges
-    def of_self_attention(cls, model: HookedCLIP, layers: Iterable[int], name: str | None = None) -> Components:
+    def of_self_attention(cls, model: ImageModel, layers: Iterable[int], name: str | None = None) -> Components:
         """What the class token sends to itself, in every head.
 
         Args:
@@ -105,6 +107,7 @@ class Components:
             name: of the set; "self-attention" and its layers if not given.
 
         Raises:
+            ValueError: if there are no layers, or one is no whole number.
             IndexError: if there is no such layer.
         """
         chosen = _layers(model, layers)
@@ -124,7 +127,7 @@ class Components:
         )
 
     @takes_bridges
-    def checked_for(self, model: HookedCLIP) -> Components:
+    def checked_for(self, model: ImageModel) -> Components:
         """The same, its layers and heads counted from the start.
 
         Raises:
@@ -145,7 +148,7 @@ class Components:
 
 
 @takes_bridges
-def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Components]:
+def paper_components(model: ImageModel, self_attention: bool = True) -> list[Components]:
     """What section 3 of the paper ablates: attention layers from the first on (figure 2), and the rows of table 1.
 
     Args:
@@ -162,7 +165,7 @@ def paper_components(model: HookedCLIP, self_attention: bool = True) -> list[Com
     return chosen
 
 
-def _layers(model: HookedCLIP, layers: Any) -> list[int]:
+def _layers(model: ImageModel, layers: Any) -> list[int]:
     chosen = whole_numbers("layers", layers)
     if not chosen:
         raise ValueError(f"layers must hold at least one layer, got {layers!r}.")

@@ -23,9 +23,9 @@ from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.hints import hint
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.shown import ResultTable
 from clip_lens_plugin.statistics.intervals import paired_interval, share_interval
 from clip_lens_plugin.statistics.means import ComponentSums
@@ -106,7 +106,7 @@ def mean_ablation_curve(
         classes = classifier_of_data(data)
     texts = checked_classes(data, classes)
     truth = checked_labels(data, labels, classes)
-    model: HookedCLIP = data.readout.image_model
+    model: ImageModel = data.readout.image_model
     chosen = (
         paper_components(model, data.has_self_attention)
         if components is None
@@ -167,7 +167,7 @@ def mean_ablation_curve(
 
 def _total(
     data: Data,
-    model: HookedCLIP,
+    model: ImageModel,
     texts: Tensor,
     components: Sequence[Components],
     ablation: Ablation,

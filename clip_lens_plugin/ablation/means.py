@@ -16,9 +16,9 @@ from transformer_lens.hook_points import HookPoint
 from clip_lens_plugin.arguments import checked_number
 from clip_lens_plugin.bars import tracked
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.hook_names import nearest
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.named_tensors import NamedTensors
 
 
@@ -38,7 +38,7 @@ class ActivationMeans:
         ValueError: for a name that no hook point has, or if none is named.
     """
 
-    def __init__(self, model: HookedCLIP, names: str | Sequence[str] | Callable[[str], bool]) -> None:
+    def __init__(self, model: ImageModel, names: str | Sequence[str] | Callable[[str], bool]) -> None:
         self._model = model
         self._names = _hook_points(model, names)
         self._sums: dict[str, Tensor] = {}
@@ -78,7 +78,7 @@ class ActivationMeans:
 
 @takes_bridges
 def activation_means(
-    model: HookedCLIP,
+    model: ImageModel,
     images: Any,
     names: str | Sequence[str] | Callable[[str], bool],
     batch_size: int = 32,
@@ -109,7 +109,7 @@ def activation_means(
     return running.means()
 
 
-def _hook_points(model: HookedCLIP, names: str | Sequence[str] | Callable[[str], bool]) -> list[str]:
+def _hook_points(model: ImageModel, names: str | Sequence[str] | Callable[[str], bool]) -> list[str]:
     known = list(model.hook_dict)
     if callable(names):
         chosen = [name for name in known if names(name)]

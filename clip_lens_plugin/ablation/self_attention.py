@@ -19,14 +19,14 @@ from clip_lens_plugin.ablation.hooks import Hook, checked_shape
 from clip_lens_plugin.arguments import checked_number, whole_numbers
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.named_tensors import NamedTensors
 
 
 @takes_bridges
 def class_self_attention_hooks(
-    model: HookedCLIP, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
+    model: ImageModel, layers: Iterable[int], replacement: Mapping[int, Tensor] | None = None
 ) -> list[tuple[str, Hook]]:
     """Hooks that replace what the class token sends to itself, ``pattern[b, h, 0, 0] · v[b, 0, h]``, in every head.
 
@@ -62,7 +62,7 @@ def class_self_attention_hooks(
 
 @takes_bridges
 def class_self_attention_messages(
-    model: HookedCLIP, images: Any, layers: Iterable[int], batch_size: int = 32
+    model: ImageModel, images: Any, layers: Iterable[int], batch_size: int = 32
 ) -> NamedTensors[int]:
     """Layer to what the class token sends to itself in each head [b, h, k]: ``pattern[b, h, 0, 0] · v[b, 0, h]``.
 
@@ -96,7 +96,7 @@ def class_self_attention_messages(
 class _SelfMessage:
     """What the class token sends to itself in one layer of the current run, until it is taken."""
 
-    def __init__(self, model: HookedCLIP, layer: int) -> None:
+    def __init__(self, model: ImageModel, layer: int) -> None:
         self._value: Tensor | None = None
         self._message: Tensor | None = None
         self.hooks: list[tuple[str, Hook]] = [
@@ -142,7 +142,7 @@ def _message_replacing(message: _SelfMessage, replacement: Tensor | None) -> Hoo
     return replace
 
 
-def _check_message(model: HookedCLIP, layer: int, replacement: Mapping[int, Tensor]) -> None:
+def _check_message(model: ImageModel, layer: int, replacement: Mapping[int, Tensor]) -> None:
     if layer not in replacement:
         raise ValueError(f"There is no replacement for layer {layer}, only for layers {sorted(replacement)}.")
     h, k, shape = model.cfg.n_heads, model.cfg.d_head, list(replacement[layer].shape)
@@ -152,7 +152,7 @@ def _check_message(model: HookedCLIP, layer: int, replacement: Mapping[int, Tens
         )
 
 
-def _checked_layers(model: HookedCLIP, layers: Iterable[int]) -> list[int]:
+def _checked_layers(model: ImageModel, layers: Iterable[int]) -> list[int]:
     """The layers counted from the start, each once."""
     if not model.pooling.reads_class_token_alone:
         raise ValueError(

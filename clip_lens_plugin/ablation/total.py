@@ -20,16 +20,16 @@ from clip_lens_plugin.datasets.given_pictures import GivenPictures
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Provenance
 from clip_lens_plugin.images.photographs import some_of
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import GivenImages
 from clip_lens_plugin.model.inputs.pixels import look
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 
 Batches = Callable[[Sequence[int] | None], Iterator[Float[Tensor, "s 3 height width"]]]
 """Batches of the images at some rows, or of all in order."""
 
 
-def image_batches(model: HookedCLIP, images: Any, batch_size: int, provenance: Provenance | None) -> Batches:
+def image_batches(model: ImageModel, images: Any, batch_size: int, provenance: Provenance | None) -> Batches:
     """Batches of a tensor of preprocessed images, of pictures or of a data set; of its rows that were collected.
 
     Raises:
@@ -72,7 +72,7 @@ def _of_pictures(given: GivenImages, rows: Sequence[int] | None, size: int) -> I
 
 
 def total_logits(
-    model: HookedCLIP,
+    model: ImageModel,
     scored: Batches,
     classes: Float[Tensor, "t e"],
     components: Sequence[Components],
@@ -108,7 +108,7 @@ def _scores(embedding: Float[Tensor, "s e"], classes: Float[Tensor, "t e"]) -> F
     return equations.towards(embedding.to(classes), classes)
 
 
-def component_points(model: HookedCLIP, components: Components) -> dict[str, list[int] | None]:
+def component_points(model: ImageModel, components: Components) -> dict[str, list[int] | None]:
     """Hook point to the heads that are ablated there, None for all of it."""
     points: dict[str, list[int] | None] = {f"blocks.{l}.hook_mlp_out": None for l in sorted(components.mlps)}
     for l in range(model.cfg.n_layers):
@@ -124,7 +124,7 @@ def component_points(model: HookedCLIP, components: Components) -> dict[str, lis
     return points
 
 
-def component_hooks(model: HookedCLIP, components: Components, ablation: str, values: Any, messages: Any) -> list[Any]:
+def component_hooks(model: ImageModel, components: Components, ablation: str, values: Any, messages: Any) -> list[Any]:
     """(name, hook) pairs."""
     hooks: list[Any] = []
     for name, heads in component_points(model, components).items():
@@ -141,7 +141,7 @@ def component_hooks(model: HookedCLIP, components: Components, ablation: str, va
 
 
 def _means(
-    model: HookedCLIP, source: Batches, points: list[str], own_layers: list[int]
+    model: ImageModel, source: Batches, points: list[str], own_layers: list[int]
 ) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
     running = ActivationMeans(model, points) if points else None
     sums: dict[int, Tensor] = {}

@@ -57,7 +57,7 @@ class BridgeAsSeen:
 
     Attributes:
         state: what stands above its modules in a run. The bridge itself is not kept, so that it can be let go of.
-        modules: every module that takes part in a run and is no hook point, and those of the text tower.
+        modules: every module that takes part in a run, without hook points, and those of the text tower.
         points: the hook points, each with its class and how many attributes it had.
         kept: what components keep that is no child of theirs, each with its owner and the attribute's name.
         tensors: parameters and buffers, each table with what it held.

@@ -10,7 +10,7 @@ from clip_lens_plugin.collection.store import ContributionStore
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.running.runs import decompose_images
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 
 def is_path_of_store(given: Any) -> bool:
@@ -18,7 +18,7 @@ def is_path_of_store(given: Any) -> bool:
     return isinstance(given, str | os.PathLike) and is_store(os.fspath(given))
 
 
-def data_of(given: Any, model: HookedCLIP | None = None) -> Data:
+def data_of(given: Any, model: ImageModel | None = None) -> Data:
     """Contributions or a store as they are; the store at a path; or the contributions of images.
 
     Args:

@@ -322,7 +322,7 @@ class Plan:
         )
 
     def settings_that_differ(self, other: Plan) -> list[tuple[str, Any, Any]]:
-        """Name, own value and the other's of each setting that differs, other than the model."""
+        """Name, own value and the other's of each setting that differs; the model is not one of them."""
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in SETTINGS)
         return [(name, mine, theirs) for name, mine, theirs in pairs if _compared(mine) != _compared(theirs)]
 

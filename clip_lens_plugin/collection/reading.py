@@ -19,8 +19,8 @@ from clip_lens_plugin.datasets.streams.stream import Arrival, StreamSource
 from clip_lens_plugin.files.given import UnreachableError, reason_of
 from clip_lens_plugin.hints import given_as, go_on, hint, kept_so_far
 from clip_lens_plugin.images.pictures import UnreadableImageError, upright_rgb
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.pixels import refuse_not_pixels
+from clip_lens_plugin.model.protocol import ImageModel
 
 
 class UnreadableSampleError(ValueError):
@@ -56,7 +56,7 @@ _OF_THE_MACHINE = ("Too many open files", "shared memory", "allocate memory", "a
 
 
 def read_batches(
-    model: HookedCLIP,
+    model: ImageModel,
     source: ImageSource | StreamSource,
     batches: Iterable[Sequence[int | Arrival]],
     workers: int,
@@ -125,7 +125,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class _Prepared(Dataset):
-    def __init__(self, model: HookedCLIP, source: ImageSource | StreamSource, strict: bool) -> None:
+    def __init__(self, model: ImageModel, source: ImageSource | StreamSource, strict: bool) -> None:
         self.preprocess, self.size = model.preprocess, tuple(model.cfg.image_size)
         self.model_name, self.strict = model.cfg.model_name, strict
         self.source: Any = source

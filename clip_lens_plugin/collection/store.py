@@ -54,6 +54,7 @@ from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import resolved
 from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.fingerprints import Fingerprints
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.statistics.class_sums import ClassSums
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
@@ -106,7 +107,7 @@ class ContributionStore(PlannedData):
         self._norms = EmbeddingNorms()
 
     @classmethod
-    def open(cls, address: str | Path, model: HookedCLIP | TransformerBridge | None = None) -> ContributionStore:
+    def open(cls, address: str | Path, model: ImageModel | TransformerBridge | None = None) -> ContributionStore:
         """Opens a folder or fsspec address; reads nothing but its description and looks for its files.
 
         Args:
@@ -318,8 +319,7 @@ class ContributionStore(PlannedData):
         Args:
             heads: (layer, head) pairs, counted from the start.
 
-        Raises:
-            CollectionDamagedError, ValueError: as ``store[rows]``.
+        Raises CollectionDamagedError and ValueError as ``store[rows]``.
         """
         for rows in larger_blocks(self.blocks(), len(heads) * self.plan.shape[2]):
             yield rows, self._read_heads(heads, rows)

@@ -27,9 +27,9 @@ from clip_lens_plugin.describe.spans import TextSpanResult, text_span
 from clip_lens_plugin.hints import given_as
 from clip_lens_plugin.maps.pictured import followed, pictured_of
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.model.inputs.given import given_image
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.noise import stored_noise
 from clip_lens_plugin.numerics.precision import full_precision, rounding
 from clip_lens_plugin.statistics.moments import Moments
@@ -50,7 +50,7 @@ class NoGapError(ValueError):
 @takes_bridges
 @torch.no_grad()
 def explain(
-    model: HookedCLIP,
+    model: ImageTextModel,
     image: Any,
     a: str | ZeroShotClassifier,
     b: str | None = None,
@@ -125,7 +125,7 @@ def explain(
     )
 
 
-def _choices(model: HookedCLIP, a: Any, b: Any) -> tuple[tuple[str, ...], Float[Tensor, "t e"]]:
+def _choices(model: ImageTextModel, a: Any, b: Any) -> tuple[tuple[str, ...], Float[Tensor, "t e"]]:
     """The texts to choose from and their unit embeddings."""
     if isinstance(a, ZeroShotClassifier):
         if b is not None:
@@ -183,7 +183,7 @@ def _tables(
 
 
 def _described(
-    model: HookedCLIP,
+    model: ImageTextModel,
     texts: TextPool | Sequence[str] | TextSpanResult | None,
     replacement: Replacement,
     table: GapTable,

@@ -16,7 +16,7 @@ from clip_lens_plugin.ablation.hooks import mean_ablation, zero_ablation
 from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.decisions.replacing import Replacement
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 
 MOST_REMOVED = 20
@@ -178,7 +178,7 @@ def _drawn(rng: np.random.Generator, heads: Sequence[Head], others: Sequence[Hea
 
 
 def runs_without(
-    model: HookedCLIP, pixels: Float[Tensor, "1 3 height width"], texts: Float[Tensor, "t e"], replacement: Replacement
+    model: ImageModel, pixels: Float[Tensor, "1 3 height width"], texts: Float[Tensor, "t e"], replacement: Replacement
 ) -> Run:
     """What runs the model on one image without some heads, and gives its cosines with texts."""
 

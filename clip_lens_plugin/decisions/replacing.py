@@ -17,8 +17,8 @@ from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.hints import given_as
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.plain_text import how_many
 from clip_lens_plugin.statistics.means import ComponentSums
 
@@ -45,7 +45,7 @@ class Replacement:
     data: Data | None = None
 
     @classmethod
-    def of(cls, model: HookedCLIP, means: Any, own: Contributions, batch_size: int) -> Replacement:
+    def of(cls, model: ImageModel, means: Any, own: Contributions, batch_size: int) -> Replacement:
         """Of what was given as ``means``.
 
         Args:
@@ -69,7 +69,7 @@ class Replacement:
         return cls("mean", in_words, mean, _everywhere(model, own, mean), kept)
 
     @classmethod
-    def _of_images(cls, model: HookedCLIP, images: Any, batch_size: int) -> Replacement:
+    def _of_images(cls, model: ImageModel, images: Any, batch_size: int) -> Replacement:
         given = given_images(model, images)
         names = [f"blocks.{l}.attn.hook_z" for l in range(model.cfg.n_layers)]
         data = decompose_images(model, given, batch_size=batch_size)
@@ -82,7 +82,7 @@ class Replacement:
         return own.head_coordinates if self.coordinates is None else own.head_coordinates - self.coordinates
 
 
-def _everywhere(model: HookedCLIP, own: Contributions, mean: Float[Tensor, "l h k"]) -> dict[str, Tensor]:
+def _everywhere(model: ImageModel, own: Contributions, mean: Float[Tensor, "l h k"]) -> dict[str, Tensor]:
     """``hook_z`` that is the same at every token and gives each head the mean as its y, this image's ω frozen.
 
     y = Σ_q ω z is z Σ_q ω where z is the same at every token.

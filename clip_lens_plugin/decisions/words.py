@@ -12,13 +12,15 @@ from clip_lens_plugin.decisions.gaps import GapTable
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.parts.component_shares import component_scores
 from clip_lens_plugin.decomposition.running.text_runs import decompose_text
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.model.text.spelling import Spelt
 from clip_lens_plugin.numerics.precision import full_precision
 
 
 @full_precision()
-def word_table(model: HookedCLIP, image: Float[Tensor, "1 e"], texts: tuple[str, str], gap: float) -> GapTable | None:
+def word_table(
+    model: ImageTextModel, image: Float[Tensor, "1 e"], texts: tuple[str, str], gap: float
+) -> GapTable | None:
     """What each word of both texts adds through the text tower's heads: part, text, word, gap; and what no head adds.
 
     A word of the second text adds to the gap what it takes from that text's cosine. What the tokenizer adds stands in

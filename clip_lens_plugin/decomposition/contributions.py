@@ -20,11 +20,7 @@ from clip_lens_plugin.decomposition.constants import GivenConstants, checked_con
 from clip_lens_plugin.decomposition.parts.component_values import ComponentValues
 from clip_lens_plugin.decomposition.parts.parts import JoinedParts, Parts
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.decomposition.running.activations import (
-    Factors,
-    MissingActivationsError,
-    TokensNotAvailableError,
-)
+from clip_lens_plugin.decomposition.running.activations import Factors, MissingActivationsError, TokensNotAvailableError
 from clip_lens_plugin.images.photographs import Photographs
 from clip_lens_plugin.numerics.precision import full_precision, same_up_to
 
@@ -79,7 +75,9 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
     def of_run(cls: type[Own], readout: Readout, factors: Factors, constants: GivenConstants = "separate") -> Own:
         """Contributions of the run that left these factors, with how far they are from summing to the embedding.
 
-        ``readout`` holds the folded weights of the model, ``constants`` are those of :func:`decompose`.
+        Args:
+            readout, factors: of the model, and what was recorded of its run.
+            constants: "separate" or "shared".
         """
         made = cls(readout, Parts.of(readout, factors), constants)
         made.completeness_error()
@@ -87,7 +85,11 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
 
     @classmethod
     def joined(cls: type[Own], runs: Iterable[Contributions], n: int, given: tuple[Any, ...] | None = None) -> Own:
-        """Contributions of n images from their runs, of which none is kept, and what they are of, ``given``, if known.
+        """Contributions of n images from their runs, of which none is kept.
+
+        Args:
+            runs, n: contributions by one model, in the order of the images; and the number of all images.
+            given: what each image is; None if it is not known.
 
         Raises:
             ValueError: if there is no run.

@@ -1,7 +1,8 @@
 """The formulas of the decomposition: one plain function on tensors for each, without a model or a class.
 
 Source: Gandelsman, Efros and Steinhardt, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
-ICLR 2024: equations 1 to 4, Algorithm 1, and section 5. Their ``M(I)`` is the unnormalised embedding.
+ICLR 2024: equations 1 to 4, section 5, and what Algorithm 1 takes (its steps are in
+:mod:`clip_lens_plugin.describe.equations`). Their ``M(I)`` is the unnormalised embedding.
 
 Letters: b images; r rows of the stream that the pooling reads, numbered q; n source tokens, numbered i; l layers;
 h heads; p heads of an attention pool (1 for every other pooling); d width of the stream; k width of a head; e width of
@@ -110,7 +111,10 @@ def contribution(coordinates: Float[Tensor, "*batch k"], weights: Float[Tensor, 
 
 
 def by_layer(coordinates: Float[Tensor, "b l s"], weights: Float[Tensor, "l s w"]) -> Float[Tensor, "b l w"]:
-    """:func:`contribution` for each layer with directions of its own: ``Σ_s w[b,l,s] D[l,s]``."""
+    """``Σ_s w[b,l,s] D[l,s]``: :func:`contribution` for each layer with directions of its own, in the unit of w.
+
+    Of b_O, with D its directions: the bias of each layer's term of equation 3. Of an image's :func:`share_weights`.
+    """
     return torch.einsum("bls,lsw->blw", coordinates, weights)
 
 
@@ -143,7 +147,7 @@ def written_by_heads(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]
 
 
 def written_by_layer(y: Float[Tensor, "*batch h k"], W_O: Float[Tensor, "h k d"]) -> Float[Tensor, "*batch d"]:
-    """``Σ_h y[h] W_O[h]``: what the heads of a layer write together, their bias apart (equation 3)."""
+    """``Σ_h y[h] W_O[h]``: what the heads of a layer write together, without their bias (equation 3)."""
     return torch.einsum("...hk,hkd->...d", y, W_O)
 
 
@@ -158,7 +162,7 @@ def to_joint(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d e"]) 
 
 
 def through_own(stream: Float[Tensor, "*batch p d"], maps: Float[Tensor, "p d w"]) -> Float[Tensor, "*batch p w"]:
-    """``x[p] W[p]``: each part of a pooled stream through its own map: the summands of :func:`to_joint`."""
+    """``x[p] W[p]``: each part of a pooled stream by its own map: the summands of :func:`to_joint` (equation 3)."""
     return torch.einsum("...pd,pdw->...pw", stream, maps)
 
 
@@ -168,7 +172,7 @@ def through_each(vectors: Float[Tensor, "*batch d"], maps: Float[Tensor, "p d w"
 
 
 def neuron_contributions(neurons: Float[Tensor, "b p m"], weights: Float[Tensor, "m p e"]) -> Float[Tensor, "b m e"]:
-    """``Σ_p w[b,p,m] W_out[m] W_P[p]``: each neuron's term of an MLP, its output bias apart (from equation 3).
+    """``Σ_p w[b,p,m] W_out[m] W_P[p]``: each neuron's term of an MLP, without the output bias (from equation 3).
 
     Args:
         neurons: :func:`pooled` ``mlp.hook_post``.
@@ -195,7 +199,7 @@ def cosines(embeddings: Float[Tensor, "b e"], texts: Float[Tensor, "t e"]) -> Fl
 
 
 def text_streams(maps: Float[Tensor, "p d w"], texts: Float[Tensor, "*p w t"]) -> Float[Tensor, "p d t"]:
-    """``W_P[p] e_t``: the directions in the stream that a text has.
+    """``W_P[p] e_t``: the directions in the stream that a text has: a term x of equation 3 adds ``x · W_P e_t``.
 
     Args:
         maps: the fold; or its second factor, then the first, of each p.
@@ -251,7 +255,9 @@ def token_scores(coordinates: Float[Tensor, "b n h k"], directions: Float[Tensor
 
 
 def values_towards(v: Float[Tensor, "b n h k"], directions: Float[Tensor, "h pk t"]) -> Float[Tensor, "b n h p t"]:
-    """``v[b,i,h] · M_{l,h} e_t`` through each p, for when ω is known only later: ``p t`` numbers are kept instead of k.
+    """``v[b,i,h] · M_{l,h} e_t`` through each p: :func:`token_scores` (equation 4, section 5) before ā is known.
+
+    ``p t`` numbers of each token and head are kept then instead of k.
 
     Args:
         directions: :func:`text_directions`, in whose dtype the result is.
@@ -283,7 +289,7 @@ def share_weights(
     scaled: Float[Tensor, "b l p"] | None,
     n_layers: int,
 ) -> Float[Tensor, "b l s"]:
-    """How much of each of :func:`share_directions` an image's heads have, in the unit of ω.
+    """How much of each of :func:`share_directions` an image's heads have, in the unit of ω, as in the paper's code.
 
     Per p the mean over the width of the pooled last stream; 1; the weights of an attention pool's biases; per p Σ_q ω,
     and that over the scale of a norm after W_O where there is one.
@@ -316,7 +322,9 @@ def term_directions(
 def share_directions(
     terms: Float[Tensor, "f e"], biases: list[Float[Tensor, "l p e"]], n_heads: int
 ) -> Float[Tensor, "l s e"]:
-    """What one head has of all constants, with weights of 1: further rows of ``M_{l,h}``.
+    """What one head has of all constants, with weights of 1: further rows of ``M_{l,h}`` (equation 4).
+
+    The terms of equation 3 have equal parts, and so have the heads of a layer, as in the paper's code.
 
     Args:
         terms: :func:`term_directions`.
@@ -326,7 +334,7 @@ def share_directions(
     return torch.cat([terms.expand(len(biases[0]), -1, -1), *biases], dim=1) / n_heads
 
 
-# ---------------------------------------------------------------------- shares, moments and TextSpan
+# ---------------------------------------------------------------------- shares and moments
 
 
 def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "b e"]) -> Float[Tensor, "b *rest"]:
@@ -334,10 +342,18 @@ def along(contributions: Float[Tensor, "b *rest e"], directions: Float[Tensor, "
 
     Of any term c of equation 3 or 4; those of equation 3 sum to ``M · d``.
 
-    With d the difference of two texts, what a component adds to their gap. With d = M / ‖M‖², its share: what part of
-    the embedding's squared length it is; shares sum to 1, some below 0.
+    With d the difference of two texts, what a component adds to their gap; with :func:`own_direction`, its share.
     """
     return torch.einsum("b...e,be->b...", contributions, directions)
+
+
+def own_direction(whole: Float[Tensor, "*batch e"]) -> Float[Tensor, "*batch e"]:
+    """``M / ‖M‖²``: the direction along which a term c of a sum M has its share ``c · M / ‖M‖²``; NaN where M is zero.
+
+    What part of M's squared length the term is: shares have no unit and sum to 1, some below 0. M is the embedding, the
+    sum of equation 3, or one head's contribution. Own: "Shares" in docs/pages/concepts.md.
+    """
+    return whole / whole.square().sum(-1, keepdim=True)
 
 
 def second_moments(y: Float[Tensor, "*parts b h k"]) -> Float[Tensor, "*parts h k k"]:
@@ -375,19 +391,3 @@ def quadratic(x: Float[Tensor, "*batch k"], form: Float[Tensor, "*forms k k"]) -
 def gram(head_map: Float[Tensor, "*maps k e"]) -> Float[Tensor, "*maps k k"]:
     """``M Mᵀ``: dot products of contributions (equation 4) that are not built: ``(y M) · (y' M) = y (M Mᵀ) y'ᵀ``."""
     return head_map @ head_map.mT
-
-
-def without_direction(texts: Float[Tensor, "t r"], direction: Float[Tensor, " r"]) -> Float[Tensor, "t r"]:
-    """``r_j − (r_j · u) u`` for a unit vector u: Algorithm 1 takes the picked direction out of every text."""
-    return texts - torch.outer(texts @ direction, direction)
-
-
-def projected(
-    coordinates: Float[Tensor, "b k"], head_map: Float[Tensor, "k e"], directions: Float[Tensor, "m e"]
-) -> Float[Tensor, "b e"]:
-    """``y M Dᵀ D``: a head's contribution projected on orthonormal directions (section 4, figure 3).
-
-    Args:
-        directions: of the texts that Algorithm 1 picked.
-    """
-    return (coordinates @ (head_map @ directions.T)) @ directions

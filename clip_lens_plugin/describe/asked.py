@@ -10,7 +10,7 @@ from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.decomposition.constants import GivenConstants, checked_constants
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.layers.config import HookedCLIPConfig
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.statistics.moments import Moments, late_layers
 from clip_lens_plugin.warned import warn
 
@@ -25,7 +25,7 @@ class AskedHeads(NamedTuple):
     heads: list[tuple[int, int]]
 
 
-def asked_heads(model: HookedCLIP, data: Any, heads: Heads, constants: GivenConstants | None = None) -> AskedHeads:
+def asked_heads(model: ImageModel, data: Any, heads: Heads, constants: GivenConstants | None = None) -> AskedHeads:
     """Moments of the heads that are asked about, before texts are embedded, which takes long.
 
     Args:

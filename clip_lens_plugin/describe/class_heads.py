@@ -223,6 +223,6 @@ class _Found:
 
         deviations, found = from_the_mean(self._sum_y), self._sum_y.new_zeros(self._sum_y.shape[:3])
         for at, layer, head in self._heads():
-            directions = own @ self._map(layer, head).T
-            found[:, at, head] = (deviations[:, at, head] * directions).sum(-1)
-        return found, (from_the_mean(self._sums.sum_embedding.cpu()[self._present]) * own).sum(-1)
+            directions = equations.towards(self._map(layer, head), own).T
+            found[:, at, head] = equations.along(deviations[:, at, head], directions)
+        return found, equations.along(from_the_mean(self._sums.sum_embedding.cpu()[self._present]), own)

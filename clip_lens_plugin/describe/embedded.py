@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.decomposition.readout import Readout
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.texts.pool import TextPool
 
 
@@ -21,7 +21,7 @@ class EmbeddedTexts(NamedTuple):
 
 
 def embedded(
-    model: HookedCLIP,
+    model: ImageTextModel,
     readout: Readout,
     texts: TextPool | Sequence[str],
     embeddings: Float[Tensor, "t e"] | None = None,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.readout import Readout
+from clip_lens_plugin.describe.equations import without_directions
 from clip_lens_plugin.numerics.noise import computed_noise, least_variance
 from clip_lens_plugin.statistics.moments import Moments
 
@@ -114,7 +115,7 @@ class HeadFrame:
             residual[:, rank:] = 0.0
         total = float(self.covariance.trace())
         found = pursued(residual, partial(equations.quadratic, form=self.covariance), total, self.least, n)
-        return found._replace(directions=found.directions @ self.axes.T)
+        return found._replace(directions=equations.contribution(found.directions, self.axes.T))
 
 
 def noise_of(readout: Readout, moments: Moments) -> float:
@@ -158,7 +159,7 @@ def pursued(
         if gained <= least:
             break
         left -= gained
-        residual = equations.without_direction(residual, direction)
+        residual = without_directions(residual, direction[None])
         indices.append(best)
         removed.append(direction[None])
         explained.append(1.0 - max(left, 0.0) / total)

@@ -30,7 +30,7 @@ from clip_lens_plugin.describe.sparse import checked_aim, coded
 from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.higher_order.head_maps import HeadMaps
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.texts.pool import TextPool
 
 
@@ -79,7 +79,7 @@ class SingularVectors(NamedTuple):
 @takes_bridges
 @torch.no_grad()
 def head_singular_texts(
-    model: HookedCLIP,
+    model: ImageTextModel,
     pool: TextPool | Sequence[str],
     heads: Heads = "late",
     n_axes: int = 3,

@@ -28,7 +28,7 @@ from clip_lens_plugin.describe.embedded import embedded
 from clip_lens_plugin.describe.frames import HeadFrame, Picked, pursued
 from clip_lens_plugin.describe.spans import HeadSpan, TextSpanResult
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.texts.pool import TextPool
 
 METHOD = "SOMP"
@@ -40,7 +40,7 @@ LEAST_PROJECTED = 0.05
 @takes_bridges
 @torch.no_grad()
 def somp(
-    model: HookedCLIP,
+    model: ImageTextModel,
     data: Any,
     pool: TextPool | Sequence[str],
     n: int = 5,
@@ -103,9 +103,11 @@ def _in_span(
     kept = ((norms >= least) & (norms > 0)).nonzero().flatten()
     scaled = inside[kept] / norms[kept, None]
     found = pursued(scaled, partial(equations.quadratic, form=form), float(form.trace()), frame.least, n)
-    return found._replace(indices=kept[found.indices].tolist(), directions=found.directions @ frame.axes.T)
+    return found._replace(
+        indices=kept[found.indices].tolist(), directions=equations.contribution(found.directions, frame.axes.T)
+    )
 
 
 def _along(texts: Float[Tensor, "*t e"], axes: Float[Tensor, "e r"], form: Float[Tensor, "r r"]) -> Float[Tensor, "*t"]:
     """``(D F)ᵀ S (D F)``: the part of the variance that lies along each text, of which most may lie elsewhere."""
-    return equations.quadratic(texts @ axes, form)
+    return equations.quadratic(equations.contribution(texts, axes), form)

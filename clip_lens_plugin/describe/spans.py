@@ -29,7 +29,7 @@ from clip_lens_plugin.describe.asked import Heads, asked_heads, warn_of_constant
 from clip_lens_plugin.describe.embedded import embedded
 from clip_lens_plugin.describe.frames import HeadFrame, Picked
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.shown import Shown
 from clip_lens_plugin.statistics.moments import LATE_LAYERS as LATE_LAYERS
 from clip_lens_plugin.texts.pool import TextPool
@@ -164,7 +164,7 @@ class TextSpanResult(Shown):
 
 @takes_bridges
 def text_span(
-    model: HookedCLIP,
+    model: ImageTextModel,
     data: Any,
     texts: TextPool | Sequence[str],
     n_directions: int = 60,

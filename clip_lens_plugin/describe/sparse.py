@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.collection.given_data import data_of
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.analysed import Analysed
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.decomposition.readout import Readout
@@ -30,7 +31,7 @@ from clip_lens_plugin.describe.sparse_result import SparseText
 from clip_lens_plugin.hints import given_as, hint
 from clip_lens_plugin.interactions.means import image_means
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.lasso import sparse_codes
 from clip_lens_plugin.numerics.unit_vectors import UNIT_TOLERANCE, checked_finite
 from clip_lens_plugin.texts.pool import TextPool
@@ -47,7 +48,7 @@ Vectors = Float[Tensor, "b e"]
 @takes_bridges
 @torch.no_grad()
 def sparse_text(
-    model: HookedCLIP,
+    model: ImageTextModel,
     vectors: Any,
     pool: TextPool | Sequence[str],
     penalty: float | None = None,
@@ -142,7 +143,7 @@ def coded(
         weights=found.weights.cpu(),
         objective=found.objective.cpu(),
         kkt=found.violation.cpu(),
-        cosine=((near * vectors).sum(1) / near.norm(dim=1)).cpu(),
+        cosine=(equations.along(near, vectors) / near.norm(dim=1)).cpu(),
         lengths=lengths.cpu(),
         penalty=penalty,
         k=k,
@@ -201,7 +202,7 @@ def _embeddings(data: Data) -> Float[Tensor, "b e"]:
     return torch.cat(found)
 
 
-def _centre(mean: Any, data: Data | None, model: HookedCLIP, readout: Readout) -> tuple[Float[Tensor, " e"], str]:
+def _centre(mean: Any, data: Data | None, model: ImageTextModel, readout: Readout) -> tuple[Float[Tensor, " e"], str]:
     """The mean that was given for images to be centred by, and what it is of."""
     if isinstance(mean, Tensor) and mean.ndim < 3:
         width = readout.P.shape[1]

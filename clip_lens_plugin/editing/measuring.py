@@ -13,6 +13,7 @@ from torch import Tensor
 from clip_lens_plugin.ablation.data import checked_labels
 from clip_lens_plugin.ablation.total import image_batches
 from clip_lens_plugin.collection.given_data import data_of
+from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.contributions import Contributions, Data
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.editing.effects import EditEffects, Stage, shares_of
@@ -157,7 +158,7 @@ def _kept(before: Float[Tensor, "b e"], after: Float[Tensor, "b e"], k: int) -> 
         rows = slice(start, start + ROWS_AT_ONCE)
         found = []
         for unit in units:
-            cosines = unit[rows] @ unit.T
+            cosines = equations.towards(unit[rows], unit)
             own = torch.arange(start, start + len(cosines), device=cosines.device)
             cosines.scatter_(1, own[:, None], -torch.inf)
             found.append(cosines.topk(k).indices.cpu().numpy())

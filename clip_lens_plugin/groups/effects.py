@@ -163,15 +163,16 @@ def group_effects(
             being the data's own labels.
         pairs: ((class, class), (cue, cue)) that are compared, by name or position; needed where there are more than
             two of either. Images of others are left out.
-        permutations: of the cues; 0 for none.
+        permutations: how many times cues are permuted for the chance; 0 for none.
         seed: of the permutations.
 
     Raises:
         ValueError: if a group is empty, there are more than two classes or cues and no pairs, the classifier is of
-            other classes or of another model, groups do not match the images, or contributions are NaN or infinite.
+            other classes or of another model, groups do not match the images, contributions are NaN or infinite, or
+            ``permutations`` or ``seed`` is no whole number of at least 0.
         FileNotFoundError: if there is no such CSV.
     """
-    permutations = checked_number("permutations", permutations, least=0)
+    permutations, seed = checked_number("permutations", permutations, least=0), checked_number("seed", seed, least=0)
     found = data_of(data)
     known = groups_of(groups, found)
     four = four_groups(known, pairs)

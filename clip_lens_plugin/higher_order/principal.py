@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_lens_plugin.decomposition.equations import towards
+from clip_lens_plugin.decomposition.equations import along, gram, towards
 from clip_lens_plugin.higher_order.directions import NeuronDirections
+from clip_lens_plugin.higher_order.equations import neuron_effects
 from clip_lens_plugin.higher_order.neurons.greatest_effects import GreatestEffects
 from clip_lens_plugin.numerics.precision import full_precision
 
@@ -80,18 +81,18 @@ def principal_effects(
         D, C = directions.of(some).double(), covariance(some)
         device = D.device
         root = _root(C.to(device))
-        values, axes = torch.linalg.eigh(root.mT @ (D @ D.mT) @ root)
+        values, axes = torch.linalg.eigh(root.mT @ gram(D) @ root)
         values = values.clamp(min=0)
         variance = values.sum(1)
         axis = torch.nn.functional.normalize(((root @ axes[..., -1:]).mT @ D)[:, 0], dim=1)
         axis = torch.where((variance > 0)[:, None], axis, 0.0)
-        along = (greatest.scalars[some].to(D) @ (D @ axis[..., None]))[..., 0]
-        side = _side(along)
+        effects = neuron_effects(greatest.scalars[some].to(D).transpose(0, 1), along(D, axis)[..., None])[..., 0].T
+        side = _side(effects)
         found["directions"].append(axis * side[:, None])
         found["share"].append(values[:, -1] / variance)
         found["strength"].append(variance.sqrt())
-        found["mean"].append((mean[some, None].to(D) @ D)[:, 0])
-        found["along"].append(along * side[:, None])
+        found["mean"].append(neuron_effects(mean[some][None].to(D), D)[0])
+        found["along"].append(effects * side[:, None])
     made = {name: torch.cat(each) for name, each in found.items()}
     return PrincipalEffects(directions.layer, directions.neurons.cpu(), **made)
 

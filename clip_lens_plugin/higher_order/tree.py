@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number
-from clip_lens_plugin.decomposition.equations import text_directions, text_streams, to_joint
+from clip_lens_plugin.decomposition.equations import own_direction, text_directions, text_streams, to_joint
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.higher_order import equations
 from clip_lens_plugin.higher_order.frozen_run import FROZEN, frozen_run, refuse_unseen_hooks
@@ -228,11 +228,7 @@ def upstream_tree(
     with torch.no_grad(), full_precision():
         maps = HeadMaps.of(readout, layer, range(head, head + 1))
         own = run.coordinates[layer][:, head].unflatten(-1, (readout.pooling.n_heads, -1))
-        if texts is None:
-            contribution = to_joint(own[0], maps.joint[0])
-            direction = contribution / contribution.square().sum()
-        else:
-            direction = texts / run.embedding[0].norm()
+        direction = own_direction(to_joint(own[0], maps.joint[0])) if texts is None else texts / run.embedding[0].norm()
         reads, attended = (each[layer][:, head : head + 1] for each in (run.reads, run.attended))
         reader = _Reader(layer, maps, reads, attended, text_streams(maps.joint[0], direction[:, None])[..., 0])
         value = float(reader.values(own[:, None, None])[0])

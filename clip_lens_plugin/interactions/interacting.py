@@ -21,8 +21,8 @@ from clip_lens_plugin.interactions.equations import pair_terms
 from clip_lens_plugin.interactions.layer_parts import layer_parts, part_names
 from clip_lens_plugin.interactions.means import PartMeans, image_means, text_means
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.inputs.given import given_images
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import Shown
 
@@ -124,9 +124,9 @@ class Interaction(Shown):
         image, text = self.images.embedding, self.texts.embedding
         of_images, of_texts = (each.embedding.to(image) for each in self.centred)
         own, its = image - of_images, text - of_texts
-        both = (of_images @ of_texts).expand(len(image), len(text))
+        both = equations.towards(of_images, of_texts[None]).expand(len(image), len(text))
         across = equations.towards(of_images, its).expand(len(image), -1)
-        back = (own @ of_texts)[:, None].expand(-1, len(text))
+        back = equations.towards(own, of_texts[None]).expand(-1, len(text))
         return torch.stack([both, across, back, equations.towards(own, its)], dim=-1)
 
     def error(self) -> float:
@@ -164,7 +164,7 @@ class Interaction(Shown):
 
 @takes_bridges
 def interaction(
-    model: HookedCLIP,
+    model: ImageTextModel,
     images: Any,
     texts: Any,
     *,
@@ -206,7 +206,7 @@ def interaction(
     return Interaction(image.normalized(), text.normalized(), means)
 
 
-def _decomposed(model: HookedCLIP, images: Any, batch_size: int | None) -> Contributions:
+def _decomposed(model: ImageTextModel, images: Any, batch_size: int | None) -> Contributions:
     given = given_images(model, images)
     with given.checked():
         return decompose_images(model, given, tokens=True, batch_size=batch_size)

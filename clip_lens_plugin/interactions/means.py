@@ -17,7 +17,7 @@ from clip_lens_plugin.decomposition.contributions import Contributions
 from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.text_runs import decompose_text
 from clip_lens_plugin.interactions.layer_parts import joined_parts
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.statistics.means import ComponentSums
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.texts.pool import TextPool
@@ -57,7 +57,7 @@ class PartMeans:
         return self.parts
 
 
-def image_means(given: Any, model: HookedCLIP) -> PartMeans:
+def image_means(given: Any, model: ImageModel) -> PartMeans:
     """Means over images: a store or its path, its sums or moments, contributions, or images that are run.
 
     Raises:

@@ -18,14 +18,15 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_heads, checked_indices, checked_number, checked_texts
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.decomposition.constants import GivenConstants
+from clip_lens_plugin.decomposition.running.runs import decompose_images
 from clip_lens_plugin.describe.spans import HeadSpan
 from clip_lens_plugin.maps.leading import LeadingTexts, leading
 from clip_lens_plugin.maps.pictured import Pictured, followed, pictured_of
 from clip_lens_plugin.maps.scoring import scores_and_cosine
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_left_hooks
 from clip_lens_plugin.model.inputs.given import given_image, given_images
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import Shown
 
@@ -242,7 +243,7 @@ class HeadTextScores(Shown):
 
 @takes_bridges
 def patch_text_map(
-    model: HookedCLIP,
+    model: ImageTextModel,
     images: Any,
     texts: str | Sequence[str],
     heads: Sequence[tuple[int, int]] | int | None = None,
@@ -296,7 +297,7 @@ def patch_text_map(
 
 @takes_bridges
 def head_text_scores(
-    model: HookedCLIP,
+    model: ImageTextModel,
     image: Any,
     texts: str | Sequence[str],
     *,
@@ -327,7 +328,7 @@ def head_text_scores(
 
 @takes_bridges
 def extreme_descriptions(
-    model: HookedCLIP,
+    model: ImageTextModel,
     image: Any,
     span: HeadSpan,
     *,
@@ -358,7 +359,7 @@ def extreme_descriptions(
     given = followed(given_image(model, image))
     batch = given.pixels(slice(None))
     with given.checked():
-        found = model.decompose(batch, constants=constants).normalized()
+        found = decompose_images(model, batch, constants=constants).normalized()
         scores = found.towards(model.encode_text(span.texts))[0, *head]
         picked = [span.texts[int(scores.argmax())], span.texts[int(scores.argmin())]]
         maps = patch_text_map(model, batch, picked, heads=[head], constants=constants)
@@ -372,7 +373,7 @@ def _minus_others(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."
     return values - (values.sum(dim, keepdim=True) - values) / (n - 1)
 
 
-def _head_mask(model: HookedCLIP, pairs: tuple[tuple[int, int], ...] | None) -> Float[Tensor, "l h"]:
+def _head_mask(model: ImageTextModel, pairs: tuple[tuple[int, int], ...] | None) -> Float[Tensor, "l h"]:
     n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
     mask = torch.ones(n_layers, n_heads) if pairs is None else torch.zeros(n_layers, n_heads)
     for pair in pairs or ():

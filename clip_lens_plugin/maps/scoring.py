@@ -16,13 +16,13 @@ from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.running.run_size import images_with_patterns
 from clip_lens_plugin.decomposition.running.runs import decompose_images
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import layers_with_hooked_heads
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 
 
 def token_scores(
-    model: HookedCLIP,
+    model: ImageModel,
     images: Float[Tensor, "b 3 height width"],
     text_embeddings: Float[Tensor, "t e"],
     constants: GivenConstants = "separate",
@@ -42,7 +42,7 @@ def token_scores(
 
 
 def scores_and_cosine(
-    model: HookedCLIP,
+    model: ImageModel,
     images: Float[Tensor, "b 3 height width"],
     text_embeddings: Float[Tensor, "t e"],
     constants: GivenConstants = "separate",
@@ -67,7 +67,7 @@ def scores_and_cosine(
 
 
 def _of_contributions(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], texts: Float[Tensor, "t e"], constants: Constants
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], texts: Float[Tensor, "t e"], constants: Constants
 ) -> tuple[Float[Tensor, "b l h n t"], Float[Tensor, "b t"]]:
     # What a hook at hook_z changes is not in pattern and values: contributions know it, and refuse what has no tokens.
     own = decompose_images(model, images, tokens=True).normalized().with_constants(constants)

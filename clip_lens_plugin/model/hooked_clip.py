@@ -22,7 +22,7 @@ from clip_lens_plugin.model.hooks.run_arguments import checked_output, checked_s
 from clip_lens_plugin.model.identity.verification import Verification, can_verify, verify
 from clip_lens_plugin.model.inputs.image_tokens import ImageTokens, pixels_of
 from clip_lens_plugin.model.inputs.pixels import check_batch
-from clip_lens_plugin.model.protocol import Begun
+from clip_lens_plugin.model.protocol import Begun, ImageTextModel
 from clip_lens_plugin.model.text.hooked_text import HookedText
 from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.text_side import TextSide
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from clip_lens_plugin.model.loading import Options, Origin
 
 
-class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable):
+class HookedCLIP(Vocabulary, TextSide, HookedTower, Editable, ImageTextModel):
     """A CLIP image tower with TransformerLens's hooks, weights and cache; its text tower is :attr:`text`.
 
     ``model(images)`` is open_clip's own ``encode_image``: the embedding M(I) [b, e], not normalised, in the

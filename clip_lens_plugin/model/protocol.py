@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from clip_lens_plugin.layers.config import HookedCLIPConfig, HookedTextConfig, T
 from clip_lens_plugin.layers.layer_norm import LayerNorm
 from clip_lens_plugin.layers.pooling.pooling import Pooling
 from clip_lens_plugin.model.hooks.run_lock import RunLock
+from clip_lens_plugin.model.text.labels import Labels
 from clip_lens_plugin.model.text.spelling import Spelt
+from clip_lens_plugin.model.text.unseen_texts import UnseenTexts
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,75 @@ class ImageModel(Tower):
 
     cfg: HookedCLIPConfig
     preprocess: Callable[..., Tensor] | None
+
+
+class ImageTextModel(ImageModel):
+    """A tower of images with texts beside it, in the same joint space. Analyses that take texts are written for this.
+
+    Attributes:
+        tokenizer: texts to token ids, or None.
+        labels: the vocabulary, or None.
+    """
+
+    tokenizer: Callable[[list[str]], Tensor] | None
+    labels: Labels | None
+
+    @property
+    @abstractmethod
+    def text(self) -> TextModel:
+        """The tower of texts."""
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> float:
+        """Factor from a cosine to CLIP's logit."""
+
+    @property
+    @abstractmethod
+    def logit_bias(self) -> float:
+        """What is added to a scaled cosine in CLIP's logit; 0 for none."""
+
+    @abstractmethod
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        normalize: bool = True,
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> Float[Tensor, "t e"]:
+        """Embeddings of texts; warns of texts that the tower does not see whole.
+
+        Args:
+            texts: one or several.
+            normalize: to length 1.
+            on_progress: called with how many are done, and of how many.
+        """
+
+    @abstractmethod
+    def encoded(
+        self,
+        texts: list[str],
+        normalize: bool = True,
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> tuple[Float[Tensor, "t e"], UnseenTexts]:
+        """The same, and the texts that the tower did not see whole; ``normalize`` and ``on_progress`` as there."""
+
+    @abstractmethod
+    def text_fingerprint(self) -> str:
+        """A digest of all that embeddings of texts depend on."""
+
+    @abstractmethod
+    def text_probe(self) -> Float[Tensor, "p e"]:
+        """Embeddings of a few fixed texts, to compare with those of another time or model."""
+
+    @abstractmethod
+    def text_has_hooks(self) -> bool:
+        """Whether hooks may change what texts give."""
+
+    @abstractmethod
+    def set_labels(self, names: Iterable[str], embeddings: Float[Tensor, "t e"] | None = None) -> None:
+        """Makes texts the vocabulary.
+
+        Args:
+            names: of the vocabulary, one or more.
+            embeddings: of the names; of their texts, by the tower of texts, if not given.
+        """

@@ -74,16 +74,17 @@ def nearest_images(
     own = together(asked, chosen)
     mean = _mean(data, chosen).to(own) if remove_mean else torch.zeros_like(own[0])
     shift = equations.contribution(mean, to_frame)
-    towards = equations.contribution(own - mean, to_frame)[0]
-    length = towards.square().sum()
-    if not length > least_variance(float((towards + shift).square().sum()), asked.noise):
+    asked_for = equations.contribution(own - mean, to_frame)[0]
+    length = asked_for.square().sum()
+    if not length > least_variance(float((asked_for + shift).square().sum()), asked.noise):
         raise ValueError(_nothing_written(chosen, remove_mean))
     best = Best.none(1)
     for rows, y in written(data, chosen):
         x = equations.contribution(y.flatten(1) - mean, to_frame)
         lengths = x.square().sum(1)
         writes = lengths > least_variance(1.0, noise) * (x + shift).square().sum(1)
-        similarity = torch.where(writes, x @ towards / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
+        products = equations.towards(x, asked_for[None])[:, 0]
+        similarity = torch.where(writes, products / (length * lengths).sqrt(), 0.0).clamp(-1, 1)
         numbers = torch.arange(rows.start, rows.stop, device="cpu")
         others = numbers >= 0 if row is None else numbers != row
         best = best.with_more(similarity.cpu()[others, None], numbers[others], k)

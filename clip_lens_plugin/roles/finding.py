@@ -22,7 +22,7 @@ from clip_lens_plugin.describe.asked import Heads
 from clip_lens_plugin.describe.embedded import embedded
 from clip_lens_plugin.hints import hint
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.roles.measuring import Draws, roles_of
 from clip_lens_plugin.roles.parts import asked_in_parts
@@ -41,7 +41,7 @@ FEWEST_NULLS = 19
 @torch.no_grad()
 @full_precision()
 def head_roles(
-    model: HookedCLIP,
+    model: ImageTextModel,
     data: Any,
     pool: TextPool,
     n: int | None = None,

@@ -14,7 +14,7 @@ from clip_lens_plugin.bars import Bars
 from clip_lens_plugin.describe.asked import Heads
 from clip_lens_plugin.describe.embedded import EmbeddedTexts, embedded
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.roles.finding import checked_draws, checked_picks
 from clip_lens_plugin.roles.measuring import roles_of
@@ -40,7 +40,7 @@ class RoleGrowth(ResultTable):
 @torch.no_grad()
 @full_precision()
 def role_growth(
-    model: HookedCLIP,
+    model: ImageTextModel,
     data: Any,
     pool: TextPool,
     sizes: Sequence[int] | None = None,

@@ -9,7 +9,7 @@ from clip_lens_plugin.collection.given_data import data_of
 from clip_lens_plugin.describe.asked import AskedHeads, Heads, asked_heads
 from clip_lens_plugin.higher_order.neurons.moments_size import in_gigabytes
 from clip_lens_plugin.hints import hint
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.statistics.moments import Moments
 from clip_lens_plugin.statistics.part_moments import PartMoments, parts_bytes
 
@@ -34,7 +34,7 @@ class AskedInParts(NamedTuple):
     of: str
 
 
-def asked_in_parts(model: HookedCLIP, data: Any, heads: Heads) -> AskedInParts:
+def asked_in_parts(model: ImageModel, data: Any, heads: Heads) -> AskedInParts:
     """The heads and the parts of the data.
 
     Args:

@@ -1,13 +1,8 @@
 """TextSpan's picks for many heads, pools or data sets at once, each in its own principal axes.
 
-In the axes in which the covariance is diagonal, with variances λ, nothing of a text's residual r_j is needed but three
-numbers that each pick changes by two products with the texts as they were: with d the direction that is removed,
-``a_j = r_j · d`` and ``s_j = r_jᵀ Λ d``,
-
-    r_jᵀ Λ r_j  becomes  r_jᵀ Λ r_j − 2 a_j s_j + a_j² dᵀ Λ d.
-
-As the removed directions are orthonormal, a_j is that of the text before any was removed. Texts are kept times Λ^½, of
-which the first number is the squared length.
+In the axes in which the covariance Λ is diagonal, texts are kept times Λ^½: the squared length is the variance along a
+text, and a step needs two products with them, see :func:`~clip_lens_plugin.describe.equations.variance_left`. Residuals
+of all texts are never made.
 """
 
 from __future__ import annotations
@@ -19,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_lens_plugin.decomposition.equations import along
+from clip_lens_plugin.describe.equations import covariance_left, variance_left, without_directions
 from clip_lens_plugin.describe.frames import USED_UP, HeadFrame
 
 USED_UP_ROUGHLY = 1e-9
@@ -92,27 +89,26 @@ def pursued_each(texts: Float[Tensor, "b t r"], frames: PrincipalFrames, n: int)
     going = frames.total > least
     indices = torch.full((b, n), -1, device=texts.device)
     gained = variances.new_zeros(b, n)
-    removed: list[tuple[Tensor, Tensor]] = []
+    removed, removed_projections = variances.new_empty(b, n, r), texts.new_empty(b, n, t)
     for step in range(min(n, t, r)):
         best = left.argmax(1)
         own = texts[of_each, best].double() / roots
-        rest = own
-        for direction, _ in removed:
-            rest = rest - (rest * direction).sum(1, keepdim=True) * direction
+        rest = without_directions(own[:, None], removed[:, :step])[:, 0]
         length = rest.square().sum(1)
-        direction = rest / length.clamp(min=torch.finfo(torch.float64).tiny).sqrt()[:, None]
-        weighed = direction * variances
-        gain = (direction * weighed).sum(1)
+        direction = removed[:, step] = rest / length.clamp(min=torch.finfo(torch.float64).tiny).sqrt()[:, None]
+        weighed = direction * variances  # Σ u
+        of_each_removed = along(removed[:, : step + 1], weighed)
+        gain = of_each_removed[:, step]
         going = going & (length > used_up * own.square().sum(1)) & (gain > least)
         indices[:, step] = torch.where(going, best, -1)
         gained[:, step] = torch.where(going, gain, 0.0)
         if step + 1 == n:
             break
         both = torch.stack([direction / roots, weighed / roots], dim=1).to(texts)
-        along, cross = (both @ texts.mT).unbind(1)  # Twice as fast as the other way round.
-        for earlier, its_along in removed:
-            cross = cross - its_along * (earlier * weighed).sum(1, keepdim=True).to(texts)
-        left = left - along * (2 * cross - along * gain[:, None].to(texts))
+        projections, covariance = (both @ texts.mT).unbind(1)  # Twice as fast as the other way round.
+        earlier = of_each_removed[:, :step].to(texts)
+        covariance = covariance_left(covariance, removed_projections[:, :step], earlier)
+        left = variance_left(left, projections, covariance, gain.to(texts))
         left[of_each, best] = -torch.inf
-        removed.append((direction, along))
+        removed_projections[:, step] = projections
     return EachPicked(indices, gained)

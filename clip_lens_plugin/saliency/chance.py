@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 
-def random(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b rows columns"]:
+def random(model: ImageModel, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b rows columns"]:
     """Normal noise, drawn from a seed that an image's own pixels give: the same for it in every batch and run."""
     return torch.stack([_noise(each, model.cfg.grid_size) for each in images]).to(model.cfg.device)
 

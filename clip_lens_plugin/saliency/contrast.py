@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip_lens_plugin.decomposition.equations import along
 from clip_lens_plugin.numerics.precision import full_precision
 
 
@@ -40,4 +41,4 @@ def cosines(embeddings: Float[Tensor, "b *tokens e"], contrasts: Float[Tensor, "
     """The cosine of each embedding with its image's text, less that with the others."""
     wide = embeddings.to(torch.promote_types(embeddings.dtype, contrasts.dtype))
     unit = torch.nn.functional.normalize(wide, dim=-1)
-    return (unit * contrasts.to(wide).unflatten(0, (-1, *(1 for _ in unit.shape[2:])))).sum(-1)
+    return along(unit, contrasts.to(wide))

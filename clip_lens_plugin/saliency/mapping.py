@@ -12,9 +12,9 @@ from torch import Tensor
 from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.maps.pictured import followed, pictured_of
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.given import GivenImages, given_image, given_images
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 from clip_lens_plugin.saliency.methods import PLAIN, SaliencyMethod, resolved_method
 from clip_lens_plugin.saliency.result import SaliencyMap
@@ -31,7 +31,7 @@ class _Named(NamedTuple):
 
 @takes_bridges
 def saliency_map(
-    model: HookedCLIP,
+    model: ImageTextModel,
     image: Any,
     text: Texts | None = None,
     method: str | SaliencyMethod = "patch_text",
@@ -64,7 +64,7 @@ def saliency_map(
 
 @takes_bridges
 def saliency_maps(
-    model: HookedCLIP,
+    model: ImageTextModel,
     images: Any,
     texts: Texts | None = None,
     method: str | SaliencyMethod = "patch_text",
@@ -88,7 +88,7 @@ def saliency_maps(
 
 
 def _mapped(
-    model: HookedCLIP,
+    model: ImageTextModel,
     images: GivenImages,
     texts: Texts | None,
     method: str | SaliencyMethod,
@@ -121,7 +121,7 @@ def _mapped(
 
 
 def _of_batch(
-    model: HookedCLIP,
+    model: ImageTextModel,
     method: SaliencyMethod,
     pixels: Float[Tensor, "b 3 height width"],
     texts: Float[Tensor, "t e"],
@@ -131,7 +131,7 @@ def _of_batch(
     return torch.stack([method.maps(model, pixels, text.expand(len(pixels), -1), others) for text in texts], dim=1)
 
 
-def _named(model: HookedCLIP, method: SaliencyMethod, texts: Texts | None) -> _Named:
+def _named(model: ImageTextModel, method: SaliencyMethod, texts: Texts | None) -> _Named:
     """The texts that the method looks at; without names, and any embedding, where it looks at none."""
     if not method.takes_text:
         return _Named((), torch.zeros(1, model.cfg.d_embed, device=model.cfg.device, dtype=model.cfg.dtype))
@@ -140,7 +140,7 @@ def _named(model: HookedCLIP, method: SaliencyMethod, texts: Texts | None) -> _N
     return _embedded(model, "A saliency map", texts)
 
 
-def _embedded(model: HookedCLIP, name: str, given: Texts) -> _Named:
+def _embedded(model: ImageTextModel, name: str, given: Texts) -> _Named:
     if not isinstance(given, Tensor):
         texts = checked_texts(name, [given] if isinstance(given, str) else given)
         return _Named(tuple(texts), model.encode_text(texts))

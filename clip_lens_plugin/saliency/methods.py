@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_choice
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.saliency import chance, own
 from clip_lens_plugin.saliency.contrast import contrast_of
 from clip_lens_plugin.saliency.published import attention_maps, dense, gradcam, gradient_maps, legrad
@@ -45,17 +45,17 @@ class SaliencyMethod:
 
     name: str
     takes_text: bool
-    maps: Callable[[HookedCLIP, Images, Texts, Against | None], Maps]
+    maps: Callable[[ImageTextModel, Images, Texts, Against | None], Maps]
     title: str = ""
     source: str = ""
 
 
 def _with_text(
-    name: str, of_contrast: Callable[[HookedCLIP, Images, Texts], Maps], title: str, source: str
+    name: str, of_contrast: Callable[[ImageTextModel, Images, Texts], Maps], title: str, source: str
 ) -> SaliencyMethod:
     """A method whose map is of a contrast."""
 
-    def maps(model: HookedCLIP, images: Images, texts: Texts, against: Against | None) -> Maps:
+    def maps(model: ImageTextModel, images: Images, texts: Texts, against: Against | None) -> Maps:
         with model.alone():
             refuse_hooks(model, PLAIN)
             return of_contrast(model, images, contrast_of(texts, against))
@@ -63,10 +63,12 @@ def _with_text(
     return SaliencyMethod(name, True, maps, title, source)
 
 
-def _of_any_text(name: str, of_images: Callable[[HookedCLIP, Images], Maps], title: str, source: str) -> SaliencyMethod:
+def _of_any_text(
+    name: str, of_images: Callable[[ImageTextModel, Images], Maps], title: str, source: str
+) -> SaliencyMethod:
     """A method that does not look at the text."""
 
-    def maps(model: HookedCLIP, images: Images, texts: Texts, against: Against | None) -> Maps:
+    def maps(model: ImageTextModel, images: Images, texts: Texts, against: Against | None) -> Maps:
         with model.alone():
             refuse_hooks(model, PLAIN)
             return of_images(model, images)

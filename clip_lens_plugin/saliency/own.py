@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.maps.scoring import token_scores
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.statistics.moments import late_layers
 
@@ -19,28 +19,28 @@ TOGETHER = 8
 
 
 def patch_text(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """What each patch adds to the contrast, summed over all heads: the map of the paper."""
     return _summed(model, images, contrasts, range(model.cfg.n_layers))
 
 
 def last_layers(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """The same, summed over the heads of the last four layers, which the paper finds to make most of the effect."""
     return _summed(model, images, contrasts, late_layers(model.cfg.n_layers))
 
 
 def _summed(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], layers: range
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], layers: range
 ) -> Float[Tensor, "b rows columns"]:
     parts = zip(images.split(TOGETHER), contrasts.split(TOGETHER), strict=True)
     return torch.cat([_of_few(model, *part, layers) for part in parts])
 
 
 def _of_few(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], layers: range
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], layers: range
 ) -> Float[Tensor, "b rows columns"]:
     lengths = contrasts.norm(dim=-1)
     scores = token_scores(model, images, contrasts / lengths[:, None])

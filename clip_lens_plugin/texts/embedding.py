@@ -13,8 +13,8 @@ from torch import Tensor
 
 from clip_lens_plugin.adapters.text.tokenizers import is_known
 from clip_lens_plugin.arguments import is_whole
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import token_digest
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.model.text.unseen_texts import UnseenTexts
 from clip_lens_plugin.numerics.unit_vectors import checked_unit_vectors
 from clip_lens_plugin.texts.cache import CACHE_VARIABLE, CachedTexts, cache_folder, read, write_quietly
@@ -26,7 +26,7 @@ PART_TEXTS = 1024
 
 
 def embed_texts(
-    model: HookedCLIP,
+    model: ImageTextModel,
     texts: Sequence[str],
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     mean_of: int = 1,
@@ -76,7 +76,7 @@ def embed_texts(
 class _Cache:
     """The files of one model in one call; what their keys are made of is computed when it is first needed."""
 
-    def __init__(self, model: HookedCLIP) -> None:
+    def __init__(self, model: ImageTextModel) -> None:
         self._model = model
         self._folder = None if model.text_has_hooks() else cache_folder()
 
@@ -121,7 +121,7 @@ def _precision(device: torch.device) -> str:
 
 
 def _encode(
-    model: HookedCLIP, texts: list[str], mean_of: int, on_progress: Callable[[int, int], object]
+    model: ImageTextModel, texts: list[str], mean_of: int, on_progress: Callable[[int, int], object]
 ) -> tuple[Float[Tensor, "t e"], UnseenTexts]:
     each, unseen = model.encoded(texts, on_progress=on_progress)
     if mean_of > 1:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clip_lens_plugin.arguments import checked_number, checked_texts
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.texts.embedding import embed_texts
 from clip_lens_plugin.texts.templates import fill
 from clip_lens_plugin.warned import warn
@@ -144,7 +144,7 @@ class TextPool:
     @takes_bridges
     def embed(
         self,
-        model: HookedCLIP,
+        model: ImageTextModel,
         template: str = "{}",
         on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Float[Tensor, "t e"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from clip_lens_plugin.decomposition.contributions import Data
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.scenes.attributes import ATTRIBUTES
 from clip_lens_plugin.scenes.captions import TEMPLATES, prompts
 from clip_lens_plugin.zero_shot.classifier import ZeroShotClassifier
@@ -14,7 +14,7 @@ NOUN_TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}")
 
 
 def classifier_by_names(
-    model: HookedCLIP, names: Sequence[str], on_progress: Callable[[int, int], object] = lambda done, total: None
+    model: ImageTextModel, names: Sequence[str], on_progress: Callable[[int, int], object] = lambda done, total: None
 ) -> ZeroShotClassifier:
     """A classifier of the classes, with :data:`NOUN_TEMPLATES`; what is said of drawn scenes is a phrase already.
 

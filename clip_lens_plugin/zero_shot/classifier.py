@@ -21,8 +21,8 @@ from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.labelling.names import comparable, few
 from clip_lens_plugin.labelling.wordnet import distinct, text_of
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.identity.probes import PROBE_TOLERANCE, is_same_probe
+from clip_lens_plugin.model.protocol import ImageTextModel
 from clip_lens_plugin.model.text.labels import Labels, checked_names
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.shown import Tabled
@@ -67,7 +67,7 @@ class ZeroShotClassifier:
     @takes_bridges
     def from_labels(
         cls,
-        model: HookedCLIP,
+        model: ImageTextModel,
         labels: Iterable[str],
         templates: Iterable[Template] = ("{}",),
         on_progress: OnProgress = lambda done, total: None,
@@ -90,7 +90,9 @@ class ZeroShotClassifier:
 
     @classmethod
     @takes_bridges
-    def from_imagenet(cls, model: HookedCLIP, on_progress: OnProgress = lambda done, total: None) -> ZeroShotClassifier:
+    def from_imagenet(
+        cls, model: ImageTextModel, on_progress: OnProgress = lambda done, total: None
+    ) -> ZeroShotClassifier:
         """ImageNet's 1,000 classes in their order, with open_clip's class names and its 80 templates.
 
         Two class names stand for two classes each; the second is named with a number, "missile (2)", but its texts
@@ -110,7 +112,7 @@ class ZeroShotClassifier:
     @classmethod
     def _encoded(
         cls,
-        model: HookedCLIP,
+        model: ImageTextModel,
         names: tuple[str, ...],
         words: Sequence[str],
         templates: Sequence[Template],
@@ -121,7 +123,7 @@ class ZeroShotClassifier:
         return cls(names, embeddings, model.logit_scale, model.logit_bias, model.text_probe())
 
     @takes_bridges
-    def attach(self, model: HookedCLIP) -> None:
+    def attach(self, model: ImageTextModel) -> None:
         """Makes the classes the model's vocabulary: ``W_U``, ``logit_attrs`` and the logit lens speak of them.
 
         Raises:
@@ -133,7 +135,7 @@ class ZeroShotClassifier:
             model.labels = replace(model.labels, probe=self.probe, rounded_to=self.embeddings.dtype)
 
     @takes_bridges
-    def refuse_other_model(self, model: HookedCLIP) -> None:
+    def refuse_other_model(self, model: ImageTextModel) -> None:
         """Raises ValueError if the model's text tower gives something else for a few texts than the classes' own gave.
 
         Weights may be of another dtype: values are compared within the coarser one's rounding. A model without texts is

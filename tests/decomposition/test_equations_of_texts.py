@@ -128,7 +128,7 @@ def test_over_heads(batch: tuple[int, ...]) -> None:
     check(equations.over_heads(scores, chosen), (*batch, N, T), value)
 
 
-# ---------------------------------------------------------------------- shares, moments and TextSpan
+# ---------------------------------------------------------------------- shares and moments
 
 
 def test_along() -> None:
@@ -139,6 +139,19 @@ def test_along() -> None:
     rest = torch.cat([contributions, (embedding - contributions.sum(1))[:, None]], dim=1)
     shares = equations.along(rest, embedding / embedding.square().sum(-1, keepdim=True))
     torch.testing.assert_close(shares.sum(1), torch.ones(B, dtype=torch.float64))
+
+
+def test_own_direction() -> None:
+    embedding, contributions = numbers(B, E), numbers(B, L, E)
+    m, c = embedding.numpy(), contributions.numpy()
+    found = equations.own_direction(embedding)
+    check(found, (B, E), lambda b, e: m[b, e] / sum(m[b, f] ** 2 for f in range(E)))
+    torch.testing.assert_close(equations.own_direction(embedding[1]), found[1], rtol=1e-12, atol=1e-12)
+
+    def share(b: int, l: int) -> float:
+        return sum(c[b, l, e] * m[b, e] for e in range(E)) / sum(m[b, e] ** 2 for e in range(E))
+
+    check(equations.along(contributions, found), (B, L), share)
 
 
 def test_second_moments() -> None:
@@ -190,22 +203,3 @@ def test_gram() -> None:
     check(equations.quadratic(y, found), (B,), lambda b: sum(c[b, e] ** 2 for e in range(E)))
     of_heads = numbers(H, K, E)
     torch.testing.assert_close(equations.gram(of_heads)[1], equations.gram(of_heads[1]), rtol=1e-12, atol=1e-12)
-
-
-def test_without_direction() -> None:
-    texts, direction = numbers(T, K), torch.nn.functional.normalize(numbers(K), dim=0)
-    r, u = texts.numpy(), direction.numpy()
-    found = equations.without_direction(texts, direction)
-    check(found, (T, K), lambda t, k: r[t, k] - sum(r[t, j] * u[j] for j in range(K)) * u[k])
-    check(found @ direction, (T,), lambda t: 0.0)
-
-
-def test_projected() -> None:
-    y, head_map = numbers(B, K), numbers(K, E)
-    directions = torch.linalg.qr(numbers(E, 2)).Q.T
-    c, u = (y @ head_map).numpy(), directions.numpy()
-
-    def value(b: int, e: int) -> float:
-        return sum(sum(c[b, f] * u[m, f] for f in range(E)) * u[m, e] for m in range(2))
-
-    check(equations.projected(y, head_map, directions), (B, E), value)

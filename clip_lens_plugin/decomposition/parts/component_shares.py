@@ -25,8 +25,7 @@ Component = tuple[str, int | None, int | None, str, tuple[int, ...]]
 
 def component_shares(contributions: ComponentValues) -> dict[str, Float[Tensor, "b ..."]]:
     """s = c · M / ‖M‖² of each component of b images, by part as :func:`component_scores` gives them."""
-    embedding = contributions.embedding
-    return component_scores(contributions, embedding / embedding.square().sum(-1, keepdim=True))
+    return component_scores(contributions, equations.own_direction(contributions.embedding))
 
 
 @full_precision()

@@ -21,14 +21,14 @@ from clip_lens_plugin.groups.spurious.runs import run_margins
 from clip_lens_plugin.groups.spurious.search import HeadMargins, Limits, chosen_heads, without
 from clip_lens_plugin.groups.spurious.splitting import parted
 from clip_lens_plugin.model.bridged import takes_bridges
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 
 CANDIDATES, MOST_REMOVED, RANDOM_SETS, PERMUTATIONS = 20, 10, 200, 50
 
 
 @takes_bridges
 def spurious_heads(
-    model: HookedCLIP,
+    model: ImageModel,
     data: Any,
     classifier: Any,
     groups: Any,

@@ -17,9 +17,9 @@ from clip_lens_plugin.decisions.removal import cosines
 from clip_lens_plugin.decomposition.contributions import Data
 from clip_lens_plugin.groups.spurious.accuracy import Stage
 from clip_lens_plugin.groups.spurious.splitting import Rows
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.hooks.interventions import refuse_hooks
 from clip_lens_plugin.model.inputs.pixels import once_a_call
+from clip_lens_plugin.model.protocol import ImageModel
 
 ROUNDING = 0.05
 """Greatest difference of an image's margin in the data and in a run that the dtype of a store may make."""
@@ -29,7 +29,7 @@ Head = tuple[int, int]
 
 @once_a_call()
 def run_margins(
-    model: HookedCLIP,
+    model: ImageModel,
     data: Data,
     images: Any,
     rows: Rows,
@@ -76,7 +76,7 @@ def run_margins(
         for batch in batches(rows["test"].tolist()):
             found["plain"].append(_margins(model(batch), direction))
             for stage, positions in stages.items():
-                hooks = [
+                hooks: list[Any] = [
                     (name, mean_ablation(means, [h for l, h in heads if l == layer], positions))
                     for layer, name in points.items()
                 ]

@@ -24,7 +24,7 @@ def active_hooks(model: Tower) -> list[str]:
 
 
 def hooked_modules(model: Tower) -> list[str]:
-    """Names of the wrapper's own modules that are no hook points, with PyTorch's hooks around their forward."""
+    """Names of the wrapper's own modules, without hook points, that have PyTorch's hooks around their forward."""
     own = _own_modules(model)
     return [name for name, module in own if not isinstance(module, HookPoint) and has_native_hooks(module)]
 

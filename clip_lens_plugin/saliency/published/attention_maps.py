@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.layers.pooling.attention_pool import PATTERN, AttentionPool
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.saliency import equations
 from clip_lens_plugin.saliency.published.attention_runs import (
@@ -21,7 +21,7 @@ from clip_lens_plugin.saliency.published.attention_runs import (
 )
 
 
-def raw_attention(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b rows columns"]:
+def raw_attention(model: ImageModel, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b rows columns"]:
     """What the class token attends to in the last layer, the mean over its heads.
 
     Where the mean over patches is pooled, the mean over their rows; an attention pool's own pattern where there is one.
@@ -32,7 +32,7 @@ def raw_attention(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) 
     return at_patches(model.cfg, wide(pooled_queries(model, pattern, 2)).mean((1, 2)))
 
 
-def rollout(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b rows columns"]:
+def rollout(model: ImageModel, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b rows columns"]:
     """Attention rollout through all layers: the class token's row.
 
     Where the mean over patches is pooled, the mean of their rows; where attention pools, its own pattern, the mean over

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clip_lens_plugin.layers.config import HookedCLIPConfig
 from clip_lens_plugin.layers.pooling.attention_pool import PATTERN, AttentionPool
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.saliency.contrast import cosines
 
 RUN_BYTES = {"cpu": 2**30}
@@ -38,18 +38,18 @@ class Attended:
     gradient: Float[Tensor, "b h m n"]
 
 
-def pattern_names(model: HookedCLIP, first: int) -> list[str]:
+def pattern_names(model: ImageModel, first: int) -> list[str]:
     """Hook points of the patterns from a layer on, the attention pool's last, where there is one."""
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(first, model.cfg.n_layers)]
     return [*names, PATTERN] if isinstance(model.pooling, AttentionPool) else names
 
 
-def last_attention(model: HookedCLIP) -> int:
+def last_attention(model: ImageModel) -> int:
     """The layer from which a run has to be followed for the last attention: no layer's where there is a pool."""
     return model.cfg.n_layers - (0 if isinstance(model.pooling, AttentionPool) else 1)
 
 
-def pooled_queries(model: HookedCLIP, x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
+def pooled_queries(model: ImageModel, x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     """What lies along ``dim`` of the last attention's queries, at those that are pooled."""
     pool = isinstance(model.pooling, AttentionPool)
     rows = slice(None) if pool else model.pooling.positions
@@ -68,7 +68,7 @@ def wide(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 @contextmanager
-def following(model: HookedCLIP, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def following(model: ImageModel, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Inside, every run of the model leaves its activations at these hook points, ready for gradients, in the dict."""
     seen: dict[str, Tensor] = {}
 
@@ -82,7 +82,7 @@ def following(model: HookedCLIP, names: Sequence[str]) -> Iterator[dict[str, Ten
         yield seen
 
 
-def stream_at(model: HookedCLIP, images: Float[Tensor, "b 3 height width"], layer: int) -> Float[Tensor, "b n d"]:
+def stream_at(model: ImageModel, images: Float[Tensor, "b 3 height width"], layer: int) -> Float[Tensor, "b n d"]:
     """The stream that enters a layer, or leaves the last one, from a run without gradients."""
     with torch.no_grad():
         stream = model.begin(images).stream
@@ -97,7 +97,7 @@ def outside_inference(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def attention_gradients(
-    model: HookedCLIP,
+    model: ImageModel,
     images: Float[Tensor, "b 3 height width"],
     contrasts: Float[Tensor, "b e"],
     first: int,
@@ -121,7 +121,7 @@ def attention_gradients(
     return attended, {name: seen[name].detach() for name in also}
 
 
-def images_at_once(model: HookedCLIP, first: int) -> int:
+def images_at_once(model: ImageModel, first: int) -> int:
     """How many images such a run takes from a layer on."""
     cfg = model.cfg
     by_layer = 3 * cfg.n_heads * cfg.n_ctx**2 + cfg.n_ctx * (8 * cfg.d_model + 2 * cfg.d_mlp)

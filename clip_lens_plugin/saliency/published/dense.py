@@ -13,21 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.saliency.contrast import cosines
 from clip_lens_plugin.saliency.published.attention_runs import at_patches, stream_at
 
 
 def patches(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """Cosines of the last stream's patches."""
     return _read_out(model, stream_at(model, images, model.cfg.n_layers), contrasts)
 
 
 def maskclip(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """Cosines of the last layer's values, each token's own, through its output projection.
 
@@ -40,7 +40,7 @@ def maskclip(
 
 
 def v_v(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """Cosines of what the last layer's heads write if values are compared with values: softmax(V Vᵀ / √k) V.
 
@@ -57,14 +57,14 @@ def v_v(
         return _read_out(model, model.blocks[-1].attn.out(attended.transpose(1, 2)), contrasts)
 
 
-def _last_values(model: HookedCLIP, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n h k"]:
+def _last_values(model: ImageModel, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b n h k"]:
     stream, block = stream_at(model, images, model.cfg.n_layers - 1), model.blocks[-1]
     read = stream if block.first_norm is None else block.first_norm(stream)
     return block.attn.qkv(read, block.attn.n_heads)[2]
 
 
 def _read_out(
-    model: HookedCLIP, stream: Float[Tensor, "b n d"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, stream: Float[Tensor, "b n d"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     with torch.no_grad():
         features = model.pooling.of_each(stream, model.ln_final)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.saliency import equations
 from clip_lens_plugin.saliency.contrast import cosines
@@ -21,7 +21,7 @@ from clip_lens_plugin.saliency.published.attention_runs import (
 
 
 def gradcam(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """GradCAM on the tokens that the last attention reads, their model width as channels.
 
@@ -41,7 +41,7 @@ def gradcam(
         return at_patches(model.cfg, equations.class_activation(wide(tokens)[:, prefix:], wide(gradient)[:, prefix:]))
 
 
-def _read(model: HookedCLIP, stream: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+def _read(model: ImageModel, stream: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     """What the last attention reads of the stream before it."""
     if isinstance(model.pooling, AttentionPool):
         return model.ln_final(stream)
@@ -49,7 +49,7 @@ def _read(model: HookedCLIP, stream: Float[Tensor, "b n d"]) -> Float[Tensor, "b
     return stream if norm is None else norm(stream)
 
 
-def _embedding(model: HookedCLIP, stream: Float[Tensor, "b n d"], read: Float[Tensor, "b n d"]) -> Float[Tensor, "b e"]:
+def _embedding(model: ImageModel, stream: Float[Tensor, "b n d"], read: Float[Tensor, "b n d"]) -> Float[Tensor, "b e"]:
     """The rest of the run, in which the last attention reads those tokens."""
     if isinstance(model.pooling, AttentionPool):
         return model.project(model.pooling.after_norm(read))

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.layers.pooling.attention_pool import AttentionPool
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
 from clip_lens_plugin.model.property_errors import NotAvailableError
+from clip_lens_plugin.model.protocol import ImageModel, ImageTextModel
 from clip_lens_plugin.numerics.precision import full_precision
 from clip_lens_plugin.saliency import equations
 from clip_lens_plugin.saliency.published.attention_runs import (
@@ -24,7 +24,7 @@ from clip_lens_plugin.saliency.published.attention_runs import (
 
 
 def chefer(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageTextModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """Relevance propagated through all layers: the class token's row of R.
 
@@ -36,7 +36,7 @@ def chefer(
 
 
 def chefer_last(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageTextModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """The same of the last attention alone, which is what the authors' own notebook for CLIP shows.
 
@@ -46,7 +46,7 @@ def chefer_last(
 
 
 def gradcam_attention(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """GradCAM on the last attention, whose heads are its channels: "GradCAM" in the tables of Chefer et al.
 
@@ -61,7 +61,7 @@ def gradcam_attention(
 
 
 def grad_eclip(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """Grad-ECLIP on the last attention: values weighted by channel (gradients) and place (loosened attention).
 
@@ -87,7 +87,7 @@ def grad_eclip(
     return at_patches(cfg, torch.cat(found))
 
 
-def _last(model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]) -> Attended:
+def _last(model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]) -> Attended:
     """The last attention of all images, at the queries that are pooled."""
     runs = [
         attention_gradients(model, *part, last_attention(model))[0][0]
@@ -98,7 +98,7 @@ def _last(model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrast
 
 
 def _relevance(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], first: int
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], first: int
 ) -> Float[Tensor, "b rows columns"]:
     """Relevance of the patches to what is pooled, through the layers from one on."""
     parts = _parts(model, images, contrasts, first)
@@ -106,7 +106,7 @@ def _relevance(
 
 
 @full_precision()
-def _propagated(model: HookedCLIP, attended: list[Attended]) -> Float[Tensor, "b rows columns"]:
+def _propagated(model: ImageModel, attended: list[Attended]) -> Float[Tensor, "b rows columns"]:
     attention = [equations.relevant_attention(each.pattern, each.gradient) for each in attended]
     pool = attention.pop() if isinstance(model.pooling, AttentionPool) else None
     some = attended[0].pattern
@@ -119,14 +119,14 @@ def _propagated(model: HookedCLIP, attended: list[Attended]) -> Float[Tensor, "b
 
 
 def _parts(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], first: int
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"], first: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """As many images at once as a run takes that keeps what is after a layer for the way back."""
     size = images_at_once(model, first)
     return zip(images.split(size), contrasts.split(size), strict=True)
 
 
-def _logit_scale(model: HookedCLIP) -> float:
+def _logit_scale(model: ImageTextModel) -> float:
     try:
         return model.logit_scale
     except NotAvailableError:

@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_lens_plugin.layers.pooling.attention_pool import PATTERN, AttentionPool
-from clip_lens_plugin.model.hooked_clip import HookedCLIP
+from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.saliency import equations
 from clip_lens_plugin.saliency.contrast import cosines
 from clip_lens_plugin.saliency.published.attention_runs import at_patches, following, outside_inference, stream_at, wide
 
 
 def legrad(
-    model: HookedCLIP, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
+    model: ImageModel, images: Float[Tensor, "b 3 height width"], contrasts: Float[Tensor, "b e"]
 ) -> Float[Tensor, "b rows columns"]:
     """The mean over all layers of the positive part of ∂s_l/∂A_l, over heads and queries.
 
@@ -42,7 +42,7 @@ def legrad(
     return at_patches(model.cfg, torch.stack(found).mean(0))
 
 
-def _features(model: HookedCLIP, stream: Float[Tensor, "b n d"]) -> Float[Tensor, "b e"]:
+def _features(model: ImageModel, stream: Float[Tensor, "b n d"]) -> Float[Tensor, "b e"]:
     """A layer's features in the joint space."""
     if isinstance(model.pooling, AttentionPool):
         return model.finish(stream, {})

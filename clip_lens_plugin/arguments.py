@@ -224,8 +224,11 @@ def whole_numbers(what: str, given: Any) -> list[int] | None:
     return [int(each) for each in numbers]
 
 
-def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b"]:
+def checked_labels(given: Any, n_images: int, n_classes: int | None) -> Int[Tensor, " b"]:
     """The label of each image, on the CPU: a class's position, -1 where it is not known.
+
+    Args:
+        n_classes: that there are; None if labels alone say so.
 
     Raises:
         ValueError: if they are no whole numbers, there are more or fewer than images, or one is no class.
@@ -242,10 +245,11 @@ def checked_labels(given: Any, n_images: int, n_classes: int) -> Int[Tensor, " b
     labels = labels.long()
     if len(labels) != n_images:
         raise ValueError(f"{n_images} images need as many labels, got {len(labels)}.")
-    if len(labels) and not bool(((labels >= -1) & (labels < n_classes)).all()):
+    there = f"positions of the {n_classes} classes, 0 to {n_classes - 1}" if n_classes else "whole numbers from 0"
+    if len(labels) and not (labels.min() >= -1 and (n_classes is None or labels.max() < n_classes)):
         raise ValueError(
-            f"Labels must be positions of the {n_classes} classes, 0 to {n_classes - 1}, or -1 where the class is not "
-            f"known; got {int(labels.min())} to {int(labels.max())}."
+            f"Labels must be {there}, or -1 where the class is not known; got {int(labels.min())} to "
+            f"{int(labels.max())}."
         )
     return labels
 

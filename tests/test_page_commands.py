@@ -41,7 +41,7 @@ def commands_of(page: Path) -> list[list[str]]:
 
 
 def runs_here(arguments: list[str]) -> bool:
-    """Whether a command reads a store or a photograph, for which others stand in, and nothing of elsewhere.
+    """Whether a command reads a store or a photograph, for which others stand in, and nothing else.
 
     One that reads nothing draws hundreds of scenes; tests/cli runs it with fewer.
     """
@@ -79,7 +79,9 @@ def test_most_kinds_of_commands_run():
 def test_a_command_on_a_page_runs(folder, monkeypatch, arguments):
     monkeypatch.setenv("CLIP_LENS_CACHE", "")
     monkeypatch.chdir(folder)
+    out = Path(arguments[arguments.index("--out") + 1]) if "--out" in arguments else None
+    assert out is None or not out.exists()
     result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert result.exit_code == 0, (result.stderr, result.exception)
-    assert "--out" not in arguments or Path(arguments[arguments.index("--out") + 1]).exists()
+    assert out is None or out.exists()
     assert result.output

@@ -145,7 +145,7 @@ def test_a_renamed_attribute_of_a_step_loses_nothing_of_what_is_read(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = streams()["mapped"]
-    assert any(told.startswith("Dataset ") for told, _ in steps.listing(stream))
+    assert any(name.startswith("Dataset ") for name, _ in steps.listing(stream))
     for step in list(steps.steps(stream)):
         if hasattr(step, name):
             monkeypatch.delattr(step, name)

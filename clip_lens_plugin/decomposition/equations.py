@@ -113,7 +113,8 @@ def contribution(coordinates: Float[Tensor, "*batch k"], weights: Float[Tensor, 
 def by_layer(coordinates: Float[Tensor, "b l s"], weights: Float[Tensor, "l s w"]) -> Float[Tensor, "b l w"]:
     """``Σ_s w[b,l,s] D[l,s]``: :func:`contribution` for each layer with directions of its own, in the unit of w.
 
-    Of b_O, with D its directions: the bias of each layer's term of equation 3. Of an image's :func:`share_weights`.
+    With D the directions of b_O it is the bias in each layer's term of equation 3. ``w`` can be an image's
+    :func:`share_weights`, too.
     """
     return torch.einsum("bls,lsw->blw", coordinates, weights)
 

@@ -23,7 +23,7 @@ def attribute(holder: Any, name: str, library: str, place: str) -> Any:
 
 
 def overriding(library: str, *names: str) -> Callable[[Class], Class]:
-    """What makes sure that a class's bases have the private methods that it puts its own in place of.
+    """A decorator of a class that overrides private methods of a library: it refuses one that its bases lack.
 
     Under another name the library would call its own, and the class's would be passed over in silence.
 

@@ -12,9 +12,13 @@ from uuid import uuid4
 from safetensors import SafetensorError
 
 from clip_lens_plugin.files.given import reason_of
+from clip_lens_plugin.plain_text import printable
 
 START = ".clip-lens-"
 """What the name of a file that is still being written begins with; hidden, and short whatever the name in the end."""
+
+MOST_SHOWN = 300
+"""Characters of a name in an error, so that the reason behind it is seen, too."""
 
 
 @contextmanager
@@ -39,7 +43,7 @@ def whole_files() -> Iterator[Callable[[str | Path], Path]]:
             try:
                 made = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
             except OSError as error:
-                raise _not_made(f"The file {path}", place, error) from None
+                raise _not_made(f"The file {path}", place.parent, error) from None
             try:
                 waiting[place] = partial, os.fstat(made).st_mode
             finally:
@@ -74,7 +78,7 @@ def make_folder(folder: str | Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_made(f"The folder {folder}", place.absolute(), error) from None
+        raise _not_made(f"The folder {printable(str(folder), MOST_SHOWN)}", place.absolute(), error) from None
 
 
 def _not_made(what: str, place: Path, error: OSError) -> OSError:
@@ -86,7 +90,9 @@ def _not_made(what: str, place: Path, error: OSError) -> OSError:
         why = f"{there} may not be written to"
     else:
         why = f"its file system, at {there}, answers {reason_of(error)!r}"
-    return type(error)(f"{what} cannot be made: {why}. Name a place that can be written to.")
+    said = type(error)(f"{what} cannot be made: {why}. Name a place that can be written to.")
+    said.errno = error.errno  # By which callers tell a full disk from others.
+    return said
 
 
 def check_place(path: str | Path) -> None:

@@ -93,7 +93,10 @@ def pursued_each(texts: Float[Tensor, "b t r"], frames: PrincipalFrames, n: int)
     for step in range(min(n, t, r)):
         best = left.argmax(1)
         own = texts[of_each, best].double() / roots
-        rest = without_directions(own[:, None], removed[:, :step])[:, 0]
+        rest = own[:, None]
+        for _ in range(2):  # By rounding, one removal leaves a rest that a second takes away.
+            rest = without_directions(rest, removed[:, :step])
+        rest = rest[:, 0]
         length = rest.square().sum(1)
         direction = removed[:, step] = rest / length.clamp(min=torch.finfo(torch.float64).tiny).sqrt()[:, None]
         weighed = direction * variances  # Σ u

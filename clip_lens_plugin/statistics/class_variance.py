@@ -32,12 +32,16 @@ def eta_squared(values: Float[Tensor, "b *columns"], labels: Any, dim: int | Non
             variances are summed, between classes and in all. If not given, every column stands by itself.
 
     Returns:
-        One number per column, float64, 0 to 1; NaN where a column is the same for all images, but for rounding.
+        One number per column, float64, 0 to 1; NaN where a column is the same for all images, but for rounding: where
+        its root mean square varies by less than about eight units in the last place of ``values.dtype``.
 
     Raises:
+        TypeError: if values are no tensor.
         ValueError: if values are not finite; if labels are no whole numbers of at least -1, more or fewer than rows, or
             of fewer than two classes; or if ``dim`` is no axis after the first.
     """
+    if not isinstance(values, Tensor):
+        raise TypeError(f"values must be a tensor with one row per image, got {type(values).__name__}.")
     n_axes = values.ndim
     if n_axes == 0 or not values.is_floating_point():
         raise ValueError(
@@ -48,7 +52,7 @@ def eta_squared(values: Float[Tensor, "b *columns"], labels: Any, dim: int | Non
         raise ValueError(
             f"dim must be an axis of values after that of the images; these are {list(values.shape)}, got {dim}."
         )
-    classes = checked_labels(labels, len(values), torch.iinfo(torch.int64).max)
+    classes = checked_labels(labels, len(values), None)
     known = classes >= 0
     present, place, counts = classes[known].unique(return_inverse=True, return_counts=True)
     if len(present) < 2:

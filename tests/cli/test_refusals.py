@@ -45,7 +45,7 @@ def test_a_folder_that_is_none(command, refused, tmp_path) -> None:
     assert not os.path.exists("file:")
     (tmp_path / "file").write_text("x")
     assert "is a file, expected a folder" in refused(command, "--out", tmp_path / "file")
-    assert "Not a directory" in refused(command, "--out", tmp_path / "file" / "x")
+    assert f"{tmp_path / 'file'} is no folder" in refused(command, "--out", tmp_path / "file" / "x")
     assert "File name too long" in refused(command, "--out", "x" * 5000)
 
 

@@ -169,3 +169,15 @@ def test_a_file_that_cannot_be_begun_is_named(tmp_path: Path, monkeypatch: pytes
     said = rf"^The file {tmp_path}/a.html cannot be made: its file system, at {tmp_path}, answers 'Read-only.*Name a"
     with pytest.raises(OSError, match=said), whole_files() as beside:
         beside(tmp_path / "a.html")
+
+
+def test_a_full_disk_is_named_where_a_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*given: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "partial")
+
+    (tmp_path / "a.html").write_text("before")
+    monkeypatch.setattr(os, "open", refusing)
+    said = rf"^The file {tmp_path}/a.html cannot be made: its file system, at {tmp_path}, answers 'No space.*Name a"
+    with pytest.raises(OSError, match=said) as caught, whole_files() as beside:
+        beside(tmp_path / "a.html")
+    assert caught.value.errno == errno.ENOSPC

@@ -45,3 +45,13 @@ def test_it_ends_where_texts_are_used_up_or_nothing_varies():
             assert [index for index in row if index >= 0] == alone
             assert len(alone) == (0 if frame is still else 2)
         assert float(found.gained[2].sum()) == 0.0
+
+
+def test_directions_of_texts_that_are_almost_the_same_are_orthonormal():
+    """Then the variances along as many as there are coordinates add up to all of it."""
+    together = PrincipalFrames.of(frames_of(16))
+    g = torch.Generator().manual_seed(3)
+    texts = torch.ones(200, 20).double() + 1e-3 * torch.randn(200, 20, generator=g, dtype=torch.float64)
+    found = pursued_each((texts @ together.axes).double(), together, 16)
+    assert int((found.indices >= 0).sum()) == 16
+    torch.testing.assert_close(found.gained.sum(1), together.total, rtol=1e-13, atol=0)

@@ -120,7 +120,7 @@ def test_shuffled_labels_give_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"values": torch.tensor(1.0)}, r"one row per image, got torch.float32 of shape \[\]"),
         ({"values": torch.ones(4, dtype=torch.int64)}, "floating-point numbers"),
@@ -132,10 +132,10 @@ def test_shuffled_labels_give_chance() -> None:
         *(({"dim": dim}, r"after that of the images; these are \[4, 2\]") for dim in (0, 2, -2, -3)),
     ],
 )
-def test_what_has_no_shares_is_refused(change, told, monkeypatch) -> None:
+def test_what_has_no_shares_is_refused(change, message, monkeypatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # As outside of the tests.
     given = {"values": numbers(4, 2), "labels": [0, 1, 0, 1], **change}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         eta_squared(**given)
 
 

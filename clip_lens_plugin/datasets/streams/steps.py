@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from clip_lens_plugin.datasets.shards import index_shard
@@ -167,7 +167,8 @@ def _decoded(features: Any) -> str | None:
 
     _of(datasets.Image, "decode_example")  # Features that are never decoded have none, so it is asked of one that is.
     for column, feature in (features or {}).items():
-        if hasattr(feature, "decode_example") and _of(feature, "decode"):
+        # Columns within a column are a dictionary of features, which has no switch of its own.
+        if not isinstance(feature, Mapping) and hasattr(feature, "decode_example") and _of(feature, "decode"):
             return column
     return None
 

@@ -16,7 +16,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
-from clip_lens_plugin.decomposition.running.changed_heads import BeforeHooks, ablated, fold_results, seen_replaced
+from clip_lens_plugin.decomposition.running.changed_heads import ChangedHeads, ablated, fold_results, seen_replaced
 from clip_lens_plugin.decomposition.running.pattern_rows import (
     Rows,
     compared_hooks,
@@ -263,16 +263,16 @@ def factors_from_images(
             yield from pattern_hooks(block, l, positions, take_pattern)
             yield name + "z", finish
 
-    before = BeforeHooks(lambda x: pooling.rows(x[:, positions]))
-    with model.alone(), before.taken(model), model.hooks(fwd_hooks=list(hooks())):
+    of_hooks = ChangedHeads(model, lambda x: pooling.rows(x[:, positions]))
+    with model.alone(), of_hooks.watched(), model.hooks(fwd_hooks=[*hooks(), *of_hooks.hooks()]):
         embedding = model(images).detach()
 
     everywhere = partial(_by_layer, saved, model.cfg.n_layers)
     layers = range(model.cfg.n_layers)
     result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
     z = everywhere("attn.hook_z")
-    replaced = {l: before.changed(l, "hook_z", z[l]) & ~ablated(z[l]) for l in hooked if z}
-    changed = [None if each is None else before.changed(l, "hook_result", each) for l, each in enumerate(result)]
+    replaced = {l: of_hooks.at(l, "hook_z", z[l]) & ~ablated(z[l]) for l in hooked if z}
+    changed = [None if each is None else of_hooks.at(l, "hook_result", each) for l, each in enumerate(result)]
     z, result_edit = fold_results(model, z, result, changed) if z else ([], [])
     return Factors(
         embedding=embedding,

@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
 from clip_lens_plugin.model.protocol import Tower
@@ -17,43 +19,61 @@ from clip_lens_plugin.numerics.precision import full_precision, rounding, same_u
 HEADS = ("hook_z", "hook_result")
 """Where a hook may change what a head puts out, by the last part of the hook point's name."""
 
+Key = tuple[int, str]
+"""A layer, and one of :data:`HEADS`."""
 
-class BeforeHooks:
-    """What heads put out before any hook could change it, of the hook points of a model that have hooks on them.
+
+class ChangedHeads:
+    """Heads that hooks change during one run of a model: what goes into a hook point is compared with what comes out.
 
     Args:
+        model: with the hooks on it.
         rows: what is read of an activation [b, n, ...]: [b, r, ...].
     """
 
-    def __init__(self, rows: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, model: Tower, rows: Callable[[Tensor], Tensor]) -> None:
         self._rows = rows
-        self._held: dict[tuple[int, str], Tensor] = {}
+        self._points = {
+            (layer, name): getattr(block.attn, name)
+            for layer, block in enumerate(model.blocks)
+            for name in HEADS
+            if getattr(block.attn, name).has_hooks(dir="fwd")
+        }
+        self._before: dict[Key, Tensor] = {}
+        self._changed: dict[Key, Bool[Tensor, "b h"]] = {}
 
     @contextmanager
-    def taken(self, model: Tower) -> Iterator[None]:
-        """While it lasts, a run of the model leaves them here. No other thread may run the model meanwhile."""
+    def watched(self) -> Iterator[None]:
+        """While it lasts, a run leaves here what goes into the hook points. No other thread may run the model."""
         with ExitStack() as stack:
-            for layer, block in enumerate(model.blocks):
-                for name in HEADS:
-                    point = getattr(block.attn, name)
-                    if point.has_hooks(dir="fwd"):
-                        # PyTorch's own, and the first: TransformerLens has none that sees what a hook point is given.
-                        handle = point.register_forward_pre_hook(partial(self._keep, (layer, name)), prepend=True)
-                        stack.callback(handle.remove)
+            for key, point in self._points.items():
+                # PyTorch's own, and the first: TransformerLens has none that sees what a hook point is given.
+                handle = point.register_forward_pre_hook(partial(self._keep, key), prepend=True)
+                stack.callback(handle.remove)
             yield
 
-    def _keep(self, key: tuple[int, str], module: nn.Module, given: tuple[Any, ...]) -> None:
-        self._held[key] = self._rows(given[0].detach()).clone()
+    def _keep(self, key: Key, module: nn.Module, given: tuple[Any, ...]) -> None:
+        self._before[key] = self._rows(given[0].detach()).clone()
 
-    def changed(self, layer: int, name: str, after: Float[Tensor, "b r h w"]) -> Bool[Tensor, "b h"]:
-        """Heads with a number that is another than before the hooks; none where no hook stood.
+    def hooks(self) -> Iterator[tuple[str, Callable[..., None]]]:
+        """What compares, to be put on the model behind its own hooks, so that a layer's numbers are not kept."""
+        for layer, name in self._points:
+            yield f"blocks.{layer}.attn.{name}", partial(self._compare, (layer, name))
+
+    def _compare(self, key: Key, after: Tensor, hook: HookPoint) -> None:
+        before, now = self._before.pop(key), self._rows(after.detach())
+        same = (before == now) | (before.isnan() & now.isnan())
+        self._changed[key] = ~same.all(-1).all(1)
+
+    def at(self, layer: int, name: str, z: Float[Tensor, "b r h w"]) -> Bool[Tensor, "b h"]:
+        """Heads with a number that came out of the hook point as another; none where no hook stood.
 
         Args:
             name: one of :data:`HEADS`.
-            after: what was read behind the hooks.
+            z: of the run, for its images and heads.
         """
-        before = self._held.get((layer, name), after)
-        return (before != after).any(-1).any(1)
+        none = z.new_zeros(len(z), z.shape[2], dtype=torch.bool)
+        return self._changed.get((layer, name), none)
 
 
 def ablated(z: Float[Tensor, "b r h w"]) -> Bool[Tensor, "b h"]:

@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset
 from clip_lens_plugin.datasets import HuggingFaceStream
 from clip_lens_plugin.datasets.choose import as_collected, as_source
 from clip_lens_plugin.datasets.image_folder import UnreadableImageError
+from clip_lens_plugin.datasets.streams.steps import refuse_inexact
 from clip_lens_plugin.datasets.streams.stream import checked_state
 from tests.datasets.streams.written import SEED, sample, streamed, write_parquet, write_shards, write_tar
 
@@ -290,3 +291,10 @@ def test_texts_in_the_place_of_labels_are_no_labels(tmp_path):
     for folder, label in ((tmp_path, 0), (tmp_path / "texts", -1)):
         stream = HuggingFaceStream(streamed("webdataset", folder))
         assert [stream.read(each).label for each in stream.arrivals()] == [label] * 6
+
+
+def test_columns_within_a_column_are_no_pictures_that_are_decoded() -> None:
+    columns = {"image": UNDECODED, "about": datasets.Features({"id": datasets.Value("int64")})}
+    rows = [{"image": {"bytes": b"", "path": None}, "about": {"id": 3}}]
+    stream = datasets.IterableDataset.from_generator(lambda: iter(rows), features=datasets.Features(columns))
+    refuse_inexact(stream.map(lambda row: row))

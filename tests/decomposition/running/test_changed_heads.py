@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from clip_lens_plugin import decompose
 from clip_lens_plugin.decomposition.contributions import Contributions, TokensNotAvailableError
 from tests.conftest import random_images
 
@@ -73,6 +74,36 @@ def test_hooks_that_change_nothing_or_other_tokens_leave_tokens(model, point):
         assert not found.head_edits
         torch.testing.assert_close(found.tokens(layer, 2), expected.tokens(layer, 2))
         torch.testing.assert_close(found.self_attention, expected.self_attention)
+
+
+def test_a_head_that_is_changed_and_then_ablated_sends_nothing(model):
+    hooks = [
+        ("blocks.1.attn.hook_z", head_1(lambda z: z * 2)),
+        ("blocks.1.attn.hook_result", head_1(torch.zeros_like)),
+    ]
+    images = random_images(model)
+    with model.hooks(fwd_hooks=hooks):
+        _, cache = model.run_with_cache(images)
+        found = model.decompose(images, tokens=True)
+    assert found.tokens(1, 1).abs().max() == 0
+    assert found.tokens(1, 2).abs().max() > 0
+    for name in ("blocks.1.attn.hook_z", "blocks.1.attn.hook_result"):
+        assert not cache[name][:, :, 2].equal(torch.zeros_like(cache[name][:, :, 2]))
+    assert decompose(model, cache).tokens(1, 1).abs().max() == 0
+
+
+def test_a_hook_that_reads_changes_no_head_of_an_image_that_is_not_finite(model):
+    images = random_images(model)
+    images[1] = torch.nan
+    heard = []
+    with (
+        pytest.warns(UserWarning, match="NaN"),
+        model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: heard.append(z.shape))]),
+    ):
+        found = model.decompose(images, tokens=True)
+    assert heard
+    assert found.tokens(1, 1)[[0, 2]].isfinite().all()
+    assert found.has_self_attention
 
 
 def test_hooks_of_pytorch_are_known_too(model):

@@ -12,12 +12,11 @@ from uuid import uuid4
 from safetensors import SafetensorError
 
 from clip_lens_plugin.files.given import reason_of
-from clip_lens_plugin.plain_text import printable
 
 START = ".clip-lens-"
 """What the name of a file that is still being written begins with; hidden, and short whatever the name in the end."""
 
-MOST_SHOWN = 300
+MOST_SHOWN = 600
 """Characters of a name in an error, so that the reason behind it is seen, too."""
 
 
@@ -78,7 +77,12 @@ def make_folder(folder: str | Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_made(f"The folder {printable(str(folder), MOST_SHOWN)}", place.absolute(), error) from None
+        raise _not_made(f"The folder {_short(folder)}", place.absolute(), error) from None
+
+
+def _short(path: str | Path) -> str:
+    name = str(path)
+    return name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…"
 
 
 def _not_made(what: str, place: Path, error: OSError) -> OSError:

@@ -384,7 +384,7 @@ class Contributions(ComponentValues, Analysed["Contributions"]):
             allowed = same_up_to(self._parts.rounding) * split.norm(dim=-1).sum(1)
             replaced = ((split.sum(1) - coordinates).norm(dim=-1) > allowed) & ~ablated
         else:
-            replaced = self._parts.replaced[layer] & ~ablated
+            replaced = self._parts.replaced[layer]
         if layer in self._parts.head_edits:
             replaced = replaced | (self._parts.head_edits[layer] != 0).any(-1)
         if bool(replaced.any()):

@@ -16,7 +16,7 @@ from clip_lens_plugin.decomposition.readout import Readout
 from clip_lens_plugin.decomposition.running.activations import Factors, factors_from_images
 from clip_lens_plugin.decomposition.running.run_size import images_with_patterns
 from clip_lens_plugin.decomposition.running.runs import decompose_images
-from clip_lens_plugin.model.hooks.interventions import layers_with_hooked_heads
+from clip_lens_plugin.model.hooks.interventions import hooked_heads
 from clip_lens_plugin.model.protocol import ImageModel
 from clip_lens_plugin.numerics.precision import full_precision
 
@@ -51,7 +51,7 @@ def scores_and_cosine(
     constants, readout, cfg, n = checked_constants(constants), Readout.of(model), model.cfg, len(images)
     with torch.no_grad():
         texts = readout.checked_texts(text_embeddings)
-        if layers_with_hooked_heads(model):
+        if hooked_heads(model):
             return _of_contributions(model, images, texts, constants)
         directions = readout.directions(texts, constants)[:, :, : readout.own_coordinates]
         scores = texts.new_empty(n, cfg.n_layers, cfg.n_heads, cfg.n_ctx, len(texts))

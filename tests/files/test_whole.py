@@ -161,23 +161,18 @@ def test_a_folder_that_cannot_be_made_is_named_with_what_is_in_its_way(
     assert (tmp_path / "new" / "inner").is_dir()
 
 
-def test_a_file_that_cannot_be_begun_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "reason"), [(errno.EROFS, "Read-only"), (errno.ENOSPC, "No space")])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_cannot_be_begun_is_named(
+    number: int, reason: str, is_replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refusing(*given: Any) -> int:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "partial")
+        raise OSError(number, os.strerror(number), "partial")
 
+    if is_replaced:
+        (tmp_path / "a.html").write_text("before")
     monkeypatch.setattr(os, "open", refusing)
-    said = rf"^The file {tmp_path}/a.html cannot be made: its file system, at {tmp_path}, answers 'Read-only.*Name a"
-    with pytest.raises(OSError, match=said), whole_files() as beside:
-        beside(tmp_path / "a.html")
-
-
-def test_a_full_disk_is_named_where_a_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refusing(*given: Any) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "partial")
-
-    (tmp_path / "a.html").write_text("before")
-    monkeypatch.setattr(os, "open", refusing)
-    said = rf"^The file {tmp_path}/a.html cannot be made: its file system, at {tmp_path}, answers 'No space.*Name a"
+    said = rf"^The file {tmp_path}/a.html cannot be made: its file system, at {tmp_path}, answers '{reason}.*Name a"
     with pytest.raises(OSError, match=said) as caught, whole_files() as beside:
         beside(tmp_path / "a.html")
-    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.errno == number

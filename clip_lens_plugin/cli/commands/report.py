@@ -119,7 +119,7 @@ def report(
             from clip_lens_plugin.cli.given.typed import command_line
             from clip_lens_plugin.report.analyses import report_on
 
-            with Bars(console) as bars, _threads(chosen.name, len(rows)):
+            with Bars(console) as bars:
                 found = report_on(
                     rows,
                     pool=pool,
@@ -136,7 +136,8 @@ def report(
 
         if store is not None:
             rows = ContributionStore.open(store, loaded)
-            page = written(rows, _about_store(console, rows, store, images))
+            with _threads(chosen.name, len(rows)):
+                page = written(rows, _about_store(console, rows, store, images))
         else:
             assert source is not None
             with _threads(chosen.name, len(source)):

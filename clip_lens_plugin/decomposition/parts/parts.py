@@ -155,7 +155,8 @@ class Parts:
         extras = {name: each for name, each in earlier.items() if each is not None}
         kept = {name: state[name] for name in state.keys() - earlier.keys()}
         if "replaced" not in state:
-            kept |= {"replaced": {}, "hooked": None if state.get("hooked") else state.get("hooked")}
+            had_none = state.get("hooked") == frozenset()
+            kept |= {"replaced": {}, "hooked": frozenset() if had_none else None}
         self.__dict__.update({"extras": extras, **kept})
 
     def tensors(self) -> dict[Key, Tensor]:

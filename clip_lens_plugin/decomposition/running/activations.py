@@ -27,7 +27,6 @@ from clip_lens_plugin.layers.block import Block
 from clip_lens_plugin.layers.pooling.pooling import Pooling
 from clip_lens_plugin.layers.pooling.token_pooling import POSITION
 from clip_lens_plugin.model.hooks.interventions import (
-    layers_with_hooked_heads,
     refuse_rewritten_output,
     stream_is_edited,
 )
@@ -189,7 +188,6 @@ def factors_from_images(
     pooling = model.pooling
     positions = pooling.positions
     edited = stream_is_edited(model)
-    hooked = layers_with_hooked_heads(model)
     reads_all = positions.stop is None
 
     def keep(tensor: Tensor, hook: HookPoint, take: Callable[[Tensor], Tensor]) -> None:
@@ -264,6 +262,7 @@ def factors_from_images(
             yield name + "z", finish
 
     of_hooks = ChangedHeads(model, lambda x: pooling.rows(x[:, positions]))
+    hooked = of_hooks.layers
     with model.alone(), of_hooks.watched(), model.hooks(fwd_hooks=[*hooks(), *of_hooks.hooks()]):
         embedding = model(images).detach()
 
@@ -271,9 +270,9 @@ def factors_from_images(
     layers = range(model.cfg.n_layers)
     result = [saved.get(f"blocks.{l}.attn.hook_result") for l in layers]
     z = everywhere("attn.hook_z")
-    replaced = {l: of_hooks.at(l, "hook_z", z[l]) & ~ablated(z[l]) for l in hooked if z}
     changed = [None if each is None else of_hooks.at(l, "hook_result", each) for l, each in enumerate(result)]
     z, result_edit = fold_results(model, z, result, changed) if z else ([], [])
+    replaced = {l: of_hooks.at(l, "hook_z", z[l]) & ~ablated(z[l]) for l in hooked if z}
     return Factors(
         embedding=embedding,
         read={name: saved[name] for name in pooling.reads},

@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from clip_lens_plugin.decomposition import equations
+from clip_lens_plugin.model.hooks.interventions import hooked_heads
 from clip_lens_plugin.model.protocol import Tower
 from clip_lens_plugin.numerics.precision import full_precision, rounding, same_up_to
 
-HEADS = ("hook_z", "hook_result")
-"""Where a hook may change what a head puts out, by the last part of the hook point's name."""
-
 Key = tuple[int, str]
-"""A layer, and one of :data:`HEADS`."""
+"""A layer, and "hook_z" or "hook_result"."""
 
 
 class ChangedHeads:
@@ -33,14 +31,14 @@ class ChangedHeads:
 
     def __init__(self, model: Tower, rows: Callable[[Tensor], Tensor]) -> None:
         self._rows = rows
-        self._points = {
-            (layer, name): getattr(block.attn, name)
-            for layer, block in enumerate(model.blocks)
-            for name in HEADS
-            if getattr(block.attn, name).has_hooks(dir="fwd")
-        }
+        self._points = hooked_heads(model)
         self._before: dict[Key, Tensor] = {}
         self._changed: dict[Key, Bool[Tensor, "b h"]] = {}
+
+    @property
+    def layers(self) -> frozenset[int]:
+        """Those in which a hook stands."""
+        return frozenset(layer for layer, _ in self._points)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -69,7 +67,7 @@ class ChangedHeads:
         """Heads with a number that came out of the hook point as another; none where no hook stood.
 
         Args:
-            name: one of :data:`HEADS`.
+            name: "hook_z" or "hook_result".
             z: of the run, for its images and heads.
         """
         none = z.new_zeros(len(z), z.shape[2], dtype=torch.bool)

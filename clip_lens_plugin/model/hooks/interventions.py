@@ -42,12 +42,14 @@ def stream_is_edited(model: Tower) -> bool:
     return any(point.has_hooks(dir="fwd") for point in points) or bool(hooked_modules(model))
 
 
-def layers_with_hooked_heads(model: Tower) -> frozenset[int]:
-    """Layers in which a hook may change what the heads put out, at ``hook_z`` or ``hook_result``."""
-    points = (
-        (l, point) for l, block in enumerate(model.blocks) for point in (block.attn.hook_z, block.attn.hook_result)
-    )
-    return frozenset(l for l, point in points if point.has_hooks(dir="fwd"))
+def hooked_heads(model: Tower) -> dict[tuple[int, str], TransformerLensHookPoint]:
+    """The hook points at which a hook may change what heads put out: layer, and "hook_z" or "hook_result"."""
+    points = {
+        (l, name): getattr(block.attn, name)
+        for l, block in enumerate(model.blocks)
+        for name in ("hook_z", "hook_result")
+    }
+    return {key: point for key, point in points.items() if point.has_hooks(dir="fwd")}
 
 
 def refuse_hooks(model: Tower, doing: str) -> None:
